@@ -1,0 +1,33 @@
+"""Frozen, strict settings of every stage; `configs/` holds the complete profiles."""
+
+from alit.config.data import DataConfig, ImageSetConfig
+from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
+from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
+from alit.config.profile import Profile, load_profile, parse_settings
+from alit.config.settings import Settings
+from alit.config.training import (
+    BaseTrainingConfig,
+    DistillTrainingConfig,
+    FinetuneTrainingConfig,
+    OptimisationConfig,
+)
+
+__all__ = [
+    "AnalysisConfig",
+    "BaseTokenizerConfig",
+    "BaseTrainingConfig",
+    "DataConfig",
+    "DistillTrainingConfig",
+    "DistillationConfig",
+    "FinetuneTrainingConfig",
+    "ImageSetConfig",
+    "OptimisationConfig",
+    "Profile",
+    "ReportConfig",
+    "Settings",
+    "SweepConfig",
+    "TaskModelConfig",
+    "TokenizerConfig",
+    "load_profile",
+    "parse_settings",
+]

@@ -1,0 +1,30 @@
+"""Settings of the image sets."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from alit.config.settings import Settings
+
+
+class ImageSetConfig(Settings):
+    """One image set: where it comes from and what it is used for."""
+
+    name: str
+    role: Literal["train", "evaluate"]
+    source: Literal["scenes", "folder", "savoias", "packed"]
+    path: str | None  # below $ALIT_DATA or data/; null for scenes
+    variant: Literal["base", "near", "far"]  # scenes only
+    split: str
+    images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
+    pack: bool  # decode once into an array (small sets) or read files on demand
+
+
+class DataConfig(Settings):
+    """All image sets of a profile; the first set with role train trains the tokenizer."""
+
+    image_size: PositiveInt  # pixels per side after resize and centre crop
+    rejected_share: float = Field(ge=0, le=1)  # unreadable images tolerated before the stage stops
+    flip: bool  # horizontal flips while training
+    crop_scale: float = Field(gt=0, le=1)  # smallest area share of a random training crop; 1 never crops
+    sets: tuple[ImageSetConfig, ...]

@@ -1,0 +1,48 @@
+"""Settings of what is measured: task models, the sweep, and the analyses."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from alit.config.settings import Settings
+
+
+class TaskModelConfig(Settings):
+    """One task model: a network that looks at images, originals and reconstructions alike."""
+
+    name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
+    kind: Literal["classifier", "depth", "caption", "features"]
+    architecture: str  # see alit.tasks.build
+    weights: str  # "train" trains it in the pipeline; "pretrained" loads published weights
+    input_size: PositiveInt  # pixels per side that the network sees
+    steps: int = Field(ge=0)  # training steps when weights are "train"
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+
+
+class SweepConfig(Settings):
+    """The pass that measures every image at every length."""
+
+    chunk_size: PositiveInt  # images per resumable chunk
+    tokenizer_batch: PositiveInt
+
+
+class AnalysisConfig(Settings):
+    """What the studies and the claims ledger ask of the table."""
+
+    resamples: PositiveInt  # bootstrap resamples over images
+    confidence: float = Field(gt=0, lt=1)
+    l1_thresholds: tuple[float, ...]
+    class_ranks: tuple[int, ...]  # top-X criteria
+    depth_thresholds: tuple[float, ...]
+    weak_classifier: str
+    strong_classifier: str
+    depth_model: str | None
+    feature_extractor: str
+
+
+class ReportConfig(Settings):
+    """What the static site shows."""
+
+    example_images: PositiveInt
+    example_set: str

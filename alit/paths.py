@@ -1,0 +1,100 @@
+"""Where a profile's files lie: the one place that knows the layout of `runs/` and `reports/`."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from alit.errors import DataError
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the folder that holds `dvc.yaml`: above `start`, else above this package.
+
+    Notebooks run from any working directory, so nothing is resolved against the current one alone.
+
+    Raises:
+        DataError: neither `start` nor the package lies in a checkout of the suite.
+    """
+    candidates = [start or Path.cwd(), Path(__file__).parent]
+    for candidate in candidates:
+        for folder in (candidate.resolve(), *candidate.resolve().parents):
+            if (folder / "dvc.yaml").is_file() and (folder / "configs").is_dir():
+                return folder
+    raise DataError(f"expected a checkout with dvc.yaml above {candidates[0]}, found none; run from the repository")
+
+
+class RunPaths(NamedTuple):
+    """The files of one profile under `root`; every stage's outs and deps are among these."""
+
+    root: Path
+    profile: str
+
+    @property
+    def config(self) -> Path:
+        """`configs/<profile>.yaml`, the settings of every stage."""
+        return self.root / "configs" / f"{self.profile}.yaml"
+
+    @property
+    def run(self) -> Path:
+        """`runs/<profile>`: data, checkpoints and tables."""
+        return self.root / "runs" / self.profile
+
+    @property
+    def data(self) -> Path:
+        """One folder per image set: `manifest.csv`, and packed arrays where the profile packs."""
+        return self.run / "data"
+
+    @property
+    def rejected(self) -> Path:
+        """Images that could not be read, with the reason."""
+        return self.run / "rejected.csv"
+
+    @property
+    def task_models(self) -> Path:
+        """One folder per task model trained by the pipeline."""
+        return self.run / "task_models"
+
+    @property
+    def base(self) -> Path:
+        """The frozen base tokenizer."""
+        return self.run / "base"
+
+    @property
+    def distilled(self) -> Path:
+        """The tokenizer after stage 1."""
+        return self.run / "distilled"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer after stage 2: the one the studies measure."""
+        return self.run / "tokenizer"
+
+    @property
+    def sweep(self) -> Path:
+        """`table.parquet` and one `features_<extractor>.npy` per extractor, row-aligned."""
+        return self.run / "sweep"
+
+    @property
+    def table(self) -> Path:
+        """The sweep table."""
+        return self.sweep / "table.parquet"
+
+    @property
+    def examples(self) -> Path:
+        """Reconstructions at every length of a few images that may be shown."""
+        return self.run / "examples"
+
+    @property
+    def claims(self) -> Path:
+        """The claims ledger."""
+        return self.run / "claims.json"
+
+    @property
+    def report(self) -> Path:
+        """`reports/<profile>`: the static site."""
+        return self.root / "reports" / self.profile
+
+    @property
+    def scratch(self) -> Path:
+        """Resume state of unfinished stages; `$ALIT_SCRATCH`, by default `.scratch/` in the checkout."""
+        return Path(os.environ.get("ALIT_SCRATCH", self.root / ".scratch"))
