@@ -23,6 +23,8 @@ class BaseTokenizerConfig(Settings):
     unit_codes: bool  # l2-normalised codes and features; published VQGAN: false
     latent_scale: PositiveFloat  # VAE only: factor between latents and image tokens; published: 0.2325
     sample_posterior: bool  # VAE only: tokens are a posterior sample (as published) instead of its mode
+    rescale_decode: bool  # VAE only: undo latent_scale before decoding; published: false
+    level_attention: bool  # VAE only: self-attention in the encoder's last level; published: true
 
     @property
     def patch(self) -> int:
