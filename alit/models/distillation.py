@@ -1,0 +1,123 @@
+"""Recurrent distillation: encoder, latent quantiser and decoder, one iteration after another (paper, section 3)."""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alit.config import TokenizerConfig
+from alit.models.base import BaseTokens
+from alit.models.heads import Prediction, chosen_probability
+from alit.models.latent_decoder import LatentDecoder
+from alit.models.latent_encoder import LatentEncoder
+from alit.models.quantizer import VectorQuantizer
+
+
+class Halting(NamedTuple):
+    """When an image token counts as distilled well enough to be masked (published-code facts, 2.6)."""
+
+    probability: float = 0.55  # VQGAN base: least probability of the base id
+    distance: float = 0.025  # VAE base: most mean absolute error of the code
+
+
+class Distilled(NamedTuple):
+    """One iteration of the rollout."""
+
+    iteration: int  # 1-based
+    length: int  # latent tokens so far, k
+    image_tokens: Tensor  # (b, n, d), refined by the encoder
+    latents: Tensor  # (b, k, d), before the read-out norm
+    raw_codes: Tensor  # (b, k, z), read out, before the quantiser
+    codes: Tensor  # (b, k, z), as the decoder receives them
+    ids: Tensor | None  # (b, k) int64, or None when continuous
+    quantizer_loss: Tensor  # scalar, zero when continuous
+    prediction: Prediction | None  # None where decoding was not asked for
+    attention: Tensor | None  # (layers, b, n, k)
+
+
+class Distillation(nn.Module):
+    """Everything that is trained on top of the frozen base tokenizer in stage 1."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = LatentEncoder(config)
+        self.decoder = LatentDecoder(config)
+        settings = config.distillation
+        self.quantizer = (
+            VectorQuantizer(settings.latent_codebook_size, settings.latent_code_size, unit=True)
+            if settings.quantize
+            else None
+        )
+
+    def iterate(
+        self,
+        images: Tensor,
+        base_tokens: BaseTokens,
+        codebook: Tensor | None,
+        *,
+        decode: Collection[int] | None = None,
+        quantize: bool = True,
+        attention: bool = False,
+        halting: Halting | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Distilled]:
+        """Roll the encoder out, yielding one `Distilled` per iteration; stop iterating to stop paying.
+
+        Args:
+            images: (b, 3, h, w) in [0, 1].
+            base_tokens: the base tokenizer's tokens of the same images.
+            codebook: (v, z) of the base tokenizer, or None for a continuous base.
+            decode: 1-based iterations whose image tokens the decoder predicts; None decodes all.
+            quantize: False bypasses the latent quantiser, as continuous warm-up of a quantised model does.
+            attention: keep the decoder's maps from image tokens to latents.
+            halting: mask well-predicted image tokens between iterations; needs `generator`, and every iteration
+                is decoded. Not sticky: each iteration masks anew.
+            generator: source of the Bernoulli draws of halting, on the images' device.
+        """
+        sequence = self.encoder.start(images, base_tokens.features)
+        first_latent = sequence.shape[1]
+        for iteration in range(1, self.config.iterations + 1):
+            sequence = self.encoder.iterate(sequence, iteration)
+            latents = sequence[:, first_latent:]
+            raw_codes = self.encoder.read_out(latents)
+            codes, ids, quantizer_loss = self._quantize(raw_codes, quantize)
+            wanted = decode is None or iteration in decode or halting is not None
+            decoded = self.decoder(codes, codebook, attention=attention) if wanted else None
+            yield Distilled(
+                iteration,
+                latents.shape[1],
+                sequence[:, 1:first_latent],
+                latents,
+                raw_codes,
+                codes,
+                ids,
+                quantizer_loss,
+                decoded.prediction if decoded else None,
+                decoded.attention if decoded else None,
+            )
+            if halting is not None and decoded is not None:
+                halted = draw_halted(decoded.prediction, base_tokens, halting, generator)
+                sequence = self.encoder.mask(sequence, halted)
+
+    def _quantize(self, raw_codes: Tensor, quantize: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+        if self.quantizer is None or not quantize:
+            return raw_codes, None, raw_codes.new_zeros(())
+        return self.quantizer(raw_codes)
+
+
+def draw_halted(
+    prediction: Prediction, base_tokens: BaseTokens, halting: Halting, generator: torch.Generator | None
+) -> Tensor:
+    """Return which image tokens (b, n) to mask.
+
+    VQGAN base: a token whose base id has probability p >= `halting.probability` is masked with probability p.
+    VAE base: a token is masked when its code's mean absolute error is below `halting.distance` (the paper's intent;
+    the published code never masks there).
+    """
+    if base_tokens.ids is None:
+        return (prediction.codes - base_tokens.codes).abs().mean(dim=-1) < halting.distance
+    probability = chosen_probability(prediction, base_tokens.ids).detach()
+    drawn = torch.rand(probability.shape, generator=generator, device=probability.device) < probability
+    return (probability >= halting.probability) & drawn
