@@ -1,0 +1,70 @@
+"""The tokenizer computes what the authors' model definition computes, for all four variants."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alit.published import load_published
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "reference" / "golden"
+VARIANTS = ["vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continuous"]
+HEADS = 4
+
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN.name}/")
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def case(request):
+    """A tokenizer with the golden weights, its golden outputs, and its own rollout of the golden images."""
+    tokenizer = load_published(GOLDEN / f"{request.param}.weights.safetensors", heads=HEADS)
+    golden = load_file(GOLDEN / f"{request.param}.golden.safetensors")
+    with torch.no_grad():
+        steps = list(tokenizer.rollout(golden["images"], attention=True))
+    return tokenizer, golden, steps
+
+
+def assert_close(value, golden, name, tolerance=1e-4):
+    if name in golden:
+        torch.testing.assert_close(value, golden[name], atol=tolerance, rtol=0)
+
+
+def test_latent_ids_are_identical_at_every_iteration(case):
+    tokenizer, golden, steps = case
+    if not tokenizer.config.quantize:
+        assert all(step.ids is None for step in steps)
+        return
+    for step in steps:
+        assert torch.equal(step.ids, golden[f"latent_ids.{step.iteration}"])
+
+
+def test_base_ids_are_identical(case):
+    tokenizer, golden, _ = case
+    ids = tokenizer.base.encode(golden["images"]).ids
+    if "base_ids" in golden:
+        assert torch.equal(ids, golden["base_ids"])
+    else:
+        assert ids is None
+
+
+def test_latents_image_tokens_and_pixels_agree_within_1e_4(case):
+    _, golden, steps = case
+    assert len(steps) == 8
+    for step in steps:
+        assert_close(step.latents, golden, f"latent_tokens.{step.iteration}")
+        assert_close(step.image_tokens, golden, f"image_tokens.{step.iteration}")
+        assert_close(step.reconstruction, golden, f"reconstruction.{step.iteration}")
+
+
+def test_decoder_attention_agrees_within_1e_4(case):
+    _, golden, steps = case
+    assert_close(steps[-1].attention, golden, "decoder_attention.8")
+    for step in steps:
+        assert step.attention.shape[-1] == step.length
+
+
+def test_the_goldens_hold_what_these_tests_compare(case):
+    _, golden, _ = case
+    for name in ("latent_tokens.8", "image_tokens.8", "reconstruction.8"):
+        assert name in golden
