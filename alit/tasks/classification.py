@@ -1,0 +1,105 @@
+"""Classification: the rank that a classifier gives the true class of an image."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from alit.tasks.images import LastCall, Normalise, resize
+from alit.tasks.protocol import SweepBatch
+
+
+class Backbone(Protocol):
+    """The part of timm's interface that a classifier needs; every timm model has it."""
+
+    head_hidden_size: int
+
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map and the map of each stage."""
+        ...
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits, or the vector before the last layer."""
+        ...
+
+
+class Look(NamedTuple):
+    """All that one pass of a classifier knows about a batch."""
+
+    logits: Tensor  # (b, classes)
+    features: Tensor  # (b, f), before the last layer
+    maps: list[Tensor]  # (b, c, h, w) per stage
+
+
+class Classifier(nn.Module):
+    """A classifier for images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        input_size: int,
+        class_names: tuple[str, ...],
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.normalise = Normalise(mean, std)
+        self.input_size = input_size
+        self.class_names = class_names
+        self.look = LastCall(self._look)
+
+    @property
+    def feature_size(self) -> int:
+        """Numbers of the vector before the last layer."""
+        return int(getattr(self.backbone, "head_hidden_size"))  # noqa: B009 - nn.Module hides its type
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (b, classes) of images (b, 3, h, w) in [0, 1]."""
+        return self.backbone(self.normalise(resize(images, self.input_size)))
+
+    def _look(self, images: Tensor) -> Look:
+        backbone: Any = self.backbone
+        last, maps = backbone.forward_intermediates(self.normalise(resize(images, self.input_size)))
+        return Look(backbone.forward_head(last), backbone.forward_head(last, pre_logits=True), maps)
+
+
+class ClassificationTask:
+    """Column class_rank_<name>: 0 where the true class is top-1, so that "in the top X" is rank < X.
+
+    Classes are matched by name between the image set and the classifier (ImageNet heads are named by wnid);
+    images of unknown or unmatched label have no rank.
+    """
+
+    def __init__(self, name: str, classifier: Classifier, record: Mapping[str, Any]) -> None:
+        self.columns = (f"class_rank_{name}",)
+        self.record = record
+        self._classifier = classifier
+        self._index = {name: index for index, name in enumerate(classifier.class_names)}
+
+    def reference(self, batch: SweepBatch) -> Tensor:
+        """Return each image's true class (b,) as the classifier counts, -1 where it has none."""
+        table = torch.tensor([self._index.get(name, -1) for name in batch.class_names] + [-1])
+        return table[batch.labels.cpu()].to(batch.images.device)  # label -1 reads the last entry
+
+    def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
+        """Return the ranks (b,) as floats, NaN where there is none."""
+        if not (reference >= 0).any():
+            return {self.columns[0]: np.full(len(images), np.nan, dtype=np.float32)}
+        return {self.columns[0]: class_ranks(self._classifier.look(images).logits, reference).cpu().numpy()}
+
+
+def class_ranks(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the place (b,) of each target among the descending logits (b, classes); NaN for target -1.
+
+    Equal logits keep the order of their classes, as argmax does: a classifier that cannot tell classes apart
+    scores at chance, not perfectly. A logit that is not finite gives no rank.
+    """
+    own = logits.gather(1, targets.clamp(min=0)[:, None])  # b 1
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    ahead = (logits > own) | ((logits == own) & (classes < targets[:, None]))
+    known = (targets >= 0) & logits.isfinite().all(dim=1)
+    return torch.where(known, ahead.sum(dim=1).float(), torch.nan)

@@ -1,0 +1,96 @@
+"""Depth: how far a depth network's answer moves from image to reconstruction (paper, section 4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from alit.tasks.images import LastCall, Normalise, resize
+from alit.tasks.protocol import SweepBatch
+
+FLOOR = 0.01  # least depth that errors are relative to, as a share of the image's mean depth
+
+
+class DepthNetwork(nn.Module):
+    """A depth network for images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`.
+
+    `metric` networks answer in metres (the backbone predicts log depth); the others, such as Depth Anything
+    V2, in an inverse depth of unknown scale, which can be compared with itself only.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        input_size: int,
+        metric: bool,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.normalise = Normalise(mean, std)
+        self.input_size = input_size
+        self.metric = metric
+        self.look = LastCall(self.forward)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return depth (b, input_size, input_size) of images (b, 3, h, w)."""
+        output = self.backbone(self.normalise(resize(images, self.input_size)))
+        return output.exp() if self.metric else output.predicted_depth
+
+
+class DepthTask:
+    """Columns depth_error_<name> and, for metric networks, depth_true_error_<name>.
+
+    The first compares with the network's own answer on the original, the paper's pseudo ground truth; the
+    second with the known depth of the scene, where there is one.
+    """
+
+    def __init__(self, name: str, network: DepthNetwork, record: Mapping[str, Any]) -> None:
+        self.columns = (f"depth_error_{name}", *([f"depth_true_error_{name}"] if network.metric else []))
+        self.record = record
+        self._network = network
+
+    def reference(self, batch: SweepBatch) -> Tensor:
+        """Return the network's depth (b, s, s) of the originals."""
+        return self._network.look(batch.images)
+
+    def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
+        """Return the relative errors (b,) of images (b, 3, h, w) in [0, 1]."""
+        depth = self._network.look(images)
+        scores = {self.columns[0]: relative_depth_error(depth, reference).float().cpu().numpy()}
+        if self._network.metric:
+            scores[self.columns[1]] = self._true_error(depth, batch.depth)
+        return scores
+
+    def _true_error(self, depth: Tensor, truth: Tensor | None) -> np.ndarray:
+        if truth is None:
+            return np.full(len(depth), np.nan, dtype=np.float32)
+        at_truth = functional.interpolate(
+            depth[:, None], truth.shape[-2:], mode="bilinear", align_corners=False, antialias=True
+        )
+        return relative_depth_error(at_truth[:, 0], truth.to(depth.device)).float().cpu().numpy()
+
+
+def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
+    """Return (b,) means of |depth - reference| / reference where the reference (b, h, w) is known.
+
+    Pixels at 0 or not finite are left out (no measurement, or an inverse depth of infinitely far). The
+    denominator is at least 1 % of the image's mean reference, so that nearly-zero inverse depths do not
+    decide the mean. An image without any known pixel has no error (NaN).
+    """
+    known = reference.isfinite() & (reference > 0)
+    mean = torch.where(known, reference, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
+    relative = (depth - reference).abs() / reference.clamp(min=FLOOR * mean[:, None, None])
+    return torch.where(known, relative, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
+
+
+def log_depth_loss(depth: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean |log depth - log truth| over known pixels: to first order the relative error."""
+    truth = functional.interpolate(truth[:, None], depth.shape[-2:], mode="nearest")[:, 0]
+    known = truth > 0
+    return (depth[known].log() - truth[known].log()).abs().mean()

@@ -1,0 +1,52 @@
+"""Feature extractors for Frechet distances; the name of an extractor says which network it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alit.tasks.classification import Classifier
+from alit.tasks.images import round_to_8_bit
+from alit.tasks.pretrained import fetch
+
+
+class ClassifierFeatures:
+    """The vectors (b, f) before a classifier's last layer."""
+
+    def __init__(self, name: str, classifier: Classifier, record: Mapping[str, Any]) -> None:
+        self.name = name
+        self.size = classifier.feature_size
+        self.record = {**record, "features": "before the last layer"}
+        self._classifier = classifier
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return (b, size) features of images (b, 3, h, w) in [0, 1]."""
+        return self._classifier.look(images).features.float()
+
+
+class InceptionFeatures:
+    """The 2048 features of the reference Inception, through torch-fidelity: the only ones an FID is made of.
+
+    The network takes 8-bit images and resizes them itself, as the TensorFlow original does.
+    """
+
+    size = 2048
+
+    def __init__(self, name: str, network: nn.Module, record: Mapping[str, Any]) -> None:
+        self.name = name
+        self.record = {**record, "features": "pool3, 2048", "resize": "as TensorFlow 1, inside the network"}
+        self._network = network
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return (b, 2048) features of images (b, 3, h, w) in [0, 1]."""
+        return self._network((round_to_8_bit(images) * 255).to(torch.uint8))[0].float()
+
+
+def reference_inception() -> nn.Module:
+    """Load the reference Inception with its published weights, which torch-fidelity fetches."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    return fetch(
+        "torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    )

@@ -1,0 +1,77 @@
+"""Two small networks that the pipeline trains itself: a weak classifier and a depth network."""
+
+from itertools import pairwise
+
+import torch
+from einops import reduce
+from torch import Tensor, nn
+
+
+def _convolution(channels: int, out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+    )
+
+
+class SmallCNN(nn.Module):
+    """Five 3x3 convolutions, 0.1 M weights: the weak classifier.
+
+    Offers the part of timm's interface that `alit.tasks.classification.Classifier` uses.
+    """
+
+    head_hidden_size = 96
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                _convolution(3, 24),
+                _convolution(24, 32, stride=2),
+                _convolution(32, 48, stride=2),
+                _convolution(48, 64, stride=2),
+                _convolution(64, 96),
+            ]
+        )
+        self.classifier = nn.Linear(96, classes)
+
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map and all maps (b, c, h, w) of images (b, 3, h, w)."""
+        maps = []
+        for stage in self.stages:
+            images = stage(images)
+            maps.append(images)
+        return images, maps
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (b, classes), or the (b, 96) vector before the last layer."""
+        pooled = reduce(maps, "b c h w -> b c", "mean")
+        return pooled if pre_logits else self.classifier(pooled)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (b, classes)."""
+        return self.forward_head(self.forward_intermediates(images)[0])
+
+
+class SmallUNet(nn.Module):
+    """A three-level U-Net, 0.4 M weights, that predicts log depth; sides must be multiples of 8."""
+
+    def __init__(self, widths: tuple[int, ...] = (24, 40, 64, 96)) -> None:
+        super().__init__()
+        self.entry = _convolution(3, widths[0])
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList(
+            [nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b)) for a, b in pairs]
+        )
+        self.lift = nn.ModuleList([nn.Upsample(scale_factor=2, mode="nearest") for _ in pairs])
+        self.up = nn.ModuleList([_convolution(a + b, a) for a, b in reversed(pairs)])
+        self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log depth (b, h, w) of images (b, 3, h, w)."""
+        skips = [self.entry(images)]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        maps = skips.pop()
+        for lift, up in zip(self.lift, self.up, strict=True):
+            maps = up(torch.cat([lift(maps), skips.pop()], dim=1))
+        return self.head(maps)[:, 0]  # b h w

@@ -1,0 +1,89 @@
+"""Task networks that the pipeline trains itself: built from scratch, saved, and loaded again with care."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load_file, save_file
+
+from alit.config import TaskModelConfig
+from alit.errors import CheckpointError, ConfigError
+from alit.tasks.classification import Classifier
+from alit.tasks.depth import DepthNetwork
+from alit.tasks.networks import SmallCNN, SmallUNet
+from alit.tasks.provenance import weights_sha256
+
+TIMM = "timm/"
+
+
+def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier | DepthNetwork:
+    """Build an untrained network that answers in `class_names` (classifiers) or metres (depth).
+
+    Weights come from torch's global generator: fork and seed it around this call.
+
+    Raises:
+        ConfigError: the architecture cannot be trained here.
+    """
+    if config.kind == "classifier" and config.architecture == "small_cnn":
+        return Classifier(SmallCNN(len(class_names)), input_size=config.input_size, class_names=class_names)
+    if config.kind == "classifier" and config.architecture.startswith(TIMM):
+        import timm
+
+        network = timm.create_model(config.architecture.removeprefix(TIMM), num_classes=len(class_names))
+        return Classifier(network, input_size=config.input_size, class_names=class_names)
+    if config.kind == "depth" and config.architecture == "small_unet":
+        if config.input_size % 8:
+            raise ConfigError(
+                f"expected a multiple of 8 as input_size of small_unet, found {config.input_size}"
+            )
+        return DepthNetwork(SmallUNet(), input_size=config.input_size, metric=True)
+    raise ConfigError(
+        f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, small_unet to "
+        f"train a depth network, found {config.architecture} for a {config.kind}"
+    )
+
+
+def save_trained(
+    folder: Path, config: TaskModelConfig, network: Classifier | DepthNetwork, results: Any
+) -> None:
+    """Write model.safetensors and config.json (settings, classes, weight hash, `results`) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = network.class_names if isinstance(network, Classifier) else None
+    content = {
+        "settings": config.model_dump(),
+        "class_names": classes,
+        "weights_sha256": weights_sha256(network),
+        "results": results,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def load_trained(folder: Path, config: TaskModelConfig) -> Classifier | DepthNetwork:
+    """Load what `save_trained` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: the files are missing, broken, or belong to other settings of the same name.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text())
+        weights = load_file(folder / "model.safetensors")
+        names = tuple(content["class_names"] or ())
+        architecture = content["settings"]["architecture"]
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a trained task model at {folder}, found none that can be read ({error}); "
+            "run the stage task_models"
+        ) from error
+    if architecture != config.architecture:
+        raise CheckpointError(
+            f"expected {config.architecture} at {folder}, found {architecture}; run the stage task_models"
+        )
+    network = new_network(config, names)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: the weights are not of {architecture}: {error}") from error
+    return network
