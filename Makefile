@@ -1,0 +1,43 @@
+# make repro   trains, measures, analyses and renders; a second time it does nothing
+# make test    the whole test suite
+# Both create .venv from the locked packages first. PROFILE=smoke|cpu|imagenette|paper switches the profile.
+
+PYTHON ?= python3
+VENV ?= .venv
+STAMP := $(VENV)/.installed
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+# A pip configured to install elsewhere, or less, must not reach into this environment.
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PYTHONHOME
+
+.PHONY: setup repro report test lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: expected Python 3.11 or newer as $(PYTHON); name one with: make PYTHON=/path/to/python3"; exit 2; }
+	@echo "Installing the locked packages into $(VENV); several GB the first time"
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@[ -e .git ] || $(VENV)/bin/dvc config --local core.no_scm true
+	@touch $@
+
+repro: $(STAMP)
+	@python -m experiments.repro $(PROFILE)
+
+# Only the pages: whatever they are made from must be there already, or is made first.
+report: $(STAMP)
+	@python -m experiments.repro $(PROFILE) --target report
+
+test: $(STAMP)
+	@python -m pytest
+
+lint: $(STAMP)
+	ruff format --check .
+	ruff check .
+	pyright alit
+
+# Results and environment; images under data/ and the DVC cache stay.
+clean:
+	rm -rf $(VENV) runs reports .scratch dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis

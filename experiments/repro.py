@@ -1,0 +1,50 @@
+"""Bring a profile's report up to date: `make repro`. Switches the profile, clears what a killed run left, runs DVC."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alit.errors import ConfigError, DataError, run_command
+from alit.paths import RunPaths, project_root
+from experiments.leftovers import end_orphans, release_locks
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `dvc repro` for one profile and print where its report is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml")
+    parser.add_argument("--target", help="bring only this stage, and what it needs, up to date")
+    arguments = parser.parse_args(argv)
+    root = project_root(Path.cwd())
+    profile = switch_profile(root, arguments.profile)
+    end_orphans(root)
+    release_locks(root)
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages call plain `python`
+    command = [sys.executable, "-m", "dvc", "repro", *([arguments.target] if arguments.target else [])]
+    if subprocess.call(command, cwd=root, env={**os.environ, "PATH": tools}):
+        raise DataError("the pipeline stopped at the fault above; the same command continues from there")
+    print(f"The report of profile {profile}: {RunPaths(root, profile).report / 'index.html'}")
+
+
+def switch_profile(root: Path, profile: str | None) -> str:
+    """Write `profile` into `params.yaml` where it differs, and return the one in force."""
+    path = root / "params.yaml"
+    text = path.read_text()
+    current = re.search(r"^profile: *(\w+)", text, re.MULTILINE)
+    if current is None:
+        raise ConfigError(f"{path}: expected a line such as 'profile: cpu', found none")
+    known = sorted(file.stem for file in (root / "configs").glob("*.yaml"))
+    chosen = profile or current[1]
+    if chosen not in known:
+        raise ConfigError(f"expected a profile among {', '.join(known)}, found {chosen}")
+    if chosen != current[1]:
+        path.write_text(text[: current.start(1)] + chosen + text[current.end(1) :])
+    return chosen
+
+
+if __name__ == "__main__":
+    run_command(main)
