@@ -1,0 +1,1 @@
+"""Image sources, embedded scenes, and the sets that later stages read."""

@@ -1,0 +1,63 @@
+"""What a collection of images must offer to become an image set."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+class Record(NamedTuple):
+    """What is known about one image beside its pixels; unknown things are None."""
+
+    image_id: str  # unique within its set
+    origin: str  # path relative to the set's folder, "seed:<n>" or "row:<n>"
+    label: int | None  # index into the source's class names
+    class_name: str | None
+    split: str
+    complexity: float | None  # 0 to 100
+    caption: str | None
+    objects: int | None  # number of objects in the picture
+
+
+class ImageSource(Protocol):
+    """Images in a fixed order, decoded one at a time; an unreadable one raises `DataError`, saying why."""
+
+    @property
+    def name(self) -> str:
+        """Name of the set."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names that labels index; empty when the images have no labels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def record(self, index: int) -> Record:
+        """Describe one image."""
+        ...
+
+    def read(self, index: int) -> np.ndarray:
+        """Decode one image: uint8 (h, w, 3) at its own size."""
+        ...
+
+    def depth(self, index: int) -> np.ndarray | None:
+        """Return metres from the camera, float32 (h, w), where they are known."""
+        ...
+
+    def masks(self, index: int) -> np.ndarray | None:
+        """Return the instance of each pixel, uint8 (h, w), 0 for background, where it is known."""
+        ...
+
+    def digest(self, index: int) -> str:
+        """Return the sha256, in hex, of the image's file or, where there is none, of its pixels."""
+        ...
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return every image file below `folder`, however deep, in the order of their relative paths."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
