@@ -98,12 +98,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {error}") from error
-    except (
-        Exception
-    ) as error:  # torch raises pickle.UnpicklingError subclasses for anything outside the allow-list
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain settings; refused: {error}"
-        ) from error
+    except Exception as error:  # torch raises pickle.UnpicklingError subclasses for anything outside the allow-list
+        raise CheckpointError(f"{path} holds more than tensors and plain settings; refused: {error}") from error
     return _state_dict(content, path)
 
 
@@ -112,11 +108,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(v, Tensor) for v in content.values())
-    ):
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path}: expected tensors under 'ema' or 'model', or a plain state dict")
     return {str(name): tensor for name, tensor in content.items()}
 
@@ -126,18 +118,14 @@ def infer_config(tensors: dict[str, Tensor], *, heads: int | None, source: str) 
 
     def shape(name: str) -> tuple[int, ...]:
         if name not in tensors:
-            raise CheckpointError(
-                f"{source}: missing tensor {name}; expected a checkpoint of the published tokenizer"
-            )
+            raise CheckpointError(f"{source}: missing tensor {name}; expected a checkpoint of the published tokenizer")
         return tuple(tensors[name].shape)
 
     iterations, new, width = shape("timestep_embedding")
     layers = _count(tensors, r"^encoder\.transformer\.(\d+)\.")
     heads = heads or HEADS_BY_SIZE.get((width, layers))
     if heads is None:
-        raise CheckpointError(
-            f"{source}: width {width} with {layers} layers is no published size; pass heads="
-        )
+        raise CheckpointError(f"{source}: width {width} with {layers} layers is no published size; pass heads=")
     patch = shape("patch_embed.weight")[-1]
     grid = round((shape("encoder_positional_embedding")[0] - 1) ** 0.5)
     quantize = "quantize.embedding.weight" in tensors

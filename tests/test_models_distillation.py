@@ -17,14 +17,10 @@ def iterate(model, batch, **options):
 @pytest.mark.parametrize("quantize", [True, False])
 def test_gradients_reach_every_trained_parameter(base, quantize):
     model = tokenizer(tokenizer_config(base, quantize=quantize))
-    loss = sum(
-        step.prediction.scores.square().mean() + step.quantizer_loss for step in iterate(model, images(2))
-    )
+    loss = sum(step.prediction.scores.square().mean() + step.quantizer_loss for step in iterate(model, images(2)))
     loss.backward()
     missing = {
-        name
-        for name, p in model.distillation.named_parameters()
-        if p.grad is None or not p.grad.abs().sum() > 0
+        name for name, p in model.distillation.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
     }
     assert missing == {"encoder.mask_token"}  # the only one that halting alone uses
 

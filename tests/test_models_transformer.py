@@ -5,7 +5,7 @@ from torch import nn
 from alit.models.transformer import SelfAttention, Transformer, free_parameter, initialise
 
 
-@pytest.fixture()
+@pytest.fixture
 def stack():
     torch.manual_seed(0)
     transformer = Transformer(width=8, layers=3, heads=2)

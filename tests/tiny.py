@@ -26,9 +26,7 @@ def base_config(**changes: Any) -> BaseTokenizerConfig:
     return BaseTokenizerConfig(**(settings | changes))
 
 
-def tokenizer_config(
-    base: dict[str, Any] | None = None, *, image_size: int = 16, **changes: Any
-) -> TokenizerConfig:
+def tokenizer_config(base: dict[str, Any] | None = None, *, image_size: int = 16, **changes: Any) -> TokenizerConfig:
     """Three iterations of two latents over a 4x4 grid of image tokens; `changes` go to the distillation."""
     base_settings = base_config(**(base or {}))
     settings: dict[str, Any] = {

@@ -99,13 +99,9 @@ class TokenizerConfig(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> "TokenizerConfig":
         if self.image_size % self.base.patch:
-            raise ValueError(
-                f"image_size {self.image_size} must be a multiple of the patch {self.base.patch}"
-            )
+            raise ValueError(f"image_size {self.image_size} must be a multiple of the patch {self.base.patch}")
         if self.base.kind == "vae" and self.distillation.prediction != "regression":
             raise ValueError("a vae base has no codebook to predict: set prediction: regression")
         if self.base.code_size >= self.distillation.width:
-            raise ValueError(
-                "width must exceed the base's code_size: the rest of a token is its patch embedding"
-            )
+            raise ValueError("width must exceed the base's code_size: the rest of a token is its patch embedding")
         return self

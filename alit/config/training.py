@@ -39,17 +39,13 @@ class DistillTrainingConfig(Settings):
     """Stage 1: distil the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
 
     optimisation: OptimisationConfig
-    cross_entropy_weights: tuple[
-        NonNegativeFloat, ...
-    ]  # one per iteration; ignored by prediction: regression
+    cross_entropy_weights: tuple[NonNegativeFloat, ...]  # one per iteration; ignored by prediction: regression
     code_weight: NonNegativeFloat  # squared error of the predicted against the base code vector
     quantiser_weight: NonNegativeFloat
     label_smoothing: float = Field(ge=0, lt=1)  # the paper's "smooth cross-entropy"; published code: 0
     supervised_iterations: PositiveInt | None  # sampled per step; null supervises all, as published
     unlock_share: float = Field(ge=0, le=1)  # share of the run over which iterations unlock; published: 0
-    continuous_share: float = Field(
-        ge=0, le=1
-    )  # share of the run before the quantiser is switched in; published: 0
+    continuous_share: float = Field(ge=0, le=1)  # share of the run before the quantiser is switched in; published: 0
     revive_every: NonNegativeInt  # steps between re-seeding unused latent codes; 0 never does
     halting: bool  # mask well-distilled image tokens between iterations
 
@@ -65,9 +61,7 @@ class FinetuneTrainingConfig(Settings):
     adversarial_weight: NonNegativeFloat
     adversarial_start: float = Field(ge=0, le=1)  # share of the run without an adversary
     adversarial_full: float = Field(ge=0, le=1)  # share of the run after which the full weight applies
-    adversarial_early_factor: float = Field(
-        ge=0, le=1
-    )  # weight between start and full; published: 0.2 of 0.8
+    adversarial_early_factor: float = Field(ge=0, le=1)  # weight between start and full; published: 0.2 of 0.8
     discriminator_channels: PositiveInt
     discriminator_layers: PositiveInt
     discriminator_steps: NonNegativeInt  # per generator step once the adversary plays; published: 8

@@ -39,5 +39,5 @@ class BaseTokenizer(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution, where the adversarial weight is balanced."""

@@ -15,9 +15,7 @@ class Decoded(NamedTuple):
     """What the latent decoder says of every image token."""
 
     prediction: Prediction
-    attention: (
-        Tensor | None
-    )  # (layers, b, n queries, k keys): how image tokens look at latents, head-averaged
+    attention: Tensor | None  # (layers, b, n queries, k keys): how image tokens look at latents, head-averaged
 
 
 class LatentDecoder(nn.Module):

@@ -41,9 +41,7 @@ class SelfAttention(nn.Module):
 
     def _project(self, tokens: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         if rows == slice(None):
-            return tuple(
-                rearrange(self.qkv(tokens), "b n (three h dim) -> three b h n dim", three=3, h=self.heads)
-            )
+            return tuple(rearrange(self.qkv(tokens), "b n (three h dim) -> three b h n dim", three=3, h=self.heads))
         width = tokens.shape[-1]
         queries = F.linear(tokens[:, rows], self.qkv.weight[:width], self.qkv.bias[:width])
         keys_values = F.linear(tokens, self.qkv.weight[width:], self.qkv.bias[width:])
@@ -74,9 +72,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
-    def forward(
-        self, tokens: Tensor, *, rows: slice = slice(None), attention: bool = False
-    ) -> TransformerOutput:
+    def forward(self, tokens: Tensor, *, rows: slice = slice(None), attention: bool = False) -> TransformerOutput:
         """Transform tokens (b, n, d).
 
         Args:
@@ -87,6 +83,7 @@ class Transformer(nn.Module):
         maps = []
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             needed = rows if layer == last else slice(None)
             if attention:
                 maps.append(block.attention.weights(block.norm_attention(tokens), needed))

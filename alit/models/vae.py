@@ -49,8 +49,7 @@ class SpatialAttention(nn.Module):
         height = maps.shape[2]
         normed = self.norm(maps)
         queries, keys, values = (
-            rearrange(project(normed), "b c h w -> b 1 (h w) c")
-            for project in (self.query, self.key, self.value)
+            rearrange(project(normed), "b c h w -> b 1 (h w) c") for project in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         return maps + self.out(rearrange(mixed, "b 1 (h w) c -> b c h w", h=height))
@@ -117,9 +116,7 @@ class Decoder(nn.Module):
         inputs = [widths[0], *widths[:-1]]
         self.conv_in = nn.Conv2d(config.code_size, widths[0], 3, padding=1)
         self.middle = _middle(widths[0])
-        self.levels = nn.ModuleList(
-            _level(a, b, config.blocks + 1) for a, b in zip(inputs, widths, strict=True)
-        )
+        self.levels = nn.ModuleList(_level(a, b, config.blocks + 1) for a, b in zip(inputs, widths, strict=True))
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
         self.norm_out = group_norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], 3, 3, padding=1)
@@ -172,6 +169,6 @@ class VAE(BaseTokenizer):
         return None
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution."""
         return self.decoder.conv_out.weight

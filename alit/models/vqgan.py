@@ -4,6 +4,7 @@ Kept for weight compatibility: where a residual block changes width, its 1x1 sho
 branch itself and the block's input is dropped. Named deviation: `unit_codes` normalises features and codes.
 """
 
+import itertools
 import math
 
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class ResidualBlock(nn.Module):
 
 def _level(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     widths = [inputs] + [outputs] * blocks
-    return nn.Sequential(*(ResidualBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(widths)))
 
 
 class Encoder(nn.Module):
@@ -113,6 +114,6 @@ class VQGAN(BaseTokenizer):
         return self.quantizer.codebook
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution."""
         return self.decoder.conv_out.weight

@@ -87,10 +87,3 @@ def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     mean = torch.where(known, reference, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
     relative = (depth - reference).abs() / reference.clamp(min=FLOOR * mean[:, None, None])
     return torch.where(known, relative, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
-
-
-def log_depth_loss(depth: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean |log depth - log truth| over known pixels: to first order the relative error."""
-    truth = functional.interpolate(truth[:, None], depth.shape[-2:], mode="nearest")[:, 0]
-    known = truth > 0
-    return (depth[known].log() - truth[known].log()).abs().mean()
