@@ -16,7 +16,9 @@ from experiments.leftovers import end_orphans, release_locks
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `dvc repro` for one profile and print where its report is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml")
+    parser.add_argument(
+        "profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml"
+    )
     parser.add_argument("--target", help="bring only this stage, and what it needs, up to date")
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())

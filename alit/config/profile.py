@@ -37,10 +37,9 @@ class Profile(Settings):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Profile":
-        if self.data.image_size != self.tokenizer.image_size:
-            raise ValueError(
-                f"data.image_size {self.data.image_size} and tokenizer.image_size {self.tokenizer.image_size} must agree"
-            )
+        sizes = (self.data.image_size, self.tokenizer.image_size)
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"data.image_size {sizes[0]} and tokenizer.image_size {sizes[1]} must agree")
         weights = self.distill.cross_entropy_weights
         if len(weights) != self.tokenizer.iterations:
             raise ValueError(
@@ -106,9 +105,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if (key.tag, str(key.value)) in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
+            seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
 
 
