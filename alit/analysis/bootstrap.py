@@ -1,0 +1,66 @@
+"""Bootstrap over images: seeded, vectorised, and paired whenever two statistics share the images and the seed.
+
+Every result has the point estimate first and the resamples after it, so that a statistic of means is computed once
+for the whole array: `samples[0]` is the value, `samples[1:]` give its interval.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+
+CHUNK_NUMBERS = 4_000_000  # numbers drawn at a time: 32 MB of indices, whatever the number of images
+
+
+class Estimate(NamedTuple):
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resampled_indices(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield chunks (r, n) of image indices drawn with replacement; the stream depends on the arguments only."""
+    generator = np.random.default_rng(seed)
+    step = max(1, CHUNK_NUMBERS // images)
+    for start in range(0, resamples, step):
+        yield generator.integers(images, size=(min(step, resamples - start), images))
+
+
+def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return (1 + r, k) means of `values` (n, k) over all images and over each resample.
+
+    Two calls with the same number of images and the same seed draw the same resamples: differences are paired.
+    """
+    images = len(values)
+    rows = [values.mean(axis=0, keepdims=True)]
+    for indices in resampled_indices(images, resamples, seed):
+        # A mean over drawn images is a product with how often each was drawn, which costs one matrix product.
+        offsets = images * np.arange(len(indices))[:, None]
+        counts = np.bincount((indices + offsets).ravel(), minlength=indices.size)
+        rows.append(counts.reshape(indices.shape) @ values / images)
+    return np.concatenate(rows)
+
+
+def resampled(
+    statistic: Callable[[np.ndarray], np.ndarray], images: int, resamples: int, seed: int
+) -> np.ndarray:
+    """Return (1 + r, ...) values of a statistic of image indices (r, n) -> (r, ...), the point estimate first."""
+    chunks = [statistic(np.arange(images)[None])]
+    chunks += [statistic(indices) for indices in resampled_indices(images, resamples, seed)]
+    return np.concatenate(chunks)
+
+
+def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval (low, high) of resamples along the first axis of `samples` (1 + r, ...)."""
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(samples[1:], [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def estimate(samples: np.ndarray, confidence: float) -> Estimate:
+    """Return value and percentile interval of a scalar statistic, `samples` (1 + r,)."""
+    low, high = interval(samples, confidence)
+    return Estimate(float(samples[0]), float(low), float(high))

@@ -1,0 +1,42 @@
+"""The paper's claims as functions of the evidence; see docs/claims.md for the rule of the verdicts."""
+
+from collections.abc import Callable, Iterable
+
+from alit.analysis.claims.capacity import CAPACITY_CLAIMS
+from alit.analysis.claims.complexity import complex_images_need_more_tokens, loss_rises_with_complexity
+from alit.analysis.claims.ledger import (
+    Claim,
+    Measurement,
+    Statement,
+    claims_table,
+    ledger_from_json,
+    ledger_to_json,
+)
+from alit.analysis.claims.reconstruction import more_tokens_reconstruct_better
+from alit.analysis.evidence import Evidence
+
+
+CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
+    "C1": more_tokens_reconstruct_better,
+    "C2": loss_rises_with_complexity,
+    "C3": complex_images_need_more_tokens,
+    **CAPACITY_CLAIMS,
+}
+
+
+def assess(evidence: Evidence, ids: Iterable[str] = tuple(CLAIMS)) -> tuple[Claim, ...]:
+    """Assess the claims of the given ids, in their order."""
+    return tuple(CLAIMS[name](evidence) for name in ids)
+
+
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "Evidence",
+    "Measurement",
+    "Statement",
+    "assess",
+    "claims_table",
+    "ledger_from_json",
+    "ledger_to_json",
+]

@@ -1,0 +1,67 @@
+"""C2 and C3: complexity, loss and length."""
+
+import numpy as np
+
+from alit.analysis.claims.ledger import Claim, Measurement, Statement, measured
+from alit.analysis.complexity import CODECS, middle_threshold, scored_datasets, scored_images, spearman_samples
+from alit.analysis.curves import allocate
+from alit.analysis.evidence import Evidence
+from alit.analysis.selection import Criterion
+
+
+C2 = Statement(
+    id="C2",
+    sentence="At a fixed number of tokens the reconstruction loss rises with the image's complexity.",
+    source="sec. 4, Fig. 4, 11, 12",
+    paper="L1 rises with human complexity on the art, scenes and objects of SAVOIAS",
+    criterion="Spearman of complexity and L1 is above 0 at every length on each data set with complexities",
+)
+C3 = Statement(
+    id="C3",
+    sentence="Complex images need more tokens for the same loss.",
+    source="sec. 4, Fig. 4, 11, 12",
+    paper="the length under a loss threshold rises with human complexity on art, scenes and objects of SAVOIAS",
+    criterion="Spearman of complexity and the length selected by L1 < threshold is above 0 on each data set with "
+    "complexities, at the profile's threshold whose mean length is nearest the middle of the lengths",
+)
+NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
+
+
+def loss_rises_with_complexity(evidence: Evidence) -> Claim:
+    """C2: the weakest rank correlation of complexity and L1 over the lengths, per data set."""
+    parts = []
+    for name in scored_datasets(evidence.grid):
+        here = scored_images(evidence.grid, name)
+        samples = spearman_samples(here.per_image("complexity"), here.score("l1"), evidence.how)
+        words = f"lowest Spearman over lengths of complexity and L1, {name}"
+        lowest = samples.min(axis=1)
+        parts.append(measured(f"loss_{name}", words, lowest, evidence.how.confidence, len(here), bound=0.0))
+    return C2.judge(parts, [] if parts else [NO_COMPLEXITY])
+
+
+def complex_images_need_more_tokens(evidence: Evidence) -> Claim:
+    """C3: rank correlation of complexity and selected length; beside it, of complexity and codec bytes."""
+    parts: list[Measurement] = []
+    for name in scored_datasets(evidence.grid):
+        parts += _length_against_complexity(evidence, name)
+    return C3.judge(parts, [] if parts else [NO_COMPLEXITY])
+
+
+def _length_against_complexity(evidence: Evidence, name: str) -> list[Measurement]:
+    here = scored_images(evidence.grid, name)
+    threshold = middle_threshold(here, evidence.settings.l1_thresholds)
+    allocation = allocate(here, Criterion("l1"), [threshold])
+    codecs = [codec for codec in CODECS if np.isfinite(here.per_image(codec)).all()]
+    predictors = [here.lengths[allocation.positions], *(here.per_image(codec)[:, None] for codec in codecs)]
+    samples = spearman_samples(here.per_image("complexity"), np.concatenate(predictors, axis=1), evidence.how)
+    confidence, images = evidence.how.confidence, len(here)
+    words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
+    parts = [measured(f"length_{name}", words, samples[:, 0], confidence, images, bound=0.0)]
+    for number, codec in enumerate(codecs, start=1):
+        label = f"{codec.removesuffix('_bytes').upper()} bytes"
+        bytes_words = f"Spearman of complexity and {label}, {name}"
+        gain_words = f"Spearman with length minus Spearman with {label}, {name}"
+        gain = samples[:, 0] - samples[:, number]
+        parts.append(measured(f"{codec}_{name}", bytes_words, samples[:, number], confidence, images))
+        parts.append(measured(f"gain_over_{codec}_{name}", gain_words, gain, confidence, images))
+    return parts

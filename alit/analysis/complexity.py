@@ -1,0 +1,170 @@
+"""Complexity against loss and against selected length (paper, section 4, Fig. 4, 11, 12)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from alit.analysis.bootstrap import interval, resampled, resampled_means
+from alit.analysis.curves import Allocation, Resampling, allocate
+from alit.analysis.grid import ScoreGrid
+from alit.analysis.selection import Criterion
+
+
+MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
+CODECS = ("jpeg_bytes", "webp_bytes")
+
+
+def scored_datasets(grid: ScoreGrid) -> tuple[str, ...]:
+    """Names of the data sets in which at least `MIN_IMAGES` images have a complexity, and not all the same."""
+    complexity = grid.per_image("complexity")
+    found = []
+    for name in grid.datasets:
+        known = complexity[(grid.images["dataset"] == name).to_numpy(dtype=bool) & ~np.isnan(complexity)]
+        if len(known) >= MIN_IMAGES and np.ptp(known) > 0:
+            found.append(name)
+    return tuple(found)
+
+
+def scored_images(grid: ScoreGrid, dataset: str) -> ScoreGrid:
+    """Return the grid of the images of one data set that have a complexity and an L1 at every length."""
+    part = grid.dataset(dataset).complete(["l1"])
+    return part.subset(~np.isnan(part.per_image("complexity")))
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (r,) rank correlations of the rows of two (r, n) arrays, ties at their mean rank; 0 for a constant row."""
+    ranks = [rankdata(values, axis=-1) for values in (first, second)]
+    centred = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
+    spread = np.sqrt((centred[0] ** 2).sum(-1) * (centred[1] ** 2).sum(-1))
+    return np.divide((centred[0] * centred[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+def spearman_samples(complexity: np.ndarray, values: np.ndarray, how: Resampling) -> np.ndarray:
+    """Return (1 + r, k) rank correlations of complexity (n,) with each column of `values` (n, k), over resamples."""
+
+    def correlate(indices: np.ndarray) -> np.ndarray:
+        drawn = complexity[indices]
+        return np.stack([spearman(drawn, column[indices]) for column in values.T], axis=-1)
+
+    return resampled(correlate, len(complexity), how.resamples, how.seed)
+
+
+def middle_threshold(grid: ScoreGrid, thresholds: Sequence[float]) -> float:
+    """Return the L1 threshold whose mean selected length lies nearest the middle of the shortest and the longest.
+
+    At a very loose or very strict threshold every image gets the same length and nothing can be ordered; this picks
+    the most telling threshold without looking at complexity.
+    """
+    allocation = allocate(grid, Criterion("l1"), thresholds)
+    mean = grid.lengths[allocation.positions].mean(axis=0)
+    middle = (grid.lengths[0] + grid.lengths[-1]) / 2
+    return float(allocation.thresholds[np.argmin(np.abs(mean - middle))])
+
+
+def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampling) -> pd.DataFrame:
+    """Spearman of complexity with L1 at each length, with the selected length, and with codec bytes where known.
+
+    Returns:
+        Columns dataset, images, kind ("loss", "length" or "codec"), setting (length, threshold or nan), predictor
+        (words), value, low, high.
+    """
+    parts = []
+    for name in scored_datasets(grid):
+        part = scored_images(grid, name)
+        allocation = allocate(part, Criterion("l1"), thresholds)
+        codecs = [codec for codec in CODECS if np.isfinite(part.per_image(codec)).all()]
+        columns = [part.score("l1"), part.lengths[allocation.positions], *(part.per_image(c)[:, None] for c in codecs)]
+        samples = spearman_samples(part.per_image("complexity"), np.concatenate(columns, axis=1), how)
+        low, high = interval(samples, how.confidence)
+        words = [f"L1 with {length} tokens" for length in part.lengths]
+        words += [f"length under L1 < {threshold:g}" for threshold in thresholds]
+        words += [f"{codec.removesuffix('_bytes').upper()} bytes" for codec in codecs]
+        settings = [*map(float, part.lengths), *thresholds, *[np.nan] * len(codecs)]
+        kinds = ["loss"] * len(part.lengths) + ["length"] * len(thresholds) + ["codec"] * len(codecs)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "dataset": name,
+                    "images": len(part),
+                    "kind": kinds,
+                    "setting": settings,
+                    "predictor": words,
+                    "value": samples[0],
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
+    columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def loss_by_complexity(grid: ScoreGrid, how: Resampling, bins: int = 6) -> pd.DataFrame:
+    """Mean L1 at each length in bins of complexity holding as many images each (Fig. 4, 11, 12).
+
+    Returns:
+        Columns dataset, images, bin, complexity (mean of the bin), in_bin (images), setting (length), value, low, high.
+    """
+    parts = [
+        _binned(part, part.score("l1"), part.lengths, how, bins)
+        for part in (scored_images(grid, name) for name in scored_datasets(grid))
+    ]
+    return _stack(parts)
+
+
+def length_by_complexity(
+    grid: ScoreGrid, thresholds: Sequence[float], how: Resampling, bins: int = 6
+) -> pd.DataFrame:
+    """Mean selected length under each L1 threshold in bins of complexity; columns as `loss_by_complexity`."""
+    parts = []
+    for part in (scored_images(grid, name) for name in scored_datasets(grid)):
+        allocation = allocate(part, Criterion("l1"), thresholds)
+        parts.append(_binned(part, part.lengths[allocation.positions], np.asarray(thresholds), how, bins))
+    return _stack(parts)
+
+
+def length_counts(grid: ScoreGrid, allocation: Allocation) -> pd.DataFrame:
+    """Count images by selected length and threshold: columns threshold, length, images, share, unsatisfied."""
+    rows = []
+    for column, threshold in enumerate(allocation.thresholds):
+        positions = allocation.positions[:, column]
+        counts = np.bincount(positions, minlength=len(grid.lengths))
+        unsatisfied = np.bincount(positions[~allocation.satisfied[:, column]], minlength=len(grid.lengths))
+        for length, count, never in zip(grid.lengths, counts, unsatisfied, strict=True):
+            rows.append((float(threshold), int(length), int(count), count / len(grid), never / len(grid)))
+    return pd.DataFrame(rows, columns=["threshold", "length", "images", "share", "unsatisfied"])
+
+
+def _binned(grid: ScoreGrid, values: np.ndarray, settings: np.ndarray, how: Resampling, bins: int) -> pd.DataFrame:
+    complexity = grid.per_image("complexity")
+    # Equal complexities stay in one bin: a bin is a range of complexity, not a slice of an arbitrary order.
+    edges = np.unique(np.quantile(complexity, np.linspace(0, 1, bins + 1)))
+    number = np.clip(np.searchsorted(edges, complexity, side="right") - 1, 0, len(edges) - 2)
+    rows = []
+    for index in np.unique(number):
+        inside = number == index
+        samples = resampled_means(np.asarray(values[inside], dtype=np.float64), how.resamples, how.seed)
+        low, high = interval(samples, how.confidence)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "dataset": grid.datasets[0],
+                    "images": len(grid),
+                    "bin": int(index),
+                    "complexity": complexity[inside].mean(),
+                    "in_bin": int(inside.sum()),
+                    "setting": settings,
+                    "value": samples[0],
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = ["dataset", "images", "bin", "complexity", "in_bin", "setting", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

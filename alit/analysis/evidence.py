@@ -1,0 +1,111 @@
+"""What the studies and the claims are computed from: the folded sweep table, features, and the settings to ask with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.curves import Resampling
+from alit.analysis.grid import ScoreGrid, fold
+from alit.analysis.selection import Criterion
+from alit.config import AnalysisConfig, load_profile
+from alit.errors import DataError
+from alit.paths import RunPaths, project_root
+
+
+class Evidence(NamedTuple):
+    """The inputs of an analysis; studies with tables of their own add a field."""
+
+    grid: ScoreGrid
+    dataset: str  # the in-distribution set: the profile's first with role evaluate
+    base_tokens: int  # image tokens of the base tokenizer; capacities are a share of them
+    settings: AnalysisConfig
+    seed: int
+    features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
+
+    @property
+    def how(self) -> Resampling:
+        """How intervals are made."""
+        return Resampling(self.settings.resamples, self.settings.confidence, self.seed)
+
+    @property
+    def rank_column(self) -> str:
+        """Class rank of the classifier of record (the paper's ResNet-18)."""
+        return f"class_rank_{self.settings.strong_classifier}"
+
+    @property
+    def accuracy_column(self) -> str:
+        """Top-1 accuracy of the classifier of record."""
+        return f"top1_{self.settings.strong_classifier}"
+
+    @property
+    def depth_column(self) -> str | None:
+        """Depth error of the depth model of record (the paper's Depth Anything V2), where the profile has one."""
+        return None if self.settings.depth_model is None else f"depth_error_{self.settings.depth_model}"
+
+    def measured(self, *columns: str | None) -> tuple[str, ...]:
+        """Those of the columns that hold values on the in-distribution set."""
+        here = self.grid.dataset(self.dataset)
+        return tuple(name for name in columns if name is not None and name in here.columns(name))
+
+    def task_grid(self) -> ScoreGrid:
+        """The in-distribution images that every criterion of record can score, so that curves share their images."""
+        return self.grid.dataset(self.dataset).complete(
+            self.measured("l1", self.rank_column, self.accuracy_column, self.depth_column)
+        )
+
+    def criteria(self) -> tuple[tuple[Criterion, tuple[float, ...]], ...]:
+        """The selection criteria that can be measured here, each with the profile's thresholds."""
+        known = {
+            "l1": self.settings.l1_thresholds,
+            self.rank_column: tuple(map(float, self.settings.class_ranks)),
+            self.depth_column: self.settings.depth_thresholds,
+        }
+        return tuple((Criterion(name), known[name]) for name in self.measured(*known) if known[name])
+
+
+class Study(NamedTuple):
+    """One study of one profile: its evidence and the folder of its figures."""
+
+    evidence: Evidence
+    figures: Path
+
+
+def open_study(name: str, profile: str, root: str = "", figures: str = "") -> Study:
+    """Open a study from any working directory.
+
+    Args:
+        name: the study's folder below `reports/<profile>/`.
+        profile: which of `configs/`.
+        root: the checkout; empty finds it above the working directory, else above the package.
+        figures: where the study's figures go; empty means `reports/<profile>/<name>/figures`.
+    """
+    paths = RunPaths(project_root(Path(root) if root else None), profile)
+    folder = Path(figures) if figures else paths.report / name / "figures"
+    return Study(load_evidence(paths), folder)
+
+
+def load_evidence(paths: RunPaths) -> Evidence:
+    """Read a profile's sweep table and features.
+
+    Raises:
+        DataError: the table is missing, empty or incomplete, or the features do not match its rows.
+        ConfigError: the profile is not valid.
+    """
+    profile = load_profile(paths.config)
+    if not paths.table.is_file():
+        raise DataError(f"expected the sweep table {paths.table}, found none; run dvc repro")
+    table = pd.read_parquet(paths.table)
+    grid = fold(table)
+    sets = [part.name for part in profile.data.sets if part.role == "evaluate" and part.name in grid.datasets]
+    if not sets:
+        raise DataError(f"expected a data set of {paths.config} in the sweep table, found {', '.join(grid.datasets)}")
+    features = {}
+    for path in sorted(paths.sweep.glob("features_*.npy")):
+        features[path.stem.removeprefix("features_")] = array = np.load(path, mmap_mode="r")
+        if len(array) != len(table):
+            raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
+    tokens = profile.tokenizer.image_tokens
+    return Evidence(grid, sets[0], tokens, profile.analysis, profile.seed, features)

@@ -1,0 +1,175 @@
+"""The sweep table in wide form: images x lengths arrays, built once, that every analysis indexes.
+
+The table itself is long (one row per image x length, DESIGN section 5). A question such as "the smallest length
+whose L1 is below 0.07" is a reduction along lengths, so the long form is folded once and checked while folding.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from einops import rearrange
+
+from alit.errors import DataError
+
+
+KEY = ("dataset", "split", "image_id")
+IMAGE_COLUMNS = ("label", "complexity", "jpeg_bytes", "webp_bytes")  # one value per image, repeated over lengths
+
+
+@dataclass(frozen=True)
+class ScoreGrid:
+    """Scores of every image at every length; l lengths, n images.
+
+    Attributes:
+        images: one row per image: dataset, split, image_id and those of `IMAGE_COLUMNS` that the table has.
+        lengths: (l,) token counts, ascending; the untouched image (length 0) is not among them.
+        scores: column -> (n, l) float64, nan where the table holds null. `top1_<model>` (1 where the class rank
+            is 0) is derived from each `class_rank_<model>`.
+        clean: column -> (n,) float64, the score of the untouched image, nan where there is none.
+        rows: (n, l) row of the long table, and so of its feature arrays.
+        clean_rows: (n,) row of the untouched image, or None when the table has no rows of length 0.
+    """
+
+    images: pd.DataFrame
+    lengths: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    clean: Mapping[str, np.ndarray]
+    rows: np.ndarray
+    clean_rows: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets, in the table's order."""
+        return tuple(str(name) for name in self.images["dataset"].unique())
+
+    @property
+    def longest(self) -> int:
+        """The largest token count."""
+        return int(self.lengths[-1])
+
+    def score(self, column: str) -> np.ndarray:
+        """Return the (n, l) scores of `column`.
+
+        Raises:
+            DataError: the table has no such column; the message lists those it has.
+        """
+        if column not in self.scores:
+            raise DataError(f"expected a column {column!r} in the sweep table, found {', '.join(sorted(self.scores))}")
+        return self.scores[column]
+
+    def per_image(self, column: str) -> np.ndarray:
+        """Return a column of `images` as (n,) float64, nan where it is null or the table lacks it."""
+        if column not in self.images:
+            return np.full(len(self), np.nan)
+        return self.images[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def columns(self, prefix: str) -> tuple[str, ...]:
+        """Names of the score columns that start with `prefix` and hold at least one value, sorted."""
+        found = (name for name, values in self.scores.items() if name.startswith(prefix))
+        return tuple(sorted(name for name in found if np.isfinite(self.scores[name]).any()))
+
+    def subset(self, keep: np.ndarray) -> "ScoreGrid":
+        """Return the grid of the images where `keep` (n,) is true."""
+        return ScoreGrid(
+            images=self.images[keep].reset_index(drop=True),
+            lengths=self.lengths,
+            scores={name: values[keep] for name, values in self.scores.items()},
+            clean={name: values[keep] for name, values in self.clean.items()},
+            rows=self.rows[keep],
+            clean_rows=None if self.clean_rows is None else self.clean_rows[keep],
+        )
+
+    def dataset(self, name: str) -> "ScoreGrid":
+        """Return the grid of one data set."""
+        if name not in self.datasets:
+            raise DataError(f"expected data set {name!r} in the sweep table, found {', '.join(self.datasets)}")
+        return self.subset((self.images["dataset"] == name).to_numpy(dtype=bool))
+
+    def complete(self, columns: Iterable[str]) -> "ScoreGrid":
+        """Return the grid of the images whose scores are known in all `columns` at all lengths.
+
+        Curves of different criteria are compared on such a grid, so that each is a mean over the same images.
+        """
+        known = np.ones(len(self), dtype=bool)
+        for column in columns:
+            known &= np.isfinite(self.score(column)).all(axis=1)
+        return self if known.all() else self.subset(known)
+
+
+def fold(table: pd.DataFrame) -> ScoreGrid:
+    """Fold a sweep table into a `ScoreGrid`; images keep the order of their first row.
+
+    Raises:
+        DataError: the table is empty, lacks a column that identifies a row, or an image lacks a length or has
+            one twice.
+    """
+    missing = [name for name in (*KEY, "length", "l1") if name not in table]
+    if missing:
+        raise DataError(f"expected a sweep table with column {missing[0]!r}, found {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise DataError("expected a sweep table with rows, found an empty one; run the sweep stage")
+    lengths = np.sort(table["length"].unique()).astype(np.int64)
+    rows = _rows_per_image(table, lengths)  # n (1 +) l
+    first = table.iloc[rows[:, 0]]
+    images = first[[*KEY, *(name for name in IMAGE_COLUMNS if name in table)]].reset_index(drop=True)
+    has_clean = lengths[0] == 0
+    if has_clean and len(lengths) == 1:
+        raise DataError("expected reconstructions in the sweep table, found only untouched images (length 0)")
+    values = {name: _numbers(table[name])[rows] for name in _score_columns(table)}
+    values |= {
+        name.replace("class_rank_", "top1_", 1): np.where(np.isnan(ranks), np.nan, ranks < 1)
+        for name, ranks in values.items()
+        if name.startswith("class_rank_")
+    }
+    start = int(has_clean)
+    return ScoreGrid(
+        images=images,
+        lengths=lengths[start:],
+        scores={name: scores[:, start:] for name, scores in values.items()},
+        clean={
+            name: scores[:, 0] if has_clean else np.full(len(images), np.nan) for name, scores in values.items()
+        },
+        rows=rows[:, start:],
+        clean_rows=rows[:, 0] if has_clean else None,
+    )
+
+
+def _rows_per_image(table: pd.DataFrame, lengths: np.ndarray) -> np.ndarray:
+    """Return (n, lengths) row numbers, one image a line, each line in the order of `lengths`."""
+    image = table.groupby(list(KEY), sort=False, dropna=False).ngroup().to_numpy()
+    length = table["length"].to_numpy(dtype=np.int64)
+    order = np.arange(len(table))
+    if not ((np.diff(image) > 0) | ((np.diff(image) == 0) & (np.diff(length) > 0))).all():
+        order = np.lexsort((length, image))
+    counts = np.bincount(image)
+    if len(table) == len(counts) * len(lengths) and (counts == len(lengths)).all():
+        rows = rearrange(order, "(n l) -> n l", l=len(lengths))
+        if (length[rows] == lengths).all():
+            return rows
+    raise DataError(_describe_gap(table, image, length, lengths))
+
+
+def _describe_gap(table: pd.DataFrame, image: np.ndarray, length: np.ndarray, lengths: np.ndarray) -> str:
+    for number in range(int(image.max()) + 1):
+        found = np.sort(length[image == number])
+        if not np.array_equal(found, lengths):
+            row = table.iloc[int(np.argmax(image == number))]
+            return (
+                f"expected every image once at each length {lengths.tolist()}, found image {row['image_id']} of "
+                f"{row['dataset']} at {found.tolist()}; run the sweep stage again"
+            )
+    raise AssertionError("the table is complete")
+
+
+def _score_columns(table: pd.DataFrame) -> list[str]:
+    skip = {*KEY, *IMAGE_COLUMNS, "length"}
+    return [name for name in table if name not in skip and pd.api.types.is_numeric_dtype(table[name])]
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,0 +1,60 @@
+"""The tables of the two studies' figures, each one call from the evidence."""
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.complexity import correlation_table, length_by_complexity, length_counts, loss_by_complexity
+from alit.analysis.curves import allocate, curve_table, uniform_allocation
+from alit.analysis.evidence import Evidence
+from alit.analysis.frechet import frechet_of_positions
+from alit.analysis.measures import measure
+from alit.analysis.selection import Criterion
+
+
+def complexity_losses(evidence: Evidence) -> pd.DataFrame:
+    """Binned L1 against complexity at each length (Fig. 4, 11, 12); see `loss_by_complexity`."""
+    return loss_by_complexity(evidence.grid, evidence.how)
+
+
+def complexity_lengths(evidence: Evidence) -> pd.DataFrame:
+    """Binned selected length against complexity under each L1 threshold; see `length_by_complexity`."""
+    return length_by_complexity(evidence.grid, evidence.settings.l1_thresholds, evidence.how)
+
+
+def complexity_correlations(evidence: Evidence) -> pd.DataFrame:
+    """Spearman of complexity with loss, selected length and codec bytes; see `correlation_table`."""
+    return correlation_table(evidence.grid, evidence.settings.l1_thresholds, evidence.how)
+
+
+def selected_lengths(evidence: Evidence) -> pd.DataFrame:
+    """Images by selected length under each L1 threshold, in-distribution set; see `length_counts`."""
+    here = evidence.grid.dataset(evidence.dataset).complete(["l1"])
+    return length_counts(here, allocate(here, Criterion("l1"), evidence.settings.l1_thresholds))
+
+
+def task_curves(evidence: Evidence) -> pd.DataFrame:
+    """Every measurable criterion against every task of record, and the uniform baseline (Fig. 5, 6, 14, 15).
+
+    Tasks are the accuracy of both classifiers, the depth error and the Fréchet distance of record, on the images of
+    the in-distribution set that every criterion can score. Columns as `curve_table`; the Fréchet distance comes
+    without an interval (low and high are nan).
+    """
+    grid = evidence.task_grid()
+    weak = f"top1_{evidence.settings.weak_classifier}"
+    tasks = list(dict.fromkeys(evidence.measured(evidence.accuracy_column, weak, evidence.depth_column, "l1")))
+    allocations = [allocate(grid, criterion, thresholds) for criterion, thresholds in evidence.criteria()]
+    allocations.append(uniform_allocation(grid))
+    table = pd.concat(
+        [curve_table(grid, each, tasks, evidence.base_tokens, evidence.how) for each in allocations], ignore_index=True
+    )
+    extractor = evidence.settings.feature_extractor
+    if extractor not in evidence.features or grid.clean_rows is None:
+        return table
+    described = measure(f"frechet_{extractor}")
+    for each in allocations:
+        first = table[(table["tsc"] == each.name) & (table["toi"] == tasks[0])]
+        distances = frechet_of_positions(evidence.features[extractor], grid, each.positions)
+        named = {"toi": described.column, "toi_label": described.label, "better": described.better}
+        rows = first.assign(**named, value=distances, low=np.nan, high=np.nan)
+        table = pd.concat([table, rows], ignore_index=True)
+    return table

@@ -1,0 +1,49 @@
+"""Figures of the studies: DataFrame in, Figure out, one family a file; `save` is the only function that writes."""
+
+from alit.plots.complexity import (
+    complexity_correlations,
+    complexity_correlations_alt,
+    length_by_complexity,
+    length_by_complexity_alt,
+    loss_by_complexity,
+    loss_by_complexity_alt,
+)
+from alit.plots.lengths import selected_lengths, selected_lengths_alt
+from alit.plots.rate_distortion import rate_distortion, rate_distortion_alt
+from alit.plots.style import SavedFigure, save, style
+from alit.plots.training import training_curves, training_curves_alt
+from alit.plots.tsc_toi import (
+    criteria_for_task,
+    criteria_for_task_alt,
+    task_limits,
+    tasks_by_capacity,
+    tasks_by_capacity_alt,
+    tasks_under_criterion,
+    tasks_under_criterion_alt,
+)
+
+
+__all__ = [
+    "SavedFigure",
+    "complexity_correlations",
+    "complexity_correlations_alt",
+    "criteria_for_task",
+    "criteria_for_task_alt",
+    "length_by_complexity",
+    "length_by_complexity_alt",
+    "loss_by_complexity",
+    "loss_by_complexity_alt",
+    "rate_distortion",
+    "rate_distortion_alt",
+    "save",
+    "selected_lengths",
+    "selected_lengths_alt",
+    "style",
+    "task_limits",
+    "tasks_by_capacity",
+    "tasks_by_capacity_alt",
+    "tasks_under_criterion",
+    "tasks_under_criterion_alt",
+    "training_curves",
+    "training_curves_alt",
+]

@@ -1,0 +1,58 @@
+"""How many images get how many tokens (paper, section 4)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from alit.plots.style import PALETTE, note_figure, panels, style
+
+
+PANELS = 4
+
+
+def selected_lengths(counts: pd.DataFrame) -> Figure:
+    """Draw the share of images by selected length, one panel per threshold; hatched images satisfy it at no length.
+
+    Args:
+        counts: columns threshold, length, images, share, unsatisfied.
+    """
+    if counts.empty:
+        return note_figure("not measurable here: no thresholds")
+    total = int(counts.groupby("threshold")["images"].sum().max())
+    with style():
+        chosen = _telling(counts)
+        figure, axes = panels(len(chosen), columns=4, height=2.0, sharey=True)
+        for panel, threshold in zip(axes, chosen, strict=True):
+            part = counts[counts["threshold"] == threshold]
+            places = np.arange(len(part))
+            met = part["share"] - part["unsatisfied"]
+            panel.bar(places, met, color=PALETTE[0], label="satisfied")
+            look = {"color": "white", "edgecolor": PALETTE[5], "hatch": "////", "lw": 0.8}
+            panel.bar(places, part["unsatisfied"], bottom=met, label="longest, yet not satisfied", **look)
+            step = max(1, len(part) // 4)
+            panel.set_xticks(places[::-step][::-1], labels=[str(n) for n in part["length"].iloc[::-step][::-1]])
+            panel.set_title(f"L1 < {threshold:g}")
+            panel.set_xlabel("tokens")
+        axes[0].set_ylabel(f"share of images (n = {total})")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def selected_lengths_alt(counts: pd.DataFrame) -> str:
+    """Say the mean length and the share never satisfied at each shown threshold."""
+    if counts.empty:
+        return "Not measurable here: no thresholds."
+    words = []
+    for threshold in _telling(counts):
+        part = counts[counts["threshold"] == threshold]
+        mean = (part["length"] * part["share"]).sum()
+        words.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({part['unsatisfied'].sum():.0%} never satisfied)")
+    return f"Mean selected length: {'; '.join(words)}."
+
+
+def _telling(counts: pd.DataFrame) -> list[float]:
+    """Choose at most `PANELS` thresholds, evenly over those at which not all images get the same length."""
+    spread = counts.groupby("threshold")["share"].max()
+    thresholds = list(spread[spread < 0.98].index) or list(spread.index)
+    return [thresholds[i] for i in np.unique(np.linspace(0, len(thresholds) - 1, PANELS).round().astype(int))]

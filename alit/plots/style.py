@@ -1,0 +1,113 @@
+"""One style for every figure, and the one way figures are written: PNG and SVG, the same bytes each time."""
+
+import base64
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+
+
+# Okabe-Ito without yellow and black, in the order whose neighbours stay furthest apart under simulated colour
+# blindness; marker and dash change with the colour, so that hue is never the only difference.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1)), (0, (4, 1, 1, 1, 1, 1)))
+GREY = "#8C8C8C"
+EDGE = "#333333"
+WIDE, COLUMN = 6.8, 3.3  # inches: two columns and one
+RESOLUTION = 200  # dots per inch
+BAND = 0.18  # opacity of interval bands
+
+
+class SavedFigure(NamedTuple):
+    """The files of a figure and its one-sentence description; shows itself in a notebook, alt text included."""
+
+    png: Path
+    svg: Path
+    alt: str
+
+    def _repr_html_(self) -> str:
+        image = base64.b64encode(self.png.read_bytes()).decode()
+        alt = html.escape(self.alt)
+        return (
+            f'<figure><img alt="{alt}" src="data:image/png;base64,{image}" style="max-width: 100%">'
+            f"<figcaption>{alt}</figcaption></figure>"
+        )
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply the suite's look while drawing and while saving; nothing is set at import or left behind."""
+    look = {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper"),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 8.5,
+        "axes.labelsize": 8.5,
+        "font.size": 8.5,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "legend.fontsize": 7.5,
+        "legend.frameon": False,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4,
+        "font.family": "DejaVu Sans",
+        "svg.hashsalt": "alit",
+        "svg.fonttype": "none",
+        "savefig.dpi": RESOLUTION,
+    }
+    with mpl.rc_context(look):
+        yield
+
+
+def panels(count: int, *, columns: int = 3, height: float = 2.3, **share: bool | str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` axes in rows of at most `columns`; call inside `style()`."""
+    columns = min(columns, max(count, 1))
+    rows = -(-max(count, 1) // columns)
+    width = {1: COLUMN, 2: 5.2}.get(columns, WIDE)
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **share)))
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def heat(better: str) -> Colormap:
+    """Return the colours of marks by task performance: the darker the better, whichever way the measure runs."""
+    return mpl.colormaps["crest" if better == "higher" else "crest_r"]
+
+
+def sequence(count: int) -> list[tuple[float, float, float, float]]:
+    """Return colours of an ordered series, light to dark."""
+    return [tuple(color) for color in mpl.colormaps["crest"](np.linspace(0.05, 1.0, max(count, 1)))]
+
+
+def note_figure(reason: str) -> Figure:
+    """Return a small figure that says why there is nothing to see."""
+    with style():
+        figure, (axes,) = panels(1, height=1.0)
+        axes.axis("off")
+        axes.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color=EDGE)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
+    """Write `<name>.png` and `<name>.svg` with `alt` as their description; the same figure gives the same bytes.
+
+    Dates and version strings are left out of the files, and identifiers in the SVG come from a fixed salt.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = SavedFigure(folder / f"{name}.png", folder / f"{name}.svg", alt)
+    with style():
+        figure.savefig(saved.png, metadata={"Software": None, "Description": alt})
+        figure.savefig(saved.svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": alt})
+    return saved

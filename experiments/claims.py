@@ -1,0 +1,25 @@
+"""Assess every claim of the paper on a profile's sweep table: runs/<profile>/claims.json."""
+
+import argparse
+from collections.abc import Sequence
+
+from alit.analysis import CLAIMS, ledger_to_json, load_evidence
+from alit.errors import run_command
+from alit.paths import RunPaths, project_root
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the ledger and print one line per claim."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
+    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
+    evidence = load_evidence(paths)
+    claims = []
+    for name, assess_claim in CLAIMS.items():
+        claims.append(claim := assess_claim(evidence))
+        print(f"{name}  {claim.verdict:<20}  {claim.reason}", flush=True)
+    paths.claims.write_text(ledger_to_json(claims), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_command(main)

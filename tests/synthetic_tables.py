@@ -1,0 +1,114 @@
+"""Sweep tables with known answers: every effect that a claim is about is a knob of the generator."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis import Evidence, fold
+from alit.config import AnalysisConfig
+
+
+LENGTHS = tuple(range(4, 33, 4))
+SETTINGS = AnalysisConfig(
+    resamples=200,
+    confidence=0.95,
+    l1_thresholds=(0.05, 0.08, 0.11, 0.14, 0.18),
+    class_ranks=(1, 2, 3, 5),
+    depth_thresholds=(0.1, 0.2, 0.3, 0.4, 0.6),
+    weak_classifier="weak",
+    strong_classifier="strong",
+    depth_model="depth",
+    feature_extractor="net",
+)
+
+
+class Effects(NamedTuple):
+    """Sizes of the effects; the defaults make every claim of this file's ledger hold."""
+
+    tokens: float = 1.0  # how much of the loss more tokens remove; 0 removes none
+    complexity: float = 1.0  # how much complexity raises the loss; 0 not at all, -1 lowers it
+    class_rate: float = 6.0  # decay of classification errors with tokens; larger needs fewer
+    depth_rate: float = 2.0  # the same for depth
+    class_spread: float = 1.0  # how much images differ in the tokens that their class needs
+    depth_spread: float = 1.0
+    shared: float = 0.0  # share of these needs that follows complexity
+
+
+def synthetic_table(
+    images: int = 300,
+    datasets: tuple[str, ...] = ("val", "near"),
+    effects: Effects = Effects(),
+    seed: int = 0,
+    lengths: tuple[int, ...] = LENGTHS,
+    columns: tuple[str, ...] = ("class", "depth", "complexity"),
+) -> pd.DataFrame:
+    """Return a sweep table in canonical order with rows of length 0; `columns` leaves out what a set may lack."""
+    parts = []
+    for number, dataset in enumerate(datasets):
+        generator = np.random.default_rng([seed, number])
+        parts.append(_one_set(generator, dataset, images, effects, lengths, 1 + 0.25 * number))
+    table = pd.concat(parts, ignore_index=True)
+    if "complexity" not in columns:
+        table["complexity"] = np.nan
+    if "class" not in columns:
+        table["label"] = pd.array([None] * len(table), dtype="Int64")
+        table[["class_rank_weak", "class_rank_strong"]] = np.nan
+    return table if "depth" in columns else table.drop(columns="depth_error_depth")
+
+
+def _one_set(
+    generator: np.random.Generator, dataset: str, n: int, effects: Effects, lengths: tuple[int, ...], harder: float
+) -> pd.DataFrame:
+    complexity = generator.uniform(0, 100, n)
+    share = np.concatenate([[0.0], np.array(lengths) / lengths[-1]])  # 0 stands for the untouched image
+    decay = 0.35 + 0.65 * np.exp(-3 * share) if effects.tokens else np.ones_like(share)
+    level = 0.12 + 0.0012 * effects.complexity * (complexity - 50)
+    l1 = harder * level[:, None] * decay * np.exp(0.05 * generator.normal(size=(n, len(share))))
+    shared = effects.shared * (complexity - 50) / 29
+    need_class = np.exp(effects.class_spread * (generator.normal(size=n) * (1 - effects.shared) + shared) - 0.5)
+    need_depth = np.exp(effects.depth_spread * (generator.normal(size=n) * (1 - effects.shared) + shared) - 0.5)
+    clearness = effects.class_rate * share / need_class[:, None]
+    rank = np.floor(9 * np.exp(-clearness) * generator.uniform(0.75, 1.0, size=(n, len(share))) ** 2)
+    depth = 0.05 + 0.6 * np.exp(-effects.depth_rate * share / need_depth[:, None])
+    depth = depth * np.exp(0.03 * generator.normal(size=depth.shape))
+    clean = share == 0
+    values = {
+        "l1": np.where(clean, 0.0, l1),
+        "l2": np.where(clean, 0.0, l1**2 * 1.6),
+        "psnr": np.where(clean, np.nan, -20 * np.log10(l1 * 1.3)),
+        "ssim": np.where(clean, 1.0, 1 - 3 * l1),
+        "perceptual_net": np.where(clean, 0.0, 4 * l1),
+        "class_rank_weak": np.where(clean, np.floor(need_class)[:, None], rank + (need_class > 1.2)[:, None]),
+        "class_rank_strong": np.where(clean, 0.0, rank),
+        "depth_error_depth": np.where(clean, 0.0, depth),
+        "bits": np.where(clean, np.nan, 8.0 * np.array([0, *lengths])),
+    }
+    rows = len(share)
+    frame = {
+        "dataset": dataset,
+        "split": "val",
+        "image_id": np.repeat([f"{dataset}-{i:05d}" for i in range(n)], rows),
+        "label": pd.array(np.repeat(np.arange(n) % 10, rows), dtype="Int64"),
+        "complexity": np.repeat(complexity, rows),
+        "length": np.tile([0, *lengths], n),
+    }
+    return pd.DataFrame(frame | {name: np.broadcast_to(value, (n, rows)).ravel() for name, value in values.items()})
+
+
+def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0) -> np.ndarray:
+    """Return row-aligned features (rows, size): those of the untouched image plus noise that grows with L1."""
+    generator = np.random.default_rng(seed)
+    image = table.groupby(["dataset", "image_id"], sort=False).ngroup().to_numpy()
+    base = generator.normal(size=(image.max() + 1, size))
+    noise = generator.normal(size=(len(table), size)) + 0.7
+    return (base[image] + 6 * table["l1"].to_numpy()[:, None] * noise).astype(np.float32)
+
+
+def synthetic_evidence(
+    table: pd.DataFrame, settings: AnalysisConfig = SETTINGS, *, features: bool = True, base_tokens: int = 64
+) -> Evidence:
+    """Return the evidence of a synthetic table; the first data set is the in-distribution one."""
+    arrays = {"net": synthetic_features(table)} if features else {}
+    grid = fold(table)
+    return Evidence(grid, grid.datasets[0], base_tokens, settings, 0, arrays)
