@@ -1,0 +1,167 @@
+"""Training of a small task network on labelled images, in the same loop as the tokenizer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from alit.config import OptimisationConfig
+from alit.training.loop import run_training
+from alit.training.optimiser import Learner
+from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
+
+
+class LabelledImages(TrainingImages, Protocol):
+    """The part of `alit.data.imageset.ImageSet` that supervised training reads."""
+
+    def labels(self, indices: Tensor) -> Tensor:
+        """Return int64 labels (b,), -1 where unknown."""
+        ...
+
+    def depth(self, indices: Tensor) -> Tensor | None:
+        """Return depth (b, h, w), or None."""
+        ...
+
+
+class Targets(NamedTuple):
+    """What a loss compares the network's output with."""
+
+    labels: Tensor  # (b,) int64, -1 where unknown
+    depth: Tensor | None  # (b, h, w), metres
+
+
+SupervisedLoss = Callable[[Any, Targets], Tensor]
+
+
+def classification_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Return the cross-entropy of logits (b, classes); images without a label do not count."""
+    return F.cross_entropy(logits, targets.labels, ignore_index=-1)
+
+
+def log_depth_loss(log_depth: Tensor, targets: Targets) -> Tensor:
+    """Return the mean absolute error of predicted log depth (b, h, w), over pixels whose depth is known.
+
+    On logarithms a relative error counts the same near and far, so that no distance dominates.
+    """
+    assert targets.depth is not None, "this set has no depth"
+    depth = targets.depth
+    if log_depth.shape[-2:] != depth.shape[-2:]:
+        depth = F.interpolate(depth[:, None], log_depth.shape[-2:], mode="nearest")[:, 0]
+    known = depth.isfinite() & (depth > 0)
+    error = (log_depth - depth.where(known, 1.0).log()).abs()
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def supervised_optimisation(steps: int, batch_size: int, learning_rate: float) -> OptimisationConfig:
+    """Return plain optimisation settings for a task network."""
+    return OptimisationConfig(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=min(steps // 10, 500),
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+        clip_norm=1.0,
+        precision="32-true",
+        ema_decay=0.0,
+        save_every=500,
+        log_every=50,
+    )
+
+
+class _Objective(nn.Module):
+    """The network and its loss in one forward pass."""
+
+    def __init__(self, network: nn.Module, loss: SupervisedLoss) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+
+    def forward(self, images: Tensor, targets: Targets) -> Tensor:
+        return self.loss(self.network(images), targets)
+
+
+class SupervisedStage:
+    """See `train_supervised`."""
+
+    columns: tuple[str, ...] = ("loss", "grad_norm")
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        loss: SupervisedLoss,
+        images: LabelledImages,
+        config: OptimisationConfig,
+        *,
+        augmentation: Augmentation,
+        fabric: Fabric,
+        seed: int,
+    ) -> None:
+        self.name = name
+        self.seed = seed
+        self.network = network
+        self.images = images
+        self.fabric = fabric
+        self.sampler = BatchSampler(
+            images, config.batch_size, augmentation, fabric=fabric, seed=seed, stage=name
+        )
+        self.learner = Learner(fabric, _Objective(network, loss), config)
+
+    def step(self, step: int) -> Mapping[str, Tensor]:
+        """Take one step on one batch."""
+        batch = self.sampler(step)
+        depth = self.images.depth(batch.indices)
+        if depth is not None:
+            depth[batch.mirrored] = depth[batch.mirrored].flip(-1)
+        targets = self.fabric.to_device(Targets(self.images.labels(batch.indices), depth))
+        loss = self.learner.module(batch.images, targets)
+        return {"loss": loss.detach(), "grad_norm": self.learner.update(loss, step)}
+
+    def state(self) -> dict[str, Any]:
+        """Return the network and its optimiser."""
+        return {"network": self.network, **self.learner.state("network")}
+
+    def image_ids(self, step: int) -> Sequence[str]:
+        """Return the ids of a step's images."""
+        return self.sampler.image_ids(step)
+
+
+def train_supervised(
+    network: nn.Module,
+    loss: SupervisedLoss,
+    images: LabelledImages,
+    config: OptimisationConfig,
+    *,
+    name: str,
+    flip: bool,
+    fabric: Fabric,
+    seed: int,
+    scratch: Path,
+) -> None:
+    """Train `network` in place on `images`, resumably; leave it in eval mode, and `log.csv` in `scratch`.
+
+    Args:
+        network: takes images (b, 3, h, w) in [0, 1]; its initial weights are the caller's (seeded) business.
+        loss: of the network's output and the `Targets`, such as `classification_loss` and `log_depth_loss`.
+        images: the training set.
+        config: see `supervised_optimisation`.
+        name: of the stage, part of every seed.
+        flip: mirror half of the images, and their depth.
+        fabric: see `alit.training.fabric.build_fabric`.
+        seed: of the profile.
+        scratch: from `alit.training.checkpoint.stage_scratch`; `finish_stage` removes it.
+    """
+    network.train()
+    stage = SupervisedStage(
+        name, network, loss, images, config, augmentation=Augmentation(flip, 1.0), fabric=fabric, seed=seed
+    )
+    run_training(stage, fabric=fabric, config=config, scratch=scratch, description=name)
+    with torch.no_grad():
+        if stage.learner.average is not None:
+            stage.learner.average.copy_to_parameters()
+    network.eval()
