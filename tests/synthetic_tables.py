@@ -8,7 +8,6 @@ import pandas as pd
 from alit.analysis import Evidence, fold
 from alit.config import AnalysisConfig
 
-
 LENGTHS = tuple(range(4, 33, 4))
 SETTINGS = AnalysisConfig(
     resamples=200,
@@ -35,10 +34,13 @@ class Effects(NamedTuple):
     shared: float = 0.0  # share of these needs that follows complexity
 
 
+DEFAULT_EFFECTS = Effects()
+
+
 def synthetic_table(
     images: int = 300,
     datasets: tuple[str, ...] = ("val", "near"),
-    effects: Effects = Effects(),
+    effects: Effects = DEFAULT_EFFECTS,
     seed: int = 0,
     lengths: tuple[int, ...] = LENGTHS,
     columns: tuple[str, ...] = ("class", "depth", "complexity"),

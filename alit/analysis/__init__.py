@@ -5,7 +5,6 @@ from alit.analysis.evidence import Evidence, Study, load_evidence, open_study
 from alit.analysis.grid import ScoreGrid, fold
 from alit.analysis.selection import Criterion, Evaluation, Selection, capacity, evaluate, select
 
-
 __all__ = [
     "CLAIMS",
     "Claim",

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 CHUNK_NUMBERS = 4_000_000  # numbers drawn at a time: 32 MB of indices, whatever the number of images
 
 
@@ -44,9 +43,7 @@ def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
     return np.concatenate(rows)
 
 
-def resampled(
-    statistic: Callable[[np.ndarray], np.ndarray], images: int, resamples: int, seed: int
-) -> np.ndarray:
+def resampled(statistic: Callable[[np.ndarray], np.ndarray], images: int, resamples: int, seed: int) -> np.ndarray:
     """Return (1 + r, ...) values of a statistic of image indices (r, n) -> (r, ...), the point estimate first."""
     chunks = [statistic(np.arange(images)[None])]
     chunks += [statistic(indices) for indices in resampled_indices(images, resamples, seed)]

@@ -11,7 +11,6 @@ from alit.analysis.curves import Allocation, Resampling, allocate
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.selection import Criterion
 
-
 MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
 CODECS = ("jpeg_bytes", "webp_bytes")
 
@@ -114,9 +113,7 @@ def loss_by_complexity(grid: ScoreGrid, how: Resampling, bins: int = 6) -> pd.Da
     return _stack(parts)
 
 
-def length_by_complexity(
-    grid: ScoreGrid, thresholds: Sequence[float], how: Resampling, bins: int = 6
-) -> pd.DataFrame:
+def length_by_complexity(grid: ScoreGrid, thresholds: Sequence[float], how: Resampling, bins: int = 6) -> pd.DataFrame:
     """Mean selected length under each L1 threshold in bins of complexity; columns as `loss_by_complexity`."""
     parts = []
     for part in (scored_images(grid, name) for name in scored_datasets(grid)):

@@ -135,7 +135,10 @@ def curve_table(
 
 
 def at_tokens(curve: CurveSamples, tokens: float) -> np.ndarray:
-    """Return (1 + r,) values interpolated linearly where a curve spends `tokens` per image; nan outside its range."""
+    """Return (1 + r,) values interpolated linearly where a curve spends `tokens` per image; nan outside its range.
+
+    A point between two thresholds can be had: give each image the one or the other threshold at random.
+    """
     return np.array(
         [
             np.interp(tokens, *_ascending(spent, values), left=np.nan, right=np.nan)

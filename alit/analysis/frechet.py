@@ -13,7 +13,6 @@ from alit.analysis.grid import ScoreGrid
 from alit.analysis.selection import Selection
 from alit.errors import DataError
 
-
 BLOCK = 4096  # feature rows in memory at a time
 
 
@@ -98,7 +97,9 @@ def frechet_of_positions(
         DataError: the table has no rows of length 0 to compare with.
     """
     if grid.clean_rows is None:
-        raise DataError("expected rows of length 0 in the sweep table as the reference of a Fréchet distance, found none")
+        raise DataError(
+            "expected rows of length 0 in the sweep table as the reference of a Fréchet distance, found none"
+        )
     drawn = np.arange(len(grid)) if counts is None else np.flatnonzero(counts)
     weights = None if counts is None else counts[drawn]
     reference = features_to_statistics(features, grid.clean_rows[drawn], weights)

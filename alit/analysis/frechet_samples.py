@@ -10,7 +10,6 @@ from alit.analysis.curves import Resampling
 from alit.analysis.frechet import frechet_of_positions
 from alit.analysis.grid import ScoreGrid
 
-
 # A percentile interval needs a thousand resamples; the standard deviation that a normal interval needs is known to
 # about a seventh after this many, and with 1280 features each costs seconds.
 RESAMPLES = 25
@@ -35,9 +34,7 @@ class FrechetSamples(NamedTuple):
         return Estimate(value, value - reach, value + reach)
 
 
-def frechet_samples(
-    features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling
-) -> FrechetSamples:
+def frechet_samples(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling) -> FrechetSamples:
     """Bootstrap the distances of t selections, positions (n, t), from the untouched images; both are resampled."""
     rows = [frechet_of_positions(features, grid, positions)]
     for indices in resampled_indices(len(grid), min(RESAMPLES, how.resamples), how.seed):

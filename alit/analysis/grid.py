@@ -13,7 +13,6 @@ from einops import rearrange
 
 from alit.errors import DataError
 
-
 KEY = ("dataset", "split", "image_id")
 IMAGE_COLUMNS = ("label", "complexity", "jpeg_bytes", "webp_bytes")  # one value per image, repeated over lengths
 
@@ -110,7 +109,9 @@ def fold(table: pd.DataFrame) -> ScoreGrid:
     """
     missing = [name for name in (*KEY, "length", "l1") if name not in table]
     if missing:
-        raise DataError(f"expected a sweep table with column {missing[0]!r}, found {', '.join(map(str, table.columns))}")
+        raise DataError(
+            f"expected a sweep table with column {missing[0]!r}, found {', '.join(map(str, table.columns))}"
+        )
     if table.empty:
         raise DataError("expected a sweep table with rows, found an empty one; run the sweep stage")
     lengths = np.sort(table["length"].unique()).astype(np.int64)
@@ -131,9 +132,7 @@ def fold(table: pd.DataFrame) -> ScoreGrid:
         images=images,
         lengths=lengths[start:],
         scores={name: scores[:, start:] for name, scores in values.items()},
-        clean={
-            name: scores[:, 0] if has_clean else np.full(len(images), np.nan) for name, scores in values.items()
-        },
+        clean={name: scores[:, 0] if has_clean else np.full(len(images), np.nan) for name, scores in values.items()},
         rows=rows[:, start:],
         clean_rows=rows[:, 0] if has_clean else None,
     )

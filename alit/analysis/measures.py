@@ -2,13 +2,15 @@
 
 from typing import Literal, NamedTuple
 
+Better = Literal["lower", "higher"]
+
 
 class Measure(NamedTuple):
     """A score column, its label, and whether lower or higher values are better."""
 
     column: str
     label: str
-    better: Literal["lower", "higher"]
+    better: Better
 
     @property
     def sign(self) -> float:
@@ -16,14 +18,14 @@ class Measure(NamedTuple):
         return 1.0 if self.better == "higher" else -1.0
 
 
-_EXACT = {
+_EXACT: dict[str, tuple[str, Better]] = {
     "l1": ("L1 error", "lower"),
     "l2": ("L2 error", "lower"),
     "psnr": ("PSNR (dB)", "higher"),
     "ssim": ("SSIM", "higher"),
     "bits": ("bits", "lower"),
 }
-_FAMILIES = {
+_FAMILIES: dict[str, tuple[str, Better]] = {
     "top1_": ("top-1 accuracy of {}", "higher"),
     "class_rank_": ("rank of the true class for {}", "lower"),
     "depth_true_error_": ("relative depth error of {} (exact depth)", "lower"),

@@ -77,7 +77,7 @@ def select(table: pd.DataFrame | ScoreGrid, criterion: Criterion, threshold: flo
     """
     grid = as_grid(table)
     scores = grid.score(criterion.column)
-    included = np.isfinite(scores).all(axis=1)
+    included = np.asarray(np.isfinite(scores).all(axis=1))
     if not included.any():
         raise DataError(f"expected scores in column {criterion.column!r} to select by, found only nulls")
     first = first_satisfying(scores, criterion.direction, np.array([threshold]))[:, 0]
@@ -119,9 +119,7 @@ def evaluate(table: pd.DataFrame | ScoreGrid, selection: Selection, column: str)
     return Evaluation(float(values[known].mean()), int(known.sum()), int((~known).sum()))
 
 
-def first_satisfying(
-    scores: np.ndarray, direction: Literal["below", "above"], thresholds: np.ndarray
-) -> np.ndarray:
+def first_satisfying(scores: np.ndarray, direction: Literal["below", "above"], thresholds: np.ndarray) -> np.ndarray:
     """Return (n, t) positions of the first length that satisfies each threshold; l where none does.
 
     Args:

@@ -22,7 +22,6 @@ from alit.plots.tsc_toi import (
     tasks_under_criterion_alt,
 )
 
-
 __all__ = [
     "SavedFigure",
     "complexity_correlations",

@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 
 from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panels, sequence, style
 
-
 LINES = 4  # series in one panel; more cannot be told apart
 NOTHING = "not measurable here: no data set with complexities"
 
@@ -26,7 +25,7 @@ def length_by_complexity(bins: pd.DataFrame) -> Figure:
     Args:
         bins: columns as in `loss_by_complexity`, with thresholds as settings.
     """
-    return _binned(bins, "mean selected length (tokens)", lambda limit: f"L1 < {limit:g}", _telling(bins))
+    return _binned(bins, "mean length (tokens)", lambda limit: f"L1 < {limit:g}", _telling(bins))
 
 
 def complexity_correlations(correlations: pd.DataFrame) -> Figure:
@@ -92,7 +91,6 @@ def _binned(bins: pd.DataFrame, ylabel: str, name_line, settings: list[float]) -
                 panel.errorbar(line["complexity"], line["value"], yerr=reach, label=name_line(setting), **look)
             panel.set_title(f"{name} (n = {part['images'].max()})")
             panel.set_xlabel("complexity")
-            panel.label_outer(remove_inner_ticks=False)
         axes[0].set_ylabel(ylabel)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 
 from alit.plots.style import PALETTE, note_figure, panels, style
 
-
 PANELS = 4
 
 
@@ -26,16 +25,16 @@ def selected_lengths(counts: pd.DataFrame) -> Figure:
             part = counts[counts["threshold"] == threshold]
             places = np.arange(len(part))
             met = part["share"] - part["unsatisfied"]
-            panel.bar(places, met, color=PALETTE[0], label="satisfied")
+            panel.bar(places, met, color=PALETTE[0])
             look = {"color": "white", "edgecolor": PALETTE[5], "hatch": "////", "lw": 0.8}
-            panel.bar(places, part["unsatisfied"], bottom=met, label="longest, yet not satisfied", **look)
+            never = part["unsatisfied"] > 0
+            panel.bar(places[never], part["unsatisfied"][never], bottom=met[never], **look)
             step = max(1, len(part) // 4)
             panel.set_xticks(places[::-step][::-1], labels=[str(n) for n in part["length"].iloc[::-step][::-1]])
             panel.set_title(f"L1 < {threshold:g}")
             panel.set_xlabel("tokens")
-        axes[0].set_ylabel(f"share of images (n = {total})")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        axes[0].set_ylabel("share of images")
+        figure.suptitle(f"n = {total}; hatched: the longest length, which does not satisfy either")
     return figure
 
 

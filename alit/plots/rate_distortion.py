@@ -30,7 +30,7 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
             arrow = "↓" if part["better"].iloc[0] == "lower" else "↑"
-            panel.set_ylabel(f"{_wrapped(part['label'].iloc[0])} {arrow}")
+            panel.set_title(f"{part['label'].iloc[0]} {arrow}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure
@@ -59,7 +59,3 @@ def _doubling(lengths: list[int]) -> list[int]:
         if not kept or length >= 1.4 * kept[-1]:
             kept.append(int(length))
     return kept
-
-
-def _wrapped(label: str) -> str:
-    return label.replace(" on ", "\non ") if len(label) > 22 else label

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-
 # Okabe-Ito without yellow and black, in the order whose neighbours stay furthest apart under simulated colour
 # blindness; marker and dash change with the colour, so that hue is never the only difference.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -57,6 +56,9 @@ def style() -> Iterator[None]:
         "xtick.labelsize": 7.5,
         "ytick.labelsize": 7.5,
         "legend.fontsize": 7.5,
+        "legend.title_fontsize": 7.5,
+        "figure.titlesize": 8.5,
+        "figure.labelsize": 8.5,
         "legend.frameon": False,
         "lines.linewidth": 1.2,
         "lines.markersize": 4,
@@ -73,11 +75,12 @@ def panels(count: int, *, columns: int = 3, height: float = 2.3, **share: bool |
     """Return a figure with `count` axes in rows of at most `columns`; call inside `style()`."""
     columns = min(columns, max(count, 1))
     rows = -(-max(count, 1) // columns)
-    width = {1: COLUMN, 2: 5.2}.get(columns, WIDE)
-    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    figure = Figure(figsize=(COLUMN if columns == 1 else WIDE, height * rows), layout="constrained")
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **share)))
     for spare in axes[count:]:
         spare.remove()
+    for lowest in axes[max(count - columns, 0) : count]:
+        lowest.tick_params(labelbottom=True)  # a shared axis shows its labels in the last row only, which may be short
     return figure, axes[:count]
 
 

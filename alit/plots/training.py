@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 
 from alit.plots.style import GREY, PALETTE, note_figure, panels, style
 
-
 SMOOTHING = 25  # logged rows in the running median; short logs use a fifth of theirs
 
 
@@ -32,11 +31,10 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
             if line[name].min() > 0 and line[name].max() > 10 * line[name].min():
                 panel.set_yscale("log")
             panel.set_title(name.replace("_", " "))
-            panel.tick_params(labelbottom=True)
             panel.locator_params(axis="x", nbins=4)
-        figure.supxlabel("step", fontsize=8.5)
+        figure.supxlabel("step")
         if title:
-            figure.suptitle(title, fontsize=9)
+            figure.suptitle(title)
     return figure
 
 
@@ -45,7 +43,10 @@ def training_curves_alt(log: pd.DataFrame, title: str = "") -> str:
     names = _logged(log)
     if not names:
         return "Nothing was logged."
-    changes = [f"{name.replace('_', ' ')} {log[name].dropna().iloc[0]:.3g} to {log[name].dropna().iloc[-1]:.3g}" for name in names]
+    changes = [
+        f"{name.replace('_', ' ')} {log[name].dropna().iloc[0]:.3g} to {log[name].dropna().iloc[-1]:.3g}"
+        for name in names
+    ]
     head = f"{title}: f" if title else "F"
     return f"{head}rom step {log['step'].iloc[0]} to {log['step'].iloc[-1]}, {', '.join(changes)}."
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from alit.plots.style import BAND, DASHES, EDGE, GREY, MARKERS, PALETTE, heat, note_figure, panels, style
 
-
 Limits = Mapping[str, tuple[float, float]]
 
 
@@ -39,8 +38,9 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
             marks = _heat_line(panel, line, limits[str(task)])
             panel.set_title(f"TOI: {line['toi_label'].iloc[0]}")
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
-        figure.suptitle(f"TSC: {part['tsc_label'].iloc[0]} (n = {part['images'].iloc[0]})", fontsize=9)
-        _name_axes(figure, part)
+        figure.suptitle(f"TSC: {part['tsc_label'].iloc[0]} (n = {part['images'].iloc[0]})")
+        figure.supxlabel(_threshold_name(part))
+        figure.supylabel("share of base tokens")
     return figure
 
 
@@ -56,8 +56,8 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure
             panel.set_title(f"TSC: {_short(line['tsc_label'].iloc[0])}")
             panel.set_xlabel(_threshold_name(line))
         axes[0].set_ylabel("share of base tokens")
-        figure.colorbar(marks, ax=axes, label=f"{part['toi_label'].iloc[0]}\n(darker is better)", pad=0.02)
-        figure.suptitle(f"n = {part['images'].iloc[0]}", fontsize=8, x=0.06, ha="left")
+        figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
+        figure.suptitle(f"TOI: {part['toi_label'].iloc[0]} (n = {part['images'].iloc[0]})")
     return figure
 
 
@@ -78,10 +78,13 @@ def tasks_by_capacity(curves: pd.DataFrame) -> Figure:
             panel.set_title(f"TOI: {part['toi_label'].iloc[0]} {arrow}")
         for panel in axes[-2:]:
             panel.set_xlabel("share of base tokens")
-            panel.tick_params(labelbottom=True)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=2, title=f"tokens chosen by (n = {curves['images'].max()})"
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=2,
+            title=f"tokens chosen by (n = {curves['images'].max()})",
         )
     return figure
 
@@ -123,7 +126,9 @@ def tasks_by_capacity_alt(curves: pd.DataFrame) -> str:
     best = []
     for _, part in curves.groupby("toi", sort=False):
         values = {
-            line["tsc_label"].iloc[0]: np.interp(middle, *line.sort_values("capacity")[["capacity", "value"]].to_numpy().T)
+            line["tsc_label"].iloc[0]: np.interp(
+                middle, *line.sort_values("capacity")[["capacity", "value"]].to_numpy().T
+            )
             for _, line in part.groupby("tsc", sort=False)
         }
         pick = max if part["better"].iloc[0] == "higher" else min
@@ -144,11 +149,6 @@ def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> 
     if _is_rank(line):
         panel.set_xticks(line["threshold"], labels=[f"{limit:g}" for limit in line["threshold"]])
     return marks
-
-
-def _name_axes(figure: Figure, part: pd.DataFrame) -> None:
-    figure.supxlabel(_threshold_name(part), fontsize=8.5)
-    figure.supylabel("share of base tokens", fontsize=8.5)
 
 
 def _threshold_name(line: pd.DataFrame) -> str:

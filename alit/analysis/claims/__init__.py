@@ -15,7 +15,6 @@ from alit.analysis.claims.ledger import (
 from alit.analysis.claims.reconstruction import more_tokens_reconstruct_better
 from alit.analysis.evidence import Evidence
 
-
 CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
     "C1": more_tokens_reconstruct_better,
     "C2": loss_rises_with_complexity,

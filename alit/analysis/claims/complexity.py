@@ -8,7 +8,6 @@ from alit.analysis.curves import allocate
 from alit.analysis.evidence import Evidence
 from alit.analysis.selection import Criterion
 
-
 C2 = Statement(
     id="C2",
     sentence="At a fixed number of tokens the reconstruction loss rises with the image's complexity.",

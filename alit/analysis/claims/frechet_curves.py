@@ -11,7 +11,6 @@ from alit.analysis.frechet_samples import FrechetSamples, frechet_samples
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.selection import Criterion
 
-
 POINTS = 12
 
 

@@ -21,7 +21,6 @@ import pandas as pd
 
 from alit.analysis.bootstrap import Estimate, estimate
 
-
 Verdict = Literal["holds", "does not hold", "not measurable here"]
 
 
@@ -205,4 +204,6 @@ def _plain(value: object) -> object:
 
 
 def _numbers(content: dict) -> dict:
-    return {key: math.nan if value is None and key in ("value", "low", "high") else value for key, value in content.items()}
+    return {
+        key: math.nan if value is None and key in ("value", "low", "high") else value for key, value in content.items()
+    }

@@ -8,7 +8,6 @@ from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import frechet_samples
 from alit.analysis.grid import ScoreGrid
 
-
 C1 = Statement(
     id="C1",
     sentence="Every additional step of tokens lowers the reconstruction loss and the Fréchet distance.",
