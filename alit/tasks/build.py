@@ -32,18 +32,13 @@ from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, ti
 from alit.tasks.protocol import FeatureExtractor, Task
 from alit.tasks.provenance import weights_sha256
 from alit.tasks.reconstruction import ReconstructionTask
-from alit.tasks.trained import TIMM, load_trained
+from alit.tasks.trained import SHARED, TIMM, load_trained
 from alit.tasks.trunks import LpipsTrunk, build_trunk
-
-SHARED = "task/"
 
 PRETRAINED: dict[tuple[str, str], Callable[[int], nn.Module]] = {
     **{("classifier", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
     **{("features", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
-    **{
-        ("depth", f"depth_anything_v2_{size}"): partial(depth_anything_v2, size)
-        for size in ("small", "base", "large")
-    },
+    **{("depth", f"depth_anything_v2_{size}"): partial(depth_anything_v2, size) for size in ("small", "base", "large")},
     **{("caption", f"blip_{size}"): partial(blip, size) for size in ("base", "large")},
     ("features", "inception"): lambda input_size: reference_inception(),
     ("features", "lpips_vgg"): lambda input_size: build_trunk("lpips_vgg"),
@@ -144,9 +139,7 @@ def _tasks_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any
     return []
 
 
-def _extractors_of(
-    config: TaskModelConfig, network: nn.Module, record: dict[str, Any]
-) -> list[FeatureExtractor]:
+def _extractors_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any]) -> list[FeatureExtractor]:
     if config.kind != "features" or isinstance(network, LpipsTrunk):
         return []
     if isinstance(network, Classifier):

@@ -42,6 +42,12 @@ class DepthNetwork(nn.Module):
         output = self.backbone(self.normalise(resize(images, self.input_size)))
         return output.exp() if self.metric else output.predicted_depth
 
+    def at_size_of(self, images: Tensor, truth: Tensor) -> Tensor:
+        """Return depth (b, h, w) of images, resized (bilinear, antialiased) to the known depth (b, h, w)."""
+        size = truth.shape[-2:]
+        depth = self.look(images)[:, None]
+        return functional.interpolate(depth, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
+
 
 class DepthTask:
     """Columns depth_error_<name> and, for metric networks, depth_true_error_<name>.
@@ -64,16 +70,14 @@ class DepthTask:
         depth = self._network.look(images)
         scores = {self.columns[0]: relative_depth_error(depth, reference).float().cpu().numpy()}
         if self._network.metric:
-            scores[self.columns[1]] = self._true_error(depth, batch.depth)
+            scores[self.columns[1]] = self._true_error(images, batch.depth)
         return scores
 
-    def _true_error(self, depth: Tensor, truth: Tensor | None) -> np.ndarray:
+    def _true_error(self, images: Tensor, truth: Tensor | None) -> np.ndarray:
         if truth is None:
-            return np.full(len(depth), np.nan, dtype=np.float32)
-        at_truth = functional.interpolate(
-            depth[:, None], truth.shape[-2:], mode="bilinear", align_corners=False, antialias=True
-        )
-        return relative_depth_error(at_truth[:, 0], truth.to(depth.device)).float().cpu().numpy()
+            return np.full(len(images), np.nan, dtype=np.float32)
+        error = relative_depth_error(self._network.at_size_of(images, truth), truth)
+        return error.float().cpu().numpy()
 
 
 def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:

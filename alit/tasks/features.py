@@ -47,6 +47,4 @@ def reference_inception() -> nn.Module:
     """Load the reference Inception with its published weights, which torch-fidelity fetches."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    return fetch(
-        "torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    )
+    return fetch("torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))

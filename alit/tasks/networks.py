@@ -59,9 +59,7 @@ class SmallUNet(nn.Module):
         super().__init__()
         self.entry = _convolution(3, widths[0])
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(
-            [nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b)) for a, b in pairs]
-        )
+        self.down = nn.ModuleList([nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b)) for a, b in pairs])
         self.lift = nn.ModuleList([nn.Upsample(scale_factor=2, mode="nearest") for _ in pairs])
         self.up = nn.ModuleList([_convolution(a + b, a) for a, b in reversed(pairs)])
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)

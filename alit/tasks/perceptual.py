@@ -1,36 +1,13 @@
-"""Perceptual distance: how far apart two images are in a network's feature maps (as LPIPS, on any trunk)."""
+"""Perceptual distance as a task: how far apart an image and its original are in a network's feature maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from alit.models.perceptual import perceptual_distance
 from alit.tasks.protocol import SweepBatch
-
-
-def perceptual_distance(
-    maps: Sequence[Tensor], others: Sequence[Tensor], channel_weights: Sequence[Tensor] | None = None
-) -> Tensor:
-    """Return (b,) distances between two lists of feature maps (b, c, h, w), one pair per layer.
-
-    Each position's channel vector is scaled to unit length; squared differences are summed over channels
-    (weighted by `channel_weights`, (c,) per layer, where a trunk has learned some), averaged over space,
-    summed over layers. With LPIPS's trunk and weights this is LPIPS; on any other trunk it is not, and must
-    not be called so.
-    """
-    distances = []
-    for layer, (a, b) in enumerate(zip(maps, others, strict=True)):
-        squared = (_unit_channels(a) - _unit_channels(b)).square()  # b c h w
-        if channel_weights is not None:
-            squared = squared * channel_weights[layer][:, None, None]
-        distances.append(squared.sum(dim=1).mean(dim=(1, 2)))
-    return torch.stack(distances).sum(dim=0)
-
-
-def _unit_channels(maps: Tensor) -> Tensor:
-    return maps / (maps.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
 
 
 class PerceptualTask:

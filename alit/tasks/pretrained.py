@@ -49,9 +49,7 @@ def timm_classifier(model: str, input_size: int) -> Classifier:
     network: Any = fetch(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
     config = network.pretrained_cfg
     if config["num_classes"] != 1000:
-        raise ConfigError(
-            f"expected a timm model with the 1000 ImageNet classes, found {model}; choose another"
-        )
+        raise ConfigError(f"expected a timm model with the 1000 ImageNet classes, found {model}; choose another")
     return Classifier(
         network,
         input_size=input_size,
@@ -71,9 +69,7 @@ def efficientnet_lite(size: int, input_size: int) -> Classifier:
     network = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
     weights = torch.load(_lite_file(size), map_location="cpu", weights_only=True)
     network.load_state_dict(weights_in_order(weights, network, f"EfficientNet-Lite{size}"))
-    return Classifier(
-        network, input_size=input_size, class_names=imagenet_class_names(), mean=LITE_MEAN, std=LITE_STD
-    )
+    return Classifier(network, input_size=input_size, class_names=imagenet_class_names(), mean=LITE_MEAN, std=LITE_STD)
 
 
 def _lite_file(size: int) -> Path:
@@ -93,9 +89,7 @@ def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> 
     """Rename `weights` to the names of `network`, first to first; shapes must agree one by one."""
     own = network.state_dict()
     if len(weights) != len(own):
-        raise CheckpointError(
-            f"expected {len(own)} tensors of {what}, found {len(weights)}; reinstall its package"
-        )
+        raise CheckpointError(f"expected {len(own)} tensors of {what}, found {len(weights)}; reinstall its package")
     for (name, tensor), (source, given) in zip(own.items(), weights.items(), strict=True):
         if given.shape != tensor.shape:
             raise CheckpointError(

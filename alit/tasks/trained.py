@@ -4,17 +4,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
+import torch
 from safetensors.torch import load_file, save_file
 
 from alit.config import TaskModelConfig
+from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError
-from alit.tasks.classification import Classifier
-from alit.tasks.depth import DepthNetwork
+from alit.tasks.classification import ClassificationTask, Classifier
+from alit.tasks.depth import DepthNetwork, relative_depth_error
 from alit.tasks.networks import SmallCNN, SmallUNet
+from alit.tasks.protocol import SweepBatch
 from alit.tasks.provenance import weights_sha256
 
 TIMM = "timm/"
+SHARED = "task/"
+
+
+def is_trained_here(config: TaskModelConfig) -> bool:
+    """Whether the pipeline trains this network itself, rather than loading or sharing it."""
+    return config.weights == "train" and not config.architecture.startswith(SHARED)
 
 
 def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier | DepthNetwork:
@@ -34,9 +44,7 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classi
         return Classifier(network, input_size=config.input_size, class_names=class_names)
     if config.kind == "depth" and config.architecture == "small_unet":
         if config.input_size % 8:
-            raise ConfigError(
-                f"expected a multiple of 8 as input_size of small_unet, found {config.input_size}"
-            )
+            raise ConfigError(f"expected a multiple of 8 as input_size of small_unet, found {config.input_size}")
         return DepthNetwork(SmallUNet(), input_size=config.input_size, metric=True)
     raise ConfigError(
         f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, small_unet to "
@@ -44,9 +52,7 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classi
     )
 
 
-def save_trained(
-    folder: Path, config: TaskModelConfig, network: Classifier | DepthNetwork, results: Any
-) -> None:
+def save_trained(folder: Path, config: TaskModelConfig, network: Classifier | DepthNetwork, results: Any) -> None:
     """Write model.safetensors and config.json (settings, classes, weight hash, `results`) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     classes = network.class_names if isinstance(network, Classifier) else None
@@ -59,6 +65,36 @@ def save_trained(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+@torch.no_grad()
+def evaluate_trained(
+    network: Classifier | DepthNetwork, images: ImageSet, device: torch.device, batch_size: int = 64
+) -> dict[str, Any]:
+    """Return a network's top-1 accuracy over labelled images, or its mean relative error over known depths.
+
+    An image set without what the network answers gives null.
+    """
+    scores: list[np.ndarray] = []
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(images)))
+        depth = images.depth(rows)
+        batch = SweepBatch(
+            images.images(rows).to(device),
+            images.labels(rows),
+            images.class_names,
+            None if depth is None else depth.to(device),
+        )
+        if isinstance(network, Classifier):
+            ranks = ClassificationTask("", network, {})
+            (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
+            scores.append(np.where(np.isnan(values), np.nan, values < 1))
+        elif depth is not None:
+            scores.append(relative_depth_error(network.at_size_of(batch.images, depth), depth.to(device)).cpu().numpy())
+    known = np.concatenate([*scores, np.empty(0)])
+    known = known[~np.isnan(known)]
+    name = "accuracy" if isinstance(network, Classifier) else "relative_depth_error"
+    return {"dataset": images.name, "images": len(known), name: float(known.mean()) if len(known) else None}
 
 
 def load_trained(folder: Path, config: TaskModelConfig) -> Classifier | DepthNetwork:

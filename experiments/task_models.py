@@ -1,0 +1,79 @@
+"""Stage `task_models`: train the classifiers and depth networks that have no published weights."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from alit.config import TaskModelConfig, load_profile
+from alit.data.imageset import ImageSet, open_set
+from alit.errors import run_command
+from alit.paths import RunPaths, project_root
+from alit.tasks.classification import Classifier
+from alit.tasks.trained import evaluate_trained, is_trained_here, new_network, save_trained
+from alit.training.checkpoint import stage_scratch
+from alit.training.fabric import build_fabric
+from alit.training.loop import LOG_FILE
+from alit.training.randomness import default_randomness
+from alit.training.supervised import classification_loss, log_depth_loss, supervised_optimisation, train_supervised
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `runs/<profile>/task_models/`, one folder per trained network; a rerun skips finished ones."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
+    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
+    profile = load_profile(paths.config)
+    models = [model for model in profile.task_models if is_trained_here(model)]
+    train, held_out = (
+        open_set(paths.data / next(images.name for images in profile.data.sets if images.role == role))
+        for role in ("train", "evaluate")
+    )
+    settings = {"seed": profile.seed, "task_models": models}
+    scratch = stage_scratch(paths.scratch, "task_models", settings, [train.folder / "manifest.csv"])
+    fabric = build_fabric(profile.device, devices=1)
+    (finished := scratch / "finished").mkdir(parents=True, exist_ok=True)
+    for model in models:
+        if not (finished / model.name).is_dir():
+            _train(model, train, held_out, fabric, profile.seed, scratch / model.name, finished / model.name)
+    shutil.rmtree(paths.task_models, ignore_errors=True)
+    shutil.copytree(finished, paths.task_models)
+    shutil.rmtree(scratch)
+
+
+def _train(
+    model: TaskModelConfig,
+    train: ImageSet,
+    held_out: ImageSet,
+    fabric: Fabric,
+    seed: int,
+    scratch: Path,
+    folder: Path,
+) -> None:
+    with default_randomness(seed, model.name, "weights"):
+        network = new_network(model, train.class_names)
+    depth = not isinstance(network, Classifier)
+    train_supervised(
+        network,
+        (lambda metres, targets: log_depth_loss(metres.log(), targets)) if depth else classification_loss,
+        train,
+        supervised_optimisation(model.steps, model.batch_size, model.learning_rate),
+        name=model.name,
+        flip=True,
+        fabric=fabric,
+        seed=seed,
+        scratch=scratch,
+    )
+    results = evaluate_trained(network, held_out, fabric.device)
+    print(f"{model.name}: {results}", flush=True)
+    save_trained(scratch / "trained", model, network, results)
+    shutil.copyfile(scratch / LOG_FILE, scratch / "trained" / LOG_FILE)
+    os.replace(scratch / "trained", folder)
+    shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    run_command(main)
