@@ -39,8 +39,8 @@ class DistillTrainingConfig(Settings):
     """Stage 1: distil the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
 
     optimisation: OptimisationConfig
-    cross_entropy_weights: tuple[NonNegativeFloat, ...]  # one per iteration; ignored by prediction: regression
-    code_weight: NonNegativeFloat  # squared error of the predicted against the base code vector
+    cross_entropy_weights: tuple[NonNegativeFloat, ...]  # lambda, one per iteration
+    code_weight: NonNegativeFloat  # squared error of the codes; with prediction: regression, lambda weights it instead
     quantiser_weight: NonNegativeFloat
     label_smoothing: float = Field(ge=0, lt=1)  # the paper's "smooth cross-entropy"; published code: 0
     supervised_iterations: PositiveInt | None  # sampled per step; null supervises all, as published

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit.config import TokenizerConfig
@@ -102,8 +103,10 @@ class Distillation(nn.Module):
                 sequence = self.encoder.mask(sequence, halted)
 
     def _quantize(self, raw_codes: Tensor, quantize: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-        if self.quantizer is None or not quantize:
+        if self.quantizer is None:
             return raw_codes, None, raw_codes.new_zeros(())
+        if not quantize:  # as long as codes are, so that the decoder keeps its range when the quantizer joins
+            return F.normalize(raw_codes, dim=-1), None, raw_codes.new_zeros(())
         return self.quantizer(raw_codes)
 
 

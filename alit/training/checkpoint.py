@@ -40,9 +40,7 @@ def stage_scratch(root: Path, stage: str, settings: Mapping[str, Any], inputs: I
     digest = hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode())
     for path in inputs:
         if not path.is_file():
-            raise CheckpointError(
-                f"expected an input of stage {stage} at {path}, found none; run the stage before"
-            )
+            raise CheckpointError(f"expected an input of stage {stage} at {path}, found none; run the stage before")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return root / f"{stage}-{digest.hexdigest()[:16]}"

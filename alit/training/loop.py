@@ -115,9 +115,7 @@ def run_training(
 class _Run:
     """One run of the loop: the stage with its progress and files."""
 
-    def __init__(
-        self, stage: TrainingStage, fabric: Fabric, config: OptimisationConfig, scratch: Path
-    ) -> None:
+    def __init__(self, stage: TrainingStage, fabric: Fabric, config: OptimisationConfig, scratch: Path) -> None:
         self.stage = stage
         self.fabric = fabric
         self.config = config
@@ -125,9 +123,7 @@ class _Run:
         self.file = scratch / STATE_FILE
         self.progress = Progress()
         self.saved_steps: int | None = None
-        self.unseen_losses: list[
-            Tensor
-        ] = []  # of the latest steps; looked at together, not to wait each step
+        self.unseen_losses: list[Tensor] = []  # of the latest steps; looked at together, not to wait each step
 
     def resume(self) -> None:
         """Load the saved state, if any."""

@@ -64,9 +64,7 @@ class Learner:
             group["lr"] = learning_rate(step, self.config)
         self.fabric.backward(loss)
         bound = self.config.clip_norm if self.config.clip_norm is not None else torch.inf
-        norm = self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=bound, error_if_nonfinite=False
-        )
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=bound, error_if_nonfinite=False)
         self.optimizer.step()
         self.module.zero_grad(set_to_none=True)
         if self.average is not None:

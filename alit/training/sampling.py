@@ -58,9 +58,7 @@ class BatchSampler:
         stage: str,
     ) -> None:
         if batch_size % fabric.world_size:
-            raise ConfigError(
-                f"batch_size {batch_size} must be a multiple of the {fabric.world_size} processes"
-            )
+            raise ConfigError(f"batch_size {batch_size} must be a multiple of the {fabric.world_size} processes")
         self.images = images
         self.batch_size = batch_size
         self.augmentation = augmentation

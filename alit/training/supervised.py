@@ -107,9 +107,7 @@ class SupervisedStage:
         self.network = network
         self.images = images
         self.fabric = fabric
-        self.sampler = BatchSampler(
-            images, config.batch_size, augmentation, fabric=fabric, seed=seed, stage=name
-        )
+        self.sampler = BatchSampler(images, config.batch_size, augmentation, fabric=fabric, seed=seed, stage=name)
         self.learner = Learner(fabric, _Objective(network, loss), config)
 
     def step(self, step: int) -> Mapping[str, Tensor]:

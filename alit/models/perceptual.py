@@ -1,0 +1,52 @@
+"""Perceptual distance: how far apart two images are in a network's feature maps (as LPIPS, on any trunk)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def perceptual_distance(
+    maps: Sequence[Tensor], others: Sequence[Tensor], channel_weights: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return (b,) distances between two lists of feature maps (b, c, h, w), one pair per layer.
+
+    Each position's channel vector is scaled to unit length; squared differences are summed over channels, averaged
+    over space and summed over layers. `channel_weights`, (c,) per layer, weight the channels where a trunk has
+    learned some: with LPIPS's trunk and weights this is LPIPS, on any other trunk it must not be called so.
+    """
+    distances = []
+    for layer, (a, b) in enumerate(zip(maps, others, strict=True)):
+        squared = (_unit_channels(a) - _unit_channels(b)).square()  # b c h w
+        if channel_weights is not None:
+            squared = squared * channel_weights[layer][:, None, None]
+        distances.append(squared.sum(dim=1).mean(dim=(1, 2)))
+    return torch.stack(distances).sum(dim=0)
+
+
+def _unit_channels(maps: Tensor) -> Tensor:
+    return maps / (maps.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+
+
+class PerceptualDistance(nn.Module):
+    """The distance through one frozen trunk, as a training loss.
+
+    The trunk takes images in [0, 1] and rescales them itself, LPIPS's VGG to the [-1, 1] that it was trained on. It
+    stays in eval mode whatever the training loop says. Deviations from the published code, where LPIPS gets [0, 1],
+    runs with its dropout on, and exists once per iteration (published-code facts, 2.10).
+    """
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "PerceptualDistance":
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Return distances (b,) of images (b, 3, h, w), about [0, 1], from targets, which get no gradient."""
+        with torch.no_grad():
+            reference = self.trunk(targets)
+        # Only LPIPS's own trunk comes with learned channel weights.
+        return perceptual_distance(self.trunk(images), reference, getattr(self.trunk, "channel_weights", None))

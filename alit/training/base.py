@@ -1,0 +1,151 @@
+"""Training of the base tokenizer from scratch (the paper starts from published ones)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from alit.config import BaseTokenizerConfig, BaseTrainingConfig
+from alit.models.base import BaseTokenizer
+from alit.models.build import build_base
+from alit.models.perceptual import PerceptualDistance
+from alit.models.quantizer import VectorQuantizer
+from alit.training.codebooks import CodebookCare, perplexity
+from alit.training.loop import run_training
+from alit.training.optimiser import Learner
+from alit.training.randomness import default_randomness, derive_generator
+from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
+
+NAME = "base"
+
+
+class BaseLosses(NamedTuple):
+    """One batch's losses, and what keeping the codebook in use needs."""
+
+    total: Tensor
+    l1: Tensor
+    l2: Tensor
+    perceptual: Tensor
+    latent: Tensor  # quantizer loss, or KL divergence per image in nats
+    features: Tensor  # (b, n, z)
+    ids: Tensor | None  # (b, n)
+
+
+class BaseObjective(nn.Module):
+    """l1 + l2 + perceptual + quantizer loss or KL divergence, weighted, of the reconstruction of images."""
+
+    def __init__(self, base: BaseTokenizer, perceptual: PerceptualDistance | None, config: BaseTrainingConfig) -> None:
+        super().__init__()
+        self.base = base
+        self.perceptual = perceptual
+        self.config = config
+
+    def forward(self, images: Tensor) -> BaseLosses:
+        """Return the losses of images (b, 3, h, w) in [0, 1]."""
+        tokens = self.base.encode(images)
+        reconstruction = self.base.decode(tokens.codes)
+        l1 = F.l1_loss(reconstruction, images)
+        l2 = F.mse_loss(reconstruction, images)
+        perceptual = l1.new_zeros(())
+        if self.perceptual is not None:
+            perceptual = self.perceptual(reconstruction, images).mean()
+        config = self.config
+        latent_weight = config.kl_weight if tokens.ids is None else config.quantiser_weight
+        total = (
+            config.l1_weight * l1
+            + config.l2_weight * l2
+            + config.perceptual_weight * perceptual
+            + latent_weight * tokens.loss
+        )
+        return BaseLosses(total, l1, l2, perceptual, tokens.loss, tokens.features.detach(), tokens.ids)
+
+
+class BaseStage:
+    """See `train_base`."""
+
+    name = NAME
+    columns: tuple[str, ...] = ("loss", "l1", "l2", "perceptual", "latent", "perplexity", "grad_norm")
+
+    def __init__(
+        self,
+        base: BaseTokenizer,
+        perceptual: PerceptualDistance | None,
+        images: TrainingImages,
+        config: BaseTrainingConfig,
+        *,
+        augmentation: Augmentation,
+        fabric: Fabric,
+        seed: int,
+    ) -> None:
+        self.base = base
+        self.config = config
+        self.seed = seed
+        self.sampler = BatchSampler(
+            images, config.optimisation.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME
+        )
+        perceptual = perceptual if config.perceptual_weight > 0 else None
+        self.learner = Learner(fabric, BaseObjective(base, perceptual, config), config.optimisation)
+        quantizer = getattr(base, "quantizer", None)  # a VAE has none
+        self.care = CodebookCare(quantizer, self.learner, fabric) if isinstance(quantizer, VectorQuantizer) else None
+
+    def step(self, step: int) -> Mapping[str, Tensor]:
+        """Take one step on one batch."""
+        losses: BaseLosses = self.learner.module(self.sampler(step).images)
+        values = {
+            "loss": losses.total.detach(),
+            "l1": losses.l1.detach(),
+            "l2": losses.l2.detach(),
+            "perceptual": losses.perceptual.detach(),
+            "latent": losses.latent.detach(),
+            "grad_norm": self.learner.update(losses.total, step),
+        }
+        if self.care is not None and losses.ids is not None:
+            values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
+            self.care.count(losses.ids)
+            if self.config.revive_every and (step + 1) % self.config.revive_every == 0:
+                self.care.revive(losses.features, derive_generator(self.seed, NAME, "revive", step))
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """Return the network, its optimiser and the counts of code use."""
+        care = {} if self.care is None else {"codebook_care": self.care}
+        return {"base": self.base, **self.learner.state("base"), **care}
+
+    def image_ids(self, step: int) -> Sequence[str]:
+        """Return the ids of a step's images."""
+        return self.sampler.image_ids(step)
+
+
+def train_base(
+    tokenizer: BaseTokenizerConfig,
+    config: BaseTrainingConfig,
+    images: TrainingImages,
+    perceptual: PerceptualDistance | None,
+    *,
+    augmentation: Augmentation,
+    fabric: Fabric,
+    seed: int,
+    scratch: Path,
+) -> BaseTokenizer:
+    """Train a base tokenizer, resumably, and return it, averaged where the settings say so, in eval mode.
+
+    Args:
+        tokenizer: the network's settings.
+        config: losses and optimisation.
+        images: the training set.
+        perceptual: may be None where its weight is zero.
+        augmentation: random views.
+        fabric: see `alit.training.fabric.build_fabric`.
+        seed: of the profile.
+        scratch: from `alit.training.checkpoint.stage_scratch`.
+    """
+    with default_randomness(seed, NAME, "initial weights"):
+        base = build_base(tokenizer)
+    stage = BaseStage(base.train(), perceptual, images, config, augmentation=augmentation, fabric=fabric, seed=seed)
+    run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="base tokenizer")
+    if stage.learner.average is not None:
+        stage.learner.average.copy_to_parameters()
+    return base.eval()

@@ -1,0 +1,198 @@
+"""Stage 1: distil base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from alit.config import DistillTrainingConfig, TokenizerConfig
+from alit.errors import ConfigError
+from alit.models.base import BaseTokenizer
+from alit.tokenizer import AdaptiveTokenizer
+from alit.training.base_tokens import TokenSource, token_source
+from alit.training.codebooks import CodebookCare, perplexity
+from alit.training.distill_objective import DistillLosses, DistillObjective
+from alit.training.fabric import gather_batch
+from alit.training.loop import run_training
+from alit.training.optimiser import Learner
+from alit.training.randomness import default_randomness, derive_generator
+from alit.training.rollout import distil_at
+from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
+from alit.training.schedules import switch_step, unlocked_iterations
+
+NAME = "distill"
+
+
+def choose_iterations(unlocked: int, count: int | None, generator: torch.Generator) -> tuple[int, ...]:
+    """Return the iterations (1-based, ascending) that a step supervises: `count` of the unlocked ones, or all.
+
+    The newest is among them in at least a third of the steps, so that what opens late is still learned; the others
+    are equally likely. Published: all, always (an unused option takes a random subset).
+    """
+    if count is None or count >= unlocked:
+        return tuple(range(1, unlocked + 1))
+    draw = float(torch.rand((), generator=generator))
+    newest = draw < max(1 / 3, count / unlocked)
+    others = torch.randperm(unlocked - 1, generator=generator)[: count - newest] + 1
+    return tuple(sorted([*others.tolist(), *([unlocked] if newest else [])]))
+
+
+class DistillStage:
+    """See `train_distillation`."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        tokenizer: AdaptiveTokenizer,
+        config: DistillTrainingConfig,
+        sampler: BatchSampler,
+        tokens: TokenSource,
+        *,
+        fabric: Fabric,
+        seed: int,
+    ) -> None:
+        self.distillation = tokenizer.distillation
+        self.iterations = tokenizer.config.iterations
+        self.config = config
+        self.fabric = fabric
+        self.seed = seed
+        self.sampler = sampler
+        self.tokens = tokens
+        codebook = tokenizer.base.codebook
+        self.codebook = None if codebook is None else codebook.detach()
+        objective = DistillObjective(self.distillation, config)
+        self.learner = Learner(fabric, objective, config.optimisation)
+        quantizer = self.distillation.quantizer
+        self.care = None if quantizer is None else CodebookCare(quantizer, self.learner, fabric)
+        self.switch = switch_step(config.optimisation.steps, config.continuous_share)
+        self.code_columns = tuple(f"code_error_{t + 1}" for t in range(self.iterations))
+        self.columns: tuple[str, ...] = (
+            *("loss", "cross_entropy", "quantizer", "perplexity", "unlocked", "grad_norm"),
+            *self.code_columns,
+        )
+
+    def step(self, step: int) -> Mapping[str, Tensor]:
+        """Take one step on one batch."""
+        if step == self.switch > 0 and self.care is not None:
+            self._start_codebook(step, self.care)
+        unlocked = self._unlocked(step)
+        generator = derive_generator(self.seed, NAME, "iterations", step)
+        iterations = choose_iterations(unlocked, self.config.supervised_iterations, generator)
+        batch = self.sampler(step)
+        losses: DistillLosses = self.learner.module(
+            batch.images,
+            self.tokens(batch),
+            self.codebook,
+            iterations,
+            step >= self.switch,
+            self._halting_generator(step),
+        )
+        values = {
+            "loss": losses.total.detach(),
+            "cross_entropy": losses.cross_entropy.mean(),
+            "quantizer": losses.quantizer.mean(),
+            "unlocked": torch.tensor(float(unlocked), device=self.fabric.device),
+            "grad_norm": self.learner.update(losses.total, step),
+        }
+        for iteration, error in zip(iterations, losses.code_error.unbind(), strict=True):
+            values[self.code_columns[iteration - 1]] = error
+        if self.care is not None and losses.ids is not None:
+            values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
+            self._care(step, losses.ids, losses.raw_codes, self.care)
+        return values
+
+    def _unlocked(self, step: int) -> int:
+        return unlocked_iterations(step, self.config.optimisation.steps, self.iterations, self.config.unlock_share)
+
+    def _halting_generator(self, step: int) -> torch.Generator | None:
+        if not self.config.halting:
+            return None
+        rank = self.fabric.global_rank
+        return derive_generator(self.seed, NAME, "halting", step, rank, device=self.fabric.device)
+
+    def _care(self, step: int, ids: Tensor, raw_codes: Tensor, care: CodebookCare) -> None:
+        """Count the codes, and revive the dead once a whole period has passed since the switch or the last time."""
+        care.count(ids)
+        quantized_steps = step + 1 - self.switch
+        if self.config.revive_every and quantized_steps % self.config.revive_every == 0:
+            care.revive(raw_codes, derive_generator(self.seed, NAME, "revive", step))
+
+    @torch.no_grad()
+    def _start_codebook(self, step: int, care: CodebookCare) -> None:
+        """Draw the codebook from raw codes of the coming batches, several times as many as there are codes."""
+        vectors: list[Tensor] = []
+        while sum(map(len, vectors)) < 4 * care.quantizer.size:
+            batch = self.sampler(step + len(vectors))
+            with self.fabric.autocast():
+                distilled = distil_at(
+                    self.distillation,
+                    batch.images,
+                    self.tokens(batch),
+                    self.codebook,
+                    self._unlocked(step),
+                    decode=(),
+                    quantize=False,
+                )
+            raw_codes = gather_batch(self.fabric, distilled.raw_codes.float())
+            vectors.append(rearrange(raw_codes, "b k z -> (b k) z"))
+        care.start_from(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
+
+    def state(self) -> dict[str, Any]:
+        """Return the trained network, its optimiser and the counts of code use."""
+        care = {} if self.care is None else {"codebook_care": self.care}
+        return {"distillation": self.distillation, **self.learner.state("distillation"), **care}
+
+    def image_ids(self, step: int) -> Sequence[str]:
+        """Return the ids of a step's images."""
+        return self.sampler.image_ids(step)
+
+
+def train_distillation(
+    tokenizer: TokenizerConfig,
+    config: DistillTrainingConfig,
+    base: BaseTokenizer,
+    images: TrainingImages,
+    *,
+    augmentation: Augmentation,
+    fabric: Fabric,
+    seed: int,
+    scratch: Path,
+) -> AdaptiveTokenizer:
+    """Train the distillation on a frozen base, resumably; return both, averaged where asked for, in eval mode.
+
+    Args:
+        tokenizer: the settings of the networks.
+        config: losses and optimisation.
+        base: the trained base tokenizer.
+        images: the training set.
+        augmentation: random views; without crops, base tokens are computed once.
+        fabric: see `alit.training.fabric.build_fabric`.
+        seed: of the profile.
+        scratch: from `alit.training.checkpoint.stage_scratch`.
+
+    Raises:
+        ConfigError: there are fewer cross-entropy weights than iterations.
+    """
+    weights = len(config.cross_entropy_weights)
+    if weights < tokenizer.iterations:
+        raise ConfigError(
+            f"expected cross_entropy_weights for {tokenizer.iterations} iterations, found {weights}; add the others"
+        )
+    with default_randomness(seed, NAME, "initial weights"):
+        model = AdaptiveTokenizer(tokenizer)
+    model.base.load_state_dict(base.state_dict())
+    model.base.eval().requires_grad_(False)
+    fabric.to_device(model)
+    model.distillation.train()
+    sampler = BatchSampler(images, config.optimisation.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
+    tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=scratch / "base_tokens")
+    stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed)
+    run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="stage 1")
+    if stage.learner.average is not None:
+        stage.learner.average.copy_to_parameters()
+    return model.eval()

@@ -1,0 +1,55 @@
+"""Stage `base`: train the 2D tokenizer that the recurrent distillation starts from."""
+
+import argparse
+from collections.abc import Sequence
+
+from alit.config import load_profile
+from alit.data.imageset import open_set
+from alit.errors import run_command
+from alit.models.perceptual import PerceptualDistance
+from alit.paths import RunPaths, project_root
+from alit.training.base import train_base
+from alit.training.checkpoint import finish_stage, save_network, stage_scratch
+from alit.training.fabric import build_fabric
+from alit.training.sampling import Augmentation
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `runs/<profile>/base/`; an interrupted run continues."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
+    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
+    profile = load_profile(paths.config)
+    config, architecture = profile.base_training, profile.tokenizer.base
+    settings = {
+        "stage": "base",
+        "seed": profile.seed,
+        "data": profile.data,
+        "base": architecture,
+        "perceptual_trunk": profile.perceptual_trunk,
+        "training": config,
+    }
+    images = open_set(paths.data / profile.data.training_set.name)
+    scratch = stage_scratch(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
+    fabric = build_fabric(profile.device, profile.devices, config.optimisation.precision)
+    base = train_base(
+        architecture,
+        config,
+        images,
+        _perceptual(profile.perceptual_trunk) if config.perceptual_weight > 0 else None,
+        augmentation=Augmentation(profile.data.flip, profile.data.crop_scale),
+        fabric=fabric,
+        seed=profile.seed,
+        scratch=scratch,
+    )
+    finish_stage(fabric, paths.base, lambda folder: save_network(base, architecture, folder), settings, scratch)
+
+
+def _perceptual(trunk: str) -> PerceptualDistance:
+    from alit.tasks.trunks import build_trunk  # only where a perceptual term is trained
+
+    return PerceptualDistance(build_trunk(trunk))
+
+
+if __name__ == "__main__":
+    run_command(main)

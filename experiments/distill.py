@@ -1,0 +1,47 @@
+"""Stage `distill`: stage 1, distil image tokens into ever more latent tokens, base tokenizer frozen."""
+
+import argparse
+from collections.abc import Sequence
+
+from alit.config import load_profile
+from alit.data.imageset import open_set
+from alit.errors import run_command
+from alit.paths import RunPaths, project_root
+from alit.training.checkpoint import finish_stage, load_base, stage_scratch
+from alit.training.distill import train_distillation
+from alit.training.fabric import build_fabric
+from alit.training.sampling import Augmentation
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `runs/<profile>/distilled/`; an interrupted run continues."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
+    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
+    profile = load_profile(paths.config)
+    settings = {
+        "stage": "distill",
+        "seed": profile.seed,
+        "data": profile.data,
+        "tokenizer": profile.tokenizer,
+        "training": profile.distill,
+    }
+    images = open_set(paths.data / profile.data.training_set.name)
+    inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
+    scratch = stage_scratch(paths.scratch, "distill", settings, inputs)
+    fabric = build_fabric(profile.device, profile.devices, profile.distill.optimisation.precision)
+    tokenizer = train_distillation(
+        profile.tokenizer,
+        profile.distill,
+        load_base(paths.base),
+        images,
+        augmentation=Augmentation(profile.data.flip, profile.data.crop_scale),
+        fabric=fabric,
+        seed=profile.seed,
+        scratch=scratch,
+    )
+    finish_stage(fabric, paths.distilled, tokenizer.save_pretrained, settings, scratch)
+
+
+if __name__ == "__main__":
+    run_command(main)
