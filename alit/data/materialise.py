@@ -20,7 +20,7 @@ from alit.data.imageset import SetCard
 from alit.data.manifest import build_manifest, write_manifest
 from alit.data.sources import ImageSource, Record
 from alit.data.transforms import centre_map, centre_view
-from alit.errors import DataError
+from alit.errors import ConfigError, DataError
 
 _CHUNK = 64  # images decoded side by side, and held in memory
 
@@ -49,8 +49,12 @@ def materialise_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     The list (set, origin, reason) is written even when it is empty and when the stage stops.
 
     Raises:
+        ConfigError: two sets have the same name, or the settings of one are incomplete.
         DataError: data are missing, or a set has more unreadable images than `rejected_share` allows.
     """
+    names = [one.name for one in config.sets]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"data.sets: expected a name of its own for each set, found {', '.join(names)}")
     sources = [build_source(one, config.image_size, roots) for one in config.sets]  # all faults before any work
     refused: list[Rejected] = []
     try:
@@ -93,6 +97,14 @@ def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, fold
                     writers[name] = files.enter_context(ArrayWriter(partial / name))
                 writers[name].append(array)
     write_manifest(build_manifest(records, digests), partial / "manifest.csv")
+    _write_card(source, config, image_size, partial / "set.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return refused
+
+
+def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, path: Path) -> None:
+    """Write what the set is, as `open_set` reads it."""
     card = SetCard(
         name=config.name,
         role=config.role,
@@ -104,10 +116,7 @@ def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, fold
         packed=config.pack,
         class_names=source.class_names,
     )
-    (partial / "set.json").write_text(json.dumps(card.model_dump(), indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return refused
+    path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
 
 
 def chosen_indices(length: int, limit: int | None) -> list[int]:

@@ -24,14 +24,14 @@ class PackedSource:
         self.name = name
         self._split = split
         self._arrays = _load(path)
-        images = self._arrays.get("images")
+        images = self._arrays.get("images", np.empty(0))
         if (
-            images is None
-            or images.dtype != np.uint8
+            images.dtype != np.uint8
             or images.ndim not in (3, 4)
             or images.shape[3:] not in ((), (3,))
+            or not len(images)
         ):
-            found = "none" if images is None else f"{images.dtype} {images.shape}"
+            found = f"{images.dtype} {images.shape}"
             raise DataError(f"{path}: expected images as uint8 (n, h, w, 3) or (n, h, w), found {found}")
         for key in ("labels", "complexity", "captions", "depth", "masks"):
             if key in self._arrays and len(self._arrays[key]) != len(images):

@@ -23,39 +23,39 @@ class FarPicture(NamedTuple):
     """A picture without any object of the scene classes."""
 
     image: np.ndarray  # uint8 (h, w, 3)
-    complexity: float  # clutter setting, 0 to 100
     caption: str
 
 
 def draw_far(draws: Draws, size: int) -> FarPicture:
-    """Choose and draw a far picture."""
-    clutter = draws.between(0.0, 1.0)
+    """Choose and draw a far picture.
+
+    It has no complexity: how large a piece of a photograph is shown, or how dense a pattern is, says nothing
+    about another kind's detail.
+    """
+    density = draws.between(0.0, 1.0)
     kind = draws.choice(("print", "instrument", "inverted", "pattern", "shuffled"))
     if kind == "pattern":
-        colours, caption = _draw_pattern(draws, size, clutter)
-    else:
-        photos = GROUNDS["far"] if kind == "print" else BACKDROPS["far"]
-        crop = draw_crop(draws, photos, 0.25 + 0.7 * clutter)
-        crop = crop._replace(mirrored=crop.mirrored and kind != "print")  # text stays readable
-        colours, caption = read_crop(crop, size), _NAMES[crop.photo]
-        if kind == "inverted":
-            colours, caption = 255 - colours[..., ::-1], f"{caption}, in inverted colours"
-        if kind == "shuffled":
-            colours, caption = (
-                _shuffle(draws, colours, 2 + int(3 * clutter)),
-                f"{caption}, in shuffled pieces",
-            )
-        colours = colours * draws.integer(200, 320) >> 8
-    return FarPicture(np.clip(colours, 0, 255).astype(np.uint8), round(100 * clutter, 1), caption)
+        colours, caption = _draw_pattern(draws, size, density)
+        return FarPicture(colours.astype(np.uint8), caption)
+    photos = GROUNDS["far"] if kind == "print" else BACKDROPS["far"]
+    crop = draw_crop(draws, photos, 0.25 + 0.7 * density)
+    crop = crop._replace(mirrored=crop.mirrored and kind != "print")  # text stays readable
+    colours, caption = read_crop(crop, size), _NAMES[crop.photo]
+    if kind == "inverted":
+        colours, caption = 255 - colours[..., ::-1], f"{caption}, in inverted colours"
+    if kind == "shuffled":
+        colours, caption = _shuffle(draws, colours, 2 + int(3 * density)), f"{caption}, in shuffled pieces"
+    exposed = np.minimum(colours * draws.integer(200, 320) >> 8, 255)
+    return FarPicture(exposed.astype(np.uint8), caption)
 
 
-def _draw_pattern(draws: Draws, size: int, clutter: float) -> tuple[np.ndarray, str]:
+def _draw_pattern(draws: Draws, size: int, density: float) -> tuple[np.ndarray, str]:
     """Draw a pattern of two colours from one edge of the picture to the other."""
     name, names = draws.choice(_PATTERNS), tuple(COLOURS["far"])
     first = draws.integer(0, len(names))
     second = (first + draws.integer(1, len(names))) % len(names)
     cosine, sine = draws.choice(DIRECTIONS)
-    repeats = 3 + 9 * clutter
+    repeats = 3 + 9 * density
     phase = draws.between(0.0, 1.0)
     samples = 3
     steps = (np.arange(size * samples) + 0.5) / (size * samples) - 0.5

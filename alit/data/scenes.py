@@ -34,7 +34,7 @@ class Scene(NamedTuple):
     masks: np.ndarray  # uint8 (h, w): 0 background, 1 the main object, then farther ones
     depth: np.ndarray  # float32 (h, w), metres
     objects: int  # objects that show at least one pixel
-    complexity: float  # the generator's clutter setting, 0 to 100; not a human score
+    complexity: float | None  # the generator's clutter setting, 0 to 100, not a human score; None for far
     caption: str
 
 
@@ -43,18 +43,9 @@ def render_scene(seed: int, size: int, variant: Variant) -> Scene:
     """Make the scene of a seed at `size` pixels per side; its arrays are read-only."""
     draws = Draws(seed, _STREAMS[variant])
     if variant == "far":
-        picture = draw_far(draws, size)
-        flat = np.ones((size, size), np.float32)  # a print held one metre from the camera
-        scene = Scene(
-            picture.image,
-            None,
-            None,
-            np.zeros((size, size), np.uint8),
-            flat,
-            0,
-            picture.complexity,
-            picture.caption,
-        )
+        image, caption = draw_far(draws, size)
+        masks, depth = np.zeros((size, size), np.uint8), np.ones((size, size), np.float32)  # a print at 1 m
+        scene = Scene(image, None, None, masks, depth, 0, None, caption)
     else:
         stage = draw_stage(draws, variant)
         scene = _describe(stage, draw_raster(stage, size))

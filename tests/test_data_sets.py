@@ -1,0 +1,272 @@
+"""Image sets on disk: whole or absent, the same bytes each time, and nothing lost between writing and opening."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from alit.config import DataConfig, ImageSetConfig
+from alit.data.arrays import ArrayWriter
+from alit.data.imageset import open_set
+from alit.data.manifest import COLUMNS, build_manifest, read_manifest, write_manifest
+from alit.data.materialise import chosen_indices, materialise_sets
+from alit.data.scene_source import SceneSource
+from alit.data.sources import Record
+from alit.data.transforms import centre_view
+from alit.errors import ConfigError, DataError
+
+
+def one_set(name="photos", **changes) -> ImageSetConfig:
+    fields = {"name": name, "role": "evaluate", "source": "folder", "path": "photos", "variant": "base"}
+    return ImageSetConfig.model_validate(fields | {"split": "val", "images": None, "pack": True} | changes)
+
+
+def scenes(name="scenes", **changes) -> ImageSetConfig:
+    return one_set(name, **({"source": "scenes", "path": None, "split": "train", "images": 6} | changes))
+
+
+class Project:
+    """A checkout with real photographs in `data/photos` and a run folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "runs/tiny/data"
+        self.rejected = root / "runs/tiny/rejected.csv"
+        generator = np.random.default_rng(0)
+        for label in ("cat", "dog"):
+            folder = root / "data/photos" / label
+            folder.mkdir(parents=True)
+            for number in range(5):
+                pixels = generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+
+    def break_image(self, name: str) -> None:
+        path = self.root / "data/photos" / name
+        path.write_bytes(path.read_bytes()[:-200])
+
+    def materialise(self, *sets: ImageSetConfig, share: float = 0.0, size: int = 16) -> None:
+        config = DataConfig(image_size=size, rejected_share=share, flip=False, crop_scale=1.0, sets=sets)
+        materialise_sets(config, self.data, self.rejected, (self.root / "data",))
+
+    def refused(self) -> list[dict[str, str]]:
+        with self.rejected.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return Project(tmp_path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_packed_set_gives_back_the_centre_views(project):
+    project.materialise(one_set())
+    found = open_set(project.data / "photos")
+    assert (found.name, found.role, found.image_size, len(found)) == ("photos", "evaluate", 16, 10)
+    assert found.class_names == ("cat", "dog")
+    images = found.images([7, 0])
+    assert images.shape == (2, 3, 16, 16)
+    assert images.dtype == torch.float32
+    with Image.open(project.root / "data/photos/dog/2.png") as image:
+        view = centre_view(np.asarray(image), 16)
+    assert np.array_equal((images[0] * 255).round().byte().permute(1, 2, 0).numpy(), view)
+    assert found.labels(torch.tensor([7, 0])).tolist() == [1, 0]
+    assert found.depth([0]) is None
+    assert found.masks([0]) is None
+
+
+def test_an_unpacked_set_gives_the_same_images_and_keeps_no_copy(project):
+    project.materialise(one_set("packed"), one_set("lazy", pack=False))
+    packed, lazy = open_set(project.data / "packed"), open_set(project.data / "lazy")
+    assert torch.equal(packed.images(range(10)), lazy.images(range(10)))
+    assert sorted(path.name for path in (project.data / "lazy").iterdir()) == ["manifest.csv", "set.json"]
+    assert packed.manifest.equals(lazy.manifest)
+
+
+def test_an_unpacked_set_finds_its_files_wherever_they_are_moved(project, monkeypatch):
+    monkeypatch.delenv("ALIT_DATA", raising=False)
+    project.materialise(one_set(pack=False))
+    before = open_set(project.data / "photos").images([3])
+    (project.root / "data").rename(project.root / "elsewhere")
+    with pytest.raises(DataError, match="expected data at"):
+        open_set(project.data / "photos")
+    named = open_set(project.data / "photos", data_root=project.root / "elsewhere")
+    monkeypatch.setenv("ALIT_DATA", str(project.root / "elsewhere"))
+    assert torch.equal(named.images([3]), before)
+    assert torch.equal(open_set(project.data / "photos").images([3]), before)
+
+
+def test_a_file_that_broke_since_the_data_stage_is_named(project):
+    project.materialise(one_set(pack=False))
+    project.break_image("dog/1.png")
+    with pytest.raises(DataError, match=r"dog/1\.png.*readable before"):
+        open_set(project.data / "photos").images([6])
+
+
+def test_scenes_keep_depth_masks_labels_and_captions(project):
+    project.materialise(scenes())
+    found, source = open_set(project.data / "scenes"), SceneSource("scenes", "base", "train", 6, 16)
+    depth, masks = found.depth([4, 1]), found.masks([4, 1])
+    assert depth.dtype == torch.float32
+    assert masks.dtype == torch.uint8
+    assert np.allclose(depth[0], source.depth(4), rtol=1e-3)
+    assert np.array_equal(masks[1], source.masks(1))
+    row = found.manifest.iloc[2]
+    record = source.record(2)
+    assert tuple(row[list(Record._fields)]) == tuple(record)
+    assert row["sha256"] == source.digest(2)
+    assert found.labels([2]).tolist() == [record.label]
+
+
+def test_far_scenes_have_no_labels(project):
+    project.materialise(scenes(variant="far"))
+    found = open_set(project.data / "scenes")
+    assert found.labels(range(6)).tolist() == [-1] * 6
+    assert found.manifest["label"].isna().all()
+    assert found.manifest["complexity"].isna().all()
+
+
+def test_materialising_twice_gives_the_same_bytes(project):
+    project.materialise(one_set(), scenes())
+    first = contents(project.data)
+    project.materialise(one_set(), scenes())
+    assert contents(project.data) == first
+    assert {"photos/images.npy", "scenes/depth.npy", "scenes/masks.npy", "scenes/set.json"} <= set(first)
+
+
+def test_nothing_in_a_set_names_a_place_on_this_machine(project):
+    project.materialise(one_set(), one_set("lazy", pack=False))
+    assert not any(str(project.root).encode() in content for content in contents(project.data).values())
+
+
+def test_unreadable_images_are_listed_and_left_out(project):
+    project.break_image("cat/3.png")
+    project.materialise(one_set(), scenes(), share=0.2)
+    assert len(open_set(project.data / "photos")) == 9
+    (refused,) = project.refused()
+    assert (refused["set"], refused["origin"]) == ("photos", "cat/3.png")
+    assert refused["reason"]
+    assert "cat/3.png" not in open_set(project.data / "photos").manifest["origin"].tolist()
+
+
+def test_an_untroubled_run_leaves_a_list_with_a_header_only(project):
+    project.materialise(one_set())
+    assert project.rejected.read_text() == "set,origin,reason\n"
+
+
+def test_too_many_unreadable_images_stop_the_stage_with_the_list_written(project):
+    project.break_image("cat/3.png")
+    project.break_image("dog/0.png")
+    with pytest.raises(DataError, match=r"2 of 10 images could not be read \(20\.0%") as caught:
+        project.materialise(scenes(), one_set(), share=0.1)
+    assert "\n" not in str(caught.value)
+    assert len(project.refused()) == 2
+    assert not (project.data / "photos").exists()
+
+
+def test_the_rejected_count_is_on_the_screen(project, capsys):
+    project.break_image("cat/3.png")
+    project.materialise(one_set(), share=0.2)
+    assert "rejected=1" in capsys.readouterr().err
+
+
+def test_an_interrupted_set_is_absent_and_the_next_run_completes_it(project, monkeypatch):
+    calls = []
+
+    def interrupted(self, index):
+        calls.append(index)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return SceneSource.record(SceneSource("s", "base", "train", 6, 16), index)
+
+    class Interrupted(SceneSource):
+        record = interrupted
+
+    monkeypatch.setattr("alit.data.build.SceneSource", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        project.materialise(scenes())
+    with pytest.raises(DataError, match="run the data stage"):
+        open_set(project.data / "scenes")
+    monkeypatch.undo()
+    project.materialise(scenes())
+    assert len(open_set(project.data / "scenes")) == 6
+    assert [path.name for path in project.data.iterdir()] == ["scenes"]
+
+
+def test_missing_data_stop_the_stage_before_any_work(project):
+    with pytest.raises(DataError, match="imagenette"):
+        project.materialise(scenes(), one_set(path="imagenette96"))
+    assert not project.data.exists()
+
+
+def test_two_sets_of_one_name_are_refused(project):
+    with pytest.raises(ConfigError, match="photos, photos"):
+        project.materialise(one_set(), one_set())
+
+
+def test_a_limit_spreads_over_the_whole_set(project):
+    project.materialise(one_set(images=4))
+    assert open_set(project.data / "photos").labels(range(4)).tolist() == [0, 0, 1, 1]
+    assert chosen_indices(10, 4) == [0, 2, 5, 7]
+    assert chosen_indices(3, 10) == [0, 1, 2]
+    assert chosen_indices(7, None) == list(range(7))
+
+
+def test_a_folder_that_is_no_set_is_refused(tmp_path):
+    with pytest.raises(DataError, match="expected an image set"):
+        open_set(tmp_path)
+    (tmp_path / "set.json").write_text(json.dumps({"name": "x"}))
+    with pytest.raises(DataError, match="expected an image set"):
+        open_set(tmp_path)
+
+
+def test_damaged_arrays_are_refused(project):
+    project.materialise(one_set())
+    path = project.data / "photos/images.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DataError, match="missing or damaged"):
+        open_set(project.data / "photos")
+
+
+def test_a_manifest_survives_writing_and_reading(tmp_path):
+    records = [
+        Record("a", "x/a.png", 3, "nan", "val", 12.5, 'a "red" cube, and\nmore', 2),
+        Record("b", "x/b.png", None, None, "val", None, None, None),
+    ]
+    manifest = build_manifest(records, ["00", "ff"])
+    write_manifest(manifest, tmp_path / "manifest.csv")
+    found = read_manifest(tmp_path / "manifest.csv")
+    pd.testing.assert_frame_equal(found, manifest)
+    assert tuple(found.columns) == COLUMNS
+    assert str(found["label"].dtype) == "Int64"
+
+
+def test_a_table_that_is_no_manifest_is_refused(tmp_path):
+    path = tmp_path / "manifest.csv"
+    with pytest.raises(DataError, match="expected a manifest"):
+        read_manifest(path)
+    path.write_text("image_id,origin\na,b\n")
+    with pytest.raises(DataError, match="expected the columns"):
+        read_manifest(path)
+    path.write_text(",".join(COLUMNS) + "\na,b,three,c,val,1,,2,00\n")
+    with pytest.raises(DataError, match="is not a manifest"):
+        read_manifest(path)
+
+
+def test_rows_written_one_by_one_equal_an_array_saved_at_once(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (1200, 2, 3), dtype=np.uint8)
+    with ArrayWriter(tmp_path / "rows.npy") as writer:
+        for row in array:
+            writer.append(row)
+        with pytest.raises(ValueError, match="expected uint8"):
+            writer.append(array[0].astype(np.float32))
+    np.save(tmp_path / "whole.npy", array)
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
