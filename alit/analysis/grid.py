@@ -75,7 +75,7 @@ class ScoreGrid:
     def subset(self, keep: np.ndarray) -> "ScoreGrid":
         """Return the grid of the images where `keep` (n,) is true."""
         return ScoreGrid(
-            images=self.images[keep].reset_index(drop=True),
+            images=pd.DataFrame(self.images.loc[keep]).reset_index(drop=True),
             lengths=self.lengths,
             scores={name: values[keep] for name, values in self.scores.items()},
             clean={name: values[keep] for name, values in self.clean.items()},
@@ -114,14 +114,14 @@ def fold(table: pd.DataFrame) -> ScoreGrid:
         )
     if table.empty:
         raise DataError("expected a sweep table with rows, found an empty one; run the sweep stage")
-    lengths = np.sort(table["length"].unique()).astype(np.int64)
+    lengths = np.unique(table["length"].to_numpy(dtype=np.int64))
     rows = _rows_per_image(table, lengths)  # n (1 +) l
     first = table.iloc[rows[:, 0]]
     images = first[[*KEY, *(name for name in IMAGE_COLUMNS if name in table)]].reset_index(drop=True)
     has_clean = lengths[0] == 0
     if has_clean and len(lengths) == 1:
         raise DataError("expected reconstructions in the sweep table, found only untouched images (length 0)")
-    values = {name: _numbers(table[name])[rows] for name in _score_columns(table)}
+    values = {name: _numbers(table, name)[rows] for name in _score_columns(table)}
     values |= {
         name.replace("class_rank_", "top1_", 1): np.where(np.isnan(ranks), np.nan, ranks < 1)
         for name, ranks in values.items()
@@ -170,5 +170,5 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table if name not in skip and pd.api.types.is_numeric_dtype(table[name])]
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    return table[column].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -55,7 +55,7 @@ class Selection:
     def to_frame(self) -> pd.DataFrame:
         """Return one row per included image: dataset, split, image_id, length, satisfied."""
         picked = self.images.assign(length=self.lengths, satisfied=self.satisfied)
-        return picked[self.included].reset_index(drop=True)
+        return pd.DataFrame(picked.loc[self.included]).reset_index(drop=True)
 
 
 class Evaluation(NamedTuple):
@@ -86,7 +86,7 @@ def select(table: pd.DataFrame | ScoreGrid, criterion: Criterion, threshold: flo
     return Selection(
         criterion=criterion,
         threshold=threshold,
-        images=grid.images[list(KEY)],
+        images=pd.DataFrame(grid.images[list(KEY)]),
         positions=positions,
         lengths=np.where(included, grid.lengths[positions], 0),
         satisfied=satisfied,

@@ -1,10 +1,13 @@
 """Complexity against loss, selected length and codec bytes (paper, Fig. 4, 11, 12)."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panels, sequence, style
+from alit.plots.tables import distinct, ends, groups, most, numbers, reach, rows
 
 LINES = 4  # series in one panel; more cannot be told apart
 NOTHING = "not measurable here: no data set with complexities"
@@ -39,25 +42,24 @@ def complexity_correlations(correlations: pd.DataFrame) -> Figure:
     predictors = list(dict.fromkeys(correlations["predictor"]))
     kinds = list(dict.fromkeys(correlations["kind"]))
     with style():
-        count = correlations["dataset"].nunique()
+        count = distinct(correlations, "dataset")
         figure, axes = panels(count, height=0.7 + 0.15 * len(predictors), sharex=True, sharey=True)
-        for panel, (name, part) in zip(axes, correlations.groupby("dataset", sort=False), strict=True):
+        for panel, (name, part) in zip(axes, groups(correlations, "dataset"), strict=True):
             for number, kind in enumerate(kinds):
-                rows = part[part["kind"] == kind]
-                places = [-predictors.index(predictor) for predictor in rows["predictor"]]
-                reach = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+                dots = rows(part, part["kind"] == kind)
+                places = [-predictors.index(predictor) for predictor in dots["predictor"]]
                 look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
-                panel.errorbar(rows["value"], places, xerr=reach, **look)
+                panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), **look)
             panel.axvline(0, color=GREY, lw=0.8)
             panel.set_yticks([-i for i in range(len(predictors))], labels=predictors)
-            panel.set_title(f"{name} (n = {part['images'].max()})")
+            panel.set_title(f"{name} (n = {most(part, 'images')})")
             panel.set_xlabel("Spearman with complexity")
     return figure
 
 
 def loss_by_complexity_alt(bins: pd.DataFrame) -> str:
     """Describe how loss changes from the simplest to the most complex bin at the shortest length."""
-    return _alt(bins, bins["setting"].min() if len(bins) else None, "Mean L1 at {:g} tokens")
+    return _alt(bins, _spread(bins)[0] if len(bins) else None, "Mean L1 at {:g} tokens")
 
 
 def length_by_complexity_alt(bins: pd.DataFrame) -> str:
@@ -73,23 +75,23 @@ def complexity_correlations_alt(correlations: pd.DataFrame) -> str:
     words = {"loss": "L1 at fixed lengths", "length": "selected length", "codec": "codec bytes"}
     ranges = [
         f"{words.get(str(kind), str(kind))} {part['value'].min():.2f} to {part['value'].max():.2f}"
-        for kind, part in correlations.groupby("kind", sort=False)
+        for kind, part in groups(correlations, "kind")
     ]
-    return f"Spearman of complexity over {correlations['dataset'].nunique()} data sets: {'; '.join(ranges)}."
+    return f"Spearman of complexity over {distinct(correlations, 'dataset')} data sets: {'; '.join(ranges)}."
 
 
-def _binned(bins: pd.DataFrame, ylabel: str, name_line, settings: list[float]) -> Figure:
+def _binned(bins: pd.DataFrame, ylabel: str, name_line: Callable[[float], str], settings: list[float]) -> Figure:
     if bins.empty:
         return note_figure(NOTHING)
     with style():
-        figure, axes = panels(bins["dataset"].nunique(), sharey=True, sharex=True)
-        for panel, (name, part) in zip(axes, bins.groupby("dataset", sort=False), strict=True):
+        figure, axes = panels(distinct(bins, "dataset"), sharey=True, sharex=True)
+        for panel, (name, part) in zip(axes, groups(bins, "dataset"), strict=True):
             for setting, color, marker in zip(settings, sequence(len(settings)), MARKERS, strict=False):
-                line = part[part["setting"] == setting].sort_values("complexity")
-                reach = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
+                line = rows(part, part["setting"] == setting).sort_values("complexity")
                 look = {"color": color, "marker": marker, "capsize": 1.5, "elinewidth": 0.8}
-                panel.errorbar(line["complexity"], line["value"], yerr=reach, label=name_line(setting), **look)
-            panel.set_title(f"{name} (n = {part['images'].max()})")
+                look["label"] = name_line(setting)
+                panel.errorbar(line["complexity"].to_numpy(), line["value"].to_numpy(), yerr=reach(line), **look)
+            panel.set_title(f"{name} (n = {most(part, 'images')})")
             panel.set_xlabel("complexity")
         axes[0].set_ylabel(ylabel)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -101,21 +103,21 @@ def _alt(bins: pd.DataFrame, setting: float | None, subject: str) -> str:
     if setting is None:
         return f"{NOTHING.capitalize()}."
     changes = []
-    for name, part in bins[bins["setting"] == setting].groupby("dataset", sort=False):
-        ends = part.sort_values("complexity")["value"].iloc[[0, -1]]
-        changes.append(f"{ends.iloc[0]:.3g} to {ends.iloc[1]:.3g} on {name}")
+    for name, part in groups(rows(bins, bins["setting"] == setting), "dataset"):
+        start, end = ends(part, "value", by="complexity")
+        changes.append(f"{start:.3g} to {end:.3g} on {name}")
     return f"{subject.format(setting)} from the least to the most complex bin: {'; '.join(changes)}."
 
 
 def _spread(bins: pd.DataFrame) -> list[float]:
     """Choose at most `LINES` settings, evenly over those there are, both ends included."""
-    settings = sorted(bins["setting"].unique())
+    settings = sorted({float(setting) for setting in bins["setting"].to_numpy()})
     return [settings[i] for i in np.unique(np.linspace(0, len(settings) - 1, LINES).round().astype(int))]
 
 
 def _telling(bins: pd.DataFrame) -> list[float]:
     """Choose thresholds at which not nearly every image has the shortest or the longest length."""
-    low, high = bins["value"].min(), bins["value"].max()
-    means = bins.groupby("setting")["value"].mean()
-    inside = bins[bins["setting"].isin(means[means.between(low + (high - low) / 20, high - (high - low) / 20)].index)]
-    return _spread(inside if len(inside) else bins)
+    low, high = numbers(bins, "value").min(), numbers(bins, "value").max()
+    means = {setting: numbers(part, "value").mean() for setting, part in groups(bins, "setting")}
+    telling = [setting for setting, mean in means.items() if 0.05 < (mean - low) / max(high - low, 1e-12) < 0.95]
+    return _spread(rows(bins, bins["setting"].isin(telling)) if telling else bins)

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import PALETTE, note_figure, panels, style
+from alit.plots.tables import distinct, groups, numbers, rows
 
 PANELS = 4
 
@@ -17,20 +18,21 @@ def selected_lengths(counts: pd.DataFrame) -> Figure:
     """
     if counts.empty:
         return note_figure("not measurable here: no thresholds")
-    total = int(counts.groupby("threshold")["images"].sum().max())
+    total = int(numbers(counts, "images").sum() / distinct(counts, "threshold"))
     with style():
         chosen = _telling(counts)
         figure, axes = panels(len(chosen), columns=4, height=2.0, sharey=True)
         for panel, threshold in zip(axes, chosen, strict=True):
-            part = counts[counts["threshold"] == threshold]
-            places = np.arange(len(part))
-            met = part["share"] - part["unsatisfied"]
+            part = rows(counts, counts["threshold"] == threshold)
+            places, never = np.arange(len(part)), part["unsatisfied"].to_numpy()
+            met = part["share"].to_numpy() - never
             panel.bar(places, met, color=PALETTE[0])
             look = {"color": "white", "edgecolor": PALETTE[5], "hatch": "////", "lw": 0.8}
-            never = part["unsatisfied"] > 0
-            panel.bar(places[never], part["unsatisfied"][never], bottom=met[never], **look)
+            drawn = never > 0
+            panel.bar(places[drawn], never[drawn], bottom=met[drawn], **look)
             step = max(1, len(part) // 4)
-            panel.set_xticks(places[::-step][::-1], labels=[str(n) for n in part["length"].iloc[::-step][::-1]])
+            ticks = places[::-step][::-1]
+            panel.set_xticks(ticks, labels=[str(length) for length in part["length"].to_numpy()[ticks]])
             panel.set_title(f"L1 < {threshold:g}")
             panel.set_xlabel("tokens")
         axes[0].set_ylabel("share of images")
@@ -44,7 +46,7 @@ def selected_lengths_alt(counts: pd.DataFrame) -> str:
         return "Not measurable here: no thresholds."
     words = []
     for threshold in _telling(counts):
-        part = counts[counts["threshold"] == threshold]
+        part = rows(counts, counts["threshold"] == threshold)
         mean = (part["length"] * part["share"]).sum()
         words.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({part['unsatisfied'].sum():.0%} never satisfied)")
     return f"Mean selected length: {'; '.join(words)}."
@@ -52,6 +54,7 @@ def selected_lengths_alt(counts: pd.DataFrame) -> str:
 
 def _telling(counts: pd.DataFrame) -> list[float]:
     """Choose at most `PANELS` thresholds, evenly over those at which not all images get the same length."""
-    spread = counts.groupby("threshold")["share"].max()
-    thresholds = list(spread[spread < 0.98].index) or list(spread.index)
+    largest = {threshold: numbers(part, "share").max() for threshold, part in groups(counts, "threshold")}
+    telling = [threshold for threshold, share in largest.items() if share < 0.98]
+    thresholds = sorted(telling or largest)
     return [thresholds[i] for i in np.unique(np.linspace(0, len(thresholds) - 1, PANELS).round().astype(int))]

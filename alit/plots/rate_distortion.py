@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import BAND, DASHES, MARKERS, PALETTE, note_figure, panels, style
+from alit.plots.tables import distinct, ends, groups, most, rows, word
 
 
 def rate_distortion(rates: pd.DataFrame) -> Figure:
@@ -14,23 +15,23 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
     """
     if rates.empty:
         return note_figure("no measurements")
-    names = list(rates["dataset"].unique())
+    names = [name for name, _ in groups(rates, "dataset")]
     looks = dict(zip(names, zip(PALETTE, MARKERS, DASHES, strict=True), strict=False))
     with style():
-        figure, axes = panels(rates["measure"].nunique(), columns=3)
-        for panel, (_, part) in zip(axes, rates.groupby("measure", sort=False), strict=True):
-            for name, line in part.groupby("dataset", sort=False):
+        figure, axes = panels(distinct(rates, "measure"), columns=3)
+        for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
+            for name, line in groups(part, "dataset"):
                 color, marker, dash = looks[name]
-                label = f"{name} (n = {line['images'].max()})"
+                label = f"{name} (n = {most(line, 'images')})"
                 panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
                 panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel.set_xscale("log", base=2)
-            ticks = sorted(part["length"].unique())
+            ticks = sorted({int(length) for length in part["length"].to_numpy()})
             panel.set_xticks(_doubling(ticks), labels=[str(tick) for tick in _doubling(ticks)])
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
-            arrow = "↓" if part["better"].iloc[0] == "lower" else "↑"
-            panel.set_title(f"{part['label'].iloc[0]} {arrow}")
+            arrow = "↓" if word(part, "better") == "lower" else "↑"
+            panel.set_title(f"{word(part, 'label')} {arrow}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure
@@ -40,16 +41,14 @@ def rate_distortion_alt(rates: pd.DataFrame) -> str:
     """Describe the first measure's fall or rise per data set in one sentence."""
     if rates.empty:
         return "No measurements."
-    first = rates[rates["measure"] == rates["measure"].iloc[0]]
+    first = rows(rates, rates["measure"] == word(rates, "measure"))
     changes = []
-    for name, line in first.groupby("dataset", sort=False):
-        line = line.sort_values("length")
-        ends = line.iloc[[0, -1]]
+    for name, line in groups(first, "dataset"):
+        start, end = ends(line, "value", by="length")
         changes.append(
-            f"{name} from {ends['value'].iloc[0]:.3g} at {ends['length'].iloc[0]} tokens to "
-            f"{ends['value'].iloc[1]:.3g} at {ends['length'].iloc[1]}"
+            f"{name} from {start:.3g} at {line['length'].min()} tokens to {end:.3g} at {line['length'].max()}"
         )
-    return f"Mean {first['label'].iloc[0]} by token count: {'; '.join(changes)}."
+    return f"Mean {word(first, 'label')} by token count: {'; '.join(changes)}."
 
 
 def _doubling(lengths: list[int]) -> list[int]:

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -45,7 +45,7 @@ class SavedFigure(NamedTuple):
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the suite's look while drawing and while saving; nothing is set at import or left behind."""
-    look = {
+    look: dict[Any, Any] = {
         **sns.axes_style("ticks"),
         **sns.plotting_context("paper"),
         "axes.spines.top": False,
@@ -71,12 +71,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, *, columns: int = 3, height: float = 2.3, **share: bool | str) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, *, columns: int = 3, height: float = 2.3, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` axes in rows of at most `columns`; call inside `style()`."""
     columns = min(columns, max(count, 1))
     rows = -(-max(count, 1) // columns)
     figure = Figure(figsize=(COLUMN if columns == 1 else WIDE, height * rows), layout="constrained")
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **share)))
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)))
     for spare in axes[count:]:
         spare.remove()
     for lowest in axes[max(count - columns, 0) : count]:

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import GREY, PALETTE, note_figure, panels, style
+from alit.plots.tables import ends, numbers, rows
 
 SMOOTHING = 25  # logged rows in the running median; short logs use a fifth of theirs
 
@@ -24,11 +25,12 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
     with style():
         figure, axes = panels(len(names), columns=4, height=1.7, sharex=True)
         for panel, name in zip(axes, names, strict=True):
-            line = log[["step", name]].dropna()
+            line = rows(log, log[name].notna())
             panel.plot(line["step"], line[name], color=GREY, lw=0.5, alpha=0.7)
             smooth = line[name].rolling(window, min_periods=1, center=True).median()
             panel.plot(line["step"], smooth, color=PALETTE[0], lw=1.2)
-            if line[name].min() > 0 and line[name].max() > 10 * line[name].min():
+            low, high = numbers(line, name).min(), numbers(line, name).max()
+            if 0 < 10 * low < high:
                 panel.set_yscale("log")
             panel.set_title(name.replace("_", " "))
             panel.locator_params(axis="x", nbins=4)
@@ -43,14 +45,12 @@ def training_curves_alt(log: pd.DataFrame, title: str = "") -> str:
     names = _logged(log)
     if not names:
         return "Nothing was logged."
-    changes = [
-        f"{name.replace('_', ' ')} {log[name].dropna().iloc[0]:.3g} to {log[name].dropna().iloc[-1]:.3g}"
-        for name in names
-    ]
+    found = {name: ends(rows(log, log[name].notna()), name, by="step") for name in names}
+    changes = [f"{name.replace('_', ' ')} {start:.3g} to {end:.3g}" for name, (start, end) in found.items()]
     head = f"{title}: f" if title else "F"
-    return f"{head}rom step {log['step'].iloc[0]} to {log['step'].iloc[-1]}, {', '.join(changes)}."
+    return f"{head}rom step {log['step'].min()} to {log['step'].max()}, {', '.join(changes)}."
 
 
 def _logged(log: pd.DataFrame) -> list[str]:
-    numeric = log.select_dtypes("number").columns
-    return [name for name in numeric if name != "step" and log[name].notna().any()]
+    numeric = log.select_dtypes("number")
+    return [str(name) for name in numeric if name != "step" and bool(numeric[name].notna().any())]
