@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "perceptual_trunk": profile.perceptual_trunk,
         "training": config,
     }
-    images = open_set(paths.data / profile.data.training_set.name)
+    train_set = next(images.name for images in profile.data.sets if images.role == "train")
+    images = open_set(paths.data / train_set)
     scratch = stage_scratch(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
     fabric = build_fabric(profile.device, profile.devices, config.optimisation.precision)
     base = train_base(

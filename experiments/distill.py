@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "tokenizer": profile.tokenizer,
         "training": profile.distill,
     }
-    images = open_set(paths.data / profile.data.training_set.name)
+    train_set = next(images.name for images in profile.data.sets if images.role == "train")
+    images = open_set(paths.data / train_set)
     inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
     scratch = stage_scratch(paths.scratch, "distill", settings, inputs)
     fabric = build_fabric(profile.device, profile.devices, profile.distill.optimisation.precision)

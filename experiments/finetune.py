@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "perceptual_trunk": profile.perceptual_trunk,
         "training": config,
     }
-    images = open_set(paths.data / profile.data.training_set.name)
+    train_set = next(images.name for images in profile.data.sets if images.role == "train")
+    images = open_set(paths.data / train_set)
     inputs = [images.folder / "manifest.csv", paths.distilled / "model.safetensors"]
     scratch = stage_scratch(paths.scratch, "finetune", settings, inputs)
     fabric = build_fabric(profile.device, profile.devices, config.optimisation.precision)

@@ -28,8 +28,3 @@ class DataConfig(Settings):
     flip: bool  # horizontal flips while training
     crop_scale: float = Field(gt=0, le=1)  # smallest area share of a random training crop; 1 never crops
     sets: tuple[ImageSetConfig, ...]
-
-    @property
-    def training_set(self) -> ImageSetConfig:
-        """The set that the tokenizer learns from."""
-        return next(image_set for image_set in self.sets if image_set.role == "train")
