@@ -1,13 +1,17 @@
 """Sweep tables with known answers: every effect that a claim is about is a knob of the generator."""
 
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from alit.analysis import Evidence, fold
-from alit.config import AnalysisConfig
+from alit.config import AnalysisConfig, load_profile
+from alit.paths import RunPaths
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 LENGTHS = tuple(range(4, 33, 4))
 SETTINGS = AnalysisConfig(
     resamples=200,
@@ -114,3 +118,25 @@ def synthetic_evidence(
     arrays = {"net": synthetic_features(table)} if features else {}
     grid = fold(table)
     return Evidence(grid, grid.datasets[0], base_tokens, settings, 0, arrays)
+
+
+def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None = None) -> RunPaths:
+    """Lay out a checkout below `root` in which `profile` has been swept, with a synthetic table for its result."""
+    (root / "configs").mkdir(parents=True)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copy(CONFIGS / f"{profile}.yaml", root / "configs")
+    paths = RunPaths(root, profile)
+    settings = load_profile(paths.config)
+    analysis = settings.analysis
+    sets = tuple(part.name for part in settings.data.sets if part.role == "evaluate")
+    table = synthetic_table(60, sets) if table is None else table
+    features = synthetic_features(table)
+    renamed = {
+        "class_rank_weak": f"class_rank_{analysis.weak_classifier}",
+        "class_rank_strong": f"class_rank_{analysis.strong_classifier}",
+        "depth_error_depth": f"depth_error_{analysis.depth_model}",
+    }
+    paths.sweep.mkdir(parents=True)
+    table.rename(columns=renamed).to_parquet(paths.table)
+    np.save(paths.sweep / f"features_{analysis.feature_extractor}.npy", features)
+    return paths

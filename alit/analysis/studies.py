@@ -41,7 +41,7 @@ def task_curves(evidence: Evidence) -> pd.DataFrame:
     """
     grid = evidence.task_grid()
     weak = f"top1_{evidence.settings.weak_classifier}"
-    tasks = list(dict.fromkeys(evidence.measured(evidence.accuracy_column, weak, evidence.depth_column)))
+    tasks = list(dict.fromkeys(evidence.measured(evidence.accuracy_column, weak, evidence.depth_column))) or ["l1"]
     allocations = [allocate(grid, criterion, thresholds) for criterion, thresholds in evidence.criteria()]
     allocations.append(uniform_allocation(grid))
     table = pd.concat(

@@ -19,7 +19,7 @@ def loss_by_complexity(bins: pd.DataFrame) -> Figure:
     Args:
         bins: columns dataset, images, complexity, setting (length), value, low, high.
     """
-    return _binned(bins, "mean L1 error", lambda length: f"{length:g} tokens", _spread(bins))
+    return _binned(bins, "mean L1 error", lambda length: f"{length:g} tokens", _spread)
 
 
 def length_by_complexity(bins: pd.DataFrame) -> Figure:
@@ -28,7 +28,7 @@ def length_by_complexity(bins: pd.DataFrame) -> Figure:
     Args:
         bins: columns as in `loss_by_complexity`, with thresholds as settings.
     """
-    return _binned(bins, "mean length (tokens)", lambda limit: f"L1 < {limit:g}", _telling(bins))
+    return _binned(bins, "mean length (tokens)", lambda limit: f"L1 < {limit:g}", _telling)
 
 
 def complexity_correlations(correlations: pd.DataFrame) -> Figure:
@@ -80,9 +80,12 @@ def complexity_correlations_alt(correlations: pd.DataFrame) -> str:
     return f"Spearman of complexity over {distinct(correlations, 'dataset')} data sets: {'; '.join(ranges)}."
 
 
-def _binned(bins: pd.DataFrame, ylabel: str, name_line: Callable[[float], str], settings: list[float]) -> Figure:
+def _binned(
+    bins: pd.DataFrame, ylabel: str, name_line: Callable[[float], str], choose: Callable[[pd.DataFrame], list[float]]
+) -> Figure:
     if bins.empty:
         return note_figure(NOTHING)
+    settings = choose(bins)
     with style():
         figure, axes = panels(distinct(bins, "dataset"), sharey=True, sharex=True)
         for panel, (name, part) in zip(axes, groups(bins, "dataset"), strict=True):

@@ -150,7 +150,7 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
         }
         for claim in claims
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).set_index("claim")
 
 
 def ledger_to_json(claims: Iterable[Claim]) -> str:
