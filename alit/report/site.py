@@ -1,0 +1,80 @@
+"""The frame of every page: templates, navigation, and the footer that says what made it."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = "style.css"
+
+
+class Provenance(NamedTuple):
+    """What made the pages of a site."""
+
+    profile: str
+    config: str  # path of the profile's settings in the checkout
+    table: str  # first twelve digits of the sweep table's sha256
+
+
+def provenance(profile: str, table: Path) -> Provenance:
+    """Describe what the pages of a profile are made from."""
+    with table.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Provenance(profile, f"configs/{profile}.yaml", digest[:12])
+
+
+class Site(NamedTuple):
+    """The pages of one profile, below one folder."""
+
+    folder: Path
+    made_from: Provenance
+
+    def write(self, page: str, template: str, *, title: str, command: str, **content: Any) -> Path:
+        """Render one page; `page` is its path below the folder, `command` the one that makes it again."""
+        path = self.folder / page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        up = "../" * page.count("/")
+        frame = {"site": self, "page": page, "up": up, "title": title, "command": command}
+        html = _environment().get_template(template).render(**frame, **content)
+        path.write_text(html.rstrip() + "\n", encoding="utf-8")
+        return path
+
+    def write_style(self) -> None:
+        """Copy the style sheet that every page links."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TEMPLATES / STYLE, self.folder / STYLE)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("alit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=format_number, interval=format_interval, slug=slug)
+    return environment
+
+
+def format_number(value: float | None) -> str:
+    """Write a number to three digits, with a true minus sign; a dash when it was not measured."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Write an interval, or nothing when it was not measured."""
+    if low is None or high is None or low != low or high != high:
+        return ""
+    return f"[{format_number(low)}, {format_number(high)}]"
+
+
+def slug(text: str) -> str:
+    """Turn words into a part of a class name or file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
