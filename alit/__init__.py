@@ -1,1 +1,28 @@
 """Adaptive length image tokenization: encode images into as many tokens as they need, and measure how many that is."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alit.criteria import CodeLoss, ReconstructionLoss
+    from alit.published import load_published
+    from alit.tokenizer import AdaptiveTokenizer
+    from alit.tokens import TokenSet
+
+_HOME = {
+    "AdaptiveTokenizer": "alit.tokenizer",
+    "CodeLoss": "alit.criteria",
+    "ReconstructionLoss": "alit.criteria",
+    "TokenSet": "alit.tokens",
+    "load_published": "alit.published",
+}
+
+__all__ = ["AdaptiveTokenizer", "CodeLoss", "ReconstructionLoss", "TokenSet", "load_published"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: scripts that only read tables never load torch."""
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,10 @@ class CheckpointError(AlitError):
     """A checkpoint that is missing, truncated or of another model."""
 
 
+class TokenFileError(AlitError):
+    """A token file that is missing, truncated, damaged, or of another tokenizer."""
+
+
 class TrainingError(AlitError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
 

@@ -1,32 +1,23 @@
 """The adaptive tokenizer: a base tokenizer and the recurrent distillation on top of it, in one object."""
 
+import hashlib
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from alit.config import TokenizerConfig
+from alit.criteria import Criterion
+from alit.encoding import Encoded, encode_to_budget, encode_to_length, encode_until
+from alit.errors import ConfigError, DataError, TokenFileError
 from alit.models.base import BaseTokens
 from alit.models.build import build_base
 from alit.models.distillation import Distillation, Distilled, Halting
 from alit.protocol import Reconstruction
-
-
-class Rollout(NamedTuple):
-    """One iteration of the rollout, cheapest first."""
-
-    iteration: int  # 1-based
-    length: int  # latent tokens, k
-    image_tokens: Tensor  # (b, n, d)
-    latents: Tensor  # (b, k, d), before the read-out norm
-    codes: Tensor  # (b, k, z), as the decoder receives them
-    ids: Tensor | None  # (b, k) int64, or None when continuous
-    prediction: Tensor  # (b, n, v) logits, or (b, n, z) values for a VAE base
-    reconstruction: Tensor | None  # (b, 3, h, w), about [0, 1] but not clipped
-    attention: Tensor | None  # (layers, b, n, k), latent decoder, head-averaged
+from alit.rollout import Rollout
+from alit.tokens import TokenSet
 
 
 class AdaptiveTokenizer(
@@ -101,9 +92,9 @@ class AdaptiveTokenizer(
             images, base_tokens, self.base.codebook, attention=attention, halting=halting, generator=generator
         )
         for step in steps:
-            yield self._rollout(step, reconstruct)
+            yield self._rollout(step, base_tokens, reconstruct)
 
-    def _rollout(self, step: Distilled, reconstruct: bool) -> Rollout:
+    def _rollout(self, step: Distilled, base_tokens: BaseTokens, reconstruct: bool) -> Rollout:
         assert step.prediction is not None
         return Rollout(
             step.iteration,
@@ -113,8 +104,92 @@ class AdaptiveTokenizer(
             step.codes,
             step.ids,
             step.prediction.scores,
+            step.prediction.codes,
+            base_tokens,
             self.base.decode(step.prediction.codes) if reconstruct else None,
             step.attention,
+        )
+
+    @torch.no_grad()
+    def encode(
+        self,
+        images: Tensor,
+        *,
+        length: int | None = None,
+        until: Criterion | None = None,
+        budget: float | None = None,
+        batch_size: int = 64,
+    ) -> TokenSet:
+        """Encode images to tokens; exactly one of `length`, `until` and `budget` says how many.
+
+        Deterministic, and the result for an image does not depend on its batch companions.
+
+        Args:
+            images: (b, 3, h, w) floats in [0, 1] of `image_size` pixels a side; b may be zero.
+            length: as many tokens for every image; one of `lengths`.
+            until: the fewest tokens that satisfy a criterion, per image (see `alit.criteria`); an image that never
+                satisfies it keeps the longest length, and `TokenSet.satisfied` says so.
+            budget: mean tokens per image over the whole set, spent where they lower the total L1 most.
+            batch_size: images processed at once.
+
+        Raises:
+            ConfigError: not exactly one of the three is given, or the length is not one of `lengths`.
+            DataError: the images are of another shape, not finite or outside [0, 1], or the budget is too small.
+        """
+        if sum(choice is not None for choice in (length, until, budget)) != 1:
+            raise ConfigError("encode expects exactly one of length=, until= and budget=")
+        check_images(images, self.image_size)
+        batches = images.split(batch_size) if len(images) else ()
+        if budget is not None:
+            encoded = encode_to_budget(self, iter(batches), budget)
+        elif until is not None:
+            encoded = [tokens for batch in batches for tokens in encode_until(self, batch, until)]
+        else:
+            assert length is not None
+            encoded = [tokens for batch in batches for tokens in encode_to_length(self, batch, length)]
+        return self._token_set(encoded)
+
+    @torch.no_grad()
+    def decode(self, tokens: TokenSet, *, batch_size: int = 64) -> Tensor:
+        """Rebuild images (b, 3, h, w) in [0, 1] from tokens of any mixture of lengths.
+
+        Raises:
+            TokenFileError: the tokens come from another tokenizer.
+        """
+        if tokens.model != self.fingerprint:
+            raise TokenFileError(
+                f"expected tokens of the tokenizer {self.fingerprint}, found tokens of {tokens.model}; "
+                "decode them with the checkpoint that encoded them"
+            )
+        device = next(self.parameters()).device
+        images = torch.empty(len(tokens), 3, self.image_size, self.image_size, device=device)
+        for length in tokens.lengths.unique().tolist():
+            for rows in (tokens.lengths == length).nonzero()[:, 0].split(batch_size):
+                values = torch.stack([image.values for image in tokens[rows]]).to(device)
+                codes = values if self.distillation.quantizer is None else self.distillation.quantizer.lookup(values)
+                prediction = self.distillation.decoder(codes, self.base.codebook).prediction
+                images[rows.to(device)] = self.base.decode(prediction.codes).clamp(0, 1).float()
+        return images
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the settings and weights, 16 hexadecimal digits; tokens carry it."""
+        digest = hashlib.blake2b(self.config.model_dump_json().encode(), digest_size=8)
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _token_set(self, encoded: list[Encoded]) -> TokenSet:
+        settings = self.config.distillation
+        empty = torch.empty(0, dtype=torch.int64) if settings.quantize else torch.empty(0, settings.latent_code_size)
+        values = [tokens.values.cpu() for tokens in encoded]
+        return TokenSet(
+            lengths=torch.tensor([len(value) for value in values], dtype=torch.int64),
+            values=torch.cat([empty, *values]),
+            satisfied=torch.tensor([tokens.satisfied for tokens in encoded], dtype=torch.bool),
+            codebook_size=settings.latent_codebook_size if settings.quantize else None,
+            model=self.fingerprint,
         )
 
     @torch.no_grad()
@@ -126,4 +201,22 @@ class AdaptiveTokenizer(
             yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1))
 
 
-__all__ = ["AdaptiveTokenizer", "BaseTokens", "Halting", "Rollout"]
+def check_images(images: Tensor, size: int) -> None:
+    """Refuse images that are not (b, 3, size, size) floats in [0, 1].
+
+    Raises:
+        DataError: what was expected, what was found, and what to do.
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
+        raise DataError(
+            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
+            "resize and centre-crop them first (alit.data.transforms.centre_view)"
+        )
+    if len(images) == 0:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")
+
+
+__all__ = ["AdaptiveTokenizer", "Halting", "Rollout"]

@@ -37,6 +37,15 @@ class Distilled(NamedTuple):
     attention: Tensor | None  # (layers, b, n, k)
 
 
+class ReadOut(NamedTuple):
+    """Latents read out as codes."""
+
+    raw_codes: Tensor  # (b, k, z), before the quantizer
+    codes: Tensor  # (b, k, z), as the decoder receives them
+    ids: Tensor | None  # (b, k) int64, or None when continuous
+    quantizer_loss: Tensor  # scalar, zero when continuous
+
+
 class Distillation(nn.Module):
     """Everything that is trained on top of the frozen base tokenizer in stage 1."""
 
@@ -82,19 +91,18 @@ class Distillation(nn.Module):
         for iteration in range(1, self.config.iterations + 1):
             sequence = self.encoder.iterate(sequence, iteration)
             latents = sequence[:, first_latent:]
-            raw_codes = self.encoder.read_out(latents)
-            codes, ids, quantizer_loss = self._quantize(raw_codes, quantize)
+            read = self.read(latents, quantize=quantize)
             wanted = decode is None or iteration in decode or halting is not None
-            decoded = self.decoder(codes, codebook, attention=attention) if wanted else None
+            decoded = self.decoder(read.codes, codebook, attention=attention) if wanted else None
             yield Distilled(
                 iteration,
                 latents.shape[1],
                 sequence[:, 1:first_latent],
                 latents,
-                raw_codes,
-                codes,
-                ids,
-                quantizer_loss,
+                read.raw_codes,
+                read.codes,
+                read.ids,
+                read.quantizer_loss,
                 decoded.prediction if decoded else None,
                 decoded.attention if decoded else None,
             )
@@ -102,12 +110,15 @@ class Distillation(nn.Module):
                 halted = draw_halted(decoded.prediction, base_tokens, halting, generator)
                 sequence = self.encoder.mask(sequence, halted)
 
-    def _quantize(self, raw_codes: Tensor, quantize: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    def read(self, latents: Tensor, *, quantize: bool = True) -> ReadOut:
+        """Read latents (b, k, d) out as codes, quantised where the settings and `quantize` say so."""
+        raw_codes = self.encoder.read_out(latents)
         if self.quantizer is None:
-            return raw_codes, None, raw_codes.new_zeros(())
+            return ReadOut(raw_codes, raw_codes, None, raw_codes.new_zeros(()))
         if not quantize:  # as long as codes are, so that the decoder keeps its range when the quantizer joins
-            return F.normalize(raw_codes, dim=-1), None, raw_codes.new_zeros(())
-        return self.quantizer(raw_codes)
+            return ReadOut(raw_codes, F.normalize(raw_codes, dim=-1), None, raw_codes.new_zeros(()))
+        quantized = self.quantizer(raw_codes)
+        return ReadOut(raw_codes, quantized.codes, quantized.ids, quantized.loss)
 
 
 def draw_halted(

@@ -1,0 +1,177 @@
+"""Encoding a batch to a fixed length, until a criterion holds per image, or to a mean length over a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from einops import reduce
+from torch import Tensor
+
+from alit.allocation import allocate
+from alit.criteria import Criterion
+from alit.errors import ConfigError
+from alit.models.base import BaseTokens
+from alit.rollout import Rollout
+
+if TYPE_CHECKING:
+    from alit.tokenizer import AdaptiveTokenizer
+
+
+class Encoded(NamedTuple):
+    """One image's tokens."""
+
+    values: Tensor  # (k,) ids, or (k, z) codes
+    satisfied: bool
+
+
+class _Active(NamedTuple):
+    """The images still being encoded; those that are done have left."""
+
+    rows: Tensor  # their places in the batch
+    images: Tensor  # (b, 3, h, w)
+    base: BaseTokens
+    sequence: Tensor  # (b, 1 + n + k, d), the encoder's tokens
+
+    def keep(self, mask: Tensor) -> _Active:
+        """Return the images of a mask (b,)."""
+        ids = None if self.base.ids is None else self.base.ids[mask]
+        base = BaseTokens(self.base.features[mask], self.base.codes[mask], ids, self.base.loss)
+        return _Active(self.rows[mask], self.images[mask], base, self.sequence[mask])
+
+
+def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) -> list[Encoded]:
+    """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
+    if length not in tokenizer.lengths:
+        raise ConfigError(f"expected a length among {', '.join(map(str, tokenizer.lengths))}, found {length}")
+    distillation = tokenizer.distillation
+    sequence = distillation.encoder.start(images, tokenizer.base.encode(images).features)
+    first_latent = sequence.shape[1]
+    last = tokenizer.lengths.index(length) + 1
+    for iteration in range(1, last):
+        sequence = distillation.encoder.iterate(sequence, iteration)
+    latents = distillation.encoder.iterate(sequence, last, rows=slice(first_latent, None))
+    read = distillation.read(latents)
+    values = read.codes if read.ids is None else read.ids
+    return [Encoded(value, True) for value in values]
+
+
+def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criterion) -> list[Encoded]:
+    """Encode each image until its criterion holds; an image that is done leaves the batch and costs nothing more.
+
+    An image that never satisfies it keeps the longest length and is marked unsatisfied.
+    """
+    encoded: list[Encoded | None] = [None] * len(images)
+    active = _start(tokenizer, images)
+    for iteration in range(1, tokenizer.config.iterations + 1):
+        active, rollout = _advance(tokenizer, active, iteration)
+        done = _satisfied(tokenizer, active, rollout, criterion)
+        last = iteration == tokenizer.config.iterations
+        values = rollout.codes if rollout.ids is None else rollout.ids
+        for place in (torch.arange(len(done)) if last else done.nonzero()[:, 0].cpu()).tolist():
+            encoded[int(active.rows[place])] = Encoded(values[place], bool(done[place]))
+        if last or bool(done.all()):
+            break
+        if bool(done.any()):
+            active = active.keep(~done)
+    return [tokens for tokens in encoded if tokens is not None]
+
+
+def encode_all_lengths(tokenizer: AdaptiveTokenizer, images: Tensor) -> tuple[list[list[Encoded]], np.ndarray]:
+    """Encode every image at every length; also return the L1 (images, lengths) of each reconstruction."""
+    steps = tokenizer.rollout(images)
+    tokens: list[list[Encoded]] = [[] for _ in images]
+    losses = []
+    for step in steps:
+        assert step.reconstruction is not None
+        values = step.codes if step.ids is None else step.ids
+        for image, value in zip(tokens, values, strict=True):
+            image.append(Encoded(value, True))
+        losses.append(reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean"))
+    return tokens, torch.stack(losses, dim=1).double().cpu().numpy()
+
+
+def encode_to_budget(tokenizer: AdaptiveTokenizer, batches: Iterator[Tensor], mean_length: float) -> list[Encoded]:
+    """Encode a set so that its mean length is at most `mean_length` and its total L1 as low as that allows."""
+    tokens: list[list[Encoded]] = []
+    losses: list[np.ndarray] = []
+    for images in batches:
+        some, their_losses = encode_all_lengths(tokenizer, images)
+        tokens += some
+        losses.append(their_losses)
+    if not tokens:
+        return []
+    chosen = allocate(np.concatenate(losses), tokenizer.lengths, mean_length * len(tokens))
+    return [image[index] for image, index in zip(tokens, chosen, strict=True)]
+
+
+def _start(tokenizer: AdaptiveTokenizer, images: Tensor) -> _Active:
+    base = tokenizer.base.encode(images)
+    rows = torch.arange(len(images), device=images.device)
+    return _Active(rows, images, base, tokenizer.distillation.encoder.start(images, base.features))
+
+
+def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int) -> tuple[_Active, Rollout]:
+    """Run one iteration of the encoder and the latent decoder, without pixels."""
+    distillation = tokenizer.distillation
+    sequence = distillation.encoder.iterate(active.sequence, iteration)
+    first_latent = 1 + tokenizer.config.image_tokens
+    latents = sequence[:, first_latent:]
+    read = distillation.read(latents)
+    prediction = distillation.decoder(read.codes, tokenizer.base.codebook).prediction
+    rollout = Rollout(
+        iteration,
+        latents.shape[1],
+        sequence[:, 1:first_latent],
+        latents,
+        read.codes,
+        read.ids,
+        prediction.scores,
+        prediction.codes,
+        active.base,
+        reconstruction=None,
+        attention=None,
+    )
+    return active._replace(sequence=sequence), rollout
+
+
+def _satisfied(tokenizer: AdaptiveTokenizer, active: _Active, rollout: Rollout, criterion: Criterion) -> Tensor:
+    """Ask the criterion, decoding pixels only where it looks at them and its screen lets an image pass."""
+    if not getattr(criterion, "sees_pixels", True):
+        return criterion(active.images, rollout)
+    screen = getattr(criterion, "screen", None)
+    if screen is None:
+        return criterion(active.images, _with_pixels(tokenizer, rollout))
+    passed = screen(active.images, rollout)
+    done = torch.zeros_like(passed)
+    if bool(passed.any()):
+        done[passed] = criterion(active.images[passed], _with_pixels(tokenizer, _select(rollout, passed)))
+    return done
+
+
+def _with_pixels(tokenizer: AdaptiveTokenizer, rollout: Rollout) -> Rollout:
+    return rollout._replace(reconstruction=tokenizer.base.decode(rollout.predicted_codes))
+
+
+def _select(rollout: Rollout, mask: Tensor) -> Rollout:
+    """Return the rollout of a mask (b,) of its images; attention is not among what encoding keeps."""
+
+    def pick(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[mask]
+
+    base = BaseTokens(rollout.base.features[mask], rollout.base.codes[mask], pick(rollout.base.ids), rollout.base.loss)
+    return Rollout(
+        rollout.iteration,
+        rollout.length,
+        rollout.image_tokens[mask],
+        rollout.latents[mask],
+        rollout.codes[mask],
+        pick(rollout.ids),
+        rollout.prediction[mask],
+        rollout.predicted_codes[mask],
+        base,
+        reconstruction=None,
+        attention=None,
+    )

@@ -1,0 +1,140 @@
+"""The token file: a compact container that a flipped byte or another model cannot turn into a wrong image.
+
+Little-endian, in this order:
+
+    8 bytes   magic b"ALIT-TOK"
+    2 bytes   version, now 1
+    4 bytes   h, bytes of the header
+    h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model
+    ...       lengths, `length_bits` bits each; one bit per image, whether it met its criterion; then the tokens:
+              ids of ceil(log2 codebook_size) bits each, or float32 numbers of 32 bits each. One bit stream, most
+              significant bit first, padded with zero bits to a whole byte
+    16 bytes  BLAKE2b digest of everything before
+"""
+
+import hashlib
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import torch
+
+from alit.errors import TokenFileError
+from alit.tokens import TokenSet
+
+MAGIC = b"ALIT-TOK"
+VERSION = 1
+DIGEST_BYTES = 16
+_PREFIX = struct.Struct("<8sHI")
+
+
+def pack(tokens: TokenSet) -> bytes:
+    """Return the bytes of a token file."""
+    length_bits = int(tokens.lengths.max()).bit_length() if len(tokens) else 0
+    header = {
+        "images": len(tokens),
+        "codebook_size": tokens.codebook_size,
+        "code_size": tokens.values.shape[1] if tokens.is_continuous else None,
+        "length_bits": length_bits,
+        "model": tokens.model,
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    stream = np.concatenate(
+        [
+            _to_bits(tokens.lengths.numpy(), length_bits),
+            tokens.satisfied.numpy().astype(np.uint8),
+            _to_bits(_as_integers(tokens), 32 if tokens.is_continuous else tokens.bits_per_token),
+        ]
+    )
+    body = _PREFIX.pack(MAGIC, VERSION, len(text)) + text + np.packbits(stream).tobytes()
+    return body + _digest(body)
+
+
+def unpack(content: bytes, *, source: str) -> TokenSet:
+    """Read the bytes of a token file.
+
+    Raises:
+        TokenFileError: anything but a whole, undamaged token file; the message names `source`.
+    """
+    header, stream = _open(content, source)
+    images, length_bits = header["images"], header["length_bits"]
+    lengths_end = images * length_bits
+    _require(len(stream) >= lengths_end + images, source, "its lengths are cut off")
+    lengths = _from_bits(stream[:lengths_end], length_bits, images)
+    satisfied = stream[lengths_end : lengths_end + images].astype(bool)
+    codebook_size, code_size = header["codebook_size"], header["code_size"]
+    bits = 32 if codebook_size is None else max(1, (codebook_size - 1).bit_length())
+    count = int(lengths.sum()) * (code_size or 1)
+    used = lengths_end + images + count * bits
+    _require((used + 7) // 8 * 8 == len(stream), source, "its size does not fit its lengths")
+    integers = _from_bits(stream[lengths_end + images : used], bits, count)
+    if codebook_size is None:
+        values = torch.from_numpy(integers.astype(np.uint32).view(np.float32).reshape(-1, code_size).copy())
+    else:
+        _require(count == 0 or int(integers.max()) < codebook_size, source, "an id lies outside its codebook")
+        values = torch.from_numpy(integers)
+    return TokenSet(torch.from_numpy(lengths), values, torch.from_numpy(satisfied), codebook_size, header["model"])
+
+
+def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
+    _require(content[: len(MAGIC)] == MAGIC, source, "it is not a token file")
+    _require(len(content) >= _PREFIX.size + DIGEST_BYTES, source, "it is truncated")
+    _, version, header_bytes = _PREFIX.unpack_from(content)
+    _require(version == VERSION, source, f"its version is {version}, this reads {VERSION}")
+    body = content[:-DIGEST_BYTES]
+    _require(_digest(body) == content[-DIGEST_BYTES:], source, "it is damaged or truncated (checksum)")
+    header_end = _PREFIX.size + header_bytes
+    _require(header_end <= len(body), source, "its header is cut off")
+    try:
+        header = json.loads(body[_PREFIX.size : header_end])
+    except ValueError:
+        header = None
+    _require(_is_header(header), source, "its header is malformed")
+    return header, np.unpackbits(np.frombuffer(body[header_end:], dtype=np.uint8))
+
+
+def _is_header(header: Any) -> bool:
+    if not isinstance(header, dict) or set(header) != {"images", "codebook_size", "code_size", "length_bits", "model"}:
+        return False
+
+    def is_count(value: Any, low: int, high: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    continuous = header["codebook_size"] is None
+    sizes = is_count(header["code_size"], 1, 2**20) if continuous else is_count(header["codebook_size"], 1, 2**31)
+    return (
+        sizes
+        and (continuous or header["code_size"] is None)
+        and is_count(header["images"], 0, 2**40)
+        and is_count(header["length_bits"], 0, 32)
+        and isinstance(header["model"], str)
+    )
+
+
+def _require(condition: bool, source: str, fault: str) -> None:
+    if not condition:
+        raise TokenFileError(f"{source} cannot be read: {fault}; expected a file that `TokenSet.save` wrote")
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def _as_integers(tokens: TokenSet) -> np.ndarray:
+    values = tokens.values.numpy()
+    if tokens.is_continuous:
+        return np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).reshape(-1).astype(np.int64)
+    return values
+
+
+def _to_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return the bits (count * bits,) of non-negative integers, most significant first."""
+    shifts = np.arange(bits - 1, -1, -1)
+    return ((values[:, None] >> shifts) & 1).astype(np.uint8).reshape(-1)
+
+
+def _from_bits(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Undo `_to_bits`; returns int64 (count,)."""
+    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
+    return stream.reshape(count, bits).astype(np.int64) @ weights if bits else np.zeros(count, dtype=np.int64)

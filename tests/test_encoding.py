@@ -1,0 +1,175 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import images, tokenizer, tokenizer_config
+
+from alit import CodeLoss, ReconstructionLoss, TokenSet
+from alit.errors import ConfigError, DataError, TokenFileError
+
+CONFIGS = [
+    tokenizer_config(),
+    tokenizer_config(quantize=False),
+    tokenizer_config({"kind": "vae"}),
+    tokenizer_config(prediction="similarity"),
+]
+
+
+def mean_l1(model, batch):
+    """The L1 (b, lengths) of clipped reconstructions, from the plain rollout."""
+    with torch.no_grad():
+        steps = list(model.rollout(batch))
+    return torch.stack([(s.reconstruction.clamp(0, 1) - batch).abs().mean(dim=(1, 2, 3)) for s in steps], dim=1)
+
+
+def middle_threshold(losses):
+    """A threshold that splits the losses and equals none of them, so that rounding decides nothing."""
+    ordered = losses.flatten().sort().values
+    return float(ordered[len(ordered) // 2 - 1 : len(ordered) // 2 + 1].mean())
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_fixed_length_gives_the_tokens_of_that_iteration(config):
+    model, batch = tokenizer(config), images(3)
+    with torch.no_grad():
+        steps = list(model.rollout(batch))
+    for step in steps:
+        tokens = model.encode(batch, length=step.length)
+        assert tokens.lengths.tolist() == [step.length] * 3
+        expected = step.codes if step.ids is None else step.ids
+        got = tokens.values.reshape(expected.shape)
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_decoding_gives_the_rollouts_reconstructions_for_any_mixture_of_lengths(config):
+    model, batch = tokenizer(config), images(3)
+    parts = [model.encode(batch[i : i + 1], length=length) for i, length in enumerate((6, 2, 4))]
+    decoded = model.decode(TokenSet.concatenate(parts))
+    with torch.no_grad():
+        steps = list(model.rollout(batch))
+    expected = torch.stack([steps[t].reconstruction[i].clamp(0, 1) for i, t in enumerate((2, 0, 1))])
+    torch.testing.assert_close(decoded, expected, atol=1e-3, rtol=0)
+
+
+def test_until_gives_each_image_the_first_length_that_satisfies_it():
+    model, batch = tokenizer(), images(6)
+    losses = mean_l1(model, batch)
+    threshold = middle_threshold(losses)
+    tokens = model.encode(batch, until=ReconstructionLoss(l1=threshold))
+    passes = losses < threshold
+    first = torch.where(passes.any(dim=1), passes.int().argmax(dim=1), 2)
+    assert tokens.lengths.tolist() == [model.lengths[i] for i in first]
+    assert torch.equal(tokens.satisfied, passes.any(dim=1))
+    assert 0 < int(tokens.satisfied.sum()) < 6
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 500), count=st.integers(2, 5), batch_size=st.integers(1, 5))
+def test_tokens_of_an_image_do_not_depend_on_its_companions(seed, count, batch_size):
+    model, batch = tokenizer(), images(count, seed=seed)
+    criterion = ReconstructionLoss(l1=middle_threshold(mean_l1(model, batch)))
+    together = model.encode(batch, until=criterion, batch_size=batch_size)
+    for index in range(count):
+        assert model.encode(batch[index : index + 1], until=criterion) == together[index]
+
+
+def test_images_that_are_done_leave_the_batch():
+    model, batch, seen = tokenizer(), images(4), []
+    model.distillation.encoder.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+
+    def all_but_one(images, rollout):
+        done = torch.ones(len(images), dtype=torch.bool)
+        done[0] = rollout.iteration == 2
+        return done
+
+    tokens = model.encode(batch, until=all_but_one)
+    assert seen == [4, 1]
+    assert tokens.lengths.tolist() == [4, 2, 2, 2]
+
+
+def test_a_latent_criterion_never_decodes_pixels():
+    model, calls = tokenizer(), []
+    model.base.decoder.register_forward_hook(lambda *_: calls.append(1))
+    tokens = model.encode(images(3), until=CodeLoss(error=0.0))
+    assert calls == []
+    assert not tokens.satisfied.any()
+    assert model.encode(images(3), until=CodeLoss(probability=0.0)).lengths.tolist() == [2, 2, 2]
+
+
+def test_a_screen_decodes_pixels_only_of_images_that_pass_it():
+    model, decoded = tokenizer(), []
+    model.base.decoder.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
+
+    class SecondImageFromTheSecondIteration:
+        def __call__(self, images, rollout):
+            passed = torch.zeros(len(images), dtype=torch.bool)
+            passed[min(1, len(images) - 1)] = rollout.iteration > 1
+            return passed
+
+    criterion = ReconstructionLoss(l1=10.0, screen=SecondImageFromTheSecondIteration())
+    tokens = model.encode(images(2), until=criterion)
+    assert decoded == [1, 1]
+    assert tokens.lengths.tolist() == [6, 4]
+
+
+def test_a_budget_is_kept_and_beats_uniform_allocation():
+    model, batch = tokenizer(), images(8)
+    tokens = model.encode(batch, budget=4.0, batch_size=3)
+    assert tokens.lengths.float().mean() <= 4.0
+    losses = mean_l1(model, batch)
+    spent = losses[torch.arange(8), torch.tensor([model.lengths.index(n) for n in tokens.lengths.tolist()])]
+    assert spent.sum() <= losses[:, 1].sum() + 1e-6
+
+
+def test_continuous_tokens_survive_a_file(tmp_path):
+    model = tokenizer(tokenizer_config(quantize=False))
+    tokens = model.encode(images(2), length=4)
+    tokens.save(tmp_path / "t.alit")
+    assert torch.equal(model.decode(TokenSet.load(tmp_path / "t.alit")), model.decode(tokens))
+
+
+def test_tokens_of_another_model_are_refused():
+    tokens = tokenizer(seed=0).encode(images(1), length=2)
+    with pytest.raises(TokenFileError, match="checkpoint that encoded them"):
+        tokenizer(seed=1).decode(tokens)
+
+
+def test_an_empty_batch_gives_an_empty_set_that_decodes_to_no_images():
+    model, nothing = tokenizer(), torch.empty(0, 3, 16, 16)
+    for how in ({"length": 2}, {"until": CodeLoss(error=1.0)}, {"budget": 4.0}):
+        tokens = model.encode(nothing, **how)
+        assert len(tokens) == 0
+        assert model.decode(tokens).shape == (0, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        (torch.zeros(1, 3, 16, 8), "resize and centre-crop"),
+        (torch.zeros(1, 3, 1, 1), "found torch.float32"),
+        (torch.zeros(3, 16, 16), "expected float images"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "torch.uint8"),
+        (torch.full((1, 3, 16, 16), float("nan")), "found nan"),
+        (torch.full((1, 3, 16, 16), 255.0), "1 / 255"),
+        (torch.full((1, 3, 16, 16), -0.1), "found -0.1"),
+    ],
+)
+def test_images_that_cannot_be_encoded_say_why(batch, words):
+    with pytest.raises(DataError, match=words):
+        tokenizer().encode(batch, length=2)
+
+
+def test_the_three_ways_to_say_how_many_tokens_exclude_each_other():
+    model = tokenizer()
+    for how in ({}, {"length": 2, "budget": 3.0}):
+        with pytest.raises(ConfigError, match="exactly one"):
+            model.encode(images(1), **how)
+    with pytest.raises(ConfigError, match="2, 4, 6"):
+        model.encode(images(1), length=3)
+    with pytest.raises(ConfigError, match="exactly one"):
+        ReconstructionLoss()
+    with pytest.raises(ConfigError, match="exactly one"):
+        CodeLoss(error=1.0, probability=1.0)
+    with pytest.raises(ConfigError, match="codebook"):
+        tokenizer(tokenizer_config({"kind": "vae"})).encode(images(1), until=CodeLoss(probability=0.5))
