@@ -71,9 +71,9 @@ def test_classifiers_train_and_look_at_small_images(architecture, input_size):
 
 
 def test_the_depth_network_answers_in_positive_metres_at_its_own_size():
-    network = new_network(model(kind="depth", architecture="small_unet", input_size=24), ())
+    network = new_network(model(kind="depth", architecture="small_unet", input_size=32), ())
     depth = network(pictures(2, 40))
-    assert depth.shape == (2, 24, 24)
+    assert depth.shape == (2, 32, 32)
     assert (depth > 0).all()
 
 
@@ -137,7 +137,7 @@ def test_a_wrong_task_model_is_one_line(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"architecture": "resnet"}, "small_cnn or timm"),
-        ({"kind": "depth", "architecture": "small_unet", "input_size": 20}, "multiple of 8"),
+        ({"kind": "depth", "architecture": "small_unet", "input_size": 20}, "multiple of 16"),
         ({"kind": "features"}, "small_cnn for a features"),
     ],
 )

@@ -43,8 +43,8 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classi
         network = timm.create_model(config.architecture.removeprefix(TIMM), num_classes=len(class_names))
         return Classifier(network, input_size=config.input_size, class_names=class_names)
     if config.kind == "depth" and config.architecture == "small_unet":
-        if config.input_size % 8:
-            raise ConfigError(f"expected a multiple of 8 as input_size of small_unet, found {config.input_size}")
+        if config.input_size % 16:
+            raise ConfigError(f"expected a multiple of 16 as input_size of small_unet, found {config.input_size}")
         return DepthNetwork(SmallUNet(), input_size=config.input_size, metric=True)
     raise ConfigError(
         f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, small_unet to "

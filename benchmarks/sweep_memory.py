@@ -1,0 +1,100 @@
+"""Peak memory of the sweep at two data set sizes: it must not grow with the number of images.
+
+    python benchmarks/sweep_memory.py [--images 1000 5000] [--tokenizer runs/cpu/tokenizer]
+
+Sweeps embedded scenes at the size and with the task networks of the cpu profile, each number of images in a process
+of its own, and prints JSON: megabytes above what the imports take, and seconds. Untrained networks stand in for
+trained ones, which use as much memory; with `--tokenizer`, a checkpoint stands in for an untrained tokenizer.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from alit.config import ImageSetConfig, Profile, load_profile
+from alit.data.imageset import open_set
+from alit.data.materialise import materialise_sets
+from alit.errors import run_command
+from alit.paths import RunPaths, project_root
+from alit.sweep.engine import sweep
+from alit.tasks.build import build_task_models
+from alit.tasks.trained import is_trained_here, new_network, save_trained
+from alit.tokenizer import AdaptiveTokenizer
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 5000])
+    parser.add_argument("--profile", default="cpu")
+    parser.add_argument("--tokenizer", type=Path, help="a checkpoint folder; by default an untrained tokenizer")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the process that sweeps one folder
+    arguments = parser.parse_args(argv)
+    profile = load_profile(RunPaths(project_root(), arguments.profile).config)
+    if arguments.measure:
+        print(json.dumps(_measure(profile, arguments.measure, arguments.tokenizer)))
+        return
+    for count in arguments.images:
+        with tempfile.TemporaryDirectory() as folder:
+            _prepare(profile, Path(folder), count)
+            command = [sys.executable, __file__, "--profile", arguments.profile, "--measure", folder]
+            if arguments.tokenizer:
+                command += ["--tokenizer", str(arguments.tokenizer)]
+            found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            print(json.dumps({"images": count, **json.loads(found.stdout.splitlines()[-1])}), flush=True)
+
+
+def _prepare(profile: Profile, folder: Path, count: int) -> None:
+    """Write `count` scenes and untrained task networks into `folder`, outside the measured process."""
+    scenes = ImageSetConfig(
+        name="val", role="evaluate", source="scenes", path=None, variant="base", split="val", images=count, pack=True
+    )
+    data = profile.data.model_copy(update={"sets": (scenes,)})
+    materialise_sets(data, folder / "data", folder / "rejected.csv", ())
+    classes = open_set(folder / "data" / "val").class_names
+    for config in filter(is_trained_here, profile.task_models):
+        save_trained(folder / "task_models" / config.name, config, new_network(config, classes), None)
+
+
+def _measure(profile: Profile, folder: Path, checkpoint: Path | None) -> dict[str, float]:
+    """Sweep the set in `folder`; return megabytes above the baseline, which includes every import but no model."""
+    import timm  # noqa: F401 - what a sweep imports when it starts belongs to the baseline
+    import torchmetrics.functional.image  # noqa: F401
+
+    baseline = _peak_megabytes()
+    start = time.monotonic()
+    cpu = torch.device("cpu")
+    tokenizer = AdaptiveTokenizer.from_pretrained(checkpoint) if checkpoint else AdaptiveTokenizer(profile.tokenizer)
+    models = build_task_models(profile.task_models, folder / "task_models", cpu)
+    sweep(
+        tokenizer.eval(),
+        [open_set(folder / "data" / "val")],
+        models.tasks,
+        models.extractors,
+        config=profile.sweep,
+        scratch=folder / "scratch",
+        out=folder / "sweep",
+    )
+    seconds = time.monotonic() - start
+    return {
+        "baseline_mb": round(baseline),
+        "above_baseline_mb": round(_peak_megabytes() - baseline),
+        "seconds": round(seconds),
+    }
+
+
+def _peak_megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, kilobytes on Linux
+
+
+if __name__ == "__main__":
+    run_command(main)
