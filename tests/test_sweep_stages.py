@@ -1,0 +1,115 @@
+"""The stages around the sweep, on a few tiny scenes: task models, sweep, examples."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from alit.config import load_profile
+from alit.data.materialise import materialise_sets
+from alit.errors import ConfigError
+from alit.paths import RunPaths
+from alit.sweep.schema import read_table
+from alit.tasks.images import round_to_8_bit
+from alit.tokenizer import AdaptiveTokenizer
+from experiments import examples, sweep, task_models
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """A checkout with a handful of scenes, and the smoke profile cut down to them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ALIT_SCRATCH", raising=False)
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "configs").mkdir()
+    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    for images in content["data"]["sets"]:
+        images["images"] = 16 if images["role"] == "train" else 5
+    for model in content["task_models"]:
+        model["steps"] = min(model["steps"], 2)
+    content["sweep"] = {"chunk_size": 4, "tokenizer_batch": 4}
+    content["report"]["example_images"] = 2
+    paths = RunPaths(tmp_path, "tiny")
+    paths.config.write_text(yaml.safe_dump(content))
+    materialise_sets(load_profile(paths.config).data, paths.data, paths.rejected, ())
+    return paths
+
+
+def save_tokenizer(paths):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AdaptiveTokenizer(load_profile(paths.config).tokenizer).save_pretrained(paths.tokenizer)
+
+
+def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):
+    trained = []
+    train = task_models.train_supervised
+
+    def train_until_killed(network, *args, name, **settings):
+        trained.append(name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        train(network, *args, name=name, **settings)
+
+    monkeypatch.setattr(task_models, "train_supervised", train_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        task_models.main(["tiny"])
+    assert not paths.task_models.exists()
+    task_models.main(["tiny"])
+    assert trained == ["small_cnn", "resnet18", "resnet18", "small_unet"]
+    assert sorted(path.name for path in paths.task_models.iterdir()) == ["resnet18", "small_cnn", "small_unet"]
+    assert not any(paths.scratch.iterdir())
+    results = json.loads((paths.task_models / "resnet18" / "config.json").read_text())["results"]
+    assert 0 <= results["accuracy"] <= 1
+    results = json.loads((paths.task_models / "small_unet" / "config.json").read_text())["results"]
+    assert results["relative_depth_error"] > 0
+    assert (paths.task_models / "small_cnn" / "log.csv").is_file()
+
+
+def test_the_sweep_stage_writes_a_table_features_and_record(paths):
+    task_models.main(["tiny"])
+    save_tokenizer(paths)
+    sweep.main(["tiny"])
+    table = read_table(paths.table)
+    profile = load_profile(paths.config)
+    assert sorted(table["dataset"].unique()) == sorted(s.name for s in profile.data.sets if s.role == "evaluate")
+    assert sorted(table["length"].unique()) == [0, *profile.tokenizer.lengths]
+    assert table[["class_rank_small_cnn", "class_rank_resnet18"]].notna().any().all()
+    assert table["depth_true_error_small_unet"].notna().all()
+    features = np.load(paths.sweep / f"features_{profile.analysis.feature_extractor}.npy", mmap_mode="r")
+    assert len(features) == len(table)
+    record = json.loads((paths.sweep / "config.json").read_text())
+    assert record["tokenizer"]["lengths"] == list(profile.tokenizer.lengths)
+    assert {task.get("weights_sha256") for task in record["tasks"]} > {None}
+
+
+def test_the_examples_stage_keeps_pictures_and_their_errors(paths):
+    save_tokenizer(paths)
+    examples.main(["tiny"])
+    kept = np.load(paths.examples / "examples.npz")
+    lengths = load_profile(paths.config).tokenizer.lengths
+    assert kept["lengths"].tolist() == list(lengths)
+    size = load_profile(paths.config).data.image_size
+    assert kept["originals"].shape == (2, size, size, 3)
+    assert kept["reconstructions"].shape == (2, len(lengths), size, size, 3)
+    table = pd.read_csv(paths.examples / "examples.csv")
+    assert table["image_id"].nunique() == 2
+    tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).eval()
+    originals = torch.from_numpy(kept["originals"]).permute(0, 3, 1, 2) / 255
+    first = next(iter(tokenizer.reconstructions(originals))).images
+    expected = (round_to_8_bit(first) - originals).abs().mean(dim=(1, 2, 3))
+    np.testing.assert_allclose(table.loc[table["length"] == lengths[0], "l1"], expected, rtol=1e-4)
+
+
+def test_examples_of_an_unknown_set_are_refused(paths):
+    content = yaml.safe_load(paths.config.read_text())
+    content["report"]["example_set"] = "nowhere"
+    paths.config.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="nowhere"):
+        examples.main(["tiny"])
