@@ -42,6 +42,7 @@ class CodeLoss:
             return reduce(squared, "b n c -> b", "mean") < self.error
         if rollout.base.ids is None:
             raise ConfigError("CodeLoss(probability=) needs a base tokenizer with a codebook; use error=")
+        assert self.probability is not None
         prediction = Prediction(rollout.prediction, rollout.predicted_codes)
         return chosen_probability(prediction, rollout.base.ids).mean(dim=1) >= self.probability
 
@@ -74,4 +75,5 @@ class ReconstructionLoss:
         difference = rollout.reconstruction.clamp(0, 1) - images
         if self.l1 is not None:
             return reduce(difference.abs(), "b c h w -> b", "mean") < self.l1
+        assert self.l2 is not None
         return reduce(difference.square(), "b c h w -> b", "mean") < self.l2

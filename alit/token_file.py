@@ -15,7 +15,7 @@ Little-endian, in this order:
 import hashlib
 import json
 import struct
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -90,11 +90,12 @@ def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
         header = json.loads(body[_PREFIX.size : header_end])
     except ValueError:
         header = None
-    _require(_is_header(header), source, "its header is malformed")
+    if not _is_header(header):
+        raise _fault(source, "its header is malformed")
     return header, np.unpackbits(np.frombuffer(body[header_end:], dtype=np.uint8))
 
 
-def _is_header(header: Any) -> bool:
+def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
     if not isinstance(header, dict) or set(header) != {"images", "codebook_size", "code_size", "length_bits", "model"}:
         return False
 
@@ -114,7 +115,11 @@ def _is_header(header: Any) -> bool:
 
 def _require(condition: bool, source: str, fault: str) -> None:
     if not condition:
-        raise TokenFileError(f"{source} cannot be read: {fault}; expected a file that `TokenSet.save` wrote")
+        raise _fault(source, fault)
+
+
+def _fault(source: str, fault: str) -> TokenFileError:
+    return TokenFileError(f"{source} cannot be read: {fault}; expected a file that `TokenSet.save` wrote")
 
 
 def _digest(body: bytes) -> bytes:
