@@ -6,9 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alit.published import load_published
+from alit.config import load_profile
+from alit.published import load_published, rename
+from alit.training.distill_objective import iteration_loss
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "reference" / "golden"
+CONFIGS = Path(__file__).parents[1] / "configs"
 VARIANTS = ["vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continuous"]
 HEADS = 4
 
@@ -62,6 +65,45 @@ def test_decoder_attention_agrees_within_1e_4(case):
     assert_close(steps[-1].attention, golden, "decoder_attention.8")
     for step in steps:
         assert step.attention.shape[-1] == step.length
+
+
+def stage_one_losses(tokenizer, images):
+    """Losses of all iterations with the published weights (without smoothing, as the published code runs)."""
+    settings = load_profile(CONFIGS / "paper.yaml").distill.model_copy(update={"label_smoothing": 0.0})
+    regression = tokenizer.config.distillation.prediction == "regression"
+    with torch.no_grad():
+        base_tokens = tokenizer.base.encode(images)
+    steps = tokenizer.distillation.iterate(images, base_tokens, tokenizer.base.codebook)
+    return [iteration_loss(step, base_tokens, settings, regression=regression) for step in steps]
+
+
+def test_stage_one_loss_and_its_parts_agree_within_1e_4(case):
+    tokenizer, golden, _ = case
+    losses = stage_one_losses(tokenizer, golden["images"])
+    total = torch.stack([loss.total for loss in losses]).sum()
+    torch.testing.assert_close(total, golden["stage1.loss"], rtol=1e-4, atol=0)
+    parts = {"nll_loss": "cross_entropy", "code_loss": "code_error", "quantization_loss": "quantizer"}
+    compared = 0
+    for theirs, ours in parts.items():
+        for index, loss in enumerate(losses):
+            name = f"stage1.{theirs}.{index + 1}"
+            if name in golden:
+                torch.testing.assert_close(getattr(loss, ours), golden[name], rtol=1e-4, atol=1e-8)
+                compared += 1
+    assert compared >= 8
+
+
+def test_stage_one_gradients_agree_within_1e_3(case):
+    tokenizer, golden, _ = case
+    expected = {name.removeprefix("stage1.grad."): grad for name, grad in golden.items() if ".grad." in name}
+    if not expected:
+        pytest.skip("this variant's goldens hold no gradients")
+    tokenizer.zero_grad()
+    torch.stack([loss.total for loss in stage_one_losses(tokenizer, golden["images"])]).sum().backward()
+    gradients = {name: p.grad for name, p in tokenizer.named_parameters()}
+    for name, gradient in expected.items():
+        difference = (gradients[rename(name, tokenizer.config)] - gradient).norm()
+        assert difference <= 1e-3 * gradient.norm(), name
 
 
 def test_the_goldens_hold_what_these_tests_compare(case):
