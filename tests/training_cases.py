@@ -171,10 +171,10 @@ def new_tokenizer(config):
         return AdaptiveTokenizer(config)
 
 
-def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", **changes):
+def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", count=24, **changes):
     """Train one stage and return the network."""
     fabric = fabric or build_fabric("cpu", 1)
-    images = MemoryImages()
+    images = MemoryImages(count)
     config = tokenizer_config(kind=kind, prediction="similarity" if kind == "vqgan" else "regression")
     common = {
         "augmentation": Augmentation(flip, 1.0),
@@ -204,6 +204,7 @@ def main():
     changes = {"optimisation": optimisation(steps=arguments.steps)}
     network = train(arguments.stage, arguments.scratch, fabric, **changes)
     if fabric.is_global_zero:
+        print(f"{fabric.world_size} processes")
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, arguments.out)
 
 

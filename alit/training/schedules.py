@@ -20,9 +20,9 @@ def unlocked_iterations(step: int, steps: int, iterations: int, share: float) ->
     of zero opens all at once, as published. A deviation: small models learn nothing from eight at once.
     """
     opening = share * steps
-    if opening == 0:
+    if step >= opening:
         return iterations
-    return min(iterations, 1 + math.floor((iterations - 1) * step / opening))
+    return 1 + math.floor((iterations - 1) * step / opening)
 
 
 def switch_step(steps: int, continuous_share: float) -> int:
