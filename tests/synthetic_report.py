@@ -63,7 +63,11 @@ def synthetic_claims() -> tuple[Claim, ...]:
         Measurement("long", "L1 at 28 tokens minus L1 at 32", 0.0007, -0.0002, 0.0015, 512, 0.0, "above"),
         Measurement("near", "the same on the near set", -0.004, -0.006, -0.002, 256, 0.0, "above"),
     )
-    words = {"paper": "22.57 at 32 tokens to 8.25 at 256", "source": "Tab. 1, Fig. 3", "criterion": "every step above 0"}
+    words = {
+        "paper": "22.57 at 32 tokens to 8.25 at 256",
+        "source": "Tab. 1, Fig. 3",
+        "criterion": "all steps above 0",
+    }
     nan = float("nan")
     one = {"statistic": "smallest step of L1 (weakest of 3)", "value": 0.0213, "low": 0.0201, "high": 0.0226}
     none = {"statistic": "not measured", "value": nan, "low": nan, "high": nan}

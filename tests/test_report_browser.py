@@ -1,0 +1,93 @@
+"""The report in a real browser, from the file system: no error on the console, no picture missing."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic_report import STUDIES
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+PAGES = [
+    "index.html",
+    "claims.html",
+    "training.html",
+    "reconstructions.html",
+    *(f"{study}/{page}.html" for study in STUDIES for page in ("index", "code")),
+]
+WIDTHS = (1280, 400)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="no chromium and chromedriver on the PATH"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A headless browser with a profile of its own, which keeps what pages write to the console."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not run as root
+    for flag in (*FLAGS, *sandbox, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_loads_whole(browser, site: Path, page, width):
+    browser.set_window_size(width, 900)
+    browser.get((site / page).as_uri())
+    assert browser.title.endswith("ALIT Suite · toy")
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    pictures = browser.execute_script("return Array.from(document.images, i => [i.src.slice(0, 80), i.naturalWidth])")
+    assert [source for source, size in pictures if not size] == []
+    assert browser.find_element("css selector", "h1").text
+    assert browser.find_element("css selector", "main").value_of_css_property("max-width") != "none"  # styled
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_never_scrolls_sideways(browser, site: Path, page, width):
+    browser.set_window_size(width, 900)
+    browser.get((site / page).as_uri())
+    measures = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    needed, there = browser.execute_script(measures)
+    assert needed <= there
+
+
+def test_a_reader_gets_from_the_front_page_to_a_study_its_code_and_back(browser, site: Path):
+    browser.set_window_size(1280, 900)
+    browser.get((site / "index.html").as_uri())
+    browser.find_element("css selector", ".card").click()
+    assert browser.current_url.endswith("first/index.html")
+    browser.find_element("link text", "Show code").click()
+    assert browser.current_url.endswith("first/code.html")
+    browser.find_element("link text", "Overview").click()
+    assert browser.current_url.endswith("toy/index.html")
+
+
+def test_a_missing_picture_would_be_seen(browser, site: Path, tmp_path):
+    shutil.copytree(site, tmp_path / "broken")
+    next((tmp_path / "broken" / "first" / "figures").glob("*.png")).unlink()
+    browser.get((tmp_path / "broken" / "index.html").as_uri())
+    assert browser.execute_script("return Array.from(document.images).some(image => !image.naturalWidth)")
+    assert browser.get_log("browser") != []
