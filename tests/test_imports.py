@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "data": GROUND,
     "tokens": GROUND | {"token_file"},
     "protocol": GROUND,
+    "codec": GROUND | {"protocol"},
     "token_file": GROUND | {"tokens"},
     "rollout": {"models"},
     "criteria": GROUND | {"models", "rollout"},
