@@ -137,6 +137,7 @@ def test_a_wrong_task_model_is_one_line(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"architecture": "resnet"}, "small_cnn or timm"),
+        ({"architecture": "timm/resnet19"}, "found resnet19"),
         ({"kind": "depth", "architecture": "small_unet", "input_size": 20}, "multiple of 16"),
         ({"kind": "features"}, "small_cnn for a features"),
     ],

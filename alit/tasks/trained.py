@@ -40,7 +40,10 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classi
     if config.kind == "classifier" and config.architecture.startswith(TIMM):
         import timm
 
-        network = timm.create_model(config.architecture.removeprefix(TIMM), num_classes=len(class_names))
+        name = config.architecture.removeprefix(TIMM)
+        if not timm.is_model(name):
+            raise ConfigError(f"task model {config.name}: expected timm/<name of a timm model>, found {name}")
+        network = timm.create_model(name, num_classes=len(class_names))
         return Classifier(network, input_size=config.input_size, class_names=class_names)
     if config.kind == "depth" and config.architecture == "small_unet":
         if config.input_size % 16:
