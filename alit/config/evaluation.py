@@ -13,7 +13,7 @@ class TaskModelConfig(Settings):
     name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
     kind: Literal["classifier", "depth", "caption", "features"]
     architecture: str  # see alit.tasks.build
-    weights: str  # "train" trains it in the pipeline; "pretrained" loads published weights
+    weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
     input_size: PositiveInt  # pixels per side that the network sees
     steps: int = Field(ge=0)  # training steps when weights are "train"
     batch_size: PositiveInt
