@@ -1,10 +1,11 @@
 """Peak memory of the sweep at two data set sizes: it must not grow with the number of images.
 
-    python benchmarks/sweep_memory.py [--images 1000 5000] [--tokenizer runs/cpu/tokenizer]
+    python benchmarks/sweep_memory.py [--images 1000 5000] [--tokenizer runs/cpu/tokenizer | --stand-in]
 
 Sweeps embedded scenes at the size and with the task networks of the cpu profile, each number of images in a process
 of its own, and prints JSON: megabytes above what the imports take, and seconds. Untrained networks stand in for
-trained ones, which use as much memory; with `--tokenizer`, a checkpoint stands in for an untrained tokenizer.
+trained ones, which use as much memory. The tokenizer is an untrained one of the profile's size, a checkpoint
+(`--tokenizer`), or, on a slow machine, one that only blurs (`--stand-in`): growth with the images shows just as well.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,8 +25,10 @@ from alit.data.imageset import open_set
 from alit.data.materialise import materialise_sets
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
+from alit.protocol import Reconstruction
 from alit.sweep.engine import sweep
 from alit.tasks.build import build_task_models
+from alit.tasks.images import resize
 from alit.tasks.trained import is_trained_here, new_network, save_trained
 from alit.tokenizer import AdaptiveTokenizer
 
@@ -36,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 5000])
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--tokenizer", type=Path, help="a checkpoint folder; by default an untrained tokenizer")
+    parser.add_argument("--stand-in", action="store_true", help="blur instead of running a tokenizer")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the process that sweeps one folder
     arguments = parser.parse_args(argv)
     profile = load_profile(RunPaths(project_root(), arguments.profile).config)
     if arguments.measure:
-        print(json.dumps(_measure(profile, arguments.measure, arguments.tokenizer)))
+        print(json.dumps(_measure(profile, arguments.measure, arguments.tokenizer, arguments.stand_in)))
         return
     for count in arguments.images:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             command = [sys.executable, __file__, "--profile", arguments.profile, "--measure", folder]
             if arguments.tokenizer:
                 command += ["--tokenizer", str(arguments.tokenizer)]
+            if arguments.stand_in:
+                command += ["--stand-in"]
             found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             print(json.dumps({"images": count, **json.loads(found.stdout.splitlines()[-1])}), flush=True)
 
@@ -64,7 +70,7 @@ def _prepare(profile: Profile, folder: Path, count: int) -> None:
         save_trained(folder / "task_models" / config.name, config, new_network(config, classes), None)
 
 
-def _measure(profile: Profile, folder: Path, checkpoint: Path | None) -> dict[str, float]:
+def _measure(profile: Profile, folder: Path, checkpoint: Path | None, stand_in: bool) -> dict[str, float]:
     """Sweep the set in `folder`; return megabytes above the baseline, which includes every import but no model."""
     import timm  # noqa: F401 - what a sweep imports when it starts belongs to the baseline
     import torchmetrics.functional.image  # noqa: F401
@@ -72,10 +78,15 @@ def _measure(profile: Profile, folder: Path, checkpoint: Path | None) -> dict[st
     baseline = _peak_megabytes()
     start = time.monotonic()
     cpu = torch.device("cpu")
-    tokenizer = AdaptiveTokenizer.from_pretrained(checkpoint) if checkpoint else AdaptiveTokenizer(profile.tokenizer)
+    if stand_in:
+        tokenizer = BlurTokenizer(profile)
+    elif checkpoint:
+        tokenizer = AdaptiveTokenizer.from_pretrained(checkpoint).eval()
+    else:
+        tokenizer = AdaptiveTokenizer(profile.tokenizer).eval()
     models = build_task_models(profile.task_models, folder / "task_models", cpu)
     sweep(
-        tokenizer.eval(),
+        tokenizer,
         [open_set(folder / "data" / "val")],
         models.tasks,
         models.extractors,
@@ -89,6 +100,23 @@ def _measure(profile: Profile, folder: Path, checkpoint: Path | None) -> dict[st
         "above_baseline_mb": round(_peak_megabytes() - baseline),
         "seconds": round(seconds),
     }
+
+
+class BlurTokenizer:
+    """The lengths of a profile's tokenizer at no cost: the shorter the code, the coarser the image."""
+
+    name = "blur"
+
+    def __init__(self, profile: Profile) -> None:
+        self.image_size = profile.tokenizer.image_size
+        self.lengths = profile.tokenizer.lengths
+        self.base_tokens = self.lengths[-1]
+
+    def reconstructions(self, images: torch.Tensor) -> Iterator[Reconstruction]:
+        """Yield `images` through ever finer grids."""
+        for step, length in enumerate(self.lengths, start=1):
+            coarse = resize(images, max(1, self.image_size * step // len(self.lengths)))
+            yield Reconstruction(length, torch.full((len(images),), float(length)), resize(coarse, self.image_size))
 
 
 def _peak_megabytes() -> float:
