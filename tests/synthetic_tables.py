@@ -1,5 +1,6 @@
 """Sweep tables with known answers: every effect that a claim is about is a knob of the generator."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ SETTINGS = AnalysisConfig(
 class Effects(NamedTuple):
     """Sizes of the effects; the defaults make every claim of this file's ledger hold."""
 
-    tokens: float = 1.0  # how much of the loss more tokens remove; 0 removes none
+    loss_rate: float = 3.0  # decay of the loss with tokens; 0 is none
     complexity: float = 1.0  # how much complexity raises the loss; 0 not at all, -1 lowers it
     class_rate: float = 6.0  # decay of classification errors with tokens; larger needs fewer
     depth_rate: float = 2.0  # the same for depth
@@ -68,7 +69,7 @@ def _one_set(
 ) -> pd.DataFrame:
     complexity = generator.uniform(0, 100, n)
     share = np.concatenate([[0.0], np.array(lengths) / lengths[-1]])  # 0 stands for the untouched image
-    decay = 0.35 + 0.65 * np.exp(-3 * share) if effects.tokens else np.ones_like(share)
+    decay = 0.35 + 0.65 * np.exp(-effects.loss_rate * share)
     level = 0.12 + 0.0012 * effects.complexity * (complexity - 50)
     l1 = harder * level[:, None] * decay * np.exp(0.05 * generator.normal(size=(n, len(share))))
     shared = effects.shared * (complexity - 50) / 29
@@ -138,5 +139,6 @@ def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None
     }
     paths.sweep.mkdir(parents=True)
     table.rename(columns=renamed).to_parquet(paths.table)
+    (paths.sweep / "config.json").write_text(json.dumps({"tokenizer": {"base_tokens": 64}}))
     np.save(paths.sweep / f"features_{analysis.feature_extractor}.npy", features)
     return paths

@@ -137,8 +137,8 @@ def length_counts(grid: ScoreGrid, allocation: Allocation) -> pd.DataFrame:
 def _binned(grid: ScoreGrid, values: np.ndarray, settings: np.ndarray, how: Resampling, bins: int) -> pd.DataFrame:
     complexity = grid.per_image("complexity")
     # Equal complexities stay in one bin: a bin is a range of complexity, not a slice of an arbitrary order.
-    edges = np.unique(np.quantile(complexity, np.linspace(0, 1, bins + 1)))
-    number = np.clip(np.searchsorted(edges, complexity, side="right") - 1, 0, len(edges) - 2)
+    edges = np.unique(np.quantile(complexity, np.linspace(0, 1, bins + 1)[1:-1]))
+    number = np.searchsorted(edges, complexity, side="left")
     rows = []
     for index in np.unique(number):
         inside = number == index

@@ -1,5 +1,6 @@
 """What the studies and the claims are computed from: the folded sweep table, features, and the settings to ask with."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -98,8 +99,9 @@ def load_evidence(paths: RunPaths) -> Evidence:
     if not paths.table.is_file():
         raise DataError(f"expected the sweep table {paths.table}, found none; run dvc repro")
     table = pd.read_parquet(paths.table)
-    grid = fold(table)
-    sets = [part.name for part in profile.data.sets if part.role == "evaluate" and part.name in grid.datasets]
+    names = [part.name for part in profile.data.sets if part.role == "evaluate"]
+    grid = fold(table).arranged(names)
+    sets = [name for name in names if name in grid.datasets]
     if not sets:
         raise DataError(f"expected a data set of {paths.config} in the sweep table, found {', '.join(grid.datasets)}")
     features = {}
@@ -107,5 +109,7 @@ def load_evidence(paths: RunPaths) -> Evidence:
         features[path.stem.removeprefix("features_")] = array = np.load(path, mmap_mode="r")
         if len(array) != len(table):
             raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
-    tokens = profile.tokenizer.image_tokens
-    return Evidence(grid, sets[0], tokens, profile.analysis, profile.seed, features)
+    # The tokenizer that was swept says what its tokens are a share of; it need not be the profile's own.
+    record = json.loads((paths.sweep / "config.json").read_text(encoding="utf-8"))
+    base_tokens = int(record["tokenizer"]["base_tokens"])
+    return Evidence(grid, sets[0], base_tokens, profile.analysis, profile.seed, features)

@@ -4,7 +4,7 @@ The table itself is long (one row per image x length, DESIGN section 5). A quest
 whose L1 is below 0.07" is a reduction along lengths, so the long form is folded once and checked while folding.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ class ScoreGrid:
         return tuple(sorted(name for name in found if np.isfinite(self.scores[name]).any()))
 
     def subset(self, keep: np.ndarray) -> "ScoreGrid":
-        """Return the grid of the images where `keep` (n,) is true."""
+        """Return the grid of the images where `keep` (n,) is true, or with the numbers `keep`, in their order."""
         return ScoreGrid(
             images=pd.DataFrame(self.images.loc[keep]).reset_index(drop=True),
             lengths=self.lengths,
@@ -88,6 +88,13 @@ class ScoreGrid:
         if name not in self.datasets:
             raise DataError(f"expected data set {name!r} in the sweep table, found {', '.join(self.datasets)}")
         return self.subset((self.images["dataset"] == name).to_numpy(dtype=bool))
+
+    def arranged(self, datasets: Sequence[str]) -> "ScoreGrid":
+        """Return the grid with its data sets in the given order, those not named after them."""
+        order = [*(name for name in datasets if name in self.datasets)]
+        order += [name for name in self.datasets if name not in order]
+        place = [order.index(name) for name in self.images["dataset"]]
+        return self.subset(np.argsort(place, kind="stable"))
 
     def complete(self, columns: Iterable[str]) -> "ScoreGrid":
         """Return the grid of the images whose scores are known in all `columns` at all lengths.

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alit.plots.style import BAND, DASHES, MARKERS, PALETTE, note_figure, panels, style
+from alit.plots.style import BAND, looks_of_series, note_figure, panels, style
 from alit.plots.tables import distinct, ends, groups, most, rows, word
 
 
@@ -16,7 +16,7 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
     if rates.empty:
         return note_figure("no measurements")
     names = [name for name, _ in groups(rates, "dataset")]
-    looks = dict(zip(names, zip(PALETTE, MARKERS, DASHES, strict=True), strict=False))
+    looks = dict(zip(names, looks_of_series(), strict=False))
     with style():
         figure, axes = panels(distinct(rates, "measure"), columns=3)
         for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):

@@ -4,6 +4,7 @@ import base64
 import html
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +85,11 @@ def panels(
     for lowest in axes[max(count - columns, 0) : count]:
         lowest.tick_params(labelbottom=True)  # a shared axis shows its labels in the last row only, which may be short
     return figure, axes[:count]
+
+
+def looks_of_series() -> Iterator[tuple[str, str, str | tuple[int, tuple[float, ...]]]]:
+    """Yield (colour, marker, dash) of one unordered series after another, without end."""
+    return cycle(zip(PALETTE, MARKERS, DASHES, strict=True))
 
 
 def heat(better: str) -> Colormap:

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from alit.plots.style import BAND, DASHES, EDGE, GREY, MARKERS, PALETTE, heat, note_figure, panels, style
+from alit.plots.style import BAND, EDGE, GREY, heat, looks_of_series, note_figure, panels, style
 from alit.plots.tables import distinct, ends, groups, most, reach, rows, word
 
 Limits = Mapping[str, tuple[float, float]]
@@ -65,7 +65,7 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure
 def tasks_by_capacity(curves: pd.DataFrame) -> Figure:
     """Draw each task against capacity, one line per criterion and the uniform baseline; bands are 95 % intervals."""
     criteria = [name for name, _ in groups(curves, "tsc") if name != "uniform"]
-    looks = dict(zip(criteria, zip(PALETTE, MARKERS, DASHES, strict=True), strict=False))
+    looks = dict(zip(criteria, looks_of_series(), strict=False))
     with style():
         figure, axes = panels(distinct(curves, "toi"), columns=2, height=2.3, sharex=True)
         for panel, (_, part) in zip(axes, groups(curves, "toi"), strict=True):

@@ -27,14 +27,15 @@ NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
 
 
 def loss_rises_with_complexity(evidence: Evidence) -> Claim:
-    """C2: the weakest rank correlation of complexity and L1 over the lengths, per data set."""
+    """C2: rank correlation of complexity and L1 at each length, per data set."""
     parts = []
     for name in scored_datasets(evidence.grid):
         here = scored_images(evidence.grid, name)
         samples = spearman_samples(here.per_image("complexity"), here.score("l1"), evidence.how)
-        words = f"lowest Spearman over lengths of complexity and L1, {name}"
-        lowest = samples.min(axis=1)
-        parts.append(measured(f"loss_{name}", words, lowest, evidence.how.confidence, len(here), bound=0.0))
+        for length, values in zip(here.lengths, samples.T, strict=True):
+            words = f"Spearman of complexity and L1 with {length} tokens, {name}"
+            key = f"loss_{name}_{length}"
+            parts.append(measured(key, words, values, evidence.how.confidence, len(here), bound=0.0))
     return C2.judge(parts, [] if parts else [NO_COMPLEXITY])
 
 

@@ -1,0 +1,240 @@
+"""Curves over thresholds, bootstrap intervals and Fréchet distances."""
+
+import numpy as np
+import pytest
+from scipy import linalg, stats
+from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_features, synthetic_table
+
+from alit.analysis import Criterion, capacity, evaluate, fold, select
+from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
+from alit.analysis.complexity import correlation_table, length_counts, loss_by_complexity, middle_threshold, spearman
+from alit.analysis.curves import (
+    CurveSamples,
+    Resampling,
+    allocate,
+    at_tokens,
+    covering_thresholds,
+    curve_table,
+    mean_advantage,
+    tokens_to_reach,
+    uniform_allocation,
+)
+from alit.analysis.frechet import frechet_distance, frechet_of_selection
+from alit.analysis.frechet_samples import frechet_samples
+from alit.analysis.rates import study_rates
+from alit.analysis.studies import task_curves
+from alit.errors import DataError
+
+HOW = Resampling(resamples=300, confidence=0.95, seed=3)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return fold(synthetic_table(120, ("val",)))
+
+
+def curve(tokens, values) -> CurveSamples:
+    return CurveSamples(np.atleast_2d(np.array(tokens, float)), np.atleast_2d(np.array(values, float)))
+
+
+def test_a_curve_says_what_selecting_at_each_threshold_says(grid):
+    thresholds = [0.05, 0.07, 0.1]
+    table = curve_table(grid, allocate(grid, Criterion("l1"), thresholds), ["depth_error_depth"], 64, HOW)
+    for (_, row), threshold in zip(table.iterrows(), thresholds, strict=True):
+        picked = select(grid, Criterion("l1"), threshold)
+        assert row["capacity"] == pytest.approx(capacity(picked, 64))
+        assert row["value"] == pytest.approx(evaluate(grid, picked, "depth_error_depth").value)
+        assert row["satisfied"] == picked.satisfied.sum()
+        assert row["low"] < row["value"] < row["high"]
+
+
+def test_the_uniform_allocation_is_the_mean_at_each_length(grid):
+    table = curve_table(grid, uniform_allocation(grid), ["l1"], 64, HOW)
+    assert table["value"].to_numpy() == pytest.approx(grid.score("l1").mean(axis=0))
+    assert table["capacity"].to_numpy() == pytest.approx(np.array(LENGTHS) / 64)
+
+
+@pytest.mark.parametrize("column", ["l1", "depth_error_depth", "class_rank_strong"])
+def test_covering_thresholds_run_from_the_longest_for_all_to_the_shortest_for_all(grid, column):
+    allocation = allocate(grid, Criterion(column), covering_thresholds(grid, column))
+    tokens = grid.lengths[allocation.positions].mean(axis=0)
+    assert tokens[0] == LENGTHS[-1]
+    assert tokens[-1] == LENGTHS[0]
+    assert (np.diff(tokens) <= 0).all()
+
+
+def test_a_curve_over_images_without_scores_is_refused(grid):
+    scores = dict(grid.scores) | {"l1": np.where(np.arange(120)[:, None] == 3, np.nan, grid.score("l1"))}
+    holed = type(grid)(grid.images, grid.lengths, scores, grid.clean, grid.rows, grid.clean_rows)
+    with pytest.raises(DataError, match="all 120 images, found 1 without"):
+        allocate(holed, Criterion("l1"), [0.1])
+    assert len(holed.complete(["l1"])) == 119
+
+
+def test_values_between_two_points_are_interpolated_and_outside_unknown():
+    line = curve([8, 4, 16], [2.0, 1.0, 3.0])
+    assert at_tokens(line, 6.0) == pytest.approx([1.5])
+    assert np.isnan(at_tokens(line, 20.0)).all()
+
+
+def test_the_advantage_of_a_constantly_better_curve_is_the_difference():
+    better, worse = curve([4, 8, 16], [2.0, 3.0, 4.0]), curve([2, 4, 8, 16], [0.0, 1.5, 2.5, 3.5])
+    assert mean_advantage(better, worse) == pytest.approx([0.5], abs=1e-3)
+    assert mean_advantage(worse, better) == pytest.approx([-0.5], abs=1e-3)
+
+
+def test_curves_without_common_tokens_have_no_advantage():
+    assert np.isnan(mean_advantage(curve([2, 4], [0, 1]), curve([6, 8], [0, 1]))).all()
+
+
+def test_the_tokens_for_a_share_of_the_improvement_work_for_rising_and_falling_tasks():
+    assert tokens_to_reach(curve([0, 10, 20], [0.0, 0.8, 1.0]), 0.4) == pytest.approx([5.0])
+    assert tokens_to_reach(curve([20, 10, 0], [1.0, 1.2, 2.0]), 0.9) == pytest.approx([15.0])
+    assert np.isnan(tokens_to_reach(curve([0, 10], [1.0, 1.0]), 0.5)).all()
+
+
+def test_points_with_the_same_tokens_are_averaged():
+    assert at_tokens(curve([4, 4, 8], [1.0, 3.0, 4.0]), 4.0) == pytest.approx([2.0])
+
+
+def test_bootstrap_means_are_seeded_paired_and_centred():
+    values = np.random.default_rng(0).normal(size=(200, 2))
+    first, again = resampled_means(values, 500, 1), resampled_means(values, 500, 1)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, resampled_means(values, 500, 2))
+    shifted = resampled_means(values + 1.0, 500, 1)
+    assert shifted - first == pytest.approx(np.ones_like(first))
+    assert first[0] == pytest.approx(values.mean(axis=0))
+    assert first[1:].std(axis=0) == pytest.approx(values.std(axis=0) / np.sqrt(200), rel=0.15)
+
+
+def test_bootstrap_means_are_means_of_the_drawn_images():
+    values = np.random.default_rng(0).normal(size=(30, 1))
+    indices = np.concatenate(list(resampled_indices(30, 20, 5)))
+    assert resampled_means(values, 20, 5)[1:, 0] == pytest.approx(values[indices, 0].mean(axis=1))
+    statistic = resampled(lambda drawn: values[drawn, 0].mean(axis=1), 30, 20, 5)
+    assert statistic == pytest.approx(resampled_means(values, 20, 5)[:, 0])
+
+
+def test_a_percentile_interval_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = interval(resampled_means(generator.normal(size=(60, 1)), 200, trial), 0.9)
+        covered += bool(low[0] <= 0 <= high[0])
+    assert 0.8 < covered / 200 < 0.97
+
+
+def test_spearman_agrees_with_scipy_ties_included_and_is_0_for_a_constant():
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(5, size=(4, 50)), generator.integers(3, size=(4, 50))
+    expected = [stats.spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
+    assert spearman(first, second) == pytest.approx(expected)
+    assert spearman(first, np.ones((4, 50))).tolist() == [0, 0, 0, 0]
+
+
+def test_correlations_name_every_predictor_and_codec_bytes_where_the_table_has_them():
+    table = synthetic_table(60)
+    table["jpeg_bytes"] = 100 + table["complexity"]
+    rows = correlation_table(fold(table), [0.05, 0.08], HOW)
+    assert set(rows["dataset"]) == {"val", "near"}
+    assert rows["kind"].value_counts().to_dict() == {"loss": 16, "length": 4, "codec": 2}
+    assert rows.loc[rows["kind"] == "codec", "value"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_bins_of_complexity_hold_every_image_once(grid):
+    table = loss_by_complexity(grid, HOW)
+    assert table.groupby("setting")["in_bin"].sum().unique().tolist() == [120]
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_equal_complexities_share_a_bin():
+    table = synthetic_table(60, ("val",))
+    table["complexity"] = np.where(table["complexity"] < 70, 10.0, 90.0)
+    bins = loss_by_complexity(fold(table), HOW)
+    assert sorted(bins["complexity"].unique()) == [10.0, 90.0]
+
+
+def test_the_middle_threshold_does_not_look_at_complexity(grid):
+    thresholds = [0.01, 0.05, 0.06, 0.3]
+    tokens = [select(grid, Criterion("l1"), threshold).lengths.mean() for threshold in thresholds]
+    expected = thresholds[int(np.argmin(np.abs(np.array(tokens) - 18)))]
+    shuffled = grid.images.assign(complexity=grid.images["complexity"].to_numpy()[::-1])
+    blind = type(grid)(shuffled, grid.lengths, grid.scores, grid.clean, grid.rows, grid.clean_rows)
+    assert middle_threshold(grid, thresholds) == middle_threshold(blind, thresholds) == expected
+
+
+def test_counts_of_lengths_add_up_and_tell_the_unsatisfied(grid):
+    counts = length_counts(grid, allocate(grid, Criterion("l1"), [0.01, 0.06, 1.0]))
+    assert counts.groupby("threshold")["images"].sum().tolist() == [120, 120, 120]
+    assert counts.groupby("threshold")["unsatisfied"].sum().tolist()[0] == 1.0
+    assert counts.loc[(counts["threshold"] == 1.0) & (counts["length"] == 4), "share"].item() == 1.0
+
+
+def test_frechet_agrees_with_the_textbook_formula():
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(80, 5))
+    second = generator.normal(size=(60, 5)) @ generator.normal(size=(5, 5)) + 1
+    one, two = np.cov(first.T), np.cov(second.T)
+    root = linalg.sqrtm(one @ two).real
+    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(one + two - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(expected)
+
+
+def test_frechet_is_0_for_the_same_features_symmetric_and_finite_with_few_images():
+    generator = np.random.default_rng(0)
+    few, others = generator.normal(size=(4, 10)), generator.normal(size=(6, 10))
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(few, others) == pytest.approx(frechet_distance(others, few))
+
+
+def test_frechet_refuses_single_rows_and_broken_features():
+    with pytest.raises(DataError, match="at least 2 feature rows"):
+        frechet_distance(np.ones((1, 3)), np.ones((5, 3)))
+    with pytest.raises(DataError, match="finite features"):
+        frechet_distance(np.full((5, 3), np.nan), np.ones((5, 3)))
+
+
+def test_frechet_of_a_selection_takes_the_picked_rows():
+    table = synthetic_table(50, ("val",))
+    features, grid = synthetic_features(table), fold(table)
+    picked = select(grid, Criterion("l1"), 0.06)
+    rows = table.reset_index().merge(picked.to_frame()[["image_id", "length"]])["index"]
+    expected = frechet_distance(features[(table["length"] == 0).to_numpy()], features[rows])
+    assert frechet_of_selection(features, grid, picked) == pytest.approx(expected)
+
+
+def test_frechet_of_a_resample_is_that_of_the_repeated_rows():
+    table = synthetic_table(40, ("val",))
+    features, grid = synthetic_features(table), fold(table)
+    positions = np.full((40, 1), 2)
+    samples = frechet_samples(features, grid, positions, Resampling(2, 0.95, 7))
+    drawn = next(resampled_indices(40, 2, 7))[1]
+    expected = frechet_distance(features[grid.clean_rows[drawn]], features[grid.rows[drawn, 2]])
+    assert samples.values[2, 0] == pytest.approx(expected)
+
+
+def test_rates_hold_every_measure_and_frechet_only_in_distribution():
+    rates = study_rates(synthetic_evidence(synthetic_table(40)))
+    assert set(rates["measure"]) == {"l1", "psnr", "ssim", "perceptual_net", "frechet_net"}
+    assert set(rates.loc[rates["measure"] == "frechet_net", "dataset"]) == {"val"}
+    assert (rates["low"] <= rates["value"]).all()
+
+
+def test_task_curves_hold_every_pair_and_the_uniform_baseline():
+    curves = task_curves(synthetic_evidence(synthetic_table(40)))
+    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "depth_error_depth", "uniform"}
+    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "depth_error_depth", "frechet_net"}
+    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8, 8, 8, 8]
+
+
+def test_task_curves_do_without_labels_depth_and_features():
+    bare = synthetic_table(40, columns=())
+    curves = task_curves(synthetic_evidence(bare, features=False))
+    assert set(curves["tsc"]) == {"l1", "uniform"}
+    assert set(curves["toi"]) == {"l1"}
+
+
+def test_estimates_put_the_value_first():
+    assert estimate(np.array([5.0, 1.0, 2.0, 3.0]), 0.5) == pytest.approx((5.0, 1.5, 2.5))

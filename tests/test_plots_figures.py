@@ -1,0 +1,224 @@
+"""Figures: what each draws, that files are the same each time, and that every figure can be read without seeing it."""
+
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic_tables import synthetic_evidence, synthetic_table
+
+from alit import plots
+from alit.analysis import rates, studies
+from alit.plots.style import DASHES, MARKERS, PALETTE, heat
+
+
+class Tables:
+    """Every table that a figure is drawn from."""
+
+    def __init__(self) -> None:
+        evidence = synthetic_evidence(synthetic_table(80, ("val", "near")))
+        self.rates = rates.study_rates(evidence)
+        self.losses = studies.complexity_losses(evidence)
+        self.lengths = studies.complexity_lengths(evidence)
+        self.correlations = studies.complexity_correlations(evidence)
+        self.counts = studies.selected_lengths(evidence)
+        self.curves = studies.task_curves(evidence)
+        steps = np.arange(1, 60)
+        late = np.where(steps < 9, np.nan, 1.0)
+        self.log = pd.DataFrame({"step": steps, "loss": 2.0 / steps, "note": "x", "late": late})
+
+    def drawn(self) -> dict[str, tuple[Figure, str]]:
+        limits = plots.task_limits(self.curves)
+        task, criterion = "top1_strong", "depth_error_depth"
+        under = plots.tasks_under_criterion(self.curves, criterion, limits)
+        return {
+            "rates": (plots.rate_distortion(self.rates), plots.rate_distortion_alt(self.rates)),
+            "losses": (plots.loss_by_complexity(self.losses), plots.loss_by_complexity_alt(self.losses)),
+            "lengths": (plots.length_by_complexity(self.lengths), plots.length_by_complexity_alt(self.lengths)),
+            "correlations": (
+                plots.complexity_correlations(self.correlations),
+                plots.complexity_correlations_alt(self.correlations),
+            ),
+            "counts": (plots.selected_lengths(self.counts), plots.selected_lengths_alt(self.counts)),
+            "task": (
+                plots.criteria_for_task(self.curves, task, limits),
+                plots.criteria_for_task_alt(self.curves, task),
+            ),
+            "criterion": (under, plots.tasks_under_criterion_alt(self.curves, criterion)),
+            "capacity": (plots.tasks_by_capacity(self.curves), plots.tasks_by_capacity_alt(self.curves)),
+            "training": (plots.training_curves(self.log, "Base"), plots.training_curves_alt(self.log, "Base")),
+        }
+
+
+NAMES = ("rates", "losses", "lengths", "correlations", "counts", "task", "criterion", "capacity", "training")
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture(scope="module")
+def drawn(tables) -> dict[str, tuple[Figure, str]]:
+    return tables.drawn()
+
+
+@pytest.fixture(scope="module")
+def drawn_again(tables) -> dict[str, tuple[Figure, str]]:
+    return tables.drawn()
+
+
+def words(figure: Figure) -> set[str]:
+    """Return every text of a figure."""
+    return {text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_is_saved_as_the_same_bytes_with_its_description_inside(name, drawn, drawn_again, tmp_path):
+    figure, alt = drawn[name]
+    first = plots.save(figure, tmp_path / "first", name, alt)
+    again, _ = drawn_again[name]
+    second = plots.save(again, tmp_path / "second", name, alt)
+    assert first.png.read_bytes() == second.png.read_bytes()
+    assert first.svg.read_bytes() == second.svg.read_bytes()
+    with Image.open(first.png) as image:
+        assert image.info["Description"] == alt
+        assert "Software" not in image.info
+    assert "<dc:date>" not in first.svg.read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_description_is_one_sentence_with_numbers(name, drawn):
+    _, alt = drawn[name]
+    assert alt.endswith(".")
+    assert "\n" not in alt
+    assert "nan" not in alt
+    assert any(character.isdigit() for character in alt)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "training"])
+def test_a_figure_says_how_many_images_it_is_from(name, drawn):
+    figure, _ = drawn[name]
+    assert any("n = 80" in text for text in words(figure))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_leaves_the_figure_or_touches_a_title(name, drawn):
+    figure, _ = drawn[name]
+    with plots.style():
+        figure.canvas.draw()
+    width, height = figure.bbox.width, figure.bbox.height
+    titles = []
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            box = text.get_window_extent()
+            if text.get_text():
+                assert box.x0 >= -1
+                assert box.y0 >= -1
+                assert box.x1 <= width + 1
+                assert box.y1 <= height + 1
+        if axes.get_title():
+            titles.append(axes.title.get_window_extent())
+    for number, box in enumerate(titles):
+        assert not any(box.overlaps(other) for other in titles[number + 1 :])
+
+
+def test_drawing_leaves_no_settings_behind(tables):
+    before = dict(mpl.rcParams)
+    tables.drawn()
+    assert dict(mpl.rcParams) == before
+
+
+def test_series_differ_by_more_than_colour():
+    assert len(set(PALETTE)) == len(set(MARKERS)) == len(set(map(str, DASHES))) == 6
+
+
+def test_darker_marks_are_better_whichever_way_a_measure_runs():
+    def lightness(better: str, value: float) -> float:
+        return sum(heat(better)(value)[:3])
+
+    assert lightness("higher", 1.0) < lightness("higher", 0.0)
+    assert lightness("lower", 0.0) < lightness("lower", 1.0)
+
+
+def test_marks_of_a_task_share_one_scale_over_panels_and_figures(tables):
+    limits = plots.task_limits(tables.curves)
+    one = plots.criteria_for_task(tables.curves, "top1_strong", limits)
+    others = [plots.tasks_under_criterion(tables.curves, name, limits) for name in ("l1", "class_rank_strong")]
+    scales = [marks.get_clim() for axes in one.axes for marks in axes.collections if marks.get_array() is not None]
+    scales += [
+        marks.get_clim()
+        for figure in others
+        for axes in figure.axes
+        if "top-1 accuracy of strong" in axes.get_title()
+        for marks in axes.collections
+        if marks.get_array() is not None
+    ]
+    marked = [scale for scale in scales if scale == limits["top1_strong"]]
+    assert len(marked) >= 5
+
+
+def test_heat_marks_lie_at_threshold_and_capacity(tables):
+    limits = plots.task_limits(tables.curves)
+    figure = plots.tasks_under_criterion(tables.curves, "l1", limits)
+    expected = tables.curves[(tables.curves["tsc"] == "l1") & (tables.curves["toi"] == "top1_strong")]
+    marks = figure.axes[0].collections[-1]
+    assert np.asarray(marks.get_offsets()) == pytest.approx(expected[["threshold", "capacity"]].to_numpy())
+    assert np.asarray(marks.get_array()) == pytest.approx(expected["value"].to_numpy())
+
+
+def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figure(tables):
+    labels = plots.tasks_by_capacity(tables.curves).axes[0].get_legend_handles_labels()[1]
+    assert labels == [
+        "L1 error < threshold",
+        "top-X class of strong",
+        "depth error of depth < threshold",
+        "same length for all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("draw", "describe", "table"),
+    [
+        (plots.rate_distortion, plots.rate_distortion_alt, "rates"),
+        (plots.loss_by_complexity, plots.loss_by_complexity_alt, "losses"),
+        (plots.length_by_complexity, plots.length_by_complexity_alt, "lengths"),
+        (plots.complexity_correlations, plots.complexity_correlations_alt, "correlations"),
+        (plots.selected_lengths, plots.selected_lengths_alt, "counts"),
+        (plots.training_curves, plots.training_curves_alt, "log"),
+    ],
+)
+def test_an_empty_table_gives_a_note_instead_of_a_figure(draw, describe, table, tables):
+    empty = getattr(tables, table).iloc[:0]
+    assert len(words(draw(empty))) == 1
+    assert describe(empty).endswith(".")
+
+
+def test_a_criterion_that_was_not_measured_gives_a_note(tables):
+    limits = plots.task_limits(tables.curves)
+    assert any("not measurable" in text for text in words(plots.tasks_under_criterion(tables.curves, None, limits)))
+    assert any("not measurable" in text for text in words(plots.criteria_for_task(tables.curves, "top1_x", limits)))
+    assert plots.tasks_under_criterion_alt(tables.curves, None).startswith("Not measurable")
+
+
+def test_losses_over_more_than_a_factor_of_ten_are_on_a_log_scale(tables):
+    figure = plots.training_curves(tables.log)
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "late"]
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
+
+
+def test_a_log_of_one_row_is_drawn():
+    assert plots.training_curves_alt(pd.DataFrame({"step": [1], "loss": [0.5]})) == "From step 1 to 1, loss 0.5 to 0.5."
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.training_curves(pd.DataFrame({"step": [1], "loss": [0.5]}))
+
+
+def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
+    figure, _ = drawn["training"]
+    shown = plots.save(figure, tmp_path, "name", 'a < b & "c".')._repr_html_()
+    assert 'alt="a &lt; b &amp; &quot;c&quot;."' in shown
+    assert "data:image/png;base64," in shown
