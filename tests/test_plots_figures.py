@@ -11,7 +11,8 @@ from PIL import Image
 from synthetic_tables import synthetic_evidence, synthetic_table
 
 from alit import plots
-from alit.analysis import rates, studies
+from alit.analysis import fold, rates, studies
+from alit.analysis.curves import Resampling
 from alit.plots.style import DASHES, MARKERS, PALETTE, heat
 
 
@@ -222,3 +223,14 @@ def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
     shown = plots.save(figure, tmp_path, "name", 'a < b & "c".')._repr_html_()
     assert 'alt="a &lt; b &amp; &quot;c&quot;."' in shown
     assert "data:image/png;base64," in shown
+
+
+def test_long_names_of_task_models_do_not_run_into_each_other():
+    long = {"perceptual_net": "perceptual_efficientnet_lite0_at_260_pixels", "ssim": "ssim", "psnr": "psnr"}
+    table = synthetic_table(20).rename(columns=long)
+    figure = plots.rate_distortion(rates.rate_table(fold(table), [*long.values()], Resampling(20, 0.95, 0)))
+    with plots.style():
+        figure.canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert len(boxes) == 3
+    assert not any(box.overlaps(other) for number, box in enumerate(boxes) for other in boxes[number + 1 :])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panels, sequence, style
+from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panel_title, panels, sequence, style
 from alit.plots.tables import distinct, ends, groups, most, numbers, reach, rows
 
 LINES = 4  # series in one panel; more cannot be told apart
@@ -52,7 +52,7 @@ def complexity_correlations(correlations: pd.DataFrame) -> Figure:
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), **look)
             panel.axvline(0, color=GREY, lw=0.8)
             panel.set_yticks([-i for i in range(len(predictors))], labels=predictors)
-            panel.set_title(f"{name} (n = {most(part, 'images')})")
+            panel_title(panel, f"{name} (n = {most(part, 'images')})")
             panel.set_xlabel("Spearman with complexity")
     return figure
 
@@ -94,7 +94,7 @@ def _binned(
                 look = {"color": color, "marker": marker, "capsize": 1.5, "elinewidth": 0.8}
                 look["label"] = name_line(setting)
                 panel.errorbar(line["complexity"].to_numpy(), line["value"].to_numpy(), yerr=reach(line), **look)
-            panel.set_title(f"{name} (n = {most(part, 'images')})")
+            panel_title(panel, f"{name} (n = {most(part, 'images')})")
             panel.set_xlabel("complexity")
         axes[0].set_ylabel(ylabel)
         handles, labels = axes[0].get_legend_handles_labels()

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alit.plots.style import BAND, looks_of_series, note_figure, panels, style
+from alit.plots.style import BAND, looks_of_series, note_figure, panel_title, panels, style
 from alit.plots.tables import distinct, ends, groups, most, rows, word
 
 
@@ -31,7 +31,7 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
             arrow = "↓" if word(part, "better") == "lower" else "↑"
-            panel.set_title(f"{word(part, 'label')} {arrow}")
+            panel_title(panel, f"{word(part, 'label')} {arrow}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure

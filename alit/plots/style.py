@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -85,6 +86,11 @@ def panels(
     for lowest in axes[max(count - columns, 0) : count]:
         lowest.tick_params(labelbottom=True)  # a shared axis shows its labels in the last row only, which may be short
     return figure, axes[:count]
+
+
+def panel_title(panel: Axes, text: str, characters: int = 30) -> None:
+    """Set a panel's title, broken into lines that fit a panel: 22, 30 or 46 characters in rows of four, three, two."""
+    panel.set_title("\n".join(wrap(text, characters, break_long_words=False)))
 
 
 def looks_of_series() -> Iterator[tuple[str, str, str | tuple[int, tuple[float, ...]]]]:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alit.plots.style import GREY, PALETTE, note_figure, panels, style
+from alit.plots.style import GREY, PALETTE, note_figure, panel_title, panels, style
 from alit.plots.tables import ends, numbers, rows
 
 SMOOTHING = 25  # logged rows in the running median; short logs use a fifth of theirs
@@ -32,7 +32,7 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
             low, high = numbers(line, name).min(), numbers(line, name).max()
             if 0 < 10 * low < high:
                 panel.set_yscale("log")
-            panel.set_title(name.replace("_", " "))
+            panel_title(panel, name.replace("_", " "), 22)
             panel.locator_params(axis="x", nbins=4)
         figure.supxlabel("step")
         if title:

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from alit.plots.style import BAND, EDGE, GREY, heat, looks_of_series, note_figure, panels, style
+from alit.plots.style import BAND, EDGE, GREY, heat, looks_of_series, note_figure, panel_title, panels, style
 from alit.plots.tables import distinct, ends, groups, most, reach, rows, word
 
 Limits = Mapping[str, tuple[float, float]]
@@ -37,7 +37,7 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
         figure, axes = panels(distinct(part, "toi"), columns=2, height=2.4, sharex=True, sharey=True)
         for panel, (task, line) in zip(axes, groups(part, "toi"), strict=True):
             marks = _heat_line(panel, line, limits[str(task)])
-            panel.set_title(f"TOI: {word(line, 'toi_label')}")
+            panel_title(panel, f"TOI: {word(line, 'toi_label')}", 46)
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
         figure.suptitle(f"TSC: {word(part, 'tsc_label')} (n = {most(part, 'images')})")
         figure.supxlabel(_threshold_name(part))
@@ -54,7 +54,7 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure
         figure, axes = panels(distinct(part, "tsc"), sharey=True)
         for panel, (_, line) in zip(axes, groups(part, "tsc"), strict=True):
             marks = _heat_line(panel, line, limits[task])
-            panel.set_title(f"TSC: {_short(word(line, 'tsc_label'))}")
+            panel_title(panel, f"TSC: {word(line, 'tsc_label')}")
             panel.set_xlabel(_threshold_name(line))
         axes[0].set_ylabel("share of base tokens")
         figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
@@ -76,7 +76,7 @@ def tasks_by_capacity(curves: pd.DataFrame) -> Figure:
                 panel.plot(line["capacity"], line["value"], label=word(line, "tsc_label"), **look)
                 panel.fill_between(line["capacity"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             arrow = "↓" if word(part, "better") == "lower" else "↑"
-            panel.set_title(f"TOI: {word(part, 'toi_label')} {arrow}")
+            panel_title(panel, f"TOI: {word(part, 'toi_label')} {arrow}", 46)
         for panel in axes[-2:]:
             panel.set_xlabel("share of base tokens")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -142,6 +142,8 @@ def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> 
     marks = panel.scatter(thresholds, spent, s=26, zorder=2, **look)
     panel.set_ylim(bottom=0)
     if _is_rank(line):
+        panel.set_xscale("log")
+        panel.set_xticks([], minor=True)
         panel.set_xticks(thresholds, labels=[f"{limit:g}" for limit in thresholds])
     return marks
 
@@ -152,12 +154,8 @@ def _value_at(line: pd.DataFrame, capacity: float) -> float:
 
 
 def _threshold_name(line: pd.DataFrame) -> str:
-    return "X" if _is_rank(line) else "threshold"
+    return "X (log scale)" if _is_rank(line) else "threshold"
 
 
 def _is_rank(line: pd.DataFrame) -> bool:
     return word(line, "tsc").startswith("class_rank_")
-
-
-def _short(label: str) -> str:
-    return label.replace(" of ", "\nof ") if len(label) > 24 else label
