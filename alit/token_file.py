@@ -5,7 +5,8 @@ Little-endian, in this order:
     8 bytes   magic b"ALIT-TOK"
     2 bytes   version, now 1
     4 bytes   h, bytes of the header
-    h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model
+    h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model,
+              names (null, or one string per image, such as its file's name)
     ...       lengths, `length_bits` bits each; one bit per image, whether it met its criterion; then the tokens:
               ids of ceil(log2 codebook_size) bits each, or float32 numbers of 32 bits each. One bit stream, most
               significant bit first, padded with zero bits to a whole byte
@@ -15,7 +16,8 @@ Little-endian, in this order:
 import hashlib
 import json
 import struct
-from typing import Any, TypeGuard
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -26,11 +28,20 @@ from alit.tokens import TokenSet
 MAGIC = b"ALIT-TOK"
 VERSION = 1
 DIGEST_BYTES = 16
+_HEADER_KEYS = {"images", "codebook_size", "code_size", "length_bits", "model", "names"}
 _PREFIX = struct.Struct("<8sHI")
 
 
-def pack(tokens: TokenSet) -> bytes:
-    """Return the bytes of a token file."""
+class TokenFile(NamedTuple):
+    """What a token file holds."""
+
+    tokens: TokenSet
+    names: tuple[str, ...] | None  # one per image
+
+
+def pack(tokens: TokenSet, names: Sequence[str] | None = None) -> bytes:
+    """Return the bytes of a token file; `names`, one per image, travel with it."""
+    assert names is None or len(names) == len(tokens)
     length_bits = int(tokens.lengths.max()).bit_length() if len(tokens) else 0
     header = {
         "images": len(tokens),
@@ -38,6 +49,7 @@ def pack(tokens: TokenSet) -> bytes:
         "code_size": tokens.values.shape[1] if tokens.is_continuous else None,
         "length_bits": length_bits,
         "model": tokens.model,
+        "names": None if names is None else list(names),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     stream = np.concatenate(
@@ -51,7 +63,7 @@ def pack(tokens: TokenSet) -> bytes:
     return body + _digest(body)
 
 
-def unpack(content: bytes, *, source: str) -> TokenSet:
+def unpack(content: bytes, *, source: str) -> TokenFile:
     """Read the bytes of a token file.
 
     Raises:
@@ -74,7 +86,9 @@ def unpack(content: bytes, *, source: str) -> TokenSet:
     else:
         _require(count == 0 or int(integers.max()) < codebook_size, source, "an id lies outside its codebook")
         values = torch.from_numpy(integers)
-    return TokenSet(torch.from_numpy(lengths), values, torch.from_numpy(satisfied), codebook_size, header["model"])
+    flags = torch.from_numpy(satisfied)
+    tokens = TokenSet(torch.from_numpy(lengths), values, flags, codebook_size, header["model"])
+    return TokenFile(tokens, None if header["names"] is None else tuple(header["names"]))
 
 
 def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
@@ -96,8 +110,10 @@ def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(header, dict) or set(header) != {"images", "codebook_size", "code_size", "length_bits", "model"}:
+    if not isinstance(header, dict) or set(header) != _HEADER_KEYS:
         return False
+    names = header["names"]
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names) and len(names) == header["images"]
 
     def is_count(value: Any, low: int, high: int) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -110,6 +126,7 @@ def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
         and is_count(header["images"], 0, 2**40)
         and is_count(header["length_bits"], 0, 32)
         and isinstance(header["model"], str)
+        and (names is None or named)
     )
 
 

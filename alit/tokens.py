@@ -121,7 +121,7 @@ class TokenSet:
         path = Path(path)
         if not path.is_file():
             raise TokenFileError(f"expected a token file at {path}, found none")
-        return unpack(path.read_bytes(), source=str(path))
+        return unpack(path.read_bytes(), source=str(path)).tokens
 
 
 def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:

@@ -33,7 +33,9 @@ sets = st.builds(
 @settings(max_examples=200, deadline=None)
 @given(sets)
 def test_what_is_packed_is_unpacked(tokens):
-    assert unpack(pack(tokens), source="x") == tokens
+    assert unpack(pack(tokens), source="x") == (tokens, None)
+    names = tuple(f"bild {index} \N{LATIN SMALL LETTER U WITH DIAERESIS}.png" for index in range(len(tokens)))
+    assert unpack(pack(tokens, names), source="x") == (tokens, names)
 
 
 @settings(max_examples=300, deadline=None)
