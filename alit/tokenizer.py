@@ -3,15 +3,20 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig
+from alit.config import TokenizerConfig, parse_settings
 from alit.criteria import Criterion
 from alit.encoding import Encoded, encode_to_budget, encode_to_length, encode_until
-from alit.errors import ConfigError, DataError, TokenFileError
+from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
 from alit.models.base import BaseTokens
 from alit.models.build import build_base
 from alit.models.distillation import Distillation, Distilled, Halting
@@ -26,7 +31,7 @@ class AdaptiveTokenizer(
     coders={
         TokenizerConfig: (
             lambda config: config.model_dump(mode="json"),
-            lambda content: TokenizerConfig.model_validate(content),
+            lambda content: parse_settings(TokenizerConfig, content, source="config.json"),
         )
     },
 ):
@@ -179,6 +184,28 @@ class AdaptiveTokenizer(
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, config: TokenizerConfig | None = None, map_location: str = "cpu", **options: Any
+    ) -> "AdaptiveTokenizer":
+        """Load the weights for `from_pretrained`, from a folder or the hub.
+
+        Raises:
+            CheckpointError: a file is missing, truncated, or the weights do not fit config.json.
+        """
+        path = Path(model_id) / SAFETENSORS_SINGLE_FILE
+        if not Path(model_id).is_dir():
+            place = {"revision": options.get("revision"), "cache_dir": options.get("cache_dir")}
+            path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, token=options.get("token"), **place))
+        if config is None or not path.is_file():
+            raise CheckpointError(f"expected config.json and {SAFETENSORS_SINGLE_FILE} in {model_id}, found not both")
+        tokenizer = cls(config)
+        try:
+            tokenizer.load_state_dict(load_file(path))
+        except (RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{path} does not hold the weights that config.json describes: {error}") from error
+        return tokenizer.to(map_location).eval()
 
     def _token_set(self, encoded: list[Encoded]) -> TokenSet:
         settings = self.config.distillation
