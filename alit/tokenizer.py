@@ -196,8 +196,9 @@ class AdaptiveTokenizer(
         """
         path = Path(model_id) / SAFETENSORS_SINGLE_FILE
         if not Path(model_id).is_dir():
-            place = {"revision": options.get("revision"), "cache_dir": options.get("cache_dir")}
-            path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, token=options.get("token"), **place))
+            revision, cache, token = (options.get(name) for name in ("revision", "cache_dir", "token"))
+            name = SAFETENSORS_SINGLE_FILE
+            path = Path(hf_hub_download(model_id, name, revision=revision, cache_dir=cache, token=token))
         if config is None or not path.is_file():
             raise CheckpointError(f"expected config.json and {SAFETENSORS_SINGLE_FILE} in {model_id}, found not both")
         tokenizer = cls(config)
