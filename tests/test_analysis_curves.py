@@ -19,8 +19,14 @@ from alit.analysis.curves import (
     tokens_to_reach,
     uniform_allocation,
 )
-from alit.analysis.frechet import frechet_distance, frechet_of_selection
-from alit.analysis.frechet_samples import frechet_samples
+from alit.analysis.frechet import (
+    FeatureStatistics,
+    features_to_statistics,
+    frechet_distance,
+    frechet_of_selection,
+    statistics_to_distance,
+)
+from alit.analysis.frechet_samples import covariance_root, frechet_influence, sample_frechet
 from alit.analysis.rates import study_rates
 from alit.analysis.studies import task_curves
 from alit.errors import DataError
@@ -205,14 +211,53 @@ def test_frechet_of_a_selection_takes_the_picked_rows():
     assert frechet_of_selection(features, grid, picked) == pytest.approx(expected)
 
 
-def test_frechet_of_a_resample_is_that_of_the_repeated_rows():
-    table = synthetic_table(40, ("val",))
+def test_sampled_frechet_has_the_exact_value_first():
+    table = synthetic_table(50, ("val",))
     features, grid = synthetic_features(table), fold(table)
-    positions = np.full((40, 1), 2)
-    samples = frechet_samples(features, grid, positions, Resampling(2, 0.95, 7))
-    drawn = next(resampled_indices(40, 2, 7))[1]
-    expected = frechet_distance(features[grid.clean_rows[drawn]], features[grid.rows[drawn, 2]])
-    assert samples.values[2, 0] == pytest.approx(expected)
+    picked = select(grid, Criterion("l1"), 0.06)
+    samples = sample_frechet(features, grid, picked.positions[:, None], HOW)
+    assert samples[0, 0] == pytest.approx(frechet_of_selection(features, grid, picked))
+
+
+def test_an_images_influence_is_the_slope_of_the_distance_in_its_weight():
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(40, 3))
+    second = first + 0.5 * generator.normal(size=(40, 3)) + 0.2
+    features = np.concatenate([first, second])
+    originals, others = np.arange(40), np.arange(40, 80)
+    reference = features_to_statistics(features, originals)
+    influence = frechet_influence(features, originals, others, reference, covariance_root(reference.covariance))
+
+    def weighted(values, weights):
+        mean = weights @ values
+        centred = values - mean
+        return FeatureStatistics(mean, (centred * weights[:, None]).T @ centred * 40 / 39)
+
+    for image in (0, 7, 23):
+        step = 1e-6
+        weights = np.full(40, (1 - step) / 40) + step * (np.arange(40) == image)
+        moved = statistics_to_distance(weighted(first, weights), weighted(second, weights))
+        assert influence.effects[image] == pytest.approx((moved - influence.value) / step, rel=0.05, abs=0.02)
+
+
+def test_the_spread_of_sampled_frechet_is_that_of_recomputing_it():
+    table = synthetic_table(300, ("val",))
+    features, grid = synthetic_features(table), fold(table)
+    positions = np.tile([1, 3], (300, 1))
+    samples = sample_frechet(features, grid, positions, Resampling(400, 0.95, 7))
+    recomputed = [
+        [frechet_distance(features[grid.clean_rows[drawn]], features[grid.rows[drawn, place]]) for place in (1, 3)]
+        for drawn in next(resampled_indices(300, 400, 7))
+    ]
+    assert samples[1:].std(axis=0) == pytest.approx(np.std(recomputed, axis=0), rel=0.15)
+    assert np.corrcoef(samples[1:, 0], np.array(recomputed)[:, 0])[0, 1] > 0.95
+
+
+def test_sampled_frechet_needs_untouched_images():
+    table = synthetic_table(20, ("val",))
+    touched = table[table["length"] > 0]
+    with pytest.raises(DataError, match="rows of length 0"):
+        sample_frechet(synthetic_features(touched), fold(touched), np.zeros((20, 1), int), HOW)
 
 
 def test_rates_hold_every_measure_and_frechet_only_in_distribution():

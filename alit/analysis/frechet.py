@@ -23,56 +23,42 @@ class FeatureStatistics(NamedTuple):
     covariance: np.ndarray
 
 
-def features_to_statistics(
-    features: np.ndarray, rows: np.ndarray | None = None, counts: np.ndarray | None = None
-) -> FeatureStatistics:
+def features_to_statistics(features: np.ndarray, rows: np.ndarray | None = None) -> FeatureStatistics:
     """Return mean and unbiased covariance of features (n, f), block by block so that they may be memory-mapped.
 
     Args:
         features: (n, f), any float type; sums are in float64.
         rows: which rows to take; None takes all.
-        counts: how often each taken row was drawn, for a bootstrap; None counts each once.
 
     Raises:
         DataError: fewer than two rows, or a value that is not finite.
     """
     rows = np.arange(len(features)) if rows is None else rows
-    weights = np.ones(len(rows)) if counts is None else np.asarray(counts, dtype=np.float64)
-    total = weights.sum()
-    if total < 2:
-        raise DataError(f"expected at least 2 feature rows for a covariance, found {int(total)}; use more images")
+    if len(rows) < 2:
+        raise DataError(f"expected at least 2 feature rows for a covariance, found {len(rows)}; use more images")
     blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
     size = features.shape[1]
     mean, scatter = np.zeros(size), np.zeros((size, size))
     for block in blocks:
-        mean += weights[block] @ np.asarray(features[rows[block]], dtype=np.float64)
-    mean /= total
+        mean += features[rows[block]].sum(axis=0, dtype=np.float64)
+    mean /= len(rows)
     for block in blocks:
         centred = np.asarray(features[rows[block]], dtype=np.float64) - mean
-        scatter += centred.T @ (centred * weights[block, None])
+        scatter += centred.T @ centred
     if not np.isfinite(scatter).all():
         raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
-    return FeatureStatistics(mean, scatter / (total - 1))
+    return FeatureStatistics(mean, scatter / (len(rows) - 1))
 
 
-def matrix_root(covariance: np.ndarray) -> np.ndarray:
-    """Return the symmetric square root of a covariance (f, f)."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-
-
-def statistics_to_distance(
-    reference: FeatureStatistics, other: FeatureStatistics, root: np.ndarray | None = None
-) -> float:
+def statistics_to_distance(reference: FeatureStatistics, other: FeatureStatistics) -> float:
     """Return |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), at least 0.
 
-    `root`, the square root of the reference's covariance, may be passed when many sets meet one reference. The trace
-    of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric, so that
-    singular covariances (fewer images than features) need no special case.
+    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric,
+    so that singular covariances (fewer images than features) need no special case.
     """
-    root = matrix_root(reference.covariance) if root is None else root
-    product = root @ other.covariance @ root
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    values, vectors = np.linalg.eigh(reference.covariance)
+    half = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(half @ other.covariance @ half).clip(min=0)).sum()
     gap = reference.mean - other.mean
     distance = gap @ gap + np.trace(reference.covariance) + np.trace(other.covariance) - 2 * cross
     return float(max(distance, 0.0))
@@ -83,37 +69,20 @@ def frechet_distance(reference: np.ndarray, other: np.ndarray) -> float:
     return statistics_to_distance(features_to_statistics(reference), features_to_statistics(other))
 
 
-def frechet_of_positions(
-    features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, counts: np.ndarray | None = None
-) -> np.ndarray:
-    """Return (t,) distances of t selections from the untouched images.
+def frechet_of_selection(features: np.ndarray, grid: ScoreGrid, selection: Selection) -> float:
+    """Return the distance of a selection's reconstructions from the untouched images, both of the included ones.
 
     Args:
         features: (table rows, f), row-aligned with the table that `grid` was folded from.
-        positions: (n, t) index into the grid's lengths.
-        counts: (n,) how often each image was drawn, for a bootstrap.
+        grid: the images.
+        selection: lengths of the same images.
 
     Raises:
         DataError: the table has no rows of length 0 to compare with.
     """
     if grid.clean_rows is None:
-        raise DataError(
-            "expected rows of length 0 in the sweep table as the reference of a Fréchet distance, found none"
-        )
-    drawn = np.arange(len(grid)) if counts is None else np.flatnonzero(counts)
-    weights = None if counts is None else counts[drawn]
-    reference = features_to_statistics(features, grid.clean_rows[drawn], weights)
-    root = matrix_root(reference.covariance)
-    distances = [
-        statistics_to_distance(
-            reference, features_to_statistics(features, grid.rows[drawn, column[drawn]], weights), root
-        )
-        for column in positions.T
-    ]
-    return np.array(distances)
-
-
-def frechet_of_selection(features: np.ndarray, grid: ScoreGrid, selection: Selection) -> float:
-    """Return the distance of a selection's reconstructions from the untouched images, both of the included ones."""
-    kept = grid.subset(selection.included)
-    return float(frechet_of_positions(features, kept, selection.positions[selection.included][:, None])[0])
+        raise DataError("expected rows of length 0 in the sweep table, the reference of Fréchet distances, found none")
+    chosen = np.flatnonzero(selection.included)
+    reference = features_to_statistics(features, grid.clean_rows[chosen])
+    other = features_to_statistics(features, grid.rows[chosen, selection.positions[chosen]])
+    return statistics_to_distance(reference, other)

@@ -8,7 +8,7 @@ import pandas as pd
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.curves import Resampling
 from alit.analysis.evidence import Evidence
-from alit.analysis.frechet_samples import frechet_samples
+from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.measures import measure
 
@@ -44,10 +44,12 @@ def study_rates(evidence: Evidence) -> pd.DataFrame:
     if extractor not in evidence.features or here.clean_rows is None:
         return table
     positions = np.broadcast_to(np.arange(len(here.lengths)), here.rows.shape)
-    samples = frechet_samples(evidence.features[extractor], here, positions, evidence.how)
-    estimates = np.array([samples.estimate(column) for column in samples.values.T])
+    samples = sample_frechet(evidence.features[extractor], here, positions, evidence.how)
+    low, high = interval(samples, evidence.how.confidence)
     column = f"frechet_{extractor}"
-    return pd.concat([table, _rows(evidence.dataset, len(here), here.lengths, column, *estimates.T)], ignore_index=True)
+    return pd.concat(
+        [table, _rows(evidence.dataset, len(here), here.lengths, column, samples[0], low, high)], ignore_index=True
+    )
 
 
 def _rows(

@@ -1,12 +1,12 @@
 """The tables of the two studies' figures, each one call from the evidence."""
 
-import numpy as np
 import pandas as pd
 
+from alit.analysis.bootstrap import interval
 from alit.analysis.complexity import correlation_table, length_by_complexity, length_counts, loss_by_complexity
 from alit.analysis.curves import allocate, curve_table, uniform_allocation
 from alit.analysis.evidence import Evidence
-from alit.analysis.frechet import frechet_of_positions
+from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.measures import measure
 from alit.analysis.selection import Criterion
 
@@ -36,8 +36,7 @@ def task_curves(evidence: Evidence) -> pd.DataFrame:
     """Every measurable criterion against every task of record, and the uniform baseline (Fig. 5, 6, 14, 15).
 
     Tasks are the accuracy of both classifiers, the depth error and the Fréchet distance of record, on the images of
-    the in-distribution set that every criterion can score. Columns as `curve_table`; the Fréchet distance comes
-    without an interval (low and high are nan).
+    the in-distribution set that every criterion can score. Columns as `curve_table`.
     """
     grid = evidence.task_grid()
     weak = f"top1_{evidence.settings.weak_classifier}"
@@ -53,8 +52,9 @@ def task_curves(evidence: Evidence) -> pd.DataFrame:
     described = measure(f"frechet_{extractor}")
     for each in allocations:
         first = table[(table["tsc"] == each.name) & (table["toi"] == tasks[0])]
-        distances = frechet_of_positions(evidence.features[extractor], grid, each.positions)
+        samples = sample_frechet(evidence.features[extractor], grid, each.positions, evidence.how)
+        low, high = interval(samples, evidence.how.confidence)
         named = {"toi": described.column, "toi_label": described.label, "better": described.better}
-        rows = first.assign(**named, value=distances, low=np.nan, high=np.nan)
+        rows = first.assign(**named, value=samples[0], low=low, high=high)
         table = pd.concat([table, rows], ignore_index=True)
     return table

@@ -64,15 +64,13 @@ def sixty_percent_is_enough(evidence: Evidence) -> Claim:
         if not _improves(evidence, curve, task):
             missing.append(_no_gain(task))
             continue
-        needed = tokens_to_reach(curve, NEAR_MAXIMUM) / grid.longest
-        parts.append(_needed(evidence, grid, task, *estimate(needed, evidence.how.confidence)))
+        parts.append(_needed(evidence, grid, task, curve))
     task = f"frechet_{evidence.settings.feature_extractor}"
-    drawn = frechet_curve(evidence, grid, "l1")
-    if drawn is None:
+    curve = frechet_curve(evidence, grid, "l1")
+    if curve is None:
         missing.append(f"{measure(task).label} cannot be measured without its features and untouched images")
-    elif drawn.estimate(_gain(drawn.curve, task)).low > 0:
-        needed = tokens_to_reach(drawn.curve, NEAR_MAXIMUM) / grid.longest
-        parts.append(_needed(evidence, grid, task, *drawn.estimate(needed)))
+    elif _improves(evidence, curve, task):
+        parts.append(_needed(evidence, grid, task, curve))
     else:
         missing.append(_no_gain(task))
     return C5.judge(parts, missing if parts else [*missing, "no task improves with more tokens"])
@@ -123,7 +121,7 @@ def criteria_agree_on_a_third_task(evidence: Evidence) -> Claim:
         if not np.isfinite(spread).all():
             missing.append(f"not every criterion spends {COMPARED_AT:.0%} of the tokens for {measure(task).label}")
             continue
-        parts.append(_similar(evidence, grid, task, others, *estimate(spread, evidence.how.confidence)))
+        parts.append(_similar(evidence, grid, task, others, spread))
     frechet = _frechet_spread(evidence, grid, criteria)
     parts += [frechet] if frechet else []
     # Any one third task answers the claim; those that cannot be measured are missing only when none can.
@@ -152,9 +150,10 @@ def _no_gain(task: str) -> str:
     return f"{measure(task).label} does not clearly improve with more tokens"
 
 
-def _needed(evidence: Evidence, grid: ScoreGrid, task: str, value: float, low: float, high: float) -> Measurement:
+def _needed(evidence: Evidence, grid: ScoreGrid, task: str, curve: CurveSamples) -> Measurement:
+    needed = tokens_to_reach(curve, NEAR_MAXIMUM) / grid.longest
     words = f"share of the maximum tokens at which {measure(task).label} is near its maximum, {evidence.dataset}"
-    return Measurement(f"tokens_for_{task}", words, value, low, high, len(grid), bound=ABOUT_SIXTY, side="below")
+    return measured(f"tokens_for_{task}", words, needed, evidence.how.confidence, len(grid), ABOUT_SIXTY, "below")
 
 
 def _spread(curves: Iterable[CurveSamples], grid: ScoreGrid, task: str) -> np.ndarray:
@@ -165,20 +164,18 @@ def _spread(curves: Iterable[CurveSamples], grid: ScoreGrid, task: str) -> np.nd
 
 
 def _similar(
-    evidence: Evidence, grid: ScoreGrid, task: str, criteria: Iterable[str], value: float, low: float, high: float
+    evidence: Evidence, grid: ScoreGrid, task: str, criteria: Iterable[str], spread: np.ndarray
 ) -> Measurement:
     words = f"spread of {measure(task).label} over {', '.join(criteria)} at equal tokens, share of improvement"
-    return Measurement(f"spread_of_{task}", words, value, low, high, len(grid), bound=SIMILAR, side="below")
+    return measured(f"spread_of_{task}", words, spread, evidence.how.confidence, len(grid), SIMILAR, "below")
 
 
 def _frechet_spread(evidence: Evidence, grid: ScoreGrid, criteria: tuple[str, ...]) -> Measurement | None:
     task = f"frechet_{evidence.settings.feature_extractor}"
     target = COMPARED_AT * grid.longest
     drawn = [frechet_curve(evidence, grid, name, near=target) for name in criteria]
-    curves = [part.curve for part in drawn if part is not None]
-    if len(curves) < 2 or drawn[0] is None or drawn[0].estimate(_gain(curves[0], task)).low <= 0:
+    curves = [curve for curve in drawn if curve is not None]
+    if len(curves) < 2 or not _improves(evidence, curves[0], task):
         return None
     spread = _spread(curves, grid, task)
-    if not np.isfinite(spread).all():
-        return None
-    return _similar(evidence, grid, task, criteria, *drawn[0].estimate(spread))
+    return _similar(evidence, grid, task, criteria, spread) if np.isfinite(spread).all() else None

@@ -1,33 +1,20 @@
 """Fréchet distance along a selection curve, at few thresholds because each point costs a decomposition."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from alit.analysis.bootstrap import Estimate, resampled_means
+from alit.analysis.bootstrap import resampled_means
 from alit.analysis.curves import CurveSamples, allocate, covering_thresholds
 from alit.analysis.evidence import Evidence
-from alit.analysis.frechet_samples import FrechetSamples, frechet_samples
+from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.selection import Criterion
 
 POINTS = 12
 
 
-class FrechetCurve(NamedTuple):
-    """Mean tokens and distances along a curve, with how to make intervals of statistics of them."""
-
-    curve: CurveSamples
-    samples: FrechetSamples
-
-    def estimate(self, statistic: np.ndarray) -> Estimate:
-        """Return value and interval of a statistic (1 + r,) of the curve."""
-        return self.samples.estimate(statistic)
-
-
 def frechet_curve(
     evidence: Evidence, grid: ScoreGrid, criterion: str, near: float | None = None
-) -> FrechetCurve | None:
+) -> CurveSamples | None:
     """Bootstrap tokens and Fréchet distance of record along a criterion's curve; both ends are included.
 
     Args:
@@ -45,9 +32,8 @@ def frechet_curve(
     allocation = allocate(grid, Criterion(criterion), covering_thresholds(grid, criterion))
     tokens = grid.lengths[allocation.positions].astype(np.float64)
     chosen = _spaced(tokens.mean(axis=0)) if near is None else _around(tokens.mean(axis=0), near)
-    samples = frechet_samples(features, grid, allocation.positions[:, chosen], evidence.how)
-    spent = resampled_means(tokens[:, chosen], len(samples.values) - 1, evidence.how.seed)
-    return FrechetCurve(CurveSamples(spent, samples.values), samples)
+    spent = resampled_means(tokens[:, chosen], evidence.how.resamples, evidence.how.seed)
+    return CurveSamples(spent, sample_frechet(features, grid, allocation.positions[:, chosen], evidence.how))
 
 
 def _spaced(tokens: np.ndarray) -> np.ndarray:

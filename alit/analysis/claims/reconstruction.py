@@ -7,7 +7,7 @@ import numpy as np
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims.ledger import Claim, Measurement, Statement, measured
 from alit.analysis.evidence import Evidence
-from alit.analysis.frechet_samples import frechet_samples
+from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
 
 C1 = Statement(
@@ -27,11 +27,11 @@ def more_tokens_reconstruct_better(evidence: Evidence) -> Claim:
     here = evidence.grid.dataset(evidence.dataset)
     if extractor not in evidence.features or here.clean_rows is None:
         return C1.judge(parts, [f"the Fréchet distance needs features of {extractor} beside the table"])
-    samples = frechet_samples(evidence.features[extractor], here, _every_length(here), evidence.how)
-    for step, fall in _falls(here, samples.values):
+    samples = sample_frechet(evidence.features[extractor], here, _every_length(here), evidence.how)
+    for step, fall in _falls(here, samples):
         words = f"fall of the Fréchet distance on {extractor} from {step} tokens, {evidence.dataset}"
         name = f"frechet_{evidence.dataset}_{step}".replace(" to ", "_")
-        parts.append(Measurement(name, words, *samples.estimate(fall), len(here), bound=0.0))
+        parts.append(measured(name, words, fall, evidence.how.confidence, len(here), bound=0.0))
     return C1.judge(parts)
 
 
