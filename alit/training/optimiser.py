@@ -50,8 +50,9 @@ class Learner:
         self.config = config
         if parameters is None:
             parameters = [p for p in module.parameters() if p.requires_grad]
-        # Convolutions are a seventh faster with channels last.
-        module = fabric.to_device(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = fabric.to_device(module)
+        if config.precision == "32-true":  # a seventh faster; bfloat16 convolutions take twice as long with it
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # One fused kernel updates all tensors; Fabric's fp16 scaler cannot clip for a fused optimiser.
         fused = config.precision != "16-mixed"
         groups = parameter_groups(parameters, config.weight_decay)
