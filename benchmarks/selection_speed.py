@@ -16,7 +16,6 @@ import pandas as pd
 from alit.analysis import Criterion, capacity, evaluate, fold, select
 from alit.errors import run_command
 
-
 MAX_SECONDS, MAX_GIB = 10.0, 2.0
 TASKS = ("psnr", "ssim", "top1_net", "depth_error_net", "perceptual_net")
 
