@@ -4,6 +4,7 @@ import pytest
 import torch
 from training_cases import (
     SEED,
+    STAGES,
     MemoryImages,
     finetune_config,
     new_tokenizer,
@@ -171,3 +172,10 @@ def test_images_too_small_for_the_discriminator_are_a_config_error(fabric, tmp_p
             seed=0,
             scratch=tmp_path,
         )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_runs_in_lower_precision(stage, tmp_path):
+    settings = optimisation(precision="bf16-mixed")
+    train(stage, tmp_path, build_fabric("cpu", 1, "bf16-mixed"), optimisation=settings)
+    assert (tmp_path / "log.csv").read_text().splitlines()[-1].startswith("14,56,")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit.config import FinetuneTrainingConfig
 from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer
@@ -23,7 +24,8 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
 def adaptive_weight(content: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """Return the factor that gives the adversarial loss as much gradient at `last_layer` as the content loss.
 
-    As published: |content gradient| / (|adversarial gradient| + 1e-4), between 0 and 1e4, without gradient itself.
+    As published: |content gradient| / (|adversarial gradient| + 1e-4), between 0 and 1e4, without gradient itself,
+    and each process's own.
     """
     content_gradient = torch.autograd.grad(content, last_layer, retain_graph=True)[0]
     adversarial_gradient = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0]
@@ -31,28 +33,34 @@ def adaptive_weight(content: Tensor, adversarial: Tensor, last_layer: Tensor) ->
 
 
 class Generated(NamedTuple):
-    """A reconstruction from one iteration and its losses, still with gradients."""
+    """The losses of the reconstruction from one iteration."""
 
-    reconstruction: Tensor  # (b, 3, h, w), about [0, 1]
     l1: Tensor
     perceptual: Tensor
     quantizer: Tensor
     code_error: Tensor
+    adversarial: Tensor | None  # where a discriminator judged
+    balance: Tensor | None  # its `adaptive_weight`, without gradient
 
 
 class Generator(nn.Module):
-    """The tokenizer with its losses at one iteration."""
+    """The tokenizer with its losses at one iteration.
 
-    def __init__(self, tokenizer: AdaptiveTokenizer, perceptual: PerceptualDistance | None, train_base: bool) -> None:
+    The adversary is balanced in here, since Fabric lets no gradient be taken of what a forward pass returned.
+    """
+
+    def __init__(
+        self, tokenizer: AdaptiveTokenizer, perceptual: PerceptualDistance | None, config: FinetuneTrainingConfig
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.perceptual = perceptual
-        self.train_base = train_base
+        self.config = config
 
-    def forward(self, images: Tensor, iteration: int) -> Generated:
+    def forward(self, images: Tensor, iteration: int, discriminator: PatchDiscriminator | None = None) -> Generated:
         """Reconstruct images (b, 3, h, w) in [0, 1] from the latents of `iteration` (1-based)."""
         base = self.tokenizer.base
-        if self.train_base:
+        if self.config.train_base:
             encoded = base.encode(images)
             tokens = frozen_tokens(encoded.features, encoded.ids, base.codebook)
         else:
@@ -67,7 +75,12 @@ class Generator(nn.Module):
         if self.perceptual is not None:
             perceptual = self.perceptual(reconstruction, images).mean()
         code_error = F.mse_loss(distilled.prediction.codes, tokens.codes.detach())
-        return Generated(reconstruction, l1, perceptual, distilled.quantizer_loss, code_error)
+        adversarial = balance = None
+        if discriminator is not None:
+            adversarial = -discriminator(reconstruction).mean()
+            content = self.config.l1_weight * l1 + self.config.perceptual_weight * perceptual
+            balance = adaptive_weight(content, adversarial, base.last_layer)
+        return Generated(l1, perceptual, distilled.quantizer_loss, code_error, adversarial, balance)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, iteration: int) -> Tensor:

@@ -18,7 +18,7 @@ from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.tokenizer import AdaptiveTokenizer
-from alit.training.adversarial import Generated, Generator, Judge, Judged, adaptive_weight, frozen
+from alit.training.adversarial import Generated, Generator, Judge, Judged, frozen
 from alit.training.loop import run_training
 from alit.training.optimiser import Learner
 from alit.training.randomness import default_randomness
@@ -54,7 +54,7 @@ class FinetuneStage:
         self.sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=NAME)
         self.judged = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=f"{NAME} discriminator")
         perceptual = perceptual if config.perceptual_weight > 0 else None
-        self.generator = Generator(tokenizer, perceptual, config.train_base)
+        self.generator = Generator(tokenizer, perceptual, config)
         trained = select_trained(tokenizer, config.train_base)
         self.learner = Learner(fabric, self.generator, config.optimisation, trained)
         self.adversary = Learner(fabric, Judge(discriminator), config.optimisation, average=False)
@@ -71,16 +71,19 @@ class FinetuneStage:
         iteration = step % self.iterations + 1
         weight = adversarial_weight(step, self.config.optimisation.steps, self.config)
         values = self._judge(step, iteration) if weight > 0 else {}
-        generated: Generated = self.learner.module(self.sampler(step).images, iteration)
+        with frozen(self.discriminator):
+            opponent = self.discriminator if weight > 0 else None
+            generated: Generated = self.learner.module(self.sampler(step).images, iteration, opponent)
         config = self.config
-        content = config.l1_weight * generated.l1 + config.perceptual_weight * generated.perceptual
-        loss = content + config.quantiser_weight * generated.quantizer + config.code_weight * generated.code_error
-        if weight > 0:
-            with frozen(self.discriminator), self.fabric.autocast():
-                adversarial = -self.discriminator(generated.reconstruction).mean()
-            balance = adaptive_weight(content, adversarial, self.tokenizer.base.last_layer)
-            loss = loss + weight * balance * adversarial
-            values |= {"adversarial": adversarial.detach(), "adaptive_weight": balance}
+        loss = (
+            config.l1_weight * generated.l1
+            + config.perceptual_weight * generated.perceptual
+            + config.quantiser_weight * generated.quantizer
+            + config.code_weight * generated.code_error
+        )
+        if generated.adversarial is not None and generated.balance is not None:
+            loss = loss + weight * generated.balance * generated.adversarial
+            values |= {"adversarial": generated.adversarial.detach(), "adaptive_weight": generated.balance}
         return {
             **values,
             "loss": loss.detach(),
