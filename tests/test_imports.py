@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "published": GROUND | {"models", "tokenizer"},
     "training": GROUND | {"models", "tokenizer", "data"},
     "tasks": GROUND | {"models", "data"},
-    "sweep": GROUND | {"tasks", "data", "protocol"},
+    "sweep": GROUND | {"tasks", "data", "protocol", "codec"},
     "analysis": GROUND | {"paths"},
     "plots": {"errors"},
     "report": GROUND | {"analysis", "plots", "paths"},

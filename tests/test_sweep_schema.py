@@ -24,6 +24,8 @@ def table(images=3):
             "image_id": np.repeat([f"image-{image}" for image in range(images)], len(LENGTHS)),
             "label": np.repeat([1.0, np.nan, 0.0][:images], len(LENGTHS)),
             "complexity": np.full(rows, np.nan),
+            "jpeg_bytes": np.full(rows, 900.0),
+            "webp_bytes": np.full(rows, 700.0),
             "length": length,
             "bits": np.where(length == 0, np.nan, 12.0 * length),
             "l1": random.random(rows),

@@ -9,11 +9,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from alit.codec import compress
 from alit.errors import DataError
 from alit.protocol import Reconstruction, Tokenizer
 from alit.sweep.schema import as_table, validate_table
 from alit.tasks.images import round_to_8_bit
 from alit.tasks.protocol import FeatureExtractor, SweepBatch, Task
+
+CODECS = ("jpeg", "webp")
+CODEC_QUALITY = 75  # Pillow's default for JPEG
 
 
 class SweepSet(Protocol):
@@ -74,6 +78,12 @@ class _Length(NamedTuple):
     features: dict[str, np.ndarray]  # (b, f) each
 
 
+def file_sizes(images: Tensor, codec: str) -> np.ndarray:
+    """Return the bytes (b,) of images (b, 3, h, w) in [0, 1] as files: how complex a codec finds them."""
+    pixels = rearrange(images, "b c h w -> b h w c").mul(255).round().to(torch.uint8).cpu().numpy()
+    return np.array([len(compress(image, codec, CODEC_QUALITY)) for image in pixels], dtype=np.float64)
+
+
 @torch.no_grad()
 def measure_chunk(chunk: Chunk, instruments: Instruments, batch_size: int) -> Measured:
     """Measure every image of a chunk at length 0 and at each length of the tokenizer.
@@ -112,7 +122,7 @@ def _measure_batch(images: SweepSet, indices: np.ndarray, instruments: Instrumen
             f"expected reconstructions at lengths {instruments.tokenizer.lengths} from "
             f"{instruments.tokenizer.name}, found {found}"
         )
-    return _in_table_order(images, indices, batch.labels, lengths)
+    return _in_table_order(images, indices, batch, lengths)
 
 
 def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
@@ -139,16 +149,17 @@ def _measure_length(
     return _Length(shown.length, columns, features)
 
 
-def _in_table_order(images: SweepSet, indices: np.ndarray, labels: Tensor, lengths: Sequence[_Length]) -> Measured:
+def _in_table_order(images: SweepSet, indices: np.ndarray, batch: SweepBatch, lengths: Sequence[_Length]) -> Measured:
     """Turn lengths x images into rows that are sorted by image, then length."""
     manifest = images.manifest.iloc[indices]
-    known = np.where(labels.numpy() >= 0, labels.numpy(), np.nan)
+    known = np.where(batch.labels.numpy() >= 0, batch.labels.numpy(), np.nan)
     per_image = {
         "dataset": [images.name] * len(indices),
         "split": manifest["split"].astype(str).to_numpy(),
         "image_id": manifest["image_id"].astype(str).to_numpy(),
         "label": known,
         "complexity": manifest["complexity"].to_numpy(dtype=np.float64, na_value=np.nan),
+        **{f"{codec}_bytes": file_sizes(batch.images, codec) for codec in CODECS},
     }
     repeated = {name: np.repeat(values, len(lengths)) for name, values in per_image.items()}
     scored = {

@@ -29,6 +29,8 @@ COLUMNS = {
     **{name: pa.Column(str) for name in TEXT},
     "label": pa.Column("Int32", pa.Check.ge(0), nullable=True),
     "complexity": pa.Column("float32", nullable=True),
+    "jpeg_bytes": pa.Column("float32", pa.Check.gt(0)),
+    "webp_bytes": pa.Column("float32", pa.Check.gt(0)),
     "length": pa.Column("int32", pa.Check.ge(0)),
     "bits": pa.Column("float32", pa.Check.gt(0), nullable=True),
     "l1": pa.Column("float32", pa.Check.in_range(0, 1)),
