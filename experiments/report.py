@@ -8,9 +8,9 @@ import yaml
 
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.report.notebooks import read_study
 from alit.report.pages import IMAGES, read_claims, write_claims, write_index, write_reconstructions, write_training
 from alit.report.site import Site, provenance
+from alit.report.studies import read_study
 
 
 def main(argv: Sequence[str] | None = None) -> None:

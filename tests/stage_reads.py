@@ -19,7 +19,7 @@ ROOT = project_root(Path(__file__).parent)
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STUDIES = yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]
 CONFIG = "configs/${profile}.yaml"
-MADE = ("runs/", "reports/", "notebooks/")  # deps that are no code
+MADE = ("runs/", "reports/", "notebooks/", "configs/")  # deps that are no code
 
 # Only declare: checked names of values that DVC tracks as params, faults, and paths that stand in dvc.yaml.
 DECLARATIONS = {
@@ -34,6 +34,8 @@ DECLARATIONS = {
 }
 # Declare and derive: matter to the stages that read the section they belong to, or build what they describe.
 DERIVING = {"alit/config/data.py": "data", "alit/config/model.py": "tokenizer"}
+# Files that are no modules, with the module that reads them.
+RESOURCES = {"alit/report/templates": "alit/report/site.py"}
 # Where a stage runs is not what it computes: moving to other hardware keeps the checkpoints.
 UNTRACKED_SECTIONS = {"device", "devices"}
 
@@ -103,6 +105,7 @@ def deps_of(stage: str) -> list[str]:
     rooms = {file.rsplit("/", 1)[0] for file in files if file.count("/") > 1}
     whole = {room for room in rooms if _modules(room) <= files}
     whole = {room for room in whole if not any(room.startswith(f"{other}/") for other in whole)}
+    files |= {folder for folder, reader in RESOURCES.items() if reader in files}
     rest = {file for file in files if not any(file.startswith(f"{room}/") for room in whole)}
     return [f"experiments/{stage}.py", *sorted((whole | rest) - {f"experiments/{stage}.py"})]
 
@@ -120,7 +123,7 @@ def write_deps(text: str) -> str:
         wrapped = [textwrap.fill(line, 114, break_long_words=False, break_on_hyphens=False) for line in lines]
         block = "    deps: [\n" + textwrap.indent(",\n".join(wrapped), " " * 6) + ",\n    ]\n"
         pattern = rf"(\n  {stage}:\n(?:    .*\n|\n)*?)    deps:(?: \[\n(?:      .*\n)*    \]\n|\n(?:    - .*\n)*)"
-        text, count = re.subn(pattern, lambda match: match[1] + block, text)
+        text, count = re.subn(pattern, rf"\g<1>{block}", text)
         assert count == 1, stage
     return text
 

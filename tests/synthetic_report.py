@@ -10,7 +10,7 @@ from synthetic_tables import synthetic_table
 
 from alit.analysis import Claim, ledger_to_json
 from alit.analysis.claims.ledger import Measurement
-from alit.paths import RunPaths
+from alit.paths import RunPaths, project_root
 
 PROFILE = "toy"
 STUDIES = ("first", "second")
@@ -27,6 +27,7 @@ def synthetic_project(root: Path) -> RunPaths:
     """Write a checkout whose stages before the notebooks have run; return its paths."""
     paths = RunPaths(root, PROFILE)
     (root / "configs").mkdir(parents=True)
+    paths.config.write_text((project_root(Path(__file__).parent) / "configs" / "smoke.yaml").read_text())
     (root / "dvc.yaml").touch()
     (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\n")
     (root / "notebooks").mkdir()

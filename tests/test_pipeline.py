@@ -13,6 +13,7 @@ from stage_reads import (
     CONFIG,
     DECLARATIONS,
     MADE,
+    RESOURCES,
     ROOT,
     STAGES,
     STUDIES,
@@ -53,6 +54,12 @@ def test_deps_name_nothing_that_the_stage_does_not_import(stage):
 def test_writing_the_deps_changes_nothing():
     text = (ROOT / "dvc.yaml").read_text()
     assert write_deps(text) == text, "run: python tests/stage_reads.py"
+
+
+def test_files_of_the_package_that_are_no_modules_are_known():
+    others = {path.parent for path in (ROOT / "alit").rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert {str(folder.relative_to(ROOT)) for folder in others} == set(RESOURCES)
+    assert "alit/report/templates" in STAGES["notebook"]["deps"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

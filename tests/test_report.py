@@ -13,10 +13,11 @@ from PIL import Image
 from synthetic_report import LENGTHS, PROFILE, STUDIES, synthetic_claims, synthetic_notebook
 
 from alit.errors import DataError
-from alit.report.notebooks import describe_study, read_alt, read_study, results_html, run_notebook, scrub
-from alit.report.pages import mean_errors, read_claims
+from alit.report.notebooks import results_html, run_notebook, scrub
+from alit.report.pages import lab_notes, mean_errors, read_claims
 from alit.report.pictures import write_examples
 from alit.report.site import format_interval, format_number
+from alit.report.studies import describe_study, read_alt, read_study
 from experiments import notebook, report
 
 PAGES = ("index.html", "claims.html", "training.html", "reconstructions.html")
@@ -117,10 +118,17 @@ def test_front_page_states_mean_l1_per_length(site, project):
 
 def test_mean_errors_leave_originals_out_and_keep_the_order_of_sets():
     table = pd.DataFrame({"dataset": ["z", "z", "z", "a"], "length": [0, 4, 4, 4], "l1": [0.0, 0.2, 0.4, 0.1]})
-    means = mean_errors(table)
+    means = mean_errors(table, ["unmeasured", "z", "a"])
     assert list(means.index) == ["z", "a"]
     assert list(means.columns) == [4]
     assert means.loc["z", 4] == pytest.approx(0.3)
+
+
+def test_lab_notes_are_the_head_comment_of_the_profile():
+    notes = lab_notes(
+        "# cpu: the default. Trains all of it\n# on two cores.\n# Expect: ten minutes.\n\n# no note\nseed: 0\n"
+    )
+    assert notes == ("The default. Trains all of it on two cores.", "Expect: ten minutes.")
 
 
 def test_claims_page_shows_each_claim_with_verdict_interval_and_study(site):

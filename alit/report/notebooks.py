@@ -1,42 +1,20 @@
-"""Executes a study's notebook and turns it into pages of the site, the same bytes each time."""
+"""Executes a notebook and turns it into HTML, the same bytes each time."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
-from PIL import Image
 from traitlets.config import Config
 
 from alit import errors
 from alit.errors import DataError
 
-STUDY_FILE = "study.json"
 KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}})  # files instead of open ports: no warning, no listener
-
-
-class Figure(NamedTuple):
-    """A figure of a study: its name, to be followed by .png or .svg, and its description."""
-
-    name: str
-    alt: str
-
-
-class Study(NamedTuple):
-    """What the site needs to know about a study; `study.json` in the study's folder."""
-
-    name: str  # the notebook's and the folder's
-    title: str
-    finding: str  # one sentence: the description of the leading figure
-    paper: str  # figures of the paper that it answers to
-    claims: tuple[str, ...]
-    lead: str  # name of the figure that stands for the study
-    figures: tuple[Figure, ...]
 
 
 def run_notebook(path: Path, executed: Path, parameters: Mapping[str, Any]) -> NotebookNode:
@@ -93,57 +71,3 @@ def _render(notebook: NotebookNode, **options: bool) -> str:
         **options,
     )
     return exporter.from_notebook_node(notebook)[0]
-
-
-def describe_study(notebook: NotebookNode, name: str, figures: Path) -> Study:
-    """Gather a study's title, paper reference and figures from its notebook and its folder of figures.
-
-    The notebook's metadata holds, under `alit`: `paper`, `claims` and `lead`, the name of the leading figure.
-
-    Raises:
-        DataError: the notebook drew no figure, not the leading one, or has no title.
-    """
-    found = tuple(Figure(path.stem, read_alt(path)) for path in sorted(figures.glob("*.png")))
-    about = notebook.metadata.get("alit", {})
-    lead = about.get("lead", found[0].name if found else "")
-    leading = [figure for figure in found if figure.name == lead]
-    if not leading:
-        raise DataError(f"expected {name}.ipynb to draw the figure {lead or '(any)'} into {figures}, found none")
-    titles = [line[2:] for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")]
-    if notebook.cells[0].cell_type != "markdown" or not titles:
-        raise DataError(f"expected {name}.ipynb to begin with a text cell '# title', found none")
-    return Study(name, titles[0], leading[0].alt, about.get("paper", ""), tuple(about.get("claims", ())), lead, found)
-
-
-def read_alt(png: Path) -> str:
-    """Return the description that `alit.plots.save` keeps in a PNG.
-
-    Raises:
-        DataError: there is none: no figure goes without.
-    """
-    with Image.open(png) as image:
-        alt = image.info.get("Description")
-    if not alt:
-        raise DataError(f"expected a description in {png}, found none; save figures with alit.plots.save")
-    return str(alt)
-
-
-def write_study(study: Study, folder: Path) -> None:
-    """Write `study.json`."""
-    content = study._asdict() | {"figures": [figure._asdict() for figure in study.figures]}
-    (folder / STUDY_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_study(folder: Path) -> Study:
-    """Read `study.json`.
-
-    Raises:
-        DataError: the study has not been run.
-    """
-    path = folder / STUDY_FILE
-    if not path.is_file():
-        raise DataError(f"expected {path}, found none; run: dvc repro notebook")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["claims"] = tuple(content["claims"])
-    content["figures"] = tuple(Figure(**figure) for figure in content["figures"])
-    return Study(**content)

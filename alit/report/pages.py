@@ -1,18 +1,21 @@
 """The pages of the site, one function each: read what the pipeline wrote, arrange it, render it."""
 
 import json
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from alit.analysis import Claim, ledger_from_json
+from alit.config import load_profile
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots import save, training_curves, training_curves_alt
-from alit.report.notebooks import Study
 from alit.report.pictures import write_examples
 from alit.report.site import Site
+from alit.report.studies import Study
 
 VERDICTS = ("holds", "does not hold", "not measurable here")
 IMAGES = "images"  # folder of the pictures that belong to no study
@@ -26,12 +29,14 @@ class Run(NamedTuple):
     title: str
     figure: str  # path below the site, without suffix
     alt: str
+    caption: str
     last: tuple[tuple[str, float], ...]  # (quantity, last logged value)
     settings: str  # JSON
 
 
 def write_index(site: Site, paths: RunPaths, claims: tuple[Claim, ...], studies: tuple[Study, ...]) -> None:
-    """Write the front page: what held, mean L1 per length, a card per study."""
+    """Write the front page: what the profile is, what held, mean L1 per length, a card per study."""
+    order = [part.name for part in load_profile(paths.config).data.sets]
     counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS}
     verdicts = {claim.id: claim.verdict for claim in claims}
     site.write(
@@ -42,15 +47,28 @@ def write_index(site: Site, paths: RunPaths, claims: tuple[Claim, ...], studies:
         counts=counts,
         verdicts=verdicts,
         studies=studies,
-        rates=mean_errors(pd.read_parquet(paths.table, columns=["dataset", "length", "l1"])),
+        rates=mean_errors(pd.read_parquet(paths.table, columns=["dataset", "length", "l1"]), order),
+        notes=lab_notes(paths.config.read_text(encoding="utf-8")),
     )
 
 
-def mean_errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean L1 by data set (rows, in the table's order) and length (columns); lengths of 0 are originals."""
+def lab_notes(config: str) -> tuple[str, ...]:
+    """Return the comment at the head of a profile, one note a line; a line that begins in lower case goes on."""
+    notes: list[str] = []
+    for line in takewhile(lambda line: line.startswith("#"), config.splitlines()):
+        text = line.lstrip("# ")
+        if notes and not text[:1].isupper():
+            notes[-1] += f" {text}"
+        else:
+            notes.append(text.partition(": ")[2] if not notes else text)
+    return tuple(note[:1].upper() + note[1:] for note in notes)
+
+
+def mean_errors(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Return mean L1 by data set (rows, in the given order) and length (columns); lengths of 0 are originals."""
     shown = table[table["length"] > 0]
-    order = shown["dataset"].unique()
-    return shown.pivot_table(values="l1", index="dataset", columns="length", aggfunc="mean", observed=True).loc[order]
+    means = shown.pivot_table(values="l1", index="dataset", columns="length", aggfunc="mean", observed=True)
+    return means.loc[[name for name in order if name in means.index]]
 
 
 def write_claims(site: Site, claims: tuple[Claim, ...], studies: tuple[Study, ...]) -> None:
@@ -94,24 +112,26 @@ def _training_run(site: Site, folder: Path, title: str) -> Run:
     )
     settings = next((folder / file for file in ("training.json", "config.json") if (folder / file).is_file()), None)
     content = json.loads(settings.read_text(encoding="utf-8")) if settings else {}
-    return Run(folder.name, title, f"{IMAGES}/{name}", alt, last, json.dumps(content, indent=2, ensure_ascii=False))
+    return Run(
+        name=folder.name,
+        title=title,
+        figure=f"{IMAGES}/{name}",
+        alt=alt,
+        caption=f"Steps {log['step'].iloc[0]} to {log['step'].iloc[-1]}.",
+        last=last,
+        settings=json.dumps(content, indent=2, ensure_ascii=False),
+    )
 
 
 def write_reconstructions(site: Site, paths: RunPaths) -> None:
     """Write the example images with their reconstructions at every length, L1 under each."""
     lengths, examples = write_examples(paths.examples, site.folder, f"{IMAGES}/reconstructions")
-    content: dict[str, Any] = {"lengths": lengths, "examples": examples}
+    profile = load_profile(paths.config)
+    source = {part.name: part.source for part in profile.data.sets}[profile.report.example_set]
+    content: dict[str, Any] = {"lengths": lengths, "examples": examples, "scenes": source == "scenes"}
     site.write(
         "reconstructions.html", "reconstructions.html", title="Reconstructions", command=_command(site), **content
     )
-
-
-def write_study_pages(site: Site, study: Study, results: str, code: str) -> None:
-    """Write a study's page and the page with its code; `results` and `code` are HTML fragments of our own notebook."""
-    command = f"papermill notebooks/{study.name}.ipynb out.ipynb -p profile {site.made_from.profile}"
-    content = {"study": study, "title": study.title, "command": command}
-    site.write(f"{study.name}/index.html", "study.html", body=results, is_code=False, **content)
-    site.write(f"{study.name}/code.html", "study.html", body=code, is_code=True, **content)
 
 
 def _command(site: Site) -> str:

@@ -35,7 +35,11 @@ def write_examples(examples: Path, site: Path, folder: str) -> tuple[tuple[int, 
     if not (examples / "examples.npz").is_file():
         raise DataError(f"expected {examples / 'examples.npz'}, found none; run: dvc repro examples")
     (site / folder).mkdir(parents=True, exist_ok=True)
-    errors = pd.read_csv(examples / "examples.csv", dtype={"image_id": str}).set_index(["image_id", "length"])["l1"]
+    errors = (
+        pd.read_csv(examples / "examples.csv", dtype={"image_id": str})
+        .set_index(["image_id", "length"])["l1"]
+        .to_dict()
+    )
     shown = []
     with np.load(examples / "examples.npz") as arrays:
         lengths = tuple(int(length) for length in arrays["lengths"])

@@ -1,0 +1,58 @@
+"""The README's promises: its code runs, its links lead somewhere, its commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tiny import images, tokenizer
+
+from alit.paths import project_root
+
+ROOT = project_root(Path(__file__).parent)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_code_of_the_library_section_runs(tmp_path, monkeypatch, capsys):
+    code = next(block for language, block in BLOCKS if language == "python")
+    model = tokenizer()
+    model.save_pretrained(tmp_path / "runs" / "cpu" / "tokenizer")
+    monkeypatch.chdir(tmp_path)
+    names = {"images": images(2)}
+    exec(code, names)
+    assert names["rebuilt"].shape == (2, 3, 16, 16)
+    assert "tensor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_links_lead_to_files(target):
+    assert (ROOT / target).is_file()
+
+
+@pytest.mark.parametrize("target", sorted({"repro", "test", *re.findall(r"`make (\w+)", README)}))
+def test_named_make_targets_exist(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_by_hand_commands_are_those_of_the_makefile():
+    by_hand = BLOCKS[1][1].splitlines()
+    assert by_hand[1] == "pip install -c requirements.lock -e '.[dev]'"
+    assert "-c requirements.lock -e '.[dev]'" in (ROOT / "Makefile").read_text()
+    notebook = re.search(r"notebooks/\w+\.ipynb", by_hand[3])
+    assert notebook is not None
+    assert (ROOT / notebook[0]).is_file()
+
+
+def test_profiles_of_the_table_are_the_configs():
+    named = re.findall(r"^\| `(\w+)`", README, re.MULTILINE)
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+
+
+def test_a_setting_named_in_the_readme_exists():
+    import yaml
+
+    profile, keys = re.search(r"-S (configs/\w+\.yaml):([\w.]+)=", README).groups()
+    content = yaml.safe_load((ROOT / profile).read_text())
+    for key in keys.split("."):
+        content = content[key]
+    assert isinstance(content, int)
