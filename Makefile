@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  { echo "error: expected Python 3.11 or newer as $(PYTHON); name one with: make PYTHON=/path/to/python3"; exit 2; }
 	@echo "Installing the locked packages into $(VENV); several GB the first time"
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@[ -e .git ] || $(VENV)/bin/dvc config --local core.no_scm true
 	@touch $@
 

@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise DataError(f"expected a notebook {source}, found none; studies here: {known}")
     folder = paths.report / arguments.study
     folder.mkdir(parents=True, exist_ok=True)
-    parameters = {"profile": paths.profile, "root": str(paths.root), "figures": str(folder / "figures")}
     with tempfile.TemporaryDirectory() as scratch:
-        notebook = run_notebook(source, Path(scratch) / "executed.ipynb", parameters)
+        executed = Path(scratch) / "executed.ipynb"
+        notebook = run_notebook(source, executed, paths.root, {"profile": paths.profile})
     study = describe_study(notebook, arguments.study, folder / "figures")
     site = Site(paths.report, provenance(paths.profile, paths.table))
     write_study_pages(site, study, results_html(notebook), code_html(notebook))

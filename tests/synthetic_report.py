@@ -19,7 +19,8 @@ DRAWING = """
 from alit.plots import save, training_curves, training_curves_alt
 import pandas as pd
 log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
-save(training_curves(log, "{name}"), Path(figures), "{name}", training_curves_alt(log, "{name}"))
+folder = Path("reports", profile, "{study}", "figures")
+save(training_curves(log, "{name}"), folder, "{name}", training_curves_alt(log, "{name}"))
 """
 
 
@@ -47,8 +48,8 @@ def synthetic_notebook(name: str, title: str) -> nbformat.NotebookNode:
     code = nbformat.v4.new_code_cell
     cells = [
         nbformat.v4.new_markdown_cell(f"# {title}\n\nWhat to look at: `loss` falls < 1 & rises never."),
-        code('profile: str = "cpu"\nroot: str = ""\nfigures: str = ""', metadata={"tags": ["parameters"]}),
-        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve")),
+        code('profile: str = "cpu"', metadata={"tags": ["parameters"]}),
+        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve").replace("{study}", name)),
         code("log.tail(3)"),
         code("print(profile)"),
     ]

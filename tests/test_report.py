@@ -70,6 +70,12 @@ def test_every_link_and_picture_leads_to_a_file_of_the_site(site):
     assert checked > 50
 
 
+def test_no_page_names_a_path_of_this_machine(site, project):
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".json", ".ipynb", ".svg", ".css"):
+            assert str(project.root) not in path.read_text(encoding="utf-8"), path
+
+
 def test_nothing_is_loaded_from_a_host(site):
     for path in [*pages(site), site / "style.css"]:
         text = path.read_text(encoding="utf-8")
@@ -218,7 +224,7 @@ def test_a_fault_in_a_notebook_is_one_line_that_names_the_cell(tmp_path):
     study.cells = [*study.cells[:2], nbformat.v4.new_code_cell(fault)]
     nbformat.write(study, tmp_path / "a.ipynb")
     with pytest.raises(DataError, match=r"a\.ipynb, cell \d+: no table"):
-        run_notebook(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {"profile": "x"})
+        run_notebook(tmp_path / "a.ipynb", tmp_path / "out.ipynb", tmp_path, {"profile": "x"})
 
 
 def test_a_study_without_its_leading_figure_is_refused(tmp_path):

@@ -17,13 +17,14 @@ from alit.errors import DataError
 KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}})  # files instead of open ports: no warning, no listener
 
 
-def run_notebook(path: Path, executed: Path, parameters: Mapping[str, Any]) -> NotebookNode:
+def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     """Execute a notebook in a kernel of its own and return it without anything that differs between runs.
 
     Args:
         path: the notebook, with a cell tagged `parameters`.
         executed: where the executed notebook is written, for looking into after a failure.
-        parameters: replace the ones of that cell.
+        folder: the kernel's working directory.
+        parameters: replace the ones of that cell; they are shown with the code, so no path of this machine.
 
     Raises:
         DataError: a cell stopped with one of the suite's own faults; the line names notebook and cell.
@@ -32,7 +33,13 @@ def run_notebook(path: Path, executed: Path, parameters: Mapping[str, Any]) -> N
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else the kernel warns on stderr
     try:
         execute_notebook(
-            path, executed, dict(parameters), progress_bar=False, kernel_name="python3", config=KERNEL_CONFIG
+            path,
+            executed,
+            dict(parameters),
+            cwd=folder,
+            progress_bar=False,
+            kernel_name="python3",
+            config=KERNEL_CONFIG,
         )
     except PapermillExecutionError as error:
         if isinstance(getattr(errors, str(error.ename), None), type):
