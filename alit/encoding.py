@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
 class _Active(NamedTuple):
     """The images still being encoded; those that are done have left."""
 
-    rows: Tensor  # their places in the batch
+    rows: Tensor  # their places in the batch, on the CPU
     images: Tensor  # (b, 3, h, w)
     base: BaseTokens
     sequence: Tensor  # (b, 1 + n + k, d), the encoder's tokens
@@ -39,7 +39,7 @@ class _Active(NamedTuple):
         """Return the images of a mask (b,)."""
         ids = None if self.base.ids is None else self.base.ids[mask]
         base = BaseTokens(self.base.features[mask], self.base.codes[mask], ids, self.base.loss)
-        return _Active(self.rows[mask], self.images[mask], base, self.sequence[mask])
+        return _Active(self.rows[mask.cpu()], self.images[mask], base, self.sequence[mask])
 
 
 def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) -> list[Encoded]:
@@ -70,8 +70,9 @@ def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criter
         done = _satisfied(tokenizer, active, rollout, criterion)
         last = iteration == tokenizer.config.iterations
         values = rollout.codes if rollout.ids is None else rollout.ids
-        for place in (torch.arange(len(done)) if last else done.nonzero()[:, 0].cpu()).tolist():
-            encoded[int(active.rows[place])] = Encoded(values[place], bool(done[place]))
+        for place, (row, satisfied) in enumerate(zip(active.rows.tolist(), done.tolist(), strict=True)):
+            if satisfied or last:
+                encoded[row] = Encoded(values[place], satisfied)
         if last or bool(done.all()):
             break
         if bool(done.any()):
@@ -109,7 +110,7 @@ def encode_to_budget(tokenizer: AdaptiveTokenizer, batches: Iterator[Tensor], me
 
 def _start(tokenizer: AdaptiveTokenizer, images: Tensor) -> _Active:
     base = tokenizer.base.encode(images)
-    rows = torch.arange(len(images), device=images.device)
+    rows = torch.arange(len(images))
     return _Active(rows, images, base, tokenizer.distillation.encoder.start(images, base.features))
 
 
