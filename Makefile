@@ -20,7 +20,6 @@ $(STAMP): pyproject.toml requirements.lock
 	@echo "Installing the locked packages into $(VENV); several GB the first time"
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements.lock -e '.[dev]'
-	@[ -e .git ] || $(VENV)/bin/dvc config --local core.no_scm true
 	@touch $@
 
 repro: $(STAMP)

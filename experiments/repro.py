@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
     profile = switch_profile(root, arguments.profile)
+    allow_no_git(root)
     end_orphans(root)
     release_locks(root)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages call plain `python`
@@ -34,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if subprocess.call(command, cwd=root, env={**ALLOCATOR, **os.environ, "PATH": tools}):
         raise DataError("the pipeline stopped at the fault above; the same command continues from there")
     print(f"The report of profile {profile}: {RunPaths(root, profile).report / 'index.html'}")
+
+
+def allow_no_git(root: Path) -> None:
+    """Let DVC work in a checkout without git, such as an unpacked archive; it refuses to unless told."""
+    settings = root / ".dvc" / "config.local"
+    if not (root / ".git").exists() and not (settings.is_file() and "no_scm" in settings.read_text()):
+        subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"], cwd=root, check=True)
 
 
 def switch_profile(root: Path, profile: str | None) -> str:

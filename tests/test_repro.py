@@ -13,7 +13,7 @@ import pytest
 from alit.errors import ConfigError
 from alit.paths import project_root
 from experiments.leftovers import LOCKS, end_orphans, is_dvc, release_locks
-from experiments.repro import switch_profile
+from experiments.repro import allow_no_git, switch_profile
 
 ROOT = project_root(Path(__file__).parent)
 SLOW_STAGE = """
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
     stage = "{cmd: 'python stage.py ${profile}', deps: [stage.py], outs: [out.txt]}"
     (tmp_path / "dvc.yaml").write_text(f"stages:\n  slow: {stage}\n")
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
+    (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
     return tmp_path
 
 
@@ -89,6 +89,19 @@ def test_the_profile_in_force_leaves_the_file_untouched(checkout):
     stamp = (checkout / "params.yaml").stat().st_mtime_ns
     assert switch_profile(checkout, "cpu") == "cpu"
     assert (checkout / "params.yaml").stat().st_mtime_ns == stamp
+
+
+def test_a_checkout_without_git_is_told_so_once_and_one_with_git_is_left_alone(checkout):
+    settings = checkout / ".dvc" / "config.local"
+    (checkout / ".git").mkdir()
+    allow_no_git(checkout)
+    assert not settings.exists()
+    (checkout / ".git").rmdir()
+    allow_no_git(checkout)
+    assert "no_scm = true" in settings.read_text()
+    stamp = settings.stat().st_mtime_ns
+    allow_no_git(checkout)
+    assert settings.stat().st_mtime_ns == stamp
 
 
 def test_an_unknown_profile_names_the_known_ones(checkout):
