@@ -30,7 +30,7 @@ report: $(STAMP)
 	@python -m experiments.repro $(PROFILE) --target report
 
 test: $(STAMP)
-	@python -m pytest
+	@python -m pytest -rs
 
 lint: $(STAMP)
 	ruff format --check .
