@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import images, tokenizer
 
 from alit.paths import project_root
@@ -48,9 +49,13 @@ def test_profiles_of_the_table_are_the_configs():
     assert sorted(named) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 
 
-def test_a_setting_named_in_the_readme_exists():
-    import yaml
+def test_image_sizes_of_the_table_are_those_of_the_configs():
+    named = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]* (\d+) px \|", README, re.MULTILINE))
+    configs = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "configs").glob("*.yaml")}
+    assert named == {name: str(config["data"]["image_size"]) for name, config in configs.items()}
 
+
+def test_a_setting_named_in_the_readme_exists():
     profile, keys = re.search(r"-S (configs/\w+\.yaml):([\w.]+)=", README).groups()
     content = yaml.safe_load((ROOT / profile).read_text())
     for key in keys.split("."):
