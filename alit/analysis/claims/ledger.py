@@ -150,7 +150,7 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
         }
         for claim in claims
     ]
-    return pd.DataFrame(rows).set_index("claim")
+    return pd.DataFrame(rows).set_index("claim").rename_axis(index=None, columns="claim")  # one header row
 
 
 def ledger_to_json(claims: Iterable[Claim]) -> str:
