@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alit.allocation import allocate
 from alit.criteria import Criterion
-from alit.errors import ConfigError
+from alit.errors import ConfigError, DataError
 from alit.models.base import BaseTokens
 from alit.rollout import Rollout
 
@@ -176,3 +176,21 @@ def _select(rollout: Rollout, mask: Tensor) -> Rollout:
         reconstruction=None,
         attention=None,
     )
+
+
+def check_images(images: Tensor, size: int) -> None:
+    """Refuse images that are not (b, 3, size, size) floats in [0, 1].
+
+    Raises:
+        DataError: what was expected, what was found, and what to do.
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
+        raise DataError(
+            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
+            "resize and centre-crop them first (alit.data.transforms.centre_view)"
+        )
+    if len(images) == 0:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from alit.config import TokenizerConfig, parse_settings
 from alit.criteria import Criterion
-from alit.encoding import Encoded, encode_to_budget, encode_to_length, encode_until
-from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
+from alit.encoding import Encoded, check_images, encode_to_budget, encode_to_length, encode_until
+from alit.errors import CheckpointError, ConfigError, TokenFileError
 from alit.models.base import BaseTokens
 from alit.models.build import build_base
 from alit.models.distillation import Distillation, Distilled, Halting
@@ -186,6 +187,19 @@ class AdaptiveTokenizer(
         return digest.hexdigest()
 
     @classmethod
+    def from_pretrained(cls, *arguments: Any, **options: Any) -> "AdaptiveTokenizer":
+        """Load a checkpoint from a folder or a hub id, in eval mode; see huggingface_hub's mixin for the options.
+
+        Raises:
+            CheckpointError: config.json or the weights are missing, damaged, or do not fit each other.
+            ConfigError: config.json has an unknown, missing or impossible setting.
+        """
+        try:
+            return super().from_pretrained(*arguments, **options)
+        except (JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+            raise CheckpointError(f"config.json of {arguments or options} cannot be read: {error}") from error
+
+    @classmethod
     def _from_pretrained(
         cls, *, model_id: str, config: TokenizerConfig | None = None, map_location: str = "cpu", **options: Any
     ) -> "AdaptiveTokenizer":
@@ -227,24 +241,6 @@ class AdaptiveTokenizer(
             assert step.reconstruction is not None
             bits = torch.full((len(images),), float(step.length * self.bits_per_token))
             yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1))
-
-
-def check_images(images: Tensor, size: int) -> None:
-    """Refuse images that are not (b, 3, size, size) floats in [0, 1].
-
-    Raises:
-        DataError: what was expected, what was found, and what to do.
-    """
-    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
-        raise DataError(
-            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
-            "resize and centre-crop them first (alit.data.transforms.centre_view)"
-        )
-    if len(images) == 0:
-        return
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")
 
 
 __all__ = ["AdaptiveTokenizer", "Halting", "Rollout"]
