@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import linalg, stats
-from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_features, synthetic_table
+from scipy import stats
+from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_table
 
 from alit.analysis import Criterion, capacity, evaluate, fold, select
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
@@ -19,14 +19,6 @@ from alit.analysis.curves import (
     tokens_to_reach,
     uniform_allocation,
 )
-from alit.analysis.frechet import (
-    FeatureStatistics,
-    features_to_statistics,
-    frechet_distance,
-    frechet_of_selection,
-    statistics_to_distance,
-)
-from alit.analysis.frechet_samples import covariance_root, frechet_influence, sample_frechet
 from alit.analysis.rates import study_rates
 from alit.analysis.studies import task_curves
 from alit.errors import DataError
@@ -176,88 +168,6 @@ def test_counts_of_lengths_add_up_and_tell_the_unsatisfied(grid):
     assert counts.groupby("threshold")["images"].sum().tolist() == [120, 120, 120]
     assert counts.groupby("threshold")["unsatisfied"].sum().tolist()[0] == 1.0
     assert counts.loc[(counts["threshold"] == 1.0) & (counts["length"] == 4), "share"].item() == 1.0
-
-
-def test_frechet_agrees_with_the_textbook_formula():
-    generator = np.random.default_rng(0)
-    first = generator.normal(size=(80, 5))
-    second = generator.normal(size=(60, 5)) @ generator.normal(size=(5, 5)) + 1
-    one, two = np.cov(first.T), np.cov(second.T)
-    root = linalg.sqrtm(one @ two).real
-    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(one + two - 2 * root)
-    assert frechet_distance(first, second) == pytest.approx(expected)
-
-
-def test_frechet_is_0_for_the_same_features_symmetric_and_finite_with_few_images():
-    generator = np.random.default_rng(0)
-    few, others = generator.normal(size=(4, 10)), generator.normal(size=(6, 10))
-    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(few, others) == pytest.approx(frechet_distance(others, few))
-
-
-def test_frechet_refuses_single_rows_and_broken_features():
-    with pytest.raises(DataError, match="at least 2 feature rows"):
-        frechet_distance(np.ones((1, 3)), np.ones((5, 3)))
-    with pytest.raises(DataError, match="finite features"):
-        frechet_distance(np.full((5, 3), np.nan), np.ones((5, 3)))
-
-
-def test_frechet_of_a_selection_takes_the_picked_rows():
-    table = synthetic_table(50, ("val",))
-    features, grid = synthetic_features(table), fold(table)
-    picked = select(grid, Criterion("l1"), 0.06)
-    rows = table.reset_index().merge(picked.to_frame()[["image_id", "length"]])["index"]
-    expected = frechet_distance(features[(table["length"] == 0).to_numpy()], features[rows])
-    assert frechet_of_selection(features, grid, picked) == pytest.approx(expected)
-
-
-def test_sampled_frechet_has_the_exact_value_first():
-    table = synthetic_table(50, ("val",))
-    features, grid = synthetic_features(table), fold(table)
-    picked = select(grid, Criterion("l1"), 0.06)
-    samples = sample_frechet(features, grid, picked.positions[:, None], HOW)
-    assert samples[0, 0] == pytest.approx(frechet_of_selection(features, grid, picked))
-
-
-def test_an_images_influence_is_the_slope_of_the_distance_in_its_weight():
-    generator = np.random.default_rng(0)
-    first = generator.normal(size=(40, 3))
-    second = first + 0.5 * generator.normal(size=(40, 3)) + 0.2
-    features = np.concatenate([first, second])
-    originals, others = np.arange(40), np.arange(40, 80)
-    reference = features_to_statistics(features, originals)
-    influence = frechet_influence(features, originals, others, reference, covariance_root(reference.covariance))
-
-    def weighted(values, weights):
-        mean = weights @ values
-        centred = values - mean
-        return FeatureStatistics(mean, (centred * weights[:, None]).T @ centred * 40 / 39)
-
-    for image in (0, 7, 23):
-        step = 1e-6
-        weights = np.full(40, (1 - step) / 40) + step * (np.arange(40) == image)
-        moved = statistics_to_distance(weighted(first, weights), weighted(second, weights))
-        assert influence.effects[image] == pytest.approx((moved - influence.value) / step, rel=0.05, abs=0.02)
-
-
-def test_the_spread_of_sampled_frechet_is_that_of_recomputing_it():
-    table = synthetic_table(300, ("val",))
-    features, grid = synthetic_features(table), fold(table)
-    positions = np.tile([1, 3], (300, 1))
-    samples = sample_frechet(features, grid, positions, Resampling(400, 0.95, 7))
-    recomputed = [
-        [frechet_distance(features[grid.clean_rows[drawn]], features[grid.rows[drawn, place]]) for place in (1, 3)]
-        for drawn in next(resampled_indices(300, 400, 7))
-    ]
-    assert samples[1:].std(axis=0) == pytest.approx(np.std(recomputed, axis=0), rel=0.15)
-    assert np.corrcoef(samples[1:, 0], np.array(recomputed)[:, 0])[0, 1] > 0.95
-
-
-def test_sampled_frechet_needs_untouched_images():
-    table = synthetic_table(20, ("val",))
-    touched = table[table["length"] > 0]
-    with pytest.raises(DataError, match="rows of length 0"):
-        sample_frechet(synthetic_features(touched), fold(touched), np.zeros((20, 1), int), HOW)
 
 
 def test_rates_hold_every_measure_and_frechet_only_in_distribution():
