@@ -7,10 +7,7 @@ from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis import Criterion, fold, select
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.curves import (
-    CurveSamples,
-    Resampling,
-)
+from alit.analysis.curves import Resampling
 from alit.analysis.frechet import (
     FeatureStatistics,
     features_to_statistics,
@@ -27,10 +24,6 @@ HOW = Resampling(resamples=300, confidence=0.95, seed=3)
 @pytest.fixture(scope="module")
 def grid():
     return fold(synthetic_table(120, ("val",)))
-
-
-def curve(tokens, values) -> CurveSamples:
-    return CurveSamples(np.atleast_2d(np.array(tokens, float)), np.atleast_2d(np.array(values, float)))
 
 
 def test_frechet_agrees_with_the_textbook_formula():

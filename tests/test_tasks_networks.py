@@ -3,38 +3,13 @@ import sys
 
 import pytest
 import torch
+from task_cases import CPU, model, pictures
 
-from alit.config import TaskModelConfig
 from alit.errors import CheckpointError, ConfigError
 from alit.tasks.build import build_task_models
 from alit.tasks.classification import Classifier
-from alit.tasks.protocol import SweepBatch
 from alit.tasks.provenance import weights_sha256
 from alit.tasks.trained import load_trained, new_network, save_trained
-
-CPU = torch.device("cpu")
-
-
-def model(**changes):
-    settings = {
-        "name": "cnn",
-        "kind": "classifier",
-        "architecture": "small_cnn",
-        "weights": "train",
-        "input_size": 16,
-        "steps": 1,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-    }
-    return TaskModelConfig(**(settings | changes))
-
-
-def pictures(count, size=16):
-    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def batch_of(images):
-    return SweepBatch(images, torch.zeros(len(images), dtype=torch.int64), ("a",))
 
 
 def test_importing_the_tasks_loads_no_heavy_library():

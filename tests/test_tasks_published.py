@@ -5,41 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from task_cases import batch_of, model, pictures
 
-from alit.config import TaskModelConfig
 from alit.errors import CheckpointError, ConfigError
 from alit.models.perceptual import perceptual_distance
 from alit.tasks import pretrained
 from alit.tasks.captioning import CaptionTask
 from alit.tasks.depth import DepthTask
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
-from alit.tasks.protocol import SweepBatch
 from alit.tasks.trained import new_network
 from alit.tasks.trunks import LpipsTrunk, build_trunk
-
-CPU = torch.device("cpu")
-
-
-def model(**changes):
-    settings = {
-        "name": "cnn",
-        "kind": "classifier",
-        "architecture": "small_cnn",
-        "weights": "train",
-        "input_size": 16,
-        "steps": 1,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-    }
-    return TaskModelConfig(**(settings | changes))
-
-
-def pictures(count, size=16):
-    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def batch_of(images):
-    return SweepBatch(images, torch.zeros(len(images), dtype=torch.int64), ("a",))
 
 
 @pytest.mark.parametrize(("size", "stages"), [(0, 5), (1, 5), (2, 5)])

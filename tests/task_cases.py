@@ -1,0 +1,30 @@
+"""What the tests of the task networks share."""
+
+import torch
+
+from alit.config import TaskModelConfig
+from alit.tasks.protocol import SweepBatch
+
+CPU = torch.device("cpu")
+
+
+def model(**changes):
+    settings = {
+        "name": "cnn",
+        "kind": "classifier",
+        "architecture": "small_cnn",
+        "weights": "train",
+        "input_size": 16,
+        "steps": 1,
+        "batch_size": 4,
+        "learning_rate": 1e-3,
+    }
+    return TaskModelConfig(**(settings | changes))
+
+
+def pictures(count, size=16):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def batch_of(images):
+    return SweepBatch(images, torch.zeros(len(images), dtype=torch.int64), ("a",))
