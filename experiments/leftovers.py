@@ -18,7 +18,8 @@ def end_orphans(root: Path) -> None:
             environment = process.environ()
             in_stage = environment.get("DVC_ROOT") == str(root) and "DVC_STAGE" in environment
             if in_stage and not any(is_dvc(parent) for parent in process.parents()):
-                print(f"Ending process {process.pid} of stage {environment['DVC_STAGE']}, left over from a killed run")
+                stage = environment["DVC_STAGE"]
+                print(f"Ending process {process.pid} of stage {stage}, left over from a killed run", flush=True)
                 process.kill()
                 process.wait()
         except psutil.Error:  # gone by now, or another user's
