@@ -79,6 +79,10 @@ class RunPaths(NamedTuple):
         """The sweep table."""
         return self.sweep / "table.parquet"
 
+    def measured(self, study: str) -> Path:
+        """Tables of a study that runs networks of its own, one parquet file each; `Evidence.tables` holds them."""
+        return self.run / "measured" / study
+
     @property
     def examples(self) -> Path:
         """Reconstructions at every length of a few images that may be shown."""

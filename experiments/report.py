@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    names = yaml.safe_load((paths.root / "params.yaml").read_text())["studies"]
-    studies = tuple(read_study(paths.report / name) for name in names)
+    names = yaml.safe_load((paths.root / "params.yaml").read_text())
+    studies = tuple(read_study(paths.report / name) for name in [*names["studies"], *names["measured_studies"]])
     claims = read_claims(paths.claims)
     shutil.rmtree(paths.report / IMAGES, ignore_errors=True)  # pictures of an earlier run must not linger
     site = Site(paths.report, provenance(paths.profile, paths.table))

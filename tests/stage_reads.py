@@ -17,7 +17,10 @@ from alit.paths import project_root
 
 ROOT = project_root(Path(__file__).parent)
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STUDIES = yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+# Stages that execute notebooks, and the studies whose notebooks they are.
+NOTEBOOKS = {"notebook": PARAMS["studies"], "measured_notebook": PARAMS["measured_studies"]}
+STUDIES = [study for studies in NOTEBOOKS.values() for study in studies]
 CONFIG = "configs/${profile}.yaml"
 MADE = ("runs/", "reports/", "notebooks/", "configs/")  # deps that are no code
 
@@ -42,12 +45,12 @@ UNTRACKED_SECTIONS = {"device", "devices"}
 
 def script(stage: str) -> Path:
     """Return the script of a stage."""
-    return ROOT / "experiments" / f"{stage}.py"
+    return ROOT / "experiments" / ("notebook.py" if stage in NOTEBOOKS else f"{stage}.py")
 
 
 def closure(stage: str) -> set[str]:
     """Return every module that a stage, or the notebooks it executes, may import; empty ones left out."""
-    notebooks = [ROOT / "notebooks" / f"{study}.ipynb" for study in STUDIES] if stage == "notebook" else []
+    notebooks = [ROOT / "notebooks" / f"{study}.ipynb" for study in NOTEBOOKS.get(stage, [])]
     files = set().union(*(import_closure(path, ROOT) for path in [script(stage), *notebooks]))
     return {str(path.relative_to(ROOT)) for path in files if path.suffix == ".py" and not _is_empty(path)}
 
@@ -107,7 +110,8 @@ def deps_of(stage: str) -> list[str]:
     whole = {room for room in whole if not any(room.startswith(f"{other}/") for other in whole)}
     files |= {folder for folder, reader in RESOURCES.items() if reader in files}
     rest = {file for file in files if not any(file.startswith(f"{room}/") for room in whole)}
-    return [f"experiments/{stage}.py", *sorted((whole | rest) - {f"experiments/{stage}.py"})]
+    own = str(script(stage).relative_to(ROOT))
+    return [own, *sorted((whole | rest) - {own})]
 
 
 def _modules(room: str) -> set[str]:

@@ -30,7 +30,7 @@ def synthetic_project(root: Path) -> RunPaths:
     (root / "configs").mkdir(parents=True)
     paths.config.write_text((project_root(Path(__file__).parent) / "configs" / "smoke.yaml").read_text())
     (root / "dvc.yaml").touch()
-    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\n")
+    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\nmeasured_studies: []\n")
     (root / "notebooks").mkdir()
     for number, name in enumerate(STUDIES):
         nbformat.write(synthetic_notebook(name, f"Study number {number + 1}"), root / "notebooks" / f"{name}.ipynb")

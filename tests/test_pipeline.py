@@ -13,6 +13,7 @@ from stage_reads import (
     CONFIG,
     DECLARATIONS,
     MADE,
+    NOTEBOOKS,
     RESOURCES,
     ROOT,
     STAGES,
@@ -77,7 +78,7 @@ def test_modules_left_out_of_the_deps_derive_nothing(file):
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_describes_itself_and_runs_its_own_module(stage):
     assert STAGES[stage]["desc"].endswith(".")
-    assert STAGES[stage]["cmd"].startswith(f"python -m experiments.{stage} ${{profile}}")
+    assert STAGES[stage]["cmd"].startswith(f"python -m experiments.{script(stage).stem} ${{profile}}")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -92,14 +93,18 @@ def test_script_is_thin_and_callable_from_a_test(stage):
 
 def test_every_script_belongs_to_a_stage():
     helpers = {"__init__", "repro", "leftovers"}
-    assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - helpers == set(STAGES)
+    assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - helpers == {
+        script(stage).stem for stage in STAGES
+    }
 
 
 def test_every_dep_that_a_stage_makes_is_an_out_of_a_stage():
     outs = {out for stage in STAGES.values() for out in stage["outs"]}
     outs |= {out.replace("${item.study}", study) for out in outs for study in STUDIES}
+    measured = {f"runs/${{profile}}/measured/{study}" for study in NOTEBOOKS["measured_notebook"]}
     needed = {dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("runs/", "reports/"))}
-    assert needed <= outs
+    assert measured <= outs
+    assert needed - {"runs/${profile}/measured/${item.study}"} <= outs
 
 
 def test_the_report_waits_for_every_study():
@@ -117,17 +122,16 @@ def test_outs_lie_where_the_package_looks_for_them():
 
 def test_matrix_and_profile_come_from_params():
     names = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert set(names) == {"profile", "studies"}
+    assert set(names) == {"profile", "studies", "measured_studies"}
     assert (ROOT / "configs" / f"{names['profile']}.yaml").is_file()
-    assert all((ROOT / "notebooks" / f"{study}.ipynb").is_file() for study in names["studies"])
+    assert all((ROOT / "notebooks" / f"{study}.ipynb").is_file() for study in STUDIES)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_names_its_part_of_the_paper_and_its_leading_figure(study):
     notebook = json.loads((ROOT / "notebooks" / f"{study}.ipynb").read_text())
     about = notebook["metadata"]["alit"]
-    assert about["paper"].startswith("Fig. ")
-    assert about["claims"]
+    assert about["paper"].startswith(("Fig. ", "Tab. ", "Sec. "))
     assert any(f'"{about["lead"]}"' in "".join(cell["source"]) for cell in notebook["cells"])
 
 
@@ -141,8 +145,8 @@ def test_dvc_accepts_the_pipeline(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = {name for name in STAGES if name != "notebook"} | {f"notebook@{study}" for study in STUDIES}
-    assert set(done.stdout.split()) == expected
+    notebooks = {f"{stage}@{study}" for stage, studies in NOTEBOOKS.items() for study in studies}
+    assert set(done.stdout.split()) == {name for name in STAGES if name not in NOTEBOOKS} | notebooks
 
 
 def _copy_of_the_pipeline(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from alit.paths import RunPaths, project_root
 
 
 class Evidence(NamedTuple):
-    """The inputs of an analysis; studies with tables of their own add a field."""
+    """The inputs of an analysis."""
 
     grid: ScoreGrid
     dataset: str  # the in-distribution set: the profile's first with role evaluate
@@ -25,6 +26,7 @@ class Evidence(NamedTuple):
     settings: AnalysisConfig
     seed: int
     features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
+    tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
 
     @property
     def how(self) -> Resampling:
@@ -112,4 +114,5 @@ def load_evidence(paths: RunPaths) -> Evidence:
     # The tokenizer that was swept says what its tokens are a share of; it need not be the profile's own.
     record = json.loads((paths.sweep / "config.json").read_text(encoding="utf-8"))
     base_tokens = int(record["tokenizer"]["base_tokens"])
-    return Evidence(grid, sets[0], base_tokens, profile.analysis, profile.seed, features)
+    tables = {path.stem: pd.read_parquet(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
+    return Evidence(grid, sets[0], base_tokens, profile.analysis, profile.seed, features, tables)
