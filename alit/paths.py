@@ -55,6 +55,11 @@ class RunPaths(NamedTuple):
         return self.run / "task_models"
 
     @property
+    def start(self) -> Path:
+        """Trained networks that training goes on from, or only a note that there are none."""
+        return self.run / "start"
+
+    @property
     def base(self) -> Path:
         """The frozen base tokenizer."""
         return self.run / "base"

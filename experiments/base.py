@@ -9,7 +9,7 @@ from alit.errors import run_command
 from alit.models.perceptual import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.training.base import train_base
-from alit.training.checkpoint import finish_stage, save_network, stage_scratch
+from alit.training.checkpoint import adopt_stage, finish_stage, save_network, stage_scratch
 from alit.training.fabric import build_fabric
 from alit.training.sampling import Augmentation
 
@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
+    if profile.init_from != "scratch":
+        return adopt_stage(paths.start / "base", paths.base)
     config, architecture = profile.base_training, profile.tokenizer.base
     settings = {
         "stage": "base",

@@ -7,7 +7,7 @@ from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.training.checkpoint import finish_stage, load_base, stage_scratch
+from alit.training.checkpoint import adopt_stage, finish_stage, load_base, stage_scratch
 from alit.training.distill import train_distillation
 from alit.training.fabric import build_fabric
 from alit.training.sampling import Augmentation
@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
+    if profile.init_from != "scratch":
+        return adopt_stage(paths.start / "tokenizer", paths.distilled)
     settings = {
         "stage": "distill",
         "seed": profile.seed,

@@ -22,7 +22,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NOTEBOOKS = {"notebook": PARAMS["studies"], "measured_notebook": PARAMS["measured_studies"]}
 STUDIES = [study for studies in NOTEBOOKS.values() for study in studies]
 CONFIG = "configs/${profile}.yaml"
-MADE = ("runs/", "reports/", "notebooks/", "configs/")  # deps that are no code
+MADE = ("runs/", "reports/", "notebooks/", "configs/", "zoo")  # deps that are no code
 
 # Only declare: checked names of values that DVC tracks as params, faults, and paths that stand in dvc.yaml.
 DECLARATIONS = {

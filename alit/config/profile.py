@@ -22,6 +22,9 @@ class Profile(Settings):
     """Every stage reads the sections it needs, and `dvc.yaml` lists exactly those as its params."""
 
     seed: int
+    init_from: (
+        str  # "scratch", or a folder below the checkout such as zoo/alit-scenes whose networks training goes on from
+    )
     device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
     devices: int
     data: DataConfig

@@ -83,6 +83,18 @@ def finish_stage(
     fabric.barrier()
 
 
+def adopt_stage(finished: Path, folder: Path) -> None:
+    """Take a finished stage over from another folder, whole, instead of training it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not (finished / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage start again")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(finished, folder)
+
+
 def save_network(network: nn.Module, config: Any, folder: Path) -> None:
     """Write `model.safetensors` and `config.json` into an existing folder."""
     save_model(network, str(folder / WEIGHTS_FILE))
