@@ -11,8 +11,8 @@ class ImageSetConfig(Settings):
     """One image set: where it comes from and what it is used for."""
 
     name: str
-    role: Literal["train", "evaluate"]
-    source: Literal["scenes", "folder", "savoias", "packed"]
+    role: Literal["train", "evaluate", "study"]  # study: not swept, read only by the studies that name it
+    source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks"]
     path: str | None  # below $ALIT_DATA or data/; null for scenes
     variant: Literal["base", "near", "far"]  # scenes only
     split: str

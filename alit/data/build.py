@@ -5,6 +5,7 @@ from pathlib import Path
 from alit.config import ImageSetConfig
 from alit.data.folder import folder_source
 from alit.data.locate import locate_data
+from alit.data.mask_files import MASK_LAYOUTS, masked_source
 from alit.data.packed import PackedSource
 from alit.data.savoias import savoias_source
 from alit.data.scene_source import SceneSource
@@ -28,6 +29,8 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
     root = locate_data(config.path, roots)
     if config.source == "folder":
         return folder_source(config.name, root, config.split)
+    if config.source in MASK_LAYOUTS:
+        return masked_source(config.name, root, config.split, config.source)
     if config.source == "savoias":
         return savoias_source(config.name, root, config.split)
     if not config.pack:

@@ -25,7 +25,7 @@ from alit.errors import DataError
 
 # What Pillow's readers raise on damaged files, beside its own UnidentifiedImageError (an OSError).
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
-_BROKEN = (*_DAMAGE, struct.error, zlib.error, MemoryError, Image.DecompressionBombError)
+BROKEN = (*_DAMAGE, struct.error, zlib.error, MemoryError, Image.DecompressionBombError)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -40,8 +40,8 @@ def read_image(path: Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise DataError("no such file") from error
-    except _BROKEN as error:
-        raise DataError(_reason(error)) from error
+    except BROKEN as error:
+        raise DataError(describe_fault(error)) from error
     return to_rgb(upright)
 
 
@@ -66,7 +66,7 @@ def _from_16_bit(values: np.ndarray) -> np.ndarray:
     return np.stack([grey] * 3, axis=-1)
 
 
-def _reason(error: BaseException) -> str:
+def describe_fault(error: BaseException) -> str:
     """Say in one line why a file could not be read, without the path, which the report names already."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"

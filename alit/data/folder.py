@@ -60,6 +60,12 @@ def folder_source(name: str, root: Path, split: str) -> FileSource:
     paths = list_images(base)
     if not paths:
         raise DataError(f"expected images in {base}, found none; it takes class folders or image files")
+    records, class_names = describe_files(root, base, paths, split)
+    return FileSource(name, root, records, class_names)
+
+
+def describe_files(root: Path, base: Path, paths: list[Path], split: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """Return a record per image file, with its class as `folder_source` has it, and the sorted class names."""
     classes = _classes(base, paths)
     class_names = tuple(sorted({class_name for class_name in classes if class_name is not None}))
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
@@ -76,7 +82,7 @@ def folder_source(name: str, root: Path, split: str) -> FileSource:
         )
         for path, class_name in zip(paths, classes, strict=True)
     )
-    return FileSource(name, root, records, class_names)
+    return records, class_names
 
 
 def _classes(base: Path, paths: list[Path]) -> list[str | None]:

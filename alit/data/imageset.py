@@ -26,7 +26,7 @@ class SetCard(Settings):
     """`set.json`: what a set is, beside its manifest."""
 
     name: str
-    role: Literal["train", "evaluate"]
+    role: Literal["train", "evaluate", "study"]
     source: str
     path: str | None  # below $ALIT_DATA or data/
     variant: str | None  # of embedded scenes
@@ -78,7 +78,10 @@ class ImageSet:
         return None if rows is None else torch.from_numpy(rows.astype(np.float32))
 
     def masks(self, indices: Indices) -> Tensor | None:
-        """Return the instance of each pixel, uint8 (b, h, w), 0 for background, or None for a set without."""
+        """Return the segment of each pixel, uint8 (b, h, w), or None for a set without.
+
+        Segments of an image (instances, or classes) are numbered from 1; 0 is background, 255 unknown.
+        """
         rows = self._rows("masks.npy", indices)
         return None if rows is None else torch.from_numpy(rows)
 

@@ -135,12 +135,13 @@ def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[V
 def _view(source: ImageSource, index: int, size: int) -> View | Rejected:
     """Decode one image, or say why not."""
     try:
-        image = centre_view(source.read(index), size)
-        depth, masks = source.depth(index), source.masks(index)
+        image, depth, masks = source.read(index), source.depth(index), source.masks(index)
+        if masks is not None and masks.shape != image.shape[:2]:
+            raise DataError(f"expected masks of the image's size {image.shape[:2]}, found {masks.shape}")
         return View(
             record=source.record(index),
             sha256=source.digest(index),
-            image=image,
+            image=centre_view(image, size),
             depth=None if depth is None else centre_map(depth, size).astype(np.float16),
             masks=None if masks is None else centre_map(masks, size),
         )

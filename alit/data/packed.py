@@ -14,7 +14,7 @@ class PackedSource:
 
     images: uint8 (n, h, w, 3) or greyscale (n, h, w); labels: integers (n,), negative for unknown;
     class_names: strings; complexity: floats (n,); captions: strings (n,); depth: metres (n, h, w);
-    masks: uint8 (n, h, w).
+    masks: uint8 (n, h, w), segments numbered from 1, 0 for background, 255 where unknown.
 
     Raises:
         DataError: the file is damaged, holds no such arrays, or their lengths differ.
@@ -68,7 +68,7 @@ class PackedSource:
         return None if depth is None else np.asarray(depth, np.float32)
 
     def masks(self, index: int) -> np.ndarray | None:
-        """Return one instance map, uint8 (h, w), if there are any."""
+        """Return the segment of each pixel, uint8 (h, w), if there are masks."""
         masks = self._value("masks", index)
         return None if masks is None else np.asarray(masks, np.uint8)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+UNKNOWN_SEGMENT = 255  # in masks: pixels of which nobody knows what they show
 
 
 class Record(NamedTuple):
@@ -49,7 +50,7 @@ class ImageSource(Protocol):
         ...
 
     def masks(self, index: int) -> np.ndarray | None:
-        """Return the instance of each pixel, uint8 (h, w), 0 for background, where it is known."""
+        """Return the segment of each pixel, if there are masks: uint8 (h, w), 0 background, 255 unknown."""
         ...
 
     def digest(self, index: int) -> str:
