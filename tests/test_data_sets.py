@@ -1,70 +1,27 @@
-"""Image sets on disk: whole or absent, the same bytes each time, and nothing lost between writing and opening."""
+"""Image sets on disk: nothing is lost between writing and opening, and damage is refused."""
 
-import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from photo_project import Project, one_set, scenes
 from PIL import Image
 
-from alit.config import DataConfig, ImageSetConfig
 from alit.data.arrays import ArrayWriter
 from alit.data.imageset import open_set
 from alit.data.manifest import COLUMNS, build_manifest, read_manifest, write_manifest
-from alit.data.materialise import chosen_indices, materialise_sets
+from alit.data.materialise import chosen_indices
 from alit.data.scene_source import SceneSource
 from alit.data.sources import Record
 from alit.data.transforms import centre_view
-from alit.errors import ConfigError, DataError
-
-
-def one_set(name="photos", **changes) -> ImageSetConfig:
-    fields = {"name": name, "role": "evaluate", "source": "folder", "path": "photos", "variant": "base"}
-    return ImageSetConfig.model_validate(fields | {"split": "val", "images": None, "pack": True} | changes)
-
-
-def scenes(name="scenes", **changes) -> ImageSetConfig:
-    return one_set(name, **({"source": "scenes", "path": None, "split": "train", "images": 6} | changes))
-
-
-class Project:
-    """A checkout with real photographs in `data/photos` and a run folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.data = root / "runs/tiny/data"
-        self.rejected = root / "runs/tiny/rejected.csv"
-        generator = np.random.default_rng(0)
-        for label in ("cat", "dog"):
-            folder = root / "data/photos" / label
-            folder.mkdir(parents=True)
-            for number in range(5):
-                pixels = generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
-
-    def break_image(self, name: str) -> None:
-        path = self.root / "data/photos" / name
-        path.write_bytes(path.read_bytes()[:-200])
-
-    def materialise(self, *sets: ImageSetConfig, share: float = 0.0, size: int = 16) -> None:
-        config = DataConfig(image_size=size, rejected_share=share, flip=False, crop_scale=1.0, sets=sets)
-        materialise_sets(config, self.data, self.rejected, (self.root / "data",))
-
-    def refused(self) -> list[dict[str, str]]:
-        with self.rejected.open(newline="") as file:
-            return list(csv.DictReader(file))
+from alit.errors import DataError
 
 
 @pytest.fixture
 def project(tmp_path) -> Project:
     return Project(tmp_path)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_packed_set_gives_back_the_centre_views(project):
@@ -132,84 +89,6 @@ def test_far_scenes_have_no_labels(project):
     assert found.labels(range(6)).tolist() == [-1] * 6
     assert found.manifest["label"].isna().all()
     assert found.manifest["complexity"].isna().all()
-
-
-def test_materialising_twice_gives_the_same_bytes(project):
-    project.materialise(one_set(), scenes())
-    first = contents(project.data)
-    project.materialise(one_set(), scenes())
-    assert contents(project.data) == first
-    assert {"photos/images.npy", "scenes/depth.npy", "scenes/masks.npy", "scenes/set.json"} <= set(first)
-
-
-def test_nothing_in_a_set_names_a_place_on_this_machine(project):
-    project.materialise(one_set(), one_set("lazy", pack=False))
-    assert not any(str(project.root).encode() in content for content in contents(project.data).values())
-
-
-def test_unreadable_images_are_listed_and_left_out(project):
-    project.break_image("cat/3.png")
-    project.materialise(one_set(), scenes(), share=0.2)
-    assert len(open_set(project.data / "photos")) == 9
-    (refused,) = project.refused()
-    assert (refused["set"], refused["origin"]) == ("photos", "cat/3.png")
-    assert refused["reason"]
-    assert "cat/3.png" not in open_set(project.data / "photos").manifest["origin"].tolist()
-
-
-def test_an_untroubled_run_leaves_a_list_with_a_header_only(project):
-    project.materialise(one_set())
-    assert project.rejected.read_text() == "set,origin,reason\n"
-
-
-def test_too_many_unreadable_images_stop_the_stage_with_the_list_written(project):
-    project.break_image("cat/3.png")
-    project.break_image("dog/0.png")
-    with pytest.raises(DataError, match=r"2 of 10 images could not be read \(20\.0%") as caught:
-        project.materialise(scenes(), one_set(), share=0.1)
-    assert "\n" not in str(caught.value)
-    assert len(project.refused()) == 2
-    assert not (project.data / "photos").exists()
-
-
-def test_the_rejected_count_is_on_the_screen(project, capsys):
-    project.break_image("cat/3.png")
-    project.materialise(one_set(), share=0.2)
-    assert "rejected=1" in capsys.readouterr().err
-
-
-def test_an_interrupted_set_is_absent_and_the_next_run_completes_it(project, monkeypatch):
-    calls = []
-
-    def interrupted(self, index):
-        calls.append(index)
-        if len(calls) > 3:
-            raise KeyboardInterrupt
-        return SceneSource.record(SceneSource("s", "base", "train", 6, 16), index)
-
-    class Interrupted(SceneSource):
-        record = interrupted
-
-    monkeypatch.setattr("alit.data.build.SceneSource", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        project.materialise(scenes())
-    with pytest.raises(DataError, match="run the data stage"):
-        open_set(project.data / "scenes")
-    monkeypatch.undo()
-    project.materialise(scenes())
-    assert len(open_set(project.data / "scenes")) == 6
-    assert [path.name for path in project.data.iterdir()] == ["scenes"]
-
-
-def test_missing_data_stop_the_stage_before_any_work(project):
-    with pytest.raises(DataError, match="imagenette"):
-        project.materialise(scenes(), one_set(path="imagenette96"))
-    assert not project.data.exists()
-
-
-def test_two_sets_of_one_name_are_refused(project):
-    with pytest.raises(ConfigError, match="photos, photos"):
-        project.materialise(one_set(), one_set())
 
 
 def test_a_limit_spreads_over_the_whole_set(project):

@@ -1,4 +1,4 @@
-"""Stage 1: its objective, its choice of iterations, its codebook, its cached tokens, and that it learns."""
+"""Stage 1: its choice of iterations, its codebook, its cached tokens, and that it learns."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from training_cases import (
     SEED,
     MemoryImages,
+    count_iterations,
     distill_config,
     new_base,
     new_tokenizer,
@@ -15,11 +16,9 @@ from training_cases import (
 )
 
 from alit.errors import ConfigError
-from alit.models.latent_encoder import LatentEncoder
 from alit.training import base_tokens
 from alit.training.base_tokens import CachedTokens, encode_frozen, token_source
 from alit.training.distill import DistillStage, choose_iterations, train_distillation
-from alit.training.distill_objective import DistillObjective, iteration_loss
 from alit.training.fabric import build_fabric
 from alit.training.rollout import distil_at
 from alit.training.sampling import Augmentation, BatchSampler
@@ -28,109 +27,6 @@ from alit.training.sampling import Augmentation, BatchSampler
 @pytest.fixture(scope="module")
 def fabric():
     return build_fabric("cpu", 1)
-
-
-@pytest.fixture
-def count_iterations(monkeypatch):
-    """The iterations that the encoder has run."""
-    ran = []
-    iterate = LatentEncoder.iterate
-
-    def counted(self, sequence, iteration, *arguments, **keywords):
-        ran.append(iteration)
-        return iterate(self, sequence, iteration, *arguments, **keywords)
-
-    monkeypatch.setattr(LatentEncoder, "iterate", counted)
-    return ran
-
-
-def case(kind="vqgan", prediction="similarity", quantize=True):
-    """A tokenizer, images and their base tokens."""
-    tokenizer = new_tokenizer(tokenizer_config(kind=kind, prediction=prediction, quantize=quantize))
-    images = MemoryImages().tensor[:4]
-    return tokenizer, images, encode_frozen(tokenizer.base, images)
-
-
-def objective(tokenizer, images, tokens, iterations, *, quantize=True, generator=None, **changes):
-    module = DistillObjective(tokenizer.distillation, distill_config(**changes))
-    return module(images, tokens, tokenizer.base.codebook, iterations, quantize, generator)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_of_an_iteration_is_that_of_the_published_formula(smoothing):
-    tokenizer, images, tokens = case(prediction="logits")
-    distilled = distil_at(tokenizer.distillation, images, tokens, tokenizer.base.codebook, 2, decode=(2,))
-    config = distill_config(code_weight=0.7, quantiser_weight=0.3, label_smoothing=smoothing)
-    loss = iteration_loss(distilled, tokens, config, regression=False)
-    scores = distilled.prediction.scores.log_softmax(dim=-1)
-    chosen = torch.gather(scores, -1, tokens.ids[..., None])
-    cross_entropy = -(1 - smoothing) * chosen.mean() - smoothing * scores.mean()
-    code_error = (distilled.prediction.codes - tokenizer.base.codebook[tokens.ids]).square().mean()
-    expected = 2.0 * cross_entropy + 0.7 * code_error + 0.3 * distilled.quantizer_loss
-    torch.testing.assert_close(loss.total, expected)
-
-
-@pytest.mark.parametrize("kind", ["vqgan", "vae"])
-def test_regression_weights_the_squared_error_by_iteration(kind):
-    tokenizer, images, tokens = case(kind, "regression")
-    distilled = distil_at(tokenizer.distillation, images, tokens, tokenizer.base.codebook, 1, decode=(1,))
-    loss = iteration_loss(distilled, tokens, distill_config(), regression=True)
-    code_error = (distilled.prediction.scores - tokens.codes).square().mean()
-    torch.testing.assert_close(loss.total, 2.5 * code_error + distilled.quantizer_loss)
-
-
-def test_the_objective_is_the_sum_over_supervised_iterations():
-    tokenizer, images, tokens = case()
-    parts = [objective(tokenizer, images, tokens, (iteration,)).total for iteration in (1, 3)]
-    both = objective(tokenizer, images, tokens, (1, 3))
-    torch.testing.assert_close(both.total, sum(parts))
-    assert both.code_error.shape == (2,)
-    assert both.ids.shape == (4, 2 + 6)
-
-
-@pytest.mark.parametrize("last", [1, 2, 3])
-def test_the_rollout_ends_at_the_last_supervised_iteration(last, count_iterations):
-    tokenizer, images, tokens = case()
-    objective(tokenizer, images, tokens, (last,))
-    assert count_iterations == list(range(1, last + 1))
-
-
-@pytest.mark.parametrize(
-    ("kind", "prediction", "quantize"),
-    [
-        ("vqgan", "logits", True),
-        ("vqgan", "similarity", True),
-        ("vqgan", "regression", False),
-        ("vae", "regression", True),
-        ("vae", "regression", False),
-    ],
-)
-def test_gradients_reach_every_parameter_that_is_used_and_never_the_base(kind, prediction, quantize):
-    tokenizer, images, tokens = case(kind, prediction, quantize)
-    tokenizer.base.requires_grad_(True)
-    objective(tokenizer, images, tokens, (1, 2, 3)).total.backward()
-    for name, parameter in tokenizer.distillation.named_parameters():
-        unused = name == "encoder.mask_token"  # only halting uses it
-        assert (parameter.grad is None) == unused, name
-        assert unused or parameter.grad.abs().sum() > 0, name
-    assert all(parameter.grad is None for parameter in tokenizer.base.parameters())
-
-
-def test_halting_reaches_the_mask_token_too():
-    tokenizer, images, tokens = case("vae", "regression")
-    tokens = tokens._replace(codes=torch.zeros_like(tokens.codes))
-    tokenizer.distillation.decoder.head.mlp[2].weight.data.mul_(1e-3)  # close to zero: well enough to halt
-    objective(tokenizer, images, tokens, (1, 2, 3), halting=True).total.backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in tokenizer.distillation.parameters())
-
-
-def test_the_quantizer_is_bypassed_when_asked():
-    tokenizer, images, tokens = case()
-    losses = objective(tokenizer, images, tokens, (1, 2, 3), quantize=False)
-    losses.total.backward()
-    assert losses.ids is None
-    assert losses.quantizer.sum() == 0
-    assert tokenizer.distillation.quantizer.embedding.grad is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -162,13 +58,14 @@ def new_stage(fabric, **changes):
     return DistillStage(tokenizer, config, sampler, tokens, fabric=fabric, seed=SEED)
 
 
-def test_locked_iterations_are_not_run(fabric, count_iterations):
+def test_locked_iterations_are_not_run(fabric, monkeypatch):
+    ran = count_iterations(monkeypatch)
     stage = new_stage(fabric, supervised_iterations=None, unlock_share=1.0)
     unlocked = []
     for step in range(14):
-        count_iterations.clear()
+        ran.clear()
         stage.step(step)
-        unlocked.append(max(count_iterations))
+        unlocked.append(max(ran))
     assert unlocked == [1] * 7 + [2] * 7
 
 

@@ -17,6 +17,7 @@ from alit.config import (
     TokenizerConfig,
 )
 from alit.models.build import build_base
+from alit.models.latent_encoder import LatentEncoder
 from alit.models.perceptual import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base import train_base
@@ -169,6 +170,19 @@ def new_base(config):
 def new_tokenizer(config):
     with default_randomness("tokenizer of the tests"):
         return AdaptiveTokenizer(config)
+
+
+def count_iterations(monkeypatch):
+    """Return a list that grows by each iteration that an encoder runs."""
+    ran = []
+    iterate = LatentEncoder.iterate
+
+    def counted(self, sequence, iteration, *arguments, **keywords):
+        ran.append(iteration)
+        return iterate(self, sequence, iteration, *arguments, **keywords)
+
+    monkeypatch.setattr(LatentEncoder, "iterate", counted)
+    return ran
 
 
 def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", count=24, **changes):
