@@ -1,6 +1,6 @@
 """Frozen, strict settings of every stage; `configs/` holds the complete profiles."""
 
-from alit.config.data import DataConfig, ImageSetConfig
+from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
 from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
 from alit.config.profile import Profile, load_profile, parse_settings
@@ -13,12 +13,14 @@ from alit.config.training import (
 )
 
 __all__ = [
+    "FACTORS",
     "AnalysisConfig",
     "BaseTokenizerConfig",
     "BaseTrainingConfig",
     "DataConfig",
     "DistillTrainingConfig",
     "DistillationConfig",
+    "Factor",
     "FinetuneTrainingConfig",
     "ImageSetConfig",
     "OptimisationConfig",

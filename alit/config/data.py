@@ -1,10 +1,13 @@
 """Settings of the image sets."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, PositiveInt
 
 from alit.config.settings import Settings
+
+Factor = Literal["objects", "texture", "background"]
+FACTORS: Final = ("objects", "texture", "background")  # of scenes that differ in one of them alone
 
 
 class ImageSetConfig(Settings):
@@ -14,10 +17,15 @@ class ImageSetConfig(Settings):
     role: Literal["train", "evaluate", "study"]  # study: not swept, read only by the studies that name it
     source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks"]
     path: str | None  # below $ALIT_DATA or data/; null for scenes
-    variant: Literal["base", "near", "far"]  # scenes only
+    variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
     split: str
     images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
     pack: bool  # decode once into an array (small sets) or read files on demand
+
+    @property
+    def controlled(self) -> bool:
+        """Whether its complexity is set by hand, one factor at a time: no sample of images like the other sets."""
+        return self.source == "scenes" and self.variant in FACTORS
 
 
 class DataConfig(Settings):

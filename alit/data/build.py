@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from alit.config import ImageSetConfig
+from alit.config import FACTORS, ImageSetConfig
 from alit.data.folder import folder_source
 from alit.data.locate import locate_data
 from alit.data.mask_files import MASK_LAYOUTS, masked_source
 from alit.data.packed import PackedSource
 from alit.data.savoias import savoias_source
-from alit.data.scene_source import SceneSource
+from alit.data.scene_source import ControlledSource, SceneSource
 from alit.data.sources import ImageSource
 from alit.errors import ConfigError
 
@@ -23,6 +23,8 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
     if config.source == "scenes":
         if config.images is None or not config.pack:
             raise ConfigError(f"data.sets {config.name}: scenes need a number of images and pack: true")
+        if config.variant in FACTORS:
+            return ControlledSource(config.name, config.variant, config.split, config.images, image_size)
         return SceneSource(config.name, config.variant, config.split, config.images, image_size)
     if config.path is None:
         raise ConfigError(f"data.sets {config.name}: source {config.source} needs a path below $ALIT_DATA or data/")

@@ -46,6 +46,17 @@ class Layer(NamedTuple):
     gains: tuple[int, int, int]  # 1/256, per channel
 
 
+class View(NamedTuple):
+    """The camera, and where the main object stands in its picture."""
+
+    horizon: float  # row
+    drop: float  # rows below the horizon at 1 m
+    wall: float  # depth of the backdrop, metres
+    depth: float  # of the main object, metres
+    size: float  # of the main object
+    foot: float  # row where the main object meets the ground
+
+
 class Stage(NamedTuple):
     """A whole scene, before it is drawn."""
 
@@ -66,31 +77,47 @@ def draw_stage(draws: Draws, variant: Variant) -> Stage:
     photograph fills the background, and how strong and likely patterns are.
     """
     clutter = draws.between(0.0, 1.0)
+    view = draw_view(draws)
+    main = draw_main(draws, variant, clutter, view)
+    count = int(clutter * 8 * draws.between(0.75, 1.25) + draws.between(0.0, 1.0))
+    bodies = (main, *draw_others(draws, variant, clutter, view, count))
+    backdrop, ground = draw_layers(draws, variant, clutter)
+    light = draws.choice((-1, 1))
+    return Stage(clutter, bodies, backdrop, ground, view.horizon, view.drop, view.wall, light)
+
+
+def draw_view(draws: Draws) -> View:
+    """Choose the camera and the main object's place."""
     horizon, wall = draws.between(0.22, 0.45), draws.between(5.0, 14.0)
     depth, size = draws.between(1.4, 2.2), draws.between(0.4, 0.6)
     foot = draws.between(0.8, 0.97)
-    drop = (foot - horizon) * depth
-    main = _draw_body(draws, variant, clutter, depth, size, draws.between(0.3, 0.7), foot)
-    count = int(clutter * 8 * draws.between(0.75, 1.25) + draws.between(0.0, 1.0))
+    return View(horizon, (foot - horizon) * depth, wall, depth, size, foot)
+
+
+def draw_main(draws: Draws, variant: Variant, clutter: float, view: View) -> Body:
+    """Choose the nearest and largest object."""
+    return _draw_body(draws, variant, clutter, view.depth, view.size, draws.between(0.3, 0.7), view.foot)
+
+
+def draw_others(draws: Draws, variant: Variant, clutter: float, view: View, count: int) -> list[Body]:
+    """Choose `count` objects behind the main one, nearest first."""
     columns = [(slot + draws.between(0.15, 0.85)) / max(count, 1) for slot in range(count)]
     others = []
     for column in columns:
         # Even in 1/z: as many objects in each band of rows of the ground.
-        nearness = draws.between(1 / (wall * 0.75), 1 / (depth * 1.25))
-        scale = size * draws.between(0.75, 1.15) * depth * nearness
+        nearness = draws.between(1 / (view.wall * 0.75), 1 / (view.depth * 1.25))
+        scale = view.size * draws.between(0.75, 1.15) * view.depth * nearness
         # Far objects would be specks at 32 px: none is drawn smaller than a third of the main one.
-        other = max(scale, size / 3)
-        others.append(_draw_body(draws, variant, clutter, 1 / nearness, other, column, horizon + drop * nearness))
-    return Stage(
-        clutter=clutter,
-        bodies=(main, *sorted(others, key=lambda body: body.depth)),
-        backdrop=_draw_layer(draws, BACKDROPS[variant], clutter, _draw_gains(draws)),
-        ground=_draw_layer(draws, GROUNDS[variant], clutter, draws.choice(_TINTS[variant])),
-        horizon=horizon,
-        drop=drop,
-        wall=wall,
-        light=draws.choice((-1, 1)),
-    )
+        other = max(scale, view.size / 3)
+        foot = view.horizon + view.drop * nearness
+        others.append(_draw_body(draws, variant, clutter, 1 / nearness, other, column, foot))
+    return sorted(others, key=lambda body: body.depth)
+
+
+def draw_layers(draws: Draws, variant: Variant, clutter: float) -> tuple[Layer, Layer]:
+    """Choose backdrop and ground; how many draws they take does not depend on the clutter."""
+    backdrop = _draw_layer(draws, BACKDROPS[variant], clutter, _draw_gains(draws))
+    return backdrop, _draw_layer(draws, GROUNDS[variant], clutter, draws.choice(_TINTS[variant]))
 
 
 def _draw_body(

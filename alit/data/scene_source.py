@@ -1,13 +1,15 @@
-"""Embedded scenes as an image source: a split is a range of seeds."""
+"""Embedded scenes as image sources: a split is a range of seeds."""
 
 import hashlib
 
 import numpy as np
 
+from alit.config.data import Factor
+from alit.data.scene_controlled import LEVELS
 from alit.data.scene_photos import Variant
-from alit.data.scenes import SCENE_CLASSES, Scene, render_scene
+from alit.data.scenes import SCENE_CLASSES, Scene, render_controlled, render_scene
 from alit.data.sources import Record
-from alit.errors import DataError
+from alit.errors import ConfigError, DataError
 
 _RANGE = 2**32  # seeds per split
 
@@ -21,6 +23,7 @@ class SceneSource:
         self.name = name
         self.class_names = SCENE_CLASSES
         self._variant: Variant = variant
+        self._kind: str = variant
         self._split = split
         self._images = images
         self._size = size
@@ -30,11 +33,11 @@ class SceneSource:
         return self._images
 
     def record(self, index: int) -> Record:
-        """Describe one scene; its complexity is the generator's clutter setting, not a human score."""
+        """Describe one scene; its complexity is the generator's clutter setting or level, not a human score."""
         scene = self._scene(index)
         return Record(
-            image_id=f"{self._variant}-{self._split}-{index:06d}",
-            origin=f"seed:{self._first + index}",
+            image_id=f"{self._kind}-{self._split}-{index:06d}",
+            origin=f"seed:{self._seed(index)}",
             label=scene.label,
             class_name=scene.class_name,
             split=self._split,
@@ -63,7 +66,28 @@ class SceneSource:
 
     def _scene(self, index: int) -> Scene:
         """Render a scene; the renderer remembers it for the calls that follow."""
-        return render_scene(self._first + index, self._size, self._variant)
+        return render_scene(self._seed(index), self._size, self._variant)
+
+    def _seed(self, index: int) -> int:
+        return self._first + index
+
+
+class ControlledSource(SceneSource):
+    """Base scenes in which one factor varies: each scene at every level, lowest first, then the next scene."""
+
+    def __init__(self, name: str, factor: Factor, split: str, images: int, size: int) -> None:
+        if images % len(LEVELS):
+            steps = len(LEVELS)
+            raise ConfigError(f"data.sets {name}: expected a multiple of {steps} images, one per level, found {images}")
+        super().__init__(name, "base", split, images, size)
+        self._factor: Factor = factor
+        self._kind = factor
+
+    def _scene(self, index: int) -> Scene:
+        return render_controlled(self._seed(index), self._size, self._factor, LEVELS[index % len(LEVELS)])
+
+    def _seed(self, index: int) -> int:
+        return self._first + index // len(LEVELS)
 
 
 def first_seed(split: str) -> int:

@@ -31,7 +31,8 @@ COLOURS: dict[Variant, dict[str, tuple[int, int, int]]] = {
     },
     "far": {"ink": (24, 24, 40), "paper": (240, 236, 220), "magenta": (232, 32, 168), "lime": (168, 240, 40)},
 }
-PATTERNS = ("striped", "spotted", "checked", "mottled")
+REGULAR_PATTERNS = ("striped", "spotted", "checked")  # of two colours
+PATTERNS = (*REGULAR_PATTERNS, "mottled")
 
 # Cosine and sine every 22.5 degrees, rounded so that no mathematics library matters.
 DIRECTIONS = ((1.0, 0.0), (0.92388, 0.38268), (0.70711, 0.70711), (0.38268, 0.92388))

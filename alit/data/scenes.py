@@ -3,7 +3,8 @@
 Photographs that come with scikit-image and scikit-learn are the backgrounds and some of the textures, and
 procedural objects of ten classes stand in front. `base` scenes train and test the tokenizer. `near` scenes
 keep the classes but take photographs and colours that no base scene has. `far` pictures have none of the
-objects (see `scene_far`). The same seed gives the same bytes on every platform.
+objects (see `scene_far`). In controlled scenes one factor of complexity varies alone (see `scene_controlled`). The same
+seed gives the same bytes on every platform.
 """
 
 from functools import lru_cache
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alit.config.data import Factor
+from alit.data.scene_controlled import draw_controlled
 from alit.data.scene_draws import Draws
 from alit.data.scene_far import draw_far
 from alit.data.scene_layout import GROUND_NAMES, Stage, draw_stage
@@ -18,9 +21,10 @@ from alit.data.scene_photos import Variant
 from alit.data.scene_render import Raster, draw_raster
 from alit.data.scene_shapes import SCENE_CLASSES
 
-__all__ = ["SCENE_CLASSES", "Scene", "render_scene"]
+__all__ = ["SCENE_CLASSES", "Scene", "render_controlled", "render_scene"]
 
 _STREAMS: dict[Variant, int] = {"base": 0, "near": 1, "far": 2}
+_CONTROLLED_STREAM = 3  # of every factor, so that they vary the same scenes
 _COUNTS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PLURALS = {"cross": "crosses"}
 
@@ -34,7 +38,7 @@ class Scene(NamedTuple):
     masks: np.ndarray  # uint8 (h, w): 0 background, 1 the main object, then farther ones
     depth: np.ndarray  # float32 (h, w), metres
     objects: int  # objects that show at least one pixel
-    complexity: float | None  # the generator's clutter setting, 0 to 100, not a human score; None for far
+    complexity: float | None  # the generator's clutter setting or level, 0 to 100, not a human score; None for far
     caption: str
 
 
@@ -49,6 +53,18 @@ def render_scene(seed: int, size: int, variant: Variant) -> Scene:
     else:
         stage = draw_stage(draws, variant)
         scene = _describe(stage, draw_raster(stage, size))
+    return _locked(scene)
+
+
+@lru_cache(maxsize=128)
+def render_controlled(seed: int, size: int, factor: Factor, level: float) -> Scene:
+    """Make the scene of a seed with one factor at `level` (0 to 1); see `scene_controlled`."""
+    stage = draw_controlled(Draws(seed, _CONTROLLED_STREAM), factor, level)
+    return _locked(_describe(stage, draw_raster(stage, size)))
+
+
+def _locked(scene: Scene) -> Scene:
+    """Make a scene's arrays read-only: it is remembered and handed out again."""
     for array in (scene.image, scene.masks, scene.depth):
         array.setflags(write=False)
     return scene
