@@ -1,8 +1,8 @@
 """Token-selection criteria that are evaluated while an image is being encoded.
 
 A criterion is any callable `(images, Rollout) -> (b,) bool`: true where the image needs no further tokens. What it
-looks at decides what encoding pays for: `sees_pixels = False` saves decoding pixels. A callable without that
-attribute is given reconstructions.
+looks at decides what encoding pays for: `sees_pixels = False` saves decoding pixels, and `sees_image_tokens = False`
+computing those of the last iteration. A callable without these attributes is given both.
 """
 
 from collections.abc import Callable
@@ -30,6 +30,7 @@ class CodeLoss:
     error: float | None = None
     probability: float | None = None
     sees_pixels: bool = False
+    sees_image_tokens: bool = False
 
     def __post_init__(self) -> None:
         if (self.error is None) == (self.probability is None):
@@ -64,6 +65,7 @@ class ReconstructionLoss:
     l2: float | None = None
     screen: CodeLoss | None = None
     sees_pixels: bool = True
+    sees_image_tokens: bool = False
 
     def __post_init__(self) -> None:
         if (self.l1 is None) == (self.l2 is None):

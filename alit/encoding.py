@@ -46,14 +46,12 @@ def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) 
     """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
     if length not in tokenizer.lengths:
         raise ConfigError(f"expected a length among {', '.join(map(str, tokenizer.lengths))}, found {length}")
-    distillation = tokenizer.distillation
-    sequence = distillation.encoder.start(images, tokenizer.base.encode(images).features)
-    first_latent = sequence.shape[1]
+    encoder = tokenizer.distillation.encoder
+    sequence = encoder.start(images, tokenizer.base.encode(images).features)
     last = tokenizer.lengths.index(length) + 1
     for iteration in range(1, last):
-        sequence = distillation.encoder.iterate(sequence, iteration)
-    latents = distillation.encoder.iterate(sequence, last, rows=slice(first_latent, None))
-    read = distillation.read(latents)
+        sequence = encoder.iterate(sequence, iteration)
+    read = tokenizer.distillation.read(encoder.iterate(sequence, last, encoder.latent_rows))
     values = read.codes if read.ids is None else read.ids
     return [Encoded(value, True) for value in values]
 
@@ -63,12 +61,14 @@ def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criter
 
     An image that never satisfies it keeps the longest length and is marked unsatisfied.
     """
+    encoder = tokenizer.distillation.encoder
     encoded: list[Encoded | None] = [None] * len(images)
     active = _start(tokenizer, images)
     for iteration in range(1, tokenizer.config.iterations + 1):
-        active, rollout = _advance(tokenizer, active, iteration)
-        done = _satisfied(tokenizer, active, rollout, criterion)
         last = iteration == tokenizer.config.iterations
+        whole = not last or _sees_image_tokens(criterion)
+        active, rollout = _advance(tokenizer, active, iteration, slice(None) if whole else encoder.latent_rows)
+        done = _satisfied(tokenizer, active, rollout, criterion)
         values = rollout.codes if rollout.ids is None else rollout.ids
         for place, (row, satisfied) in enumerate(zip(active.rows.tolist(), done.tolist(), strict=True)):
             if satisfied or last:
@@ -82,7 +82,7 @@ def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criter
 
 def encode_all_lengths(tokenizer: AdaptiveTokenizer, images: Tensor) -> tuple[list[list[Encoded]], np.ndarray]:
     """Encode every image at every length; also return the L1 (images, lengths) of each reconstruction."""
-    steps = tokenizer.rollout(images)
+    steps = tokenizer.rollout(images, image_tokens=False)
     tokens: list[list[Encoded]] = [[] for _ in images]
     losses = []
     for step in steps:
@@ -114,18 +114,18 @@ def _start(tokenizer: AdaptiveTokenizer, images: Tensor) -> _Active:
     return _Active(rows, images, base, tokenizer.distillation.encoder.start(images, base.features))
 
 
-def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int) -> tuple[_Active, Rollout]:
-    """Run one iteration of the encoder and the latent decoder, without pixels."""
+def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int, rows: slice) -> tuple[_Active, Rollout]:
+    """Run one iteration of the encoder, up to `rows` of its sequence, and the latent decoder, without pixels."""
     distillation = tokenizer.distillation
-    sequence = distillation.encoder.iterate(active.sequence, iteration)
-    first_latent = 1 + tokenizer.config.image_tokens
-    latents = sequence[:, first_latent:]
+    sequence = distillation.encoder.iterate(active.sequence, iteration, rows)
+    length = tokenizer.lengths[iteration - 1]
+    latents = sequence[:, -length:]
     read = distillation.read(latents)
     prediction = distillation.decoder(read.codes, tokenizer.base.codebook).prediction
     rollout = Rollout(
         iteration,
-        latents.shape[1],
-        sequence[:, 1:first_latent],
+        length,
+        sequence[:, 1:-length] if sequence.shape[1] > length else None,
         latents,
         read.codes,
         read.ids,
@@ -152,6 +152,11 @@ def _satisfied(tokenizer: AdaptiveTokenizer, active: _Active, rollout: Rollout, 
     return done
 
 
+def _sees_image_tokens(criterion: Criterion) -> bool:
+    screen = getattr(criterion, "screen", None)
+    return any(getattr(part, "sees_image_tokens", True) for part in (criterion, screen) if part is not None)
+
+
 def _with_pixels(tokenizer: AdaptiveTokenizer, rollout: Rollout) -> Rollout:
     return rollout._replace(reconstruction=tokenizer.base.decode(rollout.predicted_codes))
 
@@ -166,7 +171,7 @@ def _select(rollout: Rollout, mask: Tensor) -> Rollout:
     return Rollout(
         rollout.iteration,
         rollout.length,
-        rollout.image_tokens[mask],
+        pick(rollout.image_tokens),
         rollout.latents[mask],
         rollout.codes[mask],
         pick(rollout.ids),

@@ -12,7 +12,7 @@ class Rollout(NamedTuple):
 
     iteration: int  # 1-based
     length: int  # latent tokens, k
-    image_tokens: Tensor  # (b, n, d)
+    image_tokens: Tensor | None  # (b, n, d); None at the last iteration unless asked for
     latents: Tensor  # (b, k, d), before the read-out norm
     codes: Tensor  # (b, k, z), as the decoder receives them
     ids: Tensor | None  # (b, k) int64, or None when continuous

@@ -80,6 +80,7 @@ class AdaptiveTokenizer(
         images: Tensor,
         *,
         reconstruct: bool = True,
+        image_tokens: bool = True,
         attention: bool = False,
         halting: Halting | None = None,
         generator: torch.Generator | None = None,
@@ -89,16 +90,18 @@ class AdaptiveTokenizer(
         Args:
             images: (b, 3, h, w) in [0, 1].
             reconstruct: also decode pixels.
+            image_tokens: False spares the last iteration those of its own, which no other iteration reads.
             attention: keep the decoder's attention from image tokens to latents.
             halting: mask well-predicted image tokens between iterations (off in the paper's evaluation phase).
             generator: source of halting's draws.
         """
-        base_tokens = self.base.encode(images)
+        tokens = self.base.encode(images)
+        last = None if image_tokens else self.config.iterations
         steps = self.distillation.iterate(
-            images, base_tokens, self.base.codebook, attention=attention, halting=halting, generator=generator
+            images, tokens, self.base.codebook, last=last, attention=attention, halting=halting, generator=generator
         )
         for step in steps:
-            yield self._rollout(step, base_tokens, reconstruct)
+            yield self._rollout(step, tokens, reconstruct)
 
     def _rollout(self, step: Distilled, base_tokens: BaseTokens, reconstruct: bool) -> Rollout:
         assert step.prediction is not None
@@ -237,7 +240,7 @@ class AdaptiveTokenizer(
     @torch.no_grad()
     def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
         """Yield reconstructions in [0, 1] at every length, for the sweep."""
-        for step in self.rollout(images):
+        for step in self.rollout(images, image_tokens=False):
             assert step.reconstruction is not None
             bits = torch.full((len(images),), float(step.length * self.bits_per_token))
             yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1))

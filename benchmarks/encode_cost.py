@@ -31,6 +31,8 @@ SCREENED_GAIN = 1.5  # at 160 tokens, latent screening against decoding pixels e
 class StopAt:
     """A criterion that is satisfied at a length, whatever the image: what a rollout to that length costs."""
 
+    sees_image_tokens = False
+
     def __init__(self, length: int, screen: "StopAt | None" = None, *, sees_pixels: bool = True) -> None:
         self.length = length
         self.screen = screen

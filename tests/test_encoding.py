@@ -89,6 +89,26 @@ def test_images_that_are_done_leave_the_batch():
     assert tokens.lengths.tolist() == [4, 2, 2, 2]
 
 
+@pytest.mark.parametrize("looks", [True, False])
+def test_the_last_iteration_computes_image_tokens_only_for_a_criterion_that_looks_at_them(looks):
+    model, batch, rows, seen = tokenizer(), images(3), [], []
+    last_layer = model.distillation.encoder.transformer.blocks[-1].mlp
+    last_layer.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[1]))
+
+    class Never:
+        sees_pixels = False
+        sees_image_tokens = looks
+
+        def __call__(self, images, rollout):
+            seen.append(rollout.image_tokens)
+            return torch.zeros(len(images), dtype=torch.bool)
+
+    tokens = model.encode(batch, until=Never())
+    assert rows == [19, 21, 23 if looks else 6]
+    assert [values is not None for values in seen] == [True, True, looks]
+    assert torch.equal(tokens.values, model.encode(batch, length=6).values)
+
+
 def test_a_latent_criterion_never_decodes_pixels():
     model, calls = tokenizer(), []
     model.base.decoder.register_forward_hook(lambda *_: calls.append(1))

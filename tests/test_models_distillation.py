@@ -41,6 +41,41 @@ def test_only_the_iterations_asked_for_are_decoded():
     assert [step.prediction is not None for step in steps] == [False, True, False]
 
 
+def rows_of_last_layer(transformer):
+    """Return the list to which each pass adds how many rows its last layer computed."""
+    rows = []
+    transformer.blocks[-1].mlp.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[1]))
+    return rows
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_the_last_iteration_computes_latents_only_and_the_decoder_image_tokens_only(last):
+    model = tokenizer()
+    encoder_rows = rows_of_last_layer(model.distillation.encoder.transformer)
+    decoder_rows = rows_of_last_layer(model.distillation.decoder.transformer)
+    steps = iterate(model, images(2), last=last)
+    n = model.config.image_tokens
+    assert encoder_rows == [*(1 + n + k for k in model.lengths[: last - 1]), model.lengths[last - 1]]
+    assert decoder_rows == [n] * last
+    assert [step.image_tokens is None for step in steps] == [False] * (last - 1) + [True]
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("quantize", [True, False])
+def test_what_a_rollout_that_ends_early_yields_and_learns_is_unchanged(base, quantize):
+    def outputs_and_gradients(**options):
+        model = tokenizer(tokenizer_config(base, quantize=quantize))
+        step = iterate(model, images(2), **options)[1]
+        (step.prediction.scores.square().mean() + step.quantizer_loss).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        return {"latents": step.latents, "codes": step.codes, "scores": step.prediction.scores, **gradients}
+
+    whole, ended = outputs_and_gradients(), outputs_and_gradients(last=2)
+    assert set(whole) == set(ended)
+    for name, value in whole.items():
+        torch.testing.assert_close(ended[name], value, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: name + text)
+
+
 def test_bypassing_the_quantizer_passes_codes_on_at_the_length_of_quantised_ones():
     steps = iterate(tokenizer(), images(1), quantize=False)
     for step in steps:

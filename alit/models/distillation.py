@@ -27,7 +27,7 @@ class Distilled(NamedTuple):
 
     iteration: int  # 1-based
     length: int  # latent tokens so far, k
-    image_tokens: Tensor  # (b, n, d), refined by the encoder
+    image_tokens: Tensor | None  # (b, n, d), refined by the encoder; None at `last`, which computes latents only
     latents: Tensor  # (b, k, d), before the read-out norm
     raw_codes: Tensor  # (b, k, z), read out, before the quantiser
     codes: Tensor  # (b, k, z), as the decoder receives them
@@ -67,6 +67,7 @@ class Distillation(nn.Module):
         base_tokens: BaseTokens,
         codebook: Tensor | None,
         *,
+        last: int | None = None,
         decode: Collection[int] | None = None,
         quantize: bool = True,
         attention: bool = False,
@@ -79,6 +80,8 @@ class Distillation(nn.Module):
             images: (b, 3, h, w) in [0, 1].
             base_tokens: the base tokenizer's tokens of the same images.
             codebook: (v, z) of the base tokenizer, or None for a continuous base.
+            last: the 1-based iteration to end with, where its latents are all that is needed: its last layer
+                computes no image tokens. None runs all iterations and yields the image tokens of each.
             decode: 1-based iterations whose image tokens the decoder predicts; None decodes all.
             quantize: False bypasses the latent quantiser, as continuous warm-up of a quantised model does.
             attention: keep the decoder's maps from image tokens to latents.
@@ -88,16 +91,19 @@ class Distillation(nn.Module):
         """
         sequence = self.encoder.start(images, base_tokens.features)
         first_latent = sequence.shape[1]
-        for iteration in range(1, self.config.iterations + 1):
-            sequence = self.encoder.iterate(sequence, iteration)
-            latents = sequence[:, first_latent:]
+        for iteration in range(1, (last or self.config.iterations) + 1):
+            if iteration == last:
+                image_tokens, latents = None, self.encoder.iterate(sequence, iteration, self.encoder.latent_rows)
+            else:
+                sequence = self.encoder.iterate(sequence, iteration)
+                image_tokens, latents = sequence[:, 1:first_latent], sequence[:, first_latent:]
             read = self.read(latents, quantize=quantize)
             wanted = decode is None or iteration in decode or halting is not None
             decoded = self.decoder(read.codes, codebook, attention=attention) if wanted else None
             yield Distilled(
                 iteration,
                 latents.shape[1],
-                sequence[:, 1:first_latent],
+                image_tokens,
                 latents,
                 read.raw_codes,
                 read.codes,
@@ -106,7 +112,7 @@ class Distillation(nn.Module):
                 decoded.prediction if decoded else None,
                 decoded.attention if decoded else None,
             )
-            if halting is not None and decoded is not None:
+            if halting is not None and decoded is not None and iteration != last:
                 halted = draw_halted(decoded.prediction, base_tokens, halting, generator)
                 sequence = self.encoder.mask(sequence, halted)
 

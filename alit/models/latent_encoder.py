@@ -35,6 +35,11 @@ class LatentEncoder(nn.Module):
         self.to_code = nn.Linear(width, settings.latent_code_size)
         initialise(self)
 
+    @property
+    def latent_rows(self) -> slice:
+        """Where latents stand in a sequence: behind the class token and the image tokens."""
+        return slice(1 + self.image_tokens, None)
+
     def start(self, images: Tensor, features: Tensor) -> Tensor:
         """Return the class and image tokens (b, 1 + n, d).
 
@@ -53,7 +58,7 @@ class LatentEncoder(nn.Module):
         Args:
             sequence: (b, 1 + n + k - s, d); the residual stream that the last iteration left, or `start`'s.
             iteration: 1-based.
-            rows: the rows that the caller needs of the output.
+            rows: the rows that the caller needs of the output; where no iteration follows, `latent_rows` will do.
         """
         new = self.new_latents + self.latent_positions + self.iteration_embedding[iteration - 1]
         sequence = torch.cat([sequence, repeat(new, "s d -> b s d", b=len(sequence))], dim=1)

@@ -82,6 +82,7 @@ class DistillObjective(nn.Module):
             images,
             base_tokens,
             codebook,
+            last=iterations[-1],
             decode=iterations,
             quantize=quantize,
             halting=halting,
@@ -93,8 +94,6 @@ class DistillObjective(nn.Module):
                 losses.append(iteration_loss(distilled, base_tokens, self.config, regression=regression))
                 if distilled.ids is not None:
                     ids.append(distilled.ids)
-            if distilled.iteration == iterations[-1]:
-                break
         return DistillLosses(
             torch.stack([loss.total for loss in losses]).sum(),
             torch.stack([loss.cross_entropy for loss in losses]).detach(),

@@ -18,6 +18,6 @@ def distil_at(
     decode: Collection[int],
     quantize: bool = True,
 ) -> Distilled:
-    """Roll out to `iteration` (1-based) and no further, and return it."""
-    rollout = distillation.iterate(images, base_tokens, codebook, decode=decode, quantize=quantize)
+    """Roll out to `iteration` (1-based) and no further, and return it, without its image tokens."""
+    rollout = distillation.iterate(images, base_tokens, codebook, last=iteration, decode=decode, quantize=quantize)
     return next(distilled for distilled in rollout if distilled.iteration == iteration)
