@@ -1,6 +1,5 @@
 """The adaptive tokenizer: a base tokenizer and the recurrent distillation on top of it, in one object."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from json import JSONDecodeError
@@ -18,6 +17,7 @@ from alit.config import TokenizerConfig, parse_settings
 from alit.criteria import Criterion
 from alit.encoding import Encoded, check_images, encode_to_budget, encode_to_length, encode_until
 from alit.errors import CheckpointError, ConfigError, TokenFileError
+from alit.fingerprint import Fingerprint
 from alit.models.base import BaseTokens
 from alit.models.build import build_base
 from alit.models.distillation import Distillation, Distilled, Halting
@@ -46,6 +46,7 @@ class AdaptiveTokenizer(
         self.config = config
         self.base = build_base(config.base)
         self.distillation = Distillation(config)
+        self._fingerprint = Fingerprint()
 
     @property
     def name(self) -> str:
@@ -183,11 +184,7 @@ class AdaptiveTokenizer(
     @property
     def fingerprint(self) -> str:
         """Digest of the settings and weights, 16 hexadecimal digits; tokens carry it."""
-        digest = hashlib.blake2b(self.config.model_dump_json().encode(), digest_size=8)
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return self._fingerprint(self.config.model_dump_json(), self.state_dict())
 
     @classmethod
     def from_pretrained(cls, *arguments: Any, **options: Any) -> "AdaptiveTokenizer":

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
     "paths": {"errors"},
+    "fingerprint": set(),
     "models": GROUND,
     "data": GROUND,
     "tokens": GROUND | {"token_file"},
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "criteria": GROUND | {"models", "rollout"},
     "allocation": {"errors"},
     "encoding": GROUND | {"models", "rollout", "criteria", "allocation", "tokenizer"},  # tokenizer: for its type
-    "tokenizer": GROUND | {"models", "tokens", "protocol", "rollout", "criteria", "encoding"},
+    "tokenizer": GROUND | {"models", "tokens", "fingerprint", "protocol", "rollout", "criteria", "encoding"},
     "published": GROUND | {"models", "tokenizer"},
     "training": GROUND | {"models", "tokenizer", "data"},
     "tasks": GROUND | {"models", "data"},
