@@ -51,7 +51,8 @@ def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) 
     last = tokenizer.lengths.index(length) + 1
     for iteration in range(1, last):
         sequence = encoder.iterate(sequence, iteration)
-    read = tokenizer.distillation.read(encoder.iterate(sequence, last, encoder.latent_rows))
+    latents = encoder.latents(encoder.iterate(sequence, last, encoder.latent_rows), last)
+    read = tokenizer.distillation.read(latents)
     values = read.codes if read.ids is None else read.ids
     return [Encoded(value, True) for value in values]
 
@@ -119,13 +120,13 @@ def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int, rows
     distillation = tokenizer.distillation
     sequence = distillation.encoder.iterate(active.sequence, iteration, rows)
     length = tokenizer.lengths[iteration - 1]
-    latents = sequence[:, -length:]
+    latents = distillation.encoder.latents(sequence, iteration)
     read = distillation.read(latents)
     prediction = distillation.decoder(read.codes, tokenizer.base.codebook).prediction
     rollout = Rollout(
         iteration,
         length,
-        sequence[:, 1:-length] if sequence.shape[1] > length else None,
+        sequence[:, 1 : 1 + tokenizer.config.image_tokens] if sequence.shape[1] > length else None,
         latents,
         read.codes,
         read.ids,

@@ -51,11 +51,17 @@ class DistillationConfig(Settings):
     latent_code_size: PositiveInt  # numbers per latent token; 12 as published
     prediction: Literal["logits", "similarity", "regression"]
     similarity_scale: PositiveFloat  # only for prediction: similarity; logits = -scale * squared distance
+    # More latents come from another iteration that rewrites all (the paper), or are a longer prefix of one encoding,
+    # which the transformer then makes in so many passes (alit.models.nested_encoder). Older checkpoints do not say.
+    growth: Literal["recurrent", "nested"] = "recurrent"
+    passes: PositiveInt = 1  # nested only
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "DistillationConfig":
+    def _parts_fit(self) -> "DistillationConfig":
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if self.growth == "recurrent" and self.passes > 1:
+            raise ValueError(f"growth: recurrent makes one pass an iteration, found passes: {self.passes}")
         return self
 
 

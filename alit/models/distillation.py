@@ -12,7 +12,10 @@ from alit.models.base import BaseTokens
 from alit.models.heads import Prediction, chosen_probability
 from alit.models.latent_decoder import LatentDecoder
 from alit.models.latent_encoder import LatentEncoder
+from alit.models.nested_encoder import NestedEncoder
 from alit.models.quantizer import VectorQuantizer
+
+ENCODERS: dict[str, type[LatentEncoder]] = {"recurrent": LatentEncoder, "nested": NestedEncoder}
 
 
 class Halting(NamedTuple):
@@ -52,9 +55,9 @@ class Distillation(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = LatentEncoder(config)
-        self.decoder = LatentDecoder(config)
         settings = config.distillation
+        self.encoder = ENCODERS[settings.growth](config)
+        self.decoder = LatentDecoder(config)
         self.quantizer = (
             VectorQuantizer(settings.latent_codebook_size, settings.latent_code_size, unit=True)
             if settings.quantize
@@ -93,10 +96,11 @@ class Distillation(nn.Module):
         first_latent = sequence.shape[1]
         for iteration in range(1, (last or self.config.iterations) + 1):
             if iteration == last:
-                image_tokens, latents = None, self.encoder.iterate(sequence, iteration, self.encoder.latent_rows)
+                image_tokens, output = None, self.encoder.iterate(sequence, iteration, self.encoder.latent_rows)
             else:
-                sequence = self.encoder.iterate(sequence, iteration)
-                image_tokens, latents = sequence[:, 1:first_latent], sequence[:, first_latent:]
+                output = sequence = self.encoder.iterate(sequence, iteration)
+                image_tokens = sequence[:, 1:first_latent]
+            latents = self.encoder.latents(output, iteration)
             read = self.read(latents, quantize=quantize)
             wanted = decode is None or iteration in decode or halting is not None
             decoded = self.decoder(read.codes, codebook, attention=attention) if wanted else None

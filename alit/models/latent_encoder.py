@@ -65,6 +65,10 @@ class LatentEncoder(nn.Module):
         norm = self.norm_first if iteration == 1 else self.norm_next
         return self.transformer(norm(sequence), rows=rows).tokens
 
+    def latents(self, sequence: Tensor, iteration: int) -> Tensor:
+        """Return an iteration's latents (b, k, d) from what `iterate` returned: the whole sequence or `latent_rows`."""
+        return sequence[:, -iteration * len(self.new_latents) :]
+
     def read_out(self, latents: Tensor) -> Tensor:
         """Factorise latents (b, k, d) into raw codes (b, k, z), not yet quantised or normalised."""
         return self.to_code(self.norm_out(latents))
