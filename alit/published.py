@@ -158,6 +158,7 @@ def _infer_base(tensors: dict[str, Tensor], shape: Any, is_vae: bool) -> BaseTok
     return BaseTokenizerConfig(
         kind="vae" if is_vae else "vqgan",
         channels=channels,
+        stem=1,
         multipliers=tuple(w // channels for w in widths),
         blocks=blocks,
         code_size=shape(f"{prefix}.decoder.conv_in.weight")[1],

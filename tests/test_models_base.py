@@ -13,10 +13,14 @@ def build(**changes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("multipliers", "size"), [((1,), 8), ((1, 2), 12), ((1, 1, 2, 2), 32)])
-def test_any_patch_and_size_gives_a_raster_of_tokens_and_the_image_size_back(kind, multipliers, size):
-    base = build(kind=kind, multipliers=multipliers)
-    patch = 2 ** (len(multipliers) - 1)
+@pytest.mark.parametrize(
+    ("stem", "multipliers", "size"),
+    [(1, (1,), 8), (1, (1, 2), 12), (1, (1, 1, 2, 2), 32), (2, (1, 2), 12), (4, (1,), 8)],
+)
+def test_any_patch_and_size_gives_a_raster_of_tokens_and_the_image_size_back(kind, stem, multipliers, size):
+    base = build(kind=kind, stem=stem, multipliers=multipliers)
+    patch = stem * 2 ** (len(multipliers) - 1)
+    assert base.config.patch == patch
     tokens = base.encode(images(2, size))
     assert tokens.features.shape == tokens.codes.shape == (2, (size // patch) ** 2, 4)
     assert base.decode(tokens.codes).shape == (2, 3, size, size)

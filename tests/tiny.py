@@ -12,6 +12,7 @@ def base_config(**changes: Any) -> BaseTokenizerConfig:
     """A VQGAN of 16 codes x 4 numbers with a patch of 4 pixels; kind="vae" gives a VAE of 4 channels."""
     settings: dict[str, Any] = {
         "kind": "vqgan",
+        "stem": 1,
         "channels": 4,
         "multipliers": (1, 2, 2),
         "blocks": 1,

@@ -68,6 +68,7 @@ def tokenizer_config(*, kind="vqgan", quantize=True, prediction="similarity"):
     base = BaseTokenizerConfig(
         kind=kind,
         channels=8,
+        stem=1,
         multipliers=(1, 2, 2),
         blocks=1,
         code_size=4,

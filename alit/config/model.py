@@ -11,10 +11,11 @@ class BaseTokenizerConfig(Settings):
     """A convolutional 2D tokenizer: MaskGIT-style VQGAN or KL-VAE (published-code facts, section 2.2).
 
     Each level but the last halves the resolution, so the patch of one image token is
-    `2 ** (len(multipliers) - 1)` pixels wide.
+    `stem * 2 ** (len(multipliers) - 1)` pixels wide.
     """
 
     kind: Literal["vqgan", "vae"]
+    stem: PositiveInt  # pixels per side that become channels before the first level; published: 1
     channels: PositiveInt  # c, width of the first level
     multipliers: tuple[PositiveInt, ...]  # width of each level in units of `channels`
     blocks: PositiveInt  # residual blocks per level
@@ -29,7 +30,7 @@ class BaseTokenizerConfig(Settings):
     @property
     def patch(self) -> int:
         """Pixels per side that one image token stands for."""
-        return 2 ** (len(self.multipliers) - 1)
+        return self.stem * 2 ** (len(self.multipliers) - 1)
 
     @model_validator(mode="after")
     def _codebook_belongs_to_the_vqgan(self) -> "BaseTokenizerConfig":

@@ -87,7 +87,8 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in config.multipliers]
         inputs = [config.channels, *widths[:-1]]
-        self.conv_in = nn.Conv2d(3, config.channels, 3, padding=1)
+        self.stem = config.stem
+        self.conv_in = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
             _level(a, b, config.blocks, attention=config.level_attention and index == len(widths) - 1)
             for index, (a, b) in enumerate(zip(inputs, widths, strict=True))
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (b, 3, h, w) to posterior moments (b, 2z, h / patch, w / patch)."""
-        maps = self.conv_in(images)
+        maps = self.conv_in(F.pixel_unshuffle(images, self.stem))
         for index, level in enumerate(self.levels):
             maps = level(maps)
             if index < len(self.downsamples):
@@ -119,7 +120,8 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(_level(a, b, config.blocks + 1) for a, b in zip(inputs, widths, strict=True))
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
         self.norm_out = group_norm(widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], 3, 3, padding=1)
+        self.stem = config.stem
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.stem**2, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (b, z, h, w) to images (b, 3, h * patch, w * patch)."""
@@ -128,7 +130,7 @@ class Decoder(nn.Module):
             maps = level(maps)
             if index < len(self.upsamples):
                 maps = self.upsamples[index](maps)
-        return self.conv_out(F.silu(self.norm_out(maps)))
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(maps))), self.stem)
 
 
 class VAE(BaseTokenizer):

@@ -1,7 +1,8 @@
 """The VQGAN base tokenizer of the MaskGIT/MAGE family (published-code facts, 2.2).
 
 Kept for weight compatibility: where a residual block changes width, its 1x1 shortcut is applied to the residual
-branch itself and the block's input is dropped. Named deviation: `unit_codes` normalises features and codes.
+branch itself and the block's input is dropped. Named deviations: `unit_codes` normalises features and codes, and
+`stem` folds squares of pixels into channels, so that no convolution runs at full resolution: most of the time there.
 """
 
 import itertools
@@ -46,7 +47,8 @@ class Encoder(nn.Module):
     def __init__(self, config: BaseTokenizerConfig) -> None:
         super().__init__()
         widths = [config.channels * m for m in config.multipliers]
-        self.conv_in = nn.Conv2d(3, config.channels, 3, padding=1, bias=False)
+        self.stem = config.stem
+        self.conv_in = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1, bias=False)
         inputs = [config.channels, *widths[:-1]]
         self.levels = nn.ModuleList(_level(a, b, config.blocks) for a, b in zip(inputs, widths, strict=True))
         self.middle = _level(widths[-1], widths[-1], 2)
@@ -55,7 +57,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (b, 3, h, w) to features (b, z, h / patch, w / patch)."""
-        maps = self.conv_in(images)
+        maps = self.conv_in(F.pixel_unshuffle(images, self.stem))
         for index, level in enumerate(self.levels):
             maps = level(maps if index == 0 else F.avg_pool2d(maps, 2))
         return self.conv_out(F.silu(self.norm_out(self.middle(maps))))
@@ -73,7 +75,8 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(_level(a, b, config.blocks) for a, b in zip(inputs, widths, strict=True))
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
         self.norm_out = group_norm(widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], 3, 3, padding=1)
+        self.stem = config.stem
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.stem**2, 3, padding=1)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Map codes (b, z, h, w) to images (b, 3, h * patch, w * patch)."""
@@ -82,7 +85,7 @@ class Decoder(nn.Module):
             maps = level(maps)
             if index < len(self.upsamples):
                 maps = self.upsamples[index](maps)
-        return self.conv_out(F.silu(self.norm_out(maps)))
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(maps))), self.stem)
 
 
 class VQGAN(BaseTokenizer):
