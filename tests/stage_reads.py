@@ -28,6 +28,7 @@ MADE = ("runs/", "reports/", "notebooks/", "configs/", "zoo")  # deps that are n
 DECLARATIONS = {
     "alit/__init__.py",  # names, loaded when asked for
     "alit/config/__init__.py",
+    "alit/config/comparison.py",
     "alit/config/evaluation.py",
     "alit/config/profile.py",
     "alit/config/settings.py",

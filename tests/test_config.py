@@ -13,12 +13,14 @@ from alit.paths import project_root
 
 ROOT = project_root(Path(__file__).parent)
 PROFILES = ("smoke", "cpu", "imagenette", "paper")
-LISTS_OF_ENTRIES = ("data.sets", "task_models")  # as many entries as a profile needs, each with the same keys
+# As many entries as a profile needs, each with the same keys.
+LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "ablations.variants", "ablations.comparisons")
+OWN_KEYS = {"ablations.common"}  # a mapping whose keys are the profile's own choice
 
 
 def key_tree(content: object, prefix: str = "") -> set[str]:
     """Return the dotted keys of nested mappings; lists are leaves."""
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or prefix in OWN_KEYS:
         return {prefix}
     return set().union(*(key_tree(value, f"{prefix}.{key}".lstrip(".")) for key, value in content.items()))
 

@@ -1,9 +1,17 @@
 """Frozen, strict settings of every stage; `configs/` holds the complete profiles."""
 
+from alit.config.comparison import (
+    AblationsConfig,
+    BaselineConfig,
+    BaselinesConfig,
+    ComparisonConfig,
+    CostConfig,
+    VariantConfig,
+)
 from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
 from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
-from alit.config.profile import Profile, load_profile, parse_settings
+from alit.config.profile import Profile, load_profile, parse_settings, vary
 from alit.config.settings import Settings
 from alit.config.training import (
     BaseTrainingConfig,
@@ -14,9 +22,14 @@ from alit.config.training import (
 
 __all__ = [
     "FACTORS",
+    "AblationsConfig",
     "AnalysisConfig",
     "BaseTokenizerConfig",
     "BaseTrainingConfig",
+    "BaselineConfig",
+    "BaselinesConfig",
+    "ComparisonConfig",
+    "CostConfig",
     "DataConfig",
     "DistillTrainingConfig",
     "DistillationConfig",
@@ -30,6 +43,8 @@ __all__ = [
     "SweepConfig",
     "TaskModelConfig",
     "TokenizerConfig",
+    "VariantConfig",
     "load_profile",
     "parse_settings",
+    "vary",
 ]

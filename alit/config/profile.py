@@ -1,13 +1,15 @@
 """A profile: the complete settings of a run, read strictly from `configs/<profile>.yaml`."""
 
 import difflib
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
+from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig
 from alit.config.data import DataConfig
 from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import TokenizerConfig
@@ -16,6 +18,9 @@ from alit.config.training import BaseTrainingConfig, DistillTrainingConfig, Fine
 from alit.errors import ConfigError
 
 S = TypeVar("S", bound=Settings)
+
+# What a variant may change; of the data, only how many images it trains on.
+VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")
 
 
 class Profile(Settings):
@@ -35,6 +40,9 @@ class Profile(Settings):
     finetune: FinetuneTrainingConfig
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
+    baselines: BaselinesConfig
+    ablations: AblationsConfig
+    cost: CostConfig
     analysis: AnalysisConfig
     report: ReportConfig
 
@@ -49,6 +57,8 @@ class Profile(Settings):
                 f"distill.cross_entropy_weights must have one number for each of the {self.tokenizer.iterations} "
                 f"iterations, found {len(weights)}"
             )
+        if self.distill.halting and self.tokenizer.distillation.growth == "nested":
+            raise ValueError("distill.halting needs growth: recurrent; nested latents come in one iteration")
         sets = [image_set.name for image_set in self.data.sets]
         models = [model.name for model in self.task_models]
         _require_unique("data.sets", sets)
@@ -61,7 +71,25 @@ class Profile(Settings):
         _require_known("analysis.feature_extractor", self.analysis.feature_extractor, models)
         if self.analysis.depth_model is not None:
             _require_known("analysis.depth_model", self.analysis.depth_model, models)
+        evaluated = [image_set.name for image_set in self.data.sets if image_set.role == "evaluate"]
+        for name in self.baselines.sets:
+            _require_known("baselines.sets", name, evaluated)
+        _require_unique("baselines.tokenizers", [baseline.name for baseline in self.baselines.tokenizers])
+        variants = [variant.name for variant in self.ablations.variants]
+        _require_unique("ablations.variants", variants)
+        for comparison in self.ablations.comparisons:
+            _require_known("ablations.comparisons", comparison.variant, variants)
+            _require_known("ablations.comparisons", comparison.than, variants)
         return self
+
+    def variant(self, name: str) -> "Profile":
+        """Return the profile that one of `ablations.variants` trains.
+
+        Raises:
+            ConfigError: a key that no setting has or that a variant may not change, or a value of the wrong kind.
+        """
+        entry = next(variant for variant in self.ablations.variants if variant.name == name)
+        return vary(self, {**self.ablations.common, **entry.set}, source=f"ablations.variants {name}")
 
 
 def _require_unique(section: str, names: Sequence[str]) -> None:
@@ -82,7 +110,7 @@ def load_profile(path: Path) -> Profile:
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown (the message names the key, the file and
-            the closest valid key), stands twice or is missing, or a value is of the wrong kind.
+            the closest valid key), stands twice or is missing, or a value is of the wrong kind; also in a variant.
     """
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
@@ -91,7 +119,10 @@ def load_profile(path: Path) -> Profile:
         content = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    return parse_settings(Profile, content, source=str(path))
+    profile = parse_settings(Profile, content, source=str(path))
+    for variant in profile.ablations.variants:
+        profile.variant(variant.name)  # a fault in a variant shows now, not after the trainings before it
+    return profile
 
 
 def parse_settings(kind: type[S], content: Any, *, source: str) -> S:
@@ -100,6 +131,32 @@ def parse_settings(kind: type[S], content: Any, *, source: str) -> S:
         return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_describe(error, kind, source)) from error
+
+
+def vary(profile: Profile, changes: Mapping[str, Any], *, source: str) -> Profile:
+    """Return a profile with some keys changed, checked like one that was read.
+
+    Args:
+        profile: stays as it is.
+        changes: dotted key -> value; numbers index lists, as in `data.sets.0.images`.
+        source: what an error names.
+
+    Raises:
+        ConfigError: see `Profile.variant`.
+    """
+    content = profile.model_dump(mode="json")
+    for key, value in changes.items():
+        if not VARIED.match(key):
+            raise ConfigError(f"{source}: expected keys of tokenizer, base_training, distill or finetune, found {key}")
+        *path, last = key.split(".")
+        place = content
+        try:
+            for part in path:
+                place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+            place[last] = value
+        except (IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{source}: there is no key {key}") from error
+    return parse_settings(Profile, content, source=source)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

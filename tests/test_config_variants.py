@@ -1,0 +1,86 @@
+"""Variants of a profile: some keys changed by name, checked as strictly as the profile itself."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alit.config import load_profile, vary
+from alit.errors import ConfigError
+from alit.paths import project_root
+
+ROOT = project_root(Path(__file__).parent)
+SMOKE = ROOT / "configs" / "smoke.yaml"
+
+
+def profile_with(tmp_path, **ablations):
+    """Write the smoke profile with other ablations and load it."""
+    content = yaml.safe_load(SMOKE.read_text())
+    content["ablations"] |= ablations
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load_profile(path)
+
+
+def test_a_variant_is_the_profile_with_its_keys_changed():
+    profile = load_profile(SMOKE)
+    varied = vary(profile, {"distill.optimisation.steps": 7, "tokenizer.distillation.width": 96}, source="here")
+    assert varied.distill.optimisation.steps == 7
+    assert varied.tokenizer.distillation.width == 96
+    assert varied.finetune == profile.finetune
+    assert profile.distill.optimisation.steps != 7
+
+
+def test_what_all_variants_share_is_changed_first_and_each_may_change_it_back(tmp_path):
+    variants = [{"name": "one", "set": {}, "seeds": [0]}]
+    variants += [{"name": "two", "set": {"distill.optimisation.steps": 9}, "seeds": [0]}]
+    common = {"distill.optimisation.steps": 5, "finetune.optimisation.steps": 0}
+    profile = profile_with(tmp_path, common=common, variants=variants, comparisons=[])
+    assert profile.variant("one").distill.optimisation.steps == 5
+    assert profile.variant("two").distill.optimisation.steps == 9
+    assert profile.variant("two").finetune.optimisation.steps == 0
+
+
+def test_a_number_in_a_key_counts_the_entries_of_a_list():
+    varied = vary(load_profile(SMOKE), {"data.sets.0.images": 10}, source="here")
+    assert [part.images for part in varied.data.sets][:2] == [10, load_profile(SMOKE).data.sets[1].images]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("distill.optimisation.stepz", 3, "unknown key distill.optimisation.stepz; the closest valid key is steps"),
+        ("distil.optimisation.steps", 3, "expected keys of tokenizer, base_training, distill or finetune"),
+        ("sweep.chunk_size", 3, "found sweep.chunk_size"),
+        ("data.sets.0.split", "val", "found data.sets.0.split"),
+        ("data.sets.99.images", 3, "there is no key data.sets.99.images"),
+        ("distill.halting.deeper", 3, "there is no key distill.halting.deeper"),
+        ("distill.optimisation.steps", -1, "greater than or equal to 0, found -1"),
+        ("tokenizer.distillation.iterations", 2, "one number for each of the 2 iterations, found 8"),
+        ("tokenizer.distillation.passes", 2, "recurrent makes one pass an iteration"),
+    ],
+)
+def test_a_fault_in_a_variant_is_one_line_when_the_profile_is_read(tmp_path, key, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        profile_with(tmp_path, variants=[{"name": "odd", "set": {key: value}, "seeds": [0]}], comparisons=[])
+    assert str(caught.value).startswith("ablations.variants odd: ")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_comparisons_are_between_variants_that_are_there(tmp_path):
+    comparison = {"factor": "width", "variant": "recurrent", "than": "narrow"}
+    with pytest.raises(ConfigError, match=r"ablations\.comparisons: expected one of recurrent, .*, found narrow"):
+        profile_with(tmp_path, comparisons=[comparison])
+
+
+def test_two_variants_of_one_name_are_refused(tmp_path):
+    twice = [{"name": "one", "set": {}, "seeds": [0]}] * 2
+    with pytest.raises(ConfigError, match=r"ablations\.variants: the name one stands twice"):
+        profile_with(tmp_path, variants=twice, comparisons=[])
+
+
+def test_halting_needs_iterations_to_halt_between(tmp_path):
+    odd = {"distill.halting": True, "tokenizer.distillation.growth": "nested"}
+    with pytest.raises(ConfigError, match=r"distill\.halting needs growth: recurrent"):
+        profile_with(tmp_path, variants=[{"name": "odd", "set": odd, "seeds": [0]}], comparisons=[])
