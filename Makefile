@@ -1,6 +1,7 @@
 # make repro   trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
-# Both create .venv from the locked packages first. PROFILE=smoke|cpu|imagenette|paper switches the profile.
+# Both create .venv from the locked packages first. PROFILE=smoke|cpu|imagenette|paper switches the profile;
+# INIT_FROM=scratch trains anew what the profile otherwise takes from zoo/.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 repro: $(STAMP)
-	@python -m experiments.repro $(PROFILE)
+	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))
 
 # Only the pages: whatever they are made from must be there already, or is made first.
 report: $(STAMP)

@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
-from alit.config import load_profile
+from alit.config import FinetuneTrainingConfig, Profile, load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.models.perceptual import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import finish_stage, stage_scratch
+from alit.training.checkpoint import adopt_stage, finish_stage, stage_scratch
 from alit.training.fabric import build_fabric
 from alit.training.finetune import train_finetune
 from alit.training.sampling import Augmentation
@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     config = profile.finetune
+    if profile.init_from != "scratch":
+        config = continued(profile)
+        if config.optimisation.steps == 0:
+            return adopt_stage(paths.distilled, paths.tokenizer)
     settings = {
         "stage": "finetune",
         "seed": profile.seed,
@@ -46,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         scratch=scratch,
     )
     finish_stage(fabric, paths.tokenizer, tokenizer.save_pretrained, settings, scratch)
+
+
+def continued(profile: Profile) -> FinetuneTrainingConfig:
+    """Return stage 2's settings on top of a trained checkpoint: shorter and gentler, all else alike."""
+    optimisation = profile.finetune.optimisation.model_copy(update=profile.continued.model_dump())
+    return profile.finetune.model_copy(update={"optimisation": optimisation})
 
 
 def _perceptual(trunk: str) -> PerceptualDistance:

@@ -23,10 +23,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml"
     )
+    parser.add_argument("--init-from", help="'scratch', or a checkpoint such as zoo/alit-scenes; kept in the profile")
     parser.add_argument("--target", help="bring only this stage, and what it needs, up to date")
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
     profile = switch_profile(root, arguments.profile)
+    if arguments.init_from:
+        set_start(root / "configs" / f"{profile}.yaml", arguments.init_from)
     allow_no_git(root)
     end_orphans(root)
     release_locks(root)
@@ -58,6 +61,16 @@ def switch_profile(root: Path, profile: str | None) -> str:
     if chosen != current[1]:
         path.write_text(text[: current.start(1)] + chosen + text[current.end(1) :])
     return chosen
+
+
+def set_start(config: Path, init_from: str) -> None:
+    """Write `init_from` into a profile where it differs, and leave every other byte as it is."""
+    text = config.read_text()
+    changed, found = re.subn(r"^(init_from: *)[^\s#]+", rf"\g<1>{init_from}", text, count=1, flags=re.MULTILINE)
+    if not found:
+        raise ConfigError(f"{config}: expected a line such as 'init_from: scratch', found none")
+    if changed != text:
+        config.write_text(changed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from alit.errors import ConfigError
 from alit.paths import project_root
 from experiments.leftovers import LOCKS, end_orphans, is_dvc, release_locks
-from experiments.repro import allow_no_git, switch_profile
+from experiments.repro import allow_no_git, set_start, switch_profile
 
 ROOT = project_root(Path(__file__).parent)
 SLOW_STAGE = """
@@ -89,6 +89,16 @@ def test_the_profile_in_force_leaves_the_file_untouched(checkout):
     stamp = (checkout / "params.yaml").stat().st_mtime_ns
     assert switch_profile(checkout, "cpu") == "cpu"
     assert (checkout / "params.yaml").stat().st_mtime_ns == stamp
+
+
+def test_where_training_starts_from_changes_in_one_word(checkout):
+    config = checkout / "configs" / "cpu.yaml"
+    config.write_text("seed: 0\ninit_from: zoo/some # why\ndevice: auto\n")
+    set_start(config, "scratch")
+    assert config.read_text() == "seed: 0\ninit_from: scratch # why\ndevice: auto\n"
+    config.write_text("seed: 0\n")
+    with pytest.raises(ConfigError, match="'init_from: scratch', found none"):
+        set_start(config, "scratch")
 
 
 def test_a_checkout_without_git_is_told_so_once_and_one_with_git_is_left_alone(checkout):

@@ -11,7 +11,7 @@ from alit.errors import CheckpointError
 from alit.paths import RunPaths
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.checkpoint import save_network
-from experiments import base, distill, start
+from experiments import base, distill, finetune, start
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,14 +35,23 @@ def paths(tmp_path, monkeypatch):
 
 
 def test_the_stages_take_the_checkpoints_networks_over(paths):
-    for stage in (start, base, distill):
+    for stage in (start, base, distill, finetune):
         stage.main(["tiny"])
-    adopted = AdaptiveTokenizer.from_pretrained(paths.distilled)
+    adopted = AdaptiveTokenizer.from_pretrained(paths.tokenizer)
     original = AdaptiveTokenizer.from_pretrained(paths.root / "zoo" / "tiny")
     assert adopted.fingerprint == original.fingerprint
     assert (paths.base / "model.safetensors").is_file()
     assert not (paths.distilled / "base").exists()
     assert (paths.start / "init_from.txt").read_text() == "zoo/tiny\n"
+
+
+def test_stage_two_goes_on_for_as_long_and_as_fast_as_the_profile_says(paths):
+    profile = load_profile(paths.config)
+    longer = profile.model_copy(update={"continued": profile.continued.model_copy(update={"steps": 7})})
+    config = finetune.continued(longer)
+    assert config.optimisation.steps == 7
+    assert config.optimisation.learning_rate == profile.continued.learning_rate
+    assert config.l1_weight == profile.finetune.l1_weight
 
 
 def test_from_scratch_there_is_only_a_note(paths):

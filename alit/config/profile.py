@@ -14,7 +14,12 @@ from alit.config.data import DataConfig
 from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import TokenizerConfig
 from alit.config.settings import Settings
-from alit.config.training import BaseTrainingConfig, DistillTrainingConfig, FinetuneTrainingConfig
+from alit.config.training import (
+    BaseTrainingConfig,
+    ContinuedTrainingConfig,
+    DistillTrainingConfig,
+    FinetuneTrainingConfig,
+)
 from alit.errors import ConfigError
 
 S = TypeVar("S", bound=Settings)
@@ -38,6 +43,7 @@ class Profile(Settings):
     base_training: BaseTrainingConfig
     distill: DistillTrainingConfig
     finetune: FinetuneTrainingConfig
+    continued: ContinuedTrainingConfig
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
     baselines: BaselinesConfig

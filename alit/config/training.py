@@ -50,6 +50,14 @@ class DistillTrainingConfig(Settings):
     halting: bool  # mask well-distilled image tokens between iterations
 
 
+class ContinuedTrainingConfig(Settings):
+    """Stage 2 once more on the networks of `init_from`; all else as in the finetune section, unused from scratch."""
+
+    steps: NonNegativeInt  # 0 takes the networks as they are
+    learning_rate: PositiveFloat
+    warmup_steps: NonNegativeInt
+
+
 class FinetuneTrainingConfig(Settings):
     """Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10)."""
 
