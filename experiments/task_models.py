@@ -1,4 +1,4 @@
-"""Stage `task_models`: train the classifiers and depth networks that have no published weights."""
+"""Stage `task_models`: train the classifiers, depth networks and captioners that have no published weights."""
 
 import argparse
 import os
@@ -12,13 +12,13 @@ from alit.config import TaskModelConfig, load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.tasks.classification import Classifier
+from alit.tasks.dual_encoder import DualEncoder
 from alit.tasks.trained import evaluate_trained, is_trained_here, new_network, save_trained
 from alit.training.checkpoint import stage_scratch
 from alit.training.fabric import build_fabric
 from alit.training.loop import LOG_FILE
 from alit.training.randomness import default_randomness
-from alit.training.supervised import classification_loss, log_depth_loss, supervised_optimisation, train_supervised
+from alit.training.supervised import loss_for, supervised_optimisation, train_supervised
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,20 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(
-    model: TaskModelConfig,
-    train: ImageSet,
-    held_out: ImageSet,
-    fabric: Fabric,
-    seed: int,
-    scratch: Path,
-    folder: Path,
+    model: TaskModelConfig, train: ImageSet, held_out: ImageSet, fabric: Fabric, seed: int, scratch: Path, folder: Path
 ) -> None:
     with default_randomness(seed, model.name, "weights"):
-        network = new_network(model, train.class_names)
-    depth = not isinstance(network, Classifier)
+        network = new_network(model, train.class_names, train.captions(range(len(train))))
     train_supervised(
         network,
-        (lambda metres, targets: log_depth_loss(metres.log(), targets)) if depth else classification_loss,
+        loss_for(model.kind, network),
         train,
         supervised_optimisation(model.steps, model.batch_size, model.learning_rate),
         name=model.name,
@@ -67,6 +60,8 @@ def _train(
         seed=seed,
         scratch=scratch,
     )
+    if isinstance(network, DualEncoder):
+        network.remember()
     results = evaluate_trained(network, held_out, fabric.device)
     print(f"{model.name}: {results}", flush=True)
     save_trained(scratch / "trained", model, network, results)

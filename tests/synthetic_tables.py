@@ -20,9 +20,12 @@ SETTINGS = AnalysisConfig(
     l1_thresholds=(0.05, 0.08, 0.11, 0.14, 0.18),
     class_ranks=(1, 2, 3, 5),
     depth_thresholds=(0.1, 0.2, 0.3, 0.4, 0.6),
-    weak_classifier="weak",
-    strong_classifier="strong",
-    depth_model="depth",
+    perceptual_thresholds=(0.2, 0.3, 0.4, 0.5),
+    caption_thresholds=(0.4, 0.6, 0.8, 0.9),
+    classifiers=("weak", "strong"),
+    depth_models=("coarse", "depth"),
+    captioners=("terse", "wordy"),
+    perceptual_model="net",
     feature_extractor="net",
 )
 
@@ -133,9 +136,10 @@ def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None
     table = synthetic_table(60, sets) if table is None else table
     features = synthetic_features(table)
     renamed = {
-        "class_rank_weak": f"class_rank_{analysis.weak_classifier}",
-        "class_rank_strong": f"class_rank_{analysis.strong_classifier}",
-        "depth_error_depth": f"depth_error_{analysis.depth_model}",
+        "class_rank_weak": f"class_rank_{analysis.classifiers[0]}",
+        "class_rank_strong": f"class_rank_{analysis.classifiers[-1]}",
+        "depth_error_depth": f"depth_error_{analysis.depth_models[-1]}",
+        "perceptual_net": f"perceptual_{analysis.perceptual_model}",
     }
     paths.sweep.mkdir(parents=True)
     table.rename(columns=renamed).to_parquet(paths.table)

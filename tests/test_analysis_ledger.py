@@ -122,7 +122,7 @@ def test_the_table_of_a_notebook_has_paper_here_and_verdict(ledger):
 
 
 def test_classes_and_depth_that_the_settings_do_not_name_are_not_looked_for():
-    settings = SETTINGS.model_copy(update={"strong_classifier": "absent", "depth_model": None})
+    settings = SETTINGS.model_copy(update={"classifiers": ("absent",), "depth_models": (), "captioners": ()})
     judged = CLAIMS["C6"](synthetic_evidence(synthetic_table(60), settings))
     assert judged.verdict == "not measurable here"
 

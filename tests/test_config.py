@@ -139,7 +139,7 @@ def test_a_script_answers_a_typo_with_one_line_and_exit_code_2(tmp_path):
             "example_set: vall",
             "report.example_set: expected one of train, val, near, far, found vall",
         ),
-        ("depth_model: small_unet", "depth_model: unet", "analysis.depth_model: expected one of"),
+        ("depth_models: [small_unet,", "depth_models: [big_unet,", "analysis.depth_models: expected one of"),
         ("\nseed: 0", "\nseed: [0", "is not YAML"),
     ],
 )

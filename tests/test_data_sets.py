@@ -81,6 +81,7 @@ def test_scenes_keep_depth_masks_labels_and_captions(project):
     assert tuple(row[list(Record._fields)]) == tuple(record)
     assert row["sha256"] == source.digest(2)
     assert found.labels([2]).tolist() == [record.label]
+    assert found.captions([4, 2]) == [source.record(4).caption, record.caption]
 
 
 def test_far_scenes_have_no_labels(project):
@@ -93,7 +94,9 @@ def test_far_scenes_have_no_labels(project):
 
 def test_a_limit_spreads_over_the_whole_set(project):
     project.materialise(one_set(images=4))
-    assert open_set(project.data / "photos").labels(range(4)).tolist() == [0, 0, 1, 1]
+    found = open_set(project.data / "photos")
+    assert found.labels(range(4)).tolist() == [0, 0, 1, 1]
+    assert found.captions([3, 0]) == [None, None]
     assert chosen_indices(10, 4) == [0, 2, 5, 7]
     assert chosen_indices(3, 10) == [0, 1, 2]
     assert chosen_indices(7, None) == list(range(7))

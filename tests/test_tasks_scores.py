@@ -8,7 +8,7 @@ from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
 from alit.tasks.images import LastCall, resize, round_to_8_bit
-from alit.tasks.networks import SmallCNN, SmallUNet
+from alit.tasks.networks import SmallCNN, UNet
 from alit.tasks.perceptual import PerceptualTask
 from alit.tasks.protocol import SweepBatch
 from alit.tasks.reconstruction import ReconstructionTask
@@ -33,7 +33,7 @@ def seeded(build):
 def tiny_tasks():
     """Every task that needs no library to be loaded, on seeded networks."""
     classifier = seeded(lambda: Classifier(SmallCNN(3), input_size=16, class_names=("a", "b", "c")))
-    depth = seeded(lambda: DepthNetwork(SmallUNet((4, 6, 8, 10)), input_size=16, metric=True))
+    depth = seeded(lambda: DepthNetwork(UNet((4, 6, 8, 10)), input_size=16, metric=True))
     return [
         ReconstructionTask(),
         ClassificationTask("cnn", classifier, {}),

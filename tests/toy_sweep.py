@@ -43,6 +43,9 @@ class ToySet:
     def depth(self, indices):
         return None
 
+    def captions(self, indices):
+        return self.manifest["caption"].iloc[indices].tolist()
+
 
 class FadingTokenizer:
     """Adds grey to every image, less of it at longer lengths; `fail_at` batches it breaks down."""

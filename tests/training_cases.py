@@ -51,6 +51,9 @@ class MemoryImages:
     def depth(self, indices):
         return self.tensor[indices].mean(dim=1) + 1
 
+    def captions(self, indices):
+        return ["bright" if label else "dark" for label in self.labels(indices)]
+
 
 class Edges(torch.nn.Module):
     """A trunk of one fixed convolution."""

@@ -36,17 +36,27 @@ class Evidence(NamedTuple):
     @property
     def rank_column(self) -> str:
         """Class rank of the classifier of record (the paper's ResNet-18)."""
-        return f"class_rank_{self.settings.strong_classifier}"
+        return f"class_rank_{self.settings.classifiers[-1]}"
 
     @property
     def accuracy_column(self) -> str:
         """Top-1 accuracy of the classifier of record."""
-        return f"top1_{self.settings.strong_classifier}"
+        return f"top1_{self.settings.classifiers[-1]}"
 
     @property
     def depth_column(self) -> str | None:
         """Depth error of the depth model of record (the paper's Depth Anything V2), where the profile has one."""
-        return None if self.settings.depth_model is None else f"depth_error_{self.settings.depth_model}"
+        return f"depth_error_{self.settings.depth_models[-1]}" if self.settings.depth_models else None
+
+    @property
+    def caption_column(self) -> str | None:
+        """Caption score of the captioner of record (the paper's BLIP), where the profile has one."""
+        return f"caption_score_{self.settings.captioners[-1]}" if self.settings.captioners else None
+
+    @property
+    def perceptual_column(self) -> str:
+        """Perceptual distance of record."""
+        return f"perceptual_{self.settings.perceptual_model}"
 
     def measured(self, *columns: str | None) -> tuple[str, ...]:
         """Those of the columns that hold values on the in-distribution set."""

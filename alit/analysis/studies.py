@@ -39,7 +39,7 @@ def task_curves(evidence: Evidence) -> pd.DataFrame:
     the in-distribution set that every criterion can score. Columns as `curve_table`.
     """
     grid = evidence.task_grid()
-    weak = f"top1_{evidence.settings.weak_classifier}"
+    weak = f"top1_{evidence.settings.classifiers[0]}"
     tasks = list(dict.fromkeys(evidence.measured(evidence.accuracy_column, weak, evidence.depth_column))) or ["l1"]
     allocations = [allocate(grid, criterion, thresholds) for criterion, thresholds in evidence.criteria()]
     allocations.append(uniform_allocation(grid))

@@ -35,9 +35,13 @@ class AnalysisConfig(Settings):
     l1_thresholds: tuple[float, ...]
     class_ranks: tuple[int, ...]  # top-X criteria
     depth_thresholds: tuple[float, ...]
-    weak_classifier: str
-    strong_classifier: str
-    depth_model: str | None
+    perceptual_thresholds: tuple[float, ...]
+    caption_thresholds: tuple[float, ...]  # least token F1
+    # Task models from weak to strong, the last is the model of record; empty where a profile has none.
+    classifiers: tuple[str, ...] = Field(min_length=1)
+    depth_models: tuple[str, ...]
+    captioners: tuple[str, ...]
+    perceptual_model: str
     feature_extractor: str
 
 

@@ -72,11 +72,11 @@ class Profile(Settings):
         if not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError("data.sets must hold a set with role: train")
         _require_known("report.example_set", self.report.example_set, sets)
-        _require_known("analysis.weak_classifier", self.analysis.weak_classifier, models)
-        _require_known("analysis.strong_classifier", self.analysis.strong_classifier, models)
+        _require_known("analysis.perceptual_model", self.analysis.perceptual_model, models)
         _require_known("analysis.feature_extractor", self.analysis.feature_extractor, models)
-        if self.analysis.depth_model is not None:
-            _require_known("analysis.depth_model", self.analysis.depth_model, models)
+        for key in ("classifiers", "depth_models", "captioners"):
+            for name in getattr(self.analysis, key):
+                _require_known(f"analysis.{key}", name, models)
         evaluated = [image_set.name for image_set in self.data.sets if image_set.role == "evaluate"]
         for name in self.baselines.sets:
             _require_known("baselines.sets", name, evaluated)

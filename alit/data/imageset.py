@@ -77,6 +77,11 @@ class ImageSet:
         rows = self._rows("depth.npy", indices)
         return None if rows is None else torch.from_numpy(rows.astype(np.float32))
 
+    def captions(self, indices: Indices) -> list[str | None]:
+        """Return the reference caption of each image, None where there is none."""
+        rows = self.manifest["caption"].iloc[np.asarray(indices, np.int64)]
+        return [None if pd.isna(caption) else str(caption) for caption in rows]
+
     def masks(self, indices: Indices) -> Tensor | None:
         """Return the segment of each pixel, uint8 (b, h, w), or None for a set without.
 

@@ -42,6 +42,10 @@ class SweepSet(Protocol):
         """Return depth (b, h, w) in metres, or None."""
         ...
 
+    def captions(self, indices: np.ndarray) -> list[str | None]:
+        """Return the reference caption of each image, None where there is none."""
+        ...
+
 
 class Chunk(NamedTuple):
     """Consecutive images of one set."""
@@ -127,13 +131,12 @@ def _measure_batch(images: SweepSet, indices: np.ndarray, instruments: Instrumen
 
 def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
     depth = images.depth(indices)
-    captions = images.manifest["caption"].iloc[indices]
     return SweepBatch(
         images.images(indices).to(device),
         images.labels(indices),
         images.class_names,
         None if depth is None else depth.to(device),
-        None if captions.isna().any() else captions.astype(str).tolist(),
+        images.captions(indices),
     )
 
 

@@ -24,6 +24,9 @@ TASK_COLUMNS = {
     r"^depth_error_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^depth_true_error_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^caption_score_\w+$": pa.Column("float32", pa.Check.in_range(0, 1), nullable=True, regex=True, required=False),
+    r"^caption_true_score_\w+$": pa.Column(
+        "float32", pa.Check.in_range(0, 1), nullable=True, regex=True, required=False
+    ),
 }
 COLUMNS = {
     **{name: pa.Column(str) for name in TEXT},

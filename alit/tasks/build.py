@@ -3,9 +3,10 @@
 kind        architecture                       weights     gives
 classifier  small_cnn, timm/<name>             train       class_rank_<model>
             timm/<name>, efficientnet_lite0|1|2  pretrained
-depth       small_unet                         train       depth_error_<model>, depth_true_error_<model>
+depth       small_unet, unet                   train       depth_error_<model>, depth_true_error_<model>
             depth_anything_v2_small|base|large pretrained  depth_error_<model>
-caption     blip_base|large                    pretrained  caption_score_<model>
+caption     small_dual_encoder, dual_encoder   train       caption_score_<model>, caption_true_score_<model>
+            blip_base|large                    pretrained  caption_score_<model>, caption_true_score_<model>
 features    task/<name of a classifier above>  as there    perceptual_<model>, features_<model>
             timm/<name>, efficientnet_lite0|1|2  pretrained  perceptual_<model>, features_<model>
             inception                          pretrained  features_<model> (the only ones to call FID)
@@ -25,6 +26,7 @@ from alit.errors import ConfigError
 from alit.tasks.captioning import Captioner, CaptionTask
 from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import DepthNetwork, DepthTask
+from alit.tasks.dual_encoder import DualEncoder
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
 from alit.tasks.images import RESIZE
 from alit.tasks.perceptual import PerceptualTask
@@ -128,7 +130,7 @@ def _load_network(config: TaskModelConfig, folder: Path, networks: dict[str, nn.
 def _tasks_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any]) -> list[Task]:
     if isinstance(network, DepthNetwork):
         return [DepthTask(config.name, network, record)]
-    if isinstance(network, Captioner):
+    if isinstance(network, Captioner | DualEncoder):
         return [CaptionTask(config.name, network, record)]
     if isinstance(network, LpipsTrunk):
         return [PerceptualTask(config.name, network, record, network.channel_weights)]

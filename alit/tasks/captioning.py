@@ -1,13 +1,14 @@
-"""Captioning: how much of BLIP's caption of the original survives in its caption of the reconstruction.
+"""Captioning: how much of an original's caption survives in the caption of its reconstruction.
 
-Reads transformers' BLIP (Li et al., 2022). Captions are decoded greedily, so that equal images have equal
-captions.
+Captioners are transformers' BLIP (Li et al., 2022), whose captions are decoded greedily, and `DualEncoder`; equal
+images have equal captions.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,11 +22,20 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 LONGEST = 20  # new tokens per caption
 
 
+class CaptioningNetwork(Protocol):
+    """What a caption task needs of a captioner."""
+
+    decoding: str  # how it comes to its words
+    look: Callable[[Tensor], list[str]]  # one caption per image (b, 3, h, w) in [0, 1]
+
+
 class Captioner(nn.Module):
     """Captions images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`.
 
     `model` is a transformers BlipForConditionalGeneration, `read` turns its token ids (b, n) into b strings.
     """
+
+    decoding = "greedy"
 
     def __init__(self, model: nn.Module, read: Callable[[Tensor], list[str]], input_size: int) -> None:
         super().__init__()
@@ -45,14 +55,19 @@ class Captioner(nn.Module):
 
 
 class CaptionTask:
-    """Column caption_score_<name>: token F1 of the caption of a reconstruction against the original's."""
+    """Columns caption_score_<name> and caption_true_score_<name>: token F1 of the caption of a reconstruction.
 
-    def __init__(self, name: str, captioner: Captioner, record: Mapping[str, Any]) -> None:
-        self.columns = (f"caption_score_{name}",)
+    The first compares with the captioner's own caption of the original, the second with the reference caption, where
+    there is one.
+    """
+
+    def __init__(self, name: str, captioner: CaptioningNetwork, record: Mapping[str, Any]) -> None:
+        self.columns = (f"caption_score_{name}", f"caption_true_score_{name}")
         self.record = {
             **record,
             "score": "token F1 against the caption of the original",
-            "decoding": "greedy",
+            "true_score": "token F1 against the reference caption",
+            "decoding": captioner.decoding,
         }
         self._captioner = captioner
 
@@ -61,10 +76,12 @@ class CaptionTask:
         return self._captioner.look(batch.images)
 
     def score(self, images: Tensor, reference: list[str], batch: SweepBatch) -> dict[str, np.ndarray]:
-        """Return the score (b,) of images (b, 3, h, w)."""
+        """Return both scores (b,) of images (b, 3, h, w); NaN where there is no reference caption."""
         captions = self._captioner.look(images)
-        scores = [token_f1(a, b) for a, b in zip(captions, reference, strict=True)]
-        return {self.columns[0]: np.array(scores, dtype=np.float32)}
+        known = batch.captions or [None] * len(captions)
+        own = [token_f1(a, b) for a, b in zip(captions, reference, strict=True)]
+        true = [math.nan if b is None else token_f1(a, b) for a, b in zip(captions, known, strict=True)]
+        return dict(zip(self.columns, (np.array(own, np.float32), np.array(true, np.float32)), strict=True))
 
 
 def token_f1(caption: str, reference: str) -> float:
@@ -73,6 +90,11 @@ def token_f1(caption: str, reference: str) -> float:
     1 for captions of the same words in any order, 0 for captions that share none; two empty captions are
     equal.
     """
-    words, expected = (Counter(re.findall(r"\w+", text.lower())) for text in (caption, reference))
+    words, expected = (Counter(words_of(text)) for text in (caption, reference))
     total = words.total() + expected.total()
     return 2 * (words & expected).total() / total if total else 1.0
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, in lower case and without punctuation."""
+    return re.findall(r"\w+", text.lower())

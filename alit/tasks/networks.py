@@ -1,5 +1,6 @@
-"""Two small networks that the pipeline trains itself: a weak classifier and a depth network."""
+"""Small networks that the pipeline trains itself: a weak classifier and depth networks of two sizes."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,14 @@ def _convolution(channels: int, out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def convolution_stages(widths: Sequence[int]) -> nn.ModuleList:
+    """Return five 3x3 convolutions of the given numbers of channels; the three in the middle halve the sides."""
+    strides = (1, 2, 2, 2, 1)
+    return nn.ModuleList(
+        [_convolution(a, b, stride) for (a, b), stride in zip(pairwise((3, *widths)), strides, strict=True)]
+    )
+
+
 class SmallCNN(nn.Module):
     """Five 3x3 convolutions, 0.1 M weights: the weak classifier.
 
@@ -24,15 +33,7 @@ class SmallCNN(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            [
-                _convolution(3, 24),
-                _convolution(24, 32, stride=2),
-                _convolution(32, 48, stride=2),
-                _convolution(48, 64, stride=2),
-                _convolution(64, 96),
-            ]
-        )
+        self.stages = convolution_stages((24, 32, 48, 64, self.head_hidden_size))
         self.classifier = nn.Linear(96, classes)
 
     def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -53,13 +54,19 @@ class SmallCNN(nn.Module):
         return self.forward_head(self.forward_intermediates(images)[0])
 
 
-class SmallUNet(nn.Module):
-    """A three-level U-Net, 0.4 M weights, that predicts log depth; sides must be multiples of 16.
+UNET_WIDTHS = {  # architecture -> channels from the finest level to the coarsest
+    "small_unet": (24, 40, 64, 96),  # 0.4 M weights
+    "unet": (32, 64, 128, 192),  # 1.3 M
+}
+
+
+class UNet(nn.Module):
+    """A three-level U-Net that predicts log depth; sides must be multiples of 16.
 
     It works at half the resolution of the images, where a pixel costs a quarter, and enlarges its answer.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (24, 40, 64, 96)) -> None:
+    def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.entry = _convolution(3, widths[0], stride=2)
         pairs = list(pairwise(widths))

@@ -1,6 +1,6 @@
 """What a task offers to the sweep: columns of scores per image, and the record of what made them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ class SweepBatch(NamedTuple):
     labels: Tensor  # (b,) int64 index into class_names, -1 where unknown
     class_names: tuple[str, ...]
     depth: Tensor | None = None  # (b, h, w) float32 in metres, 0 where unknown; None for sets without depth
-    captions: list[str] | None = None
+    captions: Sequence[str | None] | None = None  # None where there is none, or for sets without any
 
 
 class Task(Protocol):

@@ -1,6 +1,7 @@
 """Task networks that the pipeline trains itself: built from scratch, saved, and loaded again with care."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from safetensors.torch import load_file, save_file
 from alit.config import TaskModelConfig
 from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError
+from alit.tasks.captioning import CaptionTask
 from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import DepthNetwork, relative_depth_error
-from alit.tasks.networks import SmallCNN, SmallUNet
+from alit.tasks.dual_encoder import WIDTHS, DualEncoder
+from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
 from alit.tasks.protocol import SweepBatch
 from alit.tasks.provenance import weights_sha256
 
 TIMM = "timm/"
 SHARED = "task/"
+
+Trained = Classifier | DepthNetwork | DualEncoder
 
 
 def is_trained_here(config: TaskModelConfig) -> bool:
@@ -27,41 +32,69 @@ def is_trained_here(config: TaskModelConfig) -> bool:
     return config.weights == "train" and not config.architecture.startswith(SHARED)
 
 
-def new_network(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier | DepthNetwork:
-    """Build an untrained network that answers in `class_names` (classifiers) or metres (depth).
+def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
+    """Build an untrained network that answers in `class_names`, in metres (depth) or in known captions.
 
     Weights come from torch's global generator: fork and seed it around this call.
 
+    Args:
+        config: which network.
+        class_names: of the training images.
+        captions: of the training images, one each; read by captioners only.
+
     Raises:
-        ConfigError: the architecture cannot be trained here.
+        ConfigError: the architecture cannot be trained here, or not on these images.
     """
     if config.kind == "classifier" and config.architecture == "small_cnn":
         return Classifier(SmallCNN(len(class_names)), input_size=config.input_size, class_names=class_names)
     if config.kind == "classifier" and config.architecture.startswith(TIMM):
-        import timm
-
-        name = config.architecture.removeprefix(TIMM)
-        if not timm.is_model(name):
-            raise ConfigError(f"task model {config.name}: expected timm/<name of a timm model>, found {name}")
-        network = timm.create_model(name, num_classes=len(class_names))
-        return Classifier(network, input_size=config.input_size, class_names=class_names)
-    if config.kind == "depth" and config.architecture == "small_unet":
-        if config.input_size % 16:
-            raise ConfigError(f"expected a multiple of 16 as input_size of small_unet, found {config.input_size}")
-        return DepthNetwork(SmallUNet(), input_size=config.input_size, metric=True)
+        return _new_timm_classifier(config, class_names)
+    if config.kind == "depth" and config.architecture in UNET_WIDTHS:
+        return _new_depth_network(config)
+    if config.kind == "caption" and config.architecture in WIDTHS:
+        return _new_captioner(config, captions)
     raise ConfigError(
-        f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, small_unet to "
-        f"train a depth network, found {config.architecture} for a {config.kind}"
+        f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, "
+        f"{' or '.join(UNET_WIDTHS)} to train a depth network, {' or '.join(WIDTHS)} to train a captioner, found "
+        f"{config.architecture} for a {config.kind}"
     )
 
 
-def save_trained(folder: Path, config: TaskModelConfig, network: Classifier | DepthNetwork, results: Any) -> None:
-    """Write model.safetensors and config.json (settings, classes, weight hash, `results`) into `folder`."""
+def _new_timm_classifier(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier:
+    import timm
+
+    name = config.architecture.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise ConfigError(f"task model {config.name}: expected timm/<name of a timm model>, found {name}")
+    network = timm.create_model(name, num_classes=len(class_names))
+    return Classifier(network, input_size=config.input_size, class_names=class_names)
+
+
+def _new_depth_network(config: TaskModelConfig) -> DepthNetwork:
+    if config.input_size % 16:
+        raise ConfigError(
+            f"expected a multiple of 16 as input_size of {config.architecture}, found {config.input_size}"
+        )
+    return DepthNetwork(UNet(UNET_WIDTHS[config.architecture]), input_size=config.input_size, metric=True)
+
+
+def _new_captioner(config: TaskModelConfig, captions: Sequence[str | None]) -> DualEncoder:
+    known = [caption for caption in captions if caption is not None]
+    if len(known) < max(len(captions), 1):
+        raise ConfigError(
+            f"task model {config.name}: expected a caption of each training image, found {len(known)} of "
+            f"{len(captions)}; take a captioner with published weights"
+        )
+    return DualEncoder(known, WIDTHS[config.architecture], input_size=config.input_size)
+
+
+def save_trained(folder: Path, config: TaskModelConfig, network: Trained, results: Any) -> None:
+    """Write model.safetensors and config.json (settings, what it answers in, weight hash, `results`) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    classes = network.class_names if isinstance(network, Classifier) else None
     content = {
         "settings": config.model_dump(),
-        "class_names": classes,
+        "class_names": network.class_names if isinstance(network, Classifier) else None,
+        "captions": network.known_captions if isinstance(network, DualEncoder) else None,
         "weights_sha256": weights_sha256(network),
         "results": results,
     }
@@ -71,12 +104,10 @@ def save_trained(folder: Path, config: TaskModelConfig, network: Classifier | De
 
 
 @torch.no_grad()
-def evaluate_trained(
-    network: Classifier | DepthNetwork, images: ImageSet, device: torch.device, batch_size: int = 64
-) -> dict[str, Any]:
-    """Return a network's top-1 accuracy over labelled images, or its mean relative error over known depths.
+def evaluate_trained(network: Trained, images: ImageSet, device: torch.device, batch_size: int = 64) -> dict[str, Any]:
+    """Return a network's mean performance on untouched images: accuracy, relative depth error or caption score.
 
-    An image set without what the network answers gives null.
+    Images without what the network is compared with do not count; if none has it, the mean is null.
     """
     scores: list[np.ndarray] = []
     for start in range(0, len(images), batch_size):
@@ -87,20 +118,36 @@ def evaluate_trained(
             images.labels(rows),
             images.class_names,
             None if depth is None else depth.to(device),
+            images.captions(rows),
         )
-        if isinstance(network, Classifier):
-            ranks = ClassificationTask("", network, {})
-            (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
-            scores.append(np.where(np.isnan(values), np.nan, values < 1))
-        elif depth is not None:
-            scores.append(relative_depth_error(network.at_size_of(batch.images, depth), depth.to(device)).cpu().numpy())
+        scores.append(_performance(network, batch))
     known = np.concatenate([*scores, np.empty(0)])
     known = known[~np.isnan(known)]
-    name = "accuracy" if isinstance(network, Classifier) else "relative_depth_error"
-    return {"dataset": images.name, "images": len(known), name: float(known.mean()) if len(known) else None}
+    return {
+        "dataset": images.name,
+        "images": len(known),
+        _MEASURES[type(network)]: float(known.mean()) if len(known) else None,
+    }
 
 
-def load_trained(folder: Path, config: TaskModelConfig) -> Classifier | DepthNetwork:
+_MEASURES = {Classifier: "accuracy", DepthNetwork: "relative_depth_error", DualEncoder: "caption_score"}
+
+
+def _performance(network: Trained, batch: SweepBatch) -> np.ndarray:
+    """Return what a network scores on each untouched image, NaN where it cannot be compared."""
+    if isinstance(network, Classifier):
+        ranks = ClassificationTask("", network, {})
+        (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
+        return np.where(np.isnan(values), np.nan, values < 1)
+    if isinstance(network, DualEncoder):
+        captions = CaptionTask("", network, {})
+        return captions.score(batch.images, captions.reference(batch), batch)[captions.columns[1]]
+    if batch.depth is None:
+        return np.full(len(batch.images), np.nan)
+    return relative_depth_error(network.at_size_of(batch.images, batch.depth), batch.depth).cpu().numpy()
+
+
+def load_trained(folder: Path, config: TaskModelConfig) -> Trained:
     """Load what `save_trained` wrote, on the CPU.
 
     Raises:
@@ -110,6 +157,7 @@ def load_trained(folder: Path, config: TaskModelConfig) -> Classifier | DepthNet
         content = json.loads((folder / "config.json").read_text())
         weights = load_file(folder / "model.safetensors")
         names = tuple(content["class_names"] or ())
+        captions = tuple(content["captions"] or ())
         architecture = content["settings"]["architecture"]
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
@@ -120,7 +168,7 @@ def load_trained(folder: Path, config: TaskModelConfig) -> Classifier | DepthNet
         raise CheckpointError(
             f"expected {config.architecture} at {folder}, found {architecture}; run the stage task_models"
         )
-    network = new_network(config, names)
+    network = new_network(config, names, captions)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

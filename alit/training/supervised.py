@@ -26,12 +26,17 @@ class LabelledImages(TrainingImages, Protocol):
         """Return depth (b, h, w), or None."""
         ...
 
+    def captions(self, indices: Tensor) -> list[str | None]:
+        """Return the reference caption of each image, None where there is none."""
+        ...
+
 
 class Targets(NamedTuple):
     """What a loss compares the network's output with."""
 
     labels: Tensor  # (b,) int64, -1 where unknown
     depth: Tensor | None  # (b, h, w), metres
+    captions: Sequence[str | None] = ()  # (b)
 
 
 SupervisedLoss = Callable[[Any, Targets], Tensor]
@@ -54,6 +59,34 @@ def log_depth_loss(log_depth: Tensor, targets: Targets) -> Tensor:
     known = depth.isfinite() & (depth > 0)
     error = (log_depth - depth.where(known, 1.0).log()).abs()
     return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def contrastive_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
+    """Return the cross-entropy of finding each image's caption in the batch, and each caption's image (CLIP's loss).
+
+    Captions that stand twice in a batch count as different, which among scenes hardly happens.
+
+    Args:
+        images: unit vectors (b, e).
+        captions: unit vectors (b, e) of their captions.
+        scale: of the similarities, a scalar.
+    """
+    similarities = scale * images @ captions.T  # image caption
+    own = torch.arange(len(images), device=images.device)
+    return (F.cross_entropy(similarities, own) + F.cross_entropy(similarities.T, own)) / 2
+
+
+def loss_for(kind: str, network: Any) -> SupervisedLoss:
+    """Return what a task network of a kind (see `TaskModelConfig`) learns from: labels, depth or captions.
+
+    A depth network must answer in metres; a captioner must `read` captions into vectors and have a `scale`, as
+    `alit.tasks.dual_encoder.DualEncoder`.
+    """
+    if kind == "depth":
+        return lambda metres, targets: log_depth_loss(metres.log(), targets)
+    if kind == "caption":
+        return lambda vectors, targets: contrastive_loss(vectors, network.read(targets.captions), network.scale)
+    return classification_loss
 
 
 def supervised_optimisation(steps: int, batch_size: int, learning_rate: float) -> OptimisationConfig:
@@ -116,7 +149,8 @@ class SupervisedStage:
         depth = self.images.depth(batch.indices)
         if depth is not None:
             depth[batch.mirrored] = depth[batch.mirrored].flip(-1)
-        targets = self.fabric.to_device(Targets(self.images.labels(batch.indices), depth))
+        known = Targets(self.images.labels(batch.indices), depth, self.images.captions(batch.indices))
+        targets = self.fabric.to_device(known)
         loss = self.learner.module(batch.images, targets)
         return {"loss": loss.detach(), "grad_norm": self.learner.update(loss, step)}
 
