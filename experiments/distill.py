@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     if profile.init_from != "scratch":
-        return adopt_stage(paths.start / "tokenizer", paths.distilled)
+        return adopt_stage(paths.start / "distilled", paths.distilled)
     settings = {
         "stage": "distill",
         "seed": profile.seed,

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if profile.init_from != "scratch":
         config = continued(profile)
         if config.optimisation.steps == 0:
-            return adopt_stage(paths.distilled, paths.tokenizer)
+            return adopt_stage(paths.start / "tokenizer", paths.tokenizer)
     settings = {
         "stage": "finetune",
         "seed": profile.seed,

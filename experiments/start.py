@@ -40,7 +40,11 @@ def fetch(checkpoint: Path, folder: Path, profile: Profile) -> None:
     if found != profile.tokenizer:
         raise CheckpointError(f"expected the networks of section tokenizer in {path}, found others; make the two agree")
     shutil.copytree(checkpoint / "base", folder / "base")
-    shutil.copytree(checkpoint, folder / "tokenizer", ignore=shutil.ignore_patterns("base"))
+    for part in ("distilled", "tokenizer"):  # the weights are those after stage 2, the log is each stage's own
+        shutil.copytree(
+            checkpoint, folder / part, ignore=shutil.ignore_patterns("base", "stage_1", "*.md", "card.json")
+        )
+    shutil.copytree(checkpoint / "stage_1", folder / "distilled", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

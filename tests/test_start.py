@@ -29,8 +29,11 @@ def paths(tmp_path, monkeypatch):
         tokenizer = AdaptiveTokenizer(load_profile(paths.config).tokenizer)
     folder = tmp_path / "zoo" / "tiny"
     tokenizer.save_pretrained(folder)
-    (folder / "base").mkdir()
+    for name in ("base", "stage_1"):
+        (folder / name).mkdir()
+        (folder / name / "log.csv").write_text(f"{name}\n")
     save_network(tokenizer.base, tokenizer.config.base, folder / "base")
+    (folder / "log.csv").write_text("stage_2\n")
     return paths
 
 
@@ -40,8 +43,9 @@ def test_the_stages_take_the_checkpoints_networks_over(paths):
     adopted = AdaptiveTokenizer.from_pretrained(paths.tokenizer)
     original = AdaptiveTokenizer.from_pretrained(paths.root / "zoo" / "tiny")
     assert adopted.fingerprint == original.fingerprint
-    assert (paths.base / "model.safetensors").is_file()
     assert not (paths.distilled / "base").exists()
+    logs = [(stage / "log.csv").read_text() for stage in (paths.base, paths.distilled, paths.tokenizer)]
+    assert logs == ["base\n", "stage_1\n", "stage_2\n"]
     assert (paths.start / "init_from.txt").read_text() == "zoo/tiny\n"
 
 

@@ -125,10 +125,10 @@ def load_profile(path: Path) -> Profile:
         content = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    profile = parse_settings(Profile, content, source=str(path))
-    for variant in profile.ablations.variants:
-        profile.variant(variant.name)  # a fault in a variant shows now, not after the trainings before it
-    return profile
+    checked = parse_settings(Profile, content, source=str(path))
+    for variant in checked.ablations.variants:
+        checked.variant(variant.name)  # a fault in a variant shows now, not after the trainings before it
+    return checked
 
 
 def parse_settings(kind: type[S], content: Any, *, source: str) -> S:

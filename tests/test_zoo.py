@@ -1,0 +1,96 @@
+"""A trained profile kept as a checkpoint: the weights, and a card that says what they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny import images as random_images
+
+from alit.config import load_profile
+from alit.data.materialise import materialise_sets
+from alit.paths import RunPaths
+from alit.report.card import deviations
+from alit.tokenizer import AdaptiveTokenizer
+from alit.training.checkpoint import plain, save_network
+from experiments import start, zoo
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The checkpoint of a smoke profile whose three training stages have run, as far as files tell."""
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "dvc.yaml").touch()
+    (root / "configs").mkdir()
+    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    for part in content["data"]["sets"]:
+        part["images"] = 5
+    paths = RunPaths(root, "tiny")
+    paths.config.write_text(yaml.safe_dump(content))
+    profile = load_profile(paths.config)
+    materialise_sets(profile.data, paths.data, paths.rejected, ())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = AdaptiveTokenizer(profile.tokenizer)
+    tokenizer.save_pretrained(paths.tokenizer)
+    for folder, section in ((paths.base, "base_training"), (paths.distilled, "distill"), (paths.tokenizer, "finetune")):
+        folder.mkdir(exist_ok=True)
+        settings = {"training": getattr(profile, section), "tokenizer": profile.tokenizer}
+        (folder / "training.json").write_text(json.dumps(plain(settings)))
+        (folder / "log.csv").write_text("step,images,seconds\n1,8,1.0\n10,80,360.0\n")
+    save_network(tokenizer.base, tokenizer.config.base, paths.base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(zoo.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
+        zoo.main(["tiny", "alit-tiny", "--cores", "2"])
+    return paths
+
+
+def test_it_loads_and_rebuilds_what_was_trained(checkpoint):
+    images = random_images(2, AdaptiveTokenizer.from_pretrained(checkpoint.tokenizer).image_size)
+    trained, kept = (
+        AdaptiveTokenizer.from_pretrained(folder)
+        for folder in (checkpoint.tokenizer, checkpoint.root / "zoo/alit-tiny")
+    )
+    assert {parameter.dtype for parameter in kept.parameters()} == {torch.float32}
+    pairs = zip(trained.parameters(), kept.parameters(), strict=True)
+    assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+    assert kept.decode(kept.encode(images, length=kept.lengths[0])).shape == images.shape
+
+
+def test_its_card_says_what_was_measured(checkpoint):
+    folder = checkpoint.root / "zoo" / "alit-tiny"
+    card = json.loads((folder / "card.json").read_text())
+    assert [cost["visits"] for cost in card["costs"]] == [80, 80, 80]
+    assert card["costs"][0]["core_hours"] == pytest.approx(0.2)
+    tokenizer = AdaptiveTokenizer.from_pretrained(folder)
+    assert [score["tokens"] for score in card["scores"]] == list(tokenizer.lengths)
+    assert all(0 < score["l1"] < 1 for score in [*card["scores"], card["base"]])
+    text = (folder / "README.md").read_text()
+    assert f"| {card['scores'][0]['tokens']} |" in text
+    assert card["sha256"]["model.safetensors"] in text
+
+
+def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.root)
+    again = RunPaths(checkpoint.root, "again")
+    again.config.write_text(checkpoint.config.read_text().replace("init_from: scratch", "init_from: zoo/alit-tiny"))
+    start.main(["again"])
+    assert AdaptiveTokenizer.from_pretrained(again.start / "tokenizer").fingerprint
+
+
+def test_deviations_are_those_of_the_settings():
+    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    settings = {
+        "distill": {"tokenizer": content["tokenizer"], "training": content["distill"]},
+        "finetune": {"training": content["finetune"]},
+    }
+    here = " ".join(deviations(settings))
+    assert "scaled distances" in here
+    published = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text())
+    settings["distill"] = {"tokenizer": published["tokenizer"], "training": published["distill"]}
+    settings["finetune"] = {"training": published["finetune"]}
+    assert deviations(settings) == []
