@@ -8,7 +8,15 @@ import yaml
 
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.report.pages import IMAGES, read_claims, write_claims, write_index, write_reconstructions, write_training
+from alit.report.pages import (
+    IMAGES,
+    read_claims,
+    write_claims,
+    write_differences,
+    write_index,
+    write_reconstructions,
+    write_training,
+)
 from alit.report.site import Site, provenance
 from alit.report.studies import read_study
 
@@ -28,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_claims(site, claims, studies)
     write_training(site, paths)
     write_reconstructions(site, paths)
+    write_differences(site, paths)
 
 
 if __name__ == "__main__":

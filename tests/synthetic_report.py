@@ -1,6 +1,7 @@
 """A checkout with everything that the report is made from, in little: no networks, no training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -28,7 +29,9 @@ def synthetic_project(root: Path) -> RunPaths:
     """Write a checkout whose stages before the notebooks have run; return its paths."""
     paths = RunPaths(root, PROFILE)
     (root / "configs").mkdir(parents=True)
-    paths.config.write_text((project_root(Path(__file__).parent) / "configs" / "smoke.yaml").read_text())
+    configs = project_root(Path(__file__).parent) / "configs"
+    paths.config.write_text((configs / "smoke.yaml").read_text())
+    shutil.copyfile(configs / "paper.yaml", root / "configs" / "paper.yaml")
     (root / "dvc.yaml").touch()
     (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\nmeasured_studies: []\n")
     (root / "notebooks").mkdir()

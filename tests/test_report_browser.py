@@ -25,6 +25,7 @@ PAGES = [
     "claims.html",
     "training.html",
     "reconstructions.html",
+    "differences.html",
     *(f"{study}/{page}.html" for study in STUDIES for page in ("index", "code")),
 ]
 WIDTHS = (1280, 400)

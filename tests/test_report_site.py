@@ -17,7 +17,7 @@ from alit.report.pictures import write_examples
 from alit.report.studies import describe_study, read_alt, read_study
 from experiments import notebook, report
 
-PAGES = ("index.html", "claims.html", "training.html", "reconstructions.html")
+PAGES = ("index.html", "claims.html", "training.html", "reconstructions.html", "differences.html")
 
 
 class Elements(HTMLParser):

@@ -13,6 +13,7 @@ from alit.config import load_profile
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots import save, training_curves, training_curves_alt
+from alit.report.differences import differences
 from alit.report.pictures import write_examples
 from alit.report.site import Site
 from alit.report.studies import Study
@@ -46,10 +47,18 @@ def write_index(site: Site, paths: RunPaths, claims: tuple[Claim, ...], studies:
         command=_command(site),
         counts=counts,
         verdicts=verdicts,
-        studies=studies,
+        sections=by_section(studies),
         rates=mean_errors(pd.read_parquet(paths.table, columns=["dataset", "length", "l1"]), order),
         notes=lab_notes(paths.config.read_text(encoding="utf-8")),
     )
+
+
+def by_section(studies: Sequence[Study]) -> dict[str, list[Study]]:
+    """Group studies by the part of the paper that they belong to, parts in the order of their first study."""
+    sections: dict[str, list[Study]] = {}
+    for study in studies:
+        sections.setdefault(study.section, []).append(study)
+    return sections
 
 
 def lab_notes(config: str) -> tuple[str, ...]:
@@ -121,6 +130,13 @@ def _training_run(site: Site, folder: Path, title: str) -> Run:
         last=last,
         settings=json.dumps(content, indent=2, ensure_ascii=False),
     )
+
+
+def write_differences(site: Site, paths: RunPaths) -> None:
+    """Write what this run has otherwise than the paper."""
+    published = load_profile(paths.config.with_name("paper.yaml"))
+    found = differences(load_profile(paths.config), published)
+    site.write("differences.html", "differences.html", title="Differences", command=_command(site), differences=found)
 
 
 def write_reconstructions(site: Site, paths: RunPaths) -> None:

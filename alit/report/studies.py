@@ -26,6 +26,7 @@ class Study(NamedTuple):
     name: str  # the notebook's and the folder's
     title: str
     finding: str  # one sentence: the description of the leading figure
+    section: str  # part of the paper that it belongs to
     paper: str  # figures of the paper that it answers to
     claims: tuple[str, ...]
     lead: str  # name of the figure that stands for the study
@@ -35,7 +36,7 @@ class Study(NamedTuple):
 def describe_study(notebook: NotebookNode, name: str, figures: Path) -> Study:
     """Gather a study's title, paper reference and figures from its notebook and its folder of figures.
 
-    The notebook's metadata holds, under `alit`: `paper`, `claims` and `lead`, the name of the leading figure.
+    The notebook's metadata holds, under `alit`: `section`, `paper`, `claims` and `lead`, the leading figure's name.
 
     Raises:
         DataError: the notebook drew no figure, not the leading one, or has no title.
@@ -49,7 +50,8 @@ def describe_study(notebook: NotebookNode, name: str, figures: Path) -> Study:
     titles = [line[2:] for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")]
     if notebook.cells[0].cell_type != "markdown" or not titles:
         raise DataError(f"expected {name}.ipynb to begin with a text cell '# title', found none")
-    return Study(name, titles[0], leading[0].alt, about.get("paper", ""), tuple(about.get("claims", ())), lead, found)
+    section, paper, claims = about.get("section", "Studies"), about.get("paper", ""), tuple(about.get("claims", ()))
+    return Study(name, titles[0], leading[0].alt, section, paper, claims, lead, found)
 
 
 def read_alt(png: Path) -> str:
