@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from synthetic_measured import IMAGES, write_measured
 
 from alit.analysis import Evidence, fold
 from alit.config import AnalysisConfig, load_profile
@@ -125,7 +126,10 @@ def synthetic_evidence(
 
 
 def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None = None) -> RunPaths:
-    """Lay out a checkout below `root` in which `profile` has been swept, with a synthetic table for its result."""
+    """Lay out a checkout below `root` in which `profile` has been swept, with a synthetic table for its result.
+
+    Without a `table` of the caller's, the studies that measure tables of their own have been run too.
+    """
     (root / "configs").mkdir(parents=True)
     (root / "dvc.yaml").write_text("stages: {}\n")
     shutil.copy(CONFIGS / f"{profile}.yaml", root / "configs")
@@ -133,7 +137,9 @@ def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None
     settings = load_profile(paths.config)
     analysis = settings.analysis
     sets = tuple(part.name for part in settings.data.sets if part.role == "evaluate")
-    table = synthetic_table(60, sets) if table is None else table
+    if table is None:
+        table = synthetic_table(IMAGES, sets)
+        write_measured(paths, sets)
     features = synthetic_features(table)
     renamed = {
         "class_rank_weak": f"class_rank_{analysis.classifiers[0]}",

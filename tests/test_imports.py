@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "training": GROUND | {"models", "tokenizer", "data"},
     "tasks": GROUND | {"models", "data"},
     "sweep": GROUND | {"tasks", "data", "protocol", "codec"},
+    "probing": GROUND | {"data", "tokenizer"},
     "analysis": GROUND | {"paths"},
     "plots": {"errors"},
     "report": GROUND | {"analysis", "plots", "paths"},

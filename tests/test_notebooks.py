@@ -17,6 +17,7 @@ FIGURES = {
         "selected_lengths",
         "correlations",
     },
+    "codebook": {"usage", "use", "kept", "nearest", "closest_pairs"},
     "tsc_toi": {"fig05_accuracy", "fig06_l1", "fig14_class", "fig15_depth", "equal_capacity"},
 }
 

@@ -6,8 +6,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from figure_checks import check_description, check_files, check_text_fits, words
 from matplotlib.figure import Figure
-from PIL import Image
 from synthetic_tables import synthetic_evidence, synthetic_table
 
 from alit import plots
@@ -72,32 +72,15 @@ def drawn_again(tables) -> dict[str, tuple[Figure, str]]:
     return tables.drawn()
 
 
-def words(figure: Figure) -> set[str]:
-    """Return every text of a figure."""
-    return {text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_is_saved_as_the_same_bytes_with_its_description_inside(name, drawn, drawn_again, tmp_path):
     figure, alt = drawn[name]
-    first = plots.save(figure, tmp_path / "first", name, alt)
-    again, _ = drawn_again[name]
-    second = plots.save(again, tmp_path / "second", name, alt)
-    assert first.png.read_bytes() == second.png.read_bytes()
-    assert first.svg.read_bytes() == second.svg.read_bytes()
-    with Image.open(first.png) as image:
-        assert image.info["Description"] == alt
-        assert "Software" not in image.info
-    assert "<dc:date>" not in first.svg.read_text()
+    check_files(figure, drawn_again[name][0], alt, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_description_is_one_sentence_with_numbers(name, drawn):
-    _, alt = drawn[name]
-    assert alt.endswith(".")
-    assert "\n" not in alt
-    assert "nan" not in alt
-    assert any(character.isdigit() for character in alt)
+    check_description(drawn[name][1])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "training"])
@@ -108,23 +91,7 @@ def test_a_figure_says_how_many_images_it_is_from(name, drawn):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_leaves_the_figure_or_touches_a_title(name, drawn):
-    figure, _ = drawn[name]
-    with plots.style():
-        figure.canvas.draw()
-    width, height = figure.bbox.width, figure.bbox.height
-    titles = []
-    for axes in figure.axes:
-        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-            box = text.get_window_extent()
-            if text.get_text():
-                assert box.x0 >= -1
-                assert box.y0 >= -1
-                assert box.x1 <= width + 1
-                assert box.y1 <= height + 1
-        if axes.get_title():
-            titles.append(axes.title.get_window_extent())
-    for number, box in enumerate(titles):
-        assert not any(box.overlaps(other) for other in titles[number + 1 :])
+    check_text_fits(drawn[name][0])
 
 
 def test_drawing_leaves_no_settings_behind(tables):

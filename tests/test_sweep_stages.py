@@ -1,50 +1,27 @@
 """The stages around the sweep, on a few tiny scenes: task models, sweep, examples."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from scene_project import save_tokenizer, scene_project
 
 from alit.config import load_profile
-from alit.data.materialise import materialise_sets
 from alit.errors import ConfigError
-from alit.paths import RunPaths
 from alit.sweep.schema import read_table
 from alit.tasks.images import round_to_8_bit
 from alit.tokenizer import AdaptiveTokenizer
 from experiments import examples, sweep, task_models
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-    """A checkout with a handful of scenes, and the smoke profile cut down to them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ALIT_SCRATCH", raising=False)
-    (tmp_path / "dvc.yaml").touch()
-    (tmp_path / "configs").mkdir()
-    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
-    for images in content["data"]["sets"]:
-        images["images"] = 16 if images["role"] == "train" else 5
-    for model in content["task_models"]:
-        model["steps"] = min(model["steps"], 2)
-    content["sweep"] = {"chunk_size": 4, "tokenizer_batch": 4}
-    content["report"]["example_images"] = 2
-    paths = RunPaths(tmp_path, "tiny")
-    paths.config.write_text(yaml.safe_dump(content))
-    materialise_sets(load_profile(paths.config).data, paths.data, paths.rejected, ())
-    return paths
-
-
-def save_tokenizer(paths):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        AdaptiveTokenizer(load_profile(paths.config).tokenizer).save_pretrained(paths.tokenizer)
+    return scene_project(tmp_path)
 
 
 def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):

@@ -9,7 +9,7 @@ from alit.config.comparison import (
     VariantConfig,
 )
 from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
-from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
+from alit.config.evaluation import AnalysisConfig, CodebookConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
 from alit.config.profile import Profile, load_profile, parse_settings, vary
 from alit.config.settings import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "BaseTrainingConfig",
     "BaselineConfig",
     "BaselinesConfig",
+    "CodebookConfig",
     "ComparisonConfig",
     "CostConfig",
     "DataConfig",

@@ -45,6 +45,13 @@ class AnalysisConfig(Settings):
     feature_extractor: str
 
 
+class CodebookConfig(Settings):
+    """The study of token ids."""
+
+    batch_size: PositiveInt
+    pairs: PositiveInt  # closest pairs of images kept of each set
+
+
 class ReportConfig(Settings):
     """What the static site shows."""
 

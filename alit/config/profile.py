@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig
 from alit.config.data import DataConfig
-from alit.config.evaluation import AnalysisConfig, ReportConfig, SweepConfig, TaskModelConfig
+from alit.config.evaluation import AnalysisConfig, CodebookConfig, ReportConfig, SweepConfig, TaskModelConfig
 from alit.config.model import TokenizerConfig
 from alit.config.settings import Settings
 from alit.config.training import (
@@ -49,6 +49,7 @@ class Profile(Settings):
     baselines: BaselinesConfig
     ablations: AblationsConfig
     cost: CostConfig
+    codebook: CodebookConfig
     analysis: AnalysisConfig
     report: ReportConfig
 

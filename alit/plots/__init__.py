@@ -1,5 +1,17 @@
 """Figures of the studies: DataFrame in, Figure out, one family a file; `save` is the only function that writes."""
 
+from alit.plots.codebook import (
+    closest_pairs,
+    closest_pairs_alt,
+    codebook_usage,
+    codebook_usage_alt,
+    codebook_use,
+    codebook_use_alt,
+    kept_tokens,
+    kept_tokens_alt,
+    nearest_images,
+    nearest_images_alt,
+)
 from alit.plots.complexity import (
     complexity_correlations,
     complexity_correlations_alt,
@@ -24,14 +36,24 @@ from alit.plots.tsc_toi import (
 
 __all__ = [
     "SavedFigure",
+    "closest_pairs",
+    "closest_pairs_alt",
+    "codebook_usage",
+    "codebook_usage_alt",
+    "codebook_use",
+    "codebook_use_alt",
     "complexity_correlations",
     "complexity_correlations_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
+    "kept_tokens",
+    "kept_tokens_alt",
     "length_by_complexity",
     "length_by_complexity_alt",
     "loss_by_complexity",
     "loss_by_complexity_alt",
+    "nearest_images",
+    "nearest_images_alt",
     "rate_distortion",
     "rate_distortion_alt",
     "save",

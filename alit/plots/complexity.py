@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panel_title, panels, sequence, style
-from alit.plots.tables import distinct, ends, groups, most, numbers, reach, rows
+from alit.plots.tables import distinct, ends, evenly, groups, most, numbers, reach, rows
 
 LINES = 4  # series in one panel; more cannot be told apart
 NOTHING = "not measurable here: no data set with complexities"
@@ -114,8 +113,7 @@ def _alt(bins: pd.DataFrame, setting: float | None, subject: str) -> str:
 
 def _spread(bins: pd.DataFrame) -> list[float]:
     """Choose at most `LINES` settings, evenly over those there are, both ends included."""
-    settings = sorted({float(setting) for setting in bins["setting"].to_numpy()})
-    return [settings[i] for i in np.unique(np.linspace(0, len(settings) - 1, LINES).round().astype(int))]
+    return evenly(numbers(bins, "setting"), LINES)
 
 
 def _telling(bins: pd.DataFrame) -> list[float]:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import PALETTE, note_figure, panels, style
-from alit.plots.tables import distinct, groups, numbers, rows
+from alit.plots.tables import distinct, evenly, groups, numbers, rows
 
 PANELS = 4
 
@@ -56,5 +56,4 @@ def _telling(counts: pd.DataFrame) -> list[float]:
     """Choose at most `PANELS` thresholds, evenly over those at which not all images get the same length."""
     largest = {threshold: numbers(part, "share").max() for threshold, part in groups(counts, "threshold")}
     telling = [threshold for threshold, share in largest.items() if share < 0.98]
-    thresholds = sorted(telling or largest)
-    return [thresholds[i] for i in np.unique(np.linspace(0, len(thresholds) - 1, PANELS).round().astype(int))]
+    return evenly(np.array(telling or list(largest)), PANELS)

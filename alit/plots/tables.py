@@ -38,6 +38,12 @@ def most(table: pd.DataFrame, column: str) -> int:
     return int(table[column].to_numpy().max())
 
 
+def evenly(values: np.ndarray, count: int) -> list[float]:
+    """Choose at most `count` of the different values, evenly over those there are, both ends included."""
+    different = np.unique(values)
+    return [float(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
+
+
 def ends(table: pd.DataFrame, column: str, by: str) -> tuple[float, float]:
     """Return a column's values where `by` is smallest and largest."""
     values = numbers(table.sort_values(by), column)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from alit.analysis.claims.capacity import CAPACITY_CLAIMS
+from alit.analysis.claims.codebook import codebook_is_used_broadly
 from alit.analysis.claims.complexity import complex_images_need_more_tokens, loss_rises_with_complexity
 from alit.analysis.claims.ledger import (
     Claim,
@@ -20,6 +21,7 @@ CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
     "C2": loss_rises_with_complexity,
     "C3": complex_images_need_more_tokens,
     **CAPACITY_CLAIMS,
+    "C16": codebook_is_used_broadly,
 }
 
 
