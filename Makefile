@@ -11,7 +11,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # A pip configured to install elsewhere, or less, must not reach into this environment.
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PYTHONHOME
 
-.PHONY: setup repro report test lint clean
+.PHONY: setup repro report results-check test lint clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ repro: $(STAMP)
 # Only the pages: whatever they are made from must be there already, or is made first.
 report: $(STAMP)
 	@python -m experiments.repro $(PROFILE) --target report
+
+# The verdicts of RESULTS.md, computed anew from the tables kept in results/.
+results-check: $(STAMP)
+	@python -m experiments.results imagenette --check
 
 test: $(STAMP)
 	@python -m pytest -rs

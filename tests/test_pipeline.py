@@ -92,7 +92,7 @@ def test_script_is_thin_and_callable_from_a_test(stage):
 
 
 def test_every_script_belongs_to_a_stage():
-    helpers = {"__init__", "repro", "leftovers", "zoo"}
+    helpers = {"__init__", "repro", "leftovers", "zoo", "results"}
     assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - helpers == {
         script(stage).stem for stage in STAGES
     }
