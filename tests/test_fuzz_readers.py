@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory):
     """The bytes of one tiny checkpoint in each layout."""
     folder = tmp_path_factory.mktemp("checkpoints")
     config = tokenizer_config()
-    tensors = {published_name(name, config): tensor for name, tensor in tokenizer().state_dict().items()}
+    tensors = {published_name(name, config): tensor.contiguous() for name, tensor in tokenizer().state_dict().items()}
     torch.save({"ema": tensors}, folder / "m.pth")
     save_file(tensors, folder / "m.safetensors")
     tokenizer().save_pretrained(folder / "ours")

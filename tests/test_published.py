@@ -28,7 +28,7 @@ def their_tensors(variant):
     """The state dict of a tiny tokenizer under the authors' names."""
     config = CONFIGS[variant]
     state = tokenizer(config).state_dict()
-    return {published_name(name, config): tensor.clone() for name, tensor in state.items()}
+    return {published_name(name, config): tensor.contiguous() for name, tensor in state.items()}
 
 
 @pytest.fixture(params=list(CONFIGS))

