@@ -20,10 +20,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     device = build_fabric(profile.device, devices=1).device
+    sets = [images for images in profile.data.sets if images.role == "evaluate" and not images.controlled]
     tables = measure_codebook(
         AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(device).eval(),
-        [open_set(paths.data / images.name) for images in profile.data.sets if images.role == "evaluate"],
-        [images.name for images in profile.data.sets if images.source == "scenes"],  # others are not ours to show
+        [open_set(paths.data / images.name) for images in sets],
+        [images.name for images in sets if images.source == "scenes"],  # others are not ours to show
         profile.codebook,
     )
     folder = paths.measured("codebook")

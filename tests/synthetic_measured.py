@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 from synthetic_codebook import codebook_tables, synthetic_ids
+from synthetic_probe import probe_tables
 
 from alit.paths import RunPaths
 
@@ -14,7 +15,11 @@ def _codebook(sets: Iterable[str]) -> dict[str, pd.DataFrame]:
     return codebook_tables({name: synthetic_ids(IMAGES, seed=seed) for seed, name in enumerate(sets)})
 
 
-MEASURED: dict[str, Callable[[Iterable[str]], dict[str, pd.DataFrame]]] = {"codebook": _codebook}
+def _probe(sets: Iterable[str]) -> dict[str, pd.DataFrame]:
+    return probe_tables(IMAGES, dataset=next(iter(sets)))
+
+
+MEASURED: dict[str, Callable[[Iterable[str]], dict[str, pd.DataFrame]]] = {"codebook": _codebook, "probe": _probe}
 
 
 def write_measured(paths: RunPaths, sets: Iterable[str]) -> None:

@@ -78,9 +78,9 @@ def ledger() -> tuple[Claim, ...]:
 
 
 def test_every_claim_is_assessed_in_order(ledger):
-    assert [item.id for item in ledger] == ["C1", "C2", "C3", "C5", "C6", "C7"]
+    assert [item.id for item in ledger] == sorted(CLAIMS, key=lambda name: int(name.removeprefix("C")))
     for item in ledger:
-        assert item.low <= item.value <= item.high
+        assert item.low <= item.value <= item.high or math.isnan(item.value)
         assert item.sentence.endswith(".")
         assert item.verdict in ("holds", "does not hold", "not measurable here")
 
@@ -100,7 +100,7 @@ def test_another_seed_moves_intervals_but_not_values():
 def test_the_ledger_survives_writing_and_reading(ledger):
     unmeasured = STATEMENT.judge([], ["no labels"])
     back = ledger_from_json(ledger_to_json([*ledger, unmeasured]))
-    assert [item.id for item in back] == ["C1", "C2", "C3", "C5", "C6", "C7", "C0"]
+    assert [item.id for item in back] == [*CLAIMS, "C0"]
     assert back[0].value == pytest.approx(ledger[0].value, rel=1e-5)
     assert back[0].measurements[0].name == ledger[0].measurements[0].name
     assert math.isnan(back[-1].value)

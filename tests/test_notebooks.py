@@ -17,7 +17,8 @@ FIGURES = {
         "selected_lengths",
         "correlations",
     },
-    "codebook": {"usage", "use", "kept", "nearest", "closest_pairs"},
+    "codebook": {"usage", "use", "kept", "nearest", "images_closest_pairs"},
+    "probe": {"by_iteration", "by_latents", "grids"},
     "tsc_toi": {"fig05_accuracy", "fig06_l1", "fig14_class", "fig15_depth", "equal_capacity"},
 }
 

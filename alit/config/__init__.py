@@ -9,7 +9,15 @@ from alit.config.comparison import (
     VariantConfig,
 )
 from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
-from alit.config.evaluation import AnalysisConfig, CodebookConfig, ReportConfig, SweepConfig, TaskModelConfig
+from alit.config.evaluation import (
+    AnalysisConfig,
+    CodebookConfig,
+    MaeProbeConfig,
+    ProbeConfig,
+    ReportConfig,
+    SweepConfig,
+    TaskModelConfig,
+)
 from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
 from alit.config.profile import Profile, load_profile, parse_settings, vary
 from alit.config.settings import Settings
@@ -37,7 +45,9 @@ __all__ = [
     "Factor",
     "FinetuneTrainingConfig",
     "ImageSetConfig",
+    "MaeProbeConfig",
     "OptimisationConfig",
+    "ProbeConfig",
     "Profile",
     "ReportConfig",
     "Settings",

@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig
 from alit.config.data import DataConfig
-from alit.config.evaluation import AnalysisConfig, CodebookConfig, ReportConfig, SweepConfig, TaskModelConfig
+from alit.config.evaluation import (
+    AnalysisConfig,
+    CodebookConfig,
+    ProbeConfig,
+    ReportConfig,
+    SweepConfig,
+    TaskModelConfig,
+)
 from alit.config.model import TokenizerConfig
 from alit.config.settings import Settings
 from alit.config.training import (
@@ -50,6 +57,7 @@ class Profile(Settings):
     ablations: AblationsConfig
     cost: CostConfig
     codebook: CodebookConfig
+    probe: ProbeConfig
     analysis: AnalysisConfig
     report: ReportConfig
 

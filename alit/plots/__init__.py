@@ -21,6 +21,14 @@ from alit.plots.complexity import (
     loss_by_complexity_alt,
 )
 from alit.plots.lengths import selected_lengths, selected_lengths_alt
+from alit.plots.probe import (
+    probe_by_iteration,
+    probe_by_iteration_alt,
+    probe_by_latents,
+    probe_by_latents_alt,
+    probe_grids,
+    probe_grids_alt,
+)
 from alit.plots.rate_distortion import rate_distortion, rate_distortion_alt
 from alit.plots.style import SavedFigure, save, style
 from alit.plots.training import training_curves, training_curves_alt
@@ -54,6 +62,12 @@ __all__ = [
     "loss_by_complexity_alt",
     "nearest_images",
     "nearest_images_alt",
+    "probe_by_iteration",
+    "probe_by_iteration_alt",
+    "probe_by_latents",
+    "probe_by_latents_alt",
+    "probe_grids",
+    "probe_grids_alt",
     "rate_distortion",
     "rate_distortion_alt",
     "save",

@@ -13,6 +13,7 @@ from alit.analysis.claims.ledger import (
     ledger_from_json,
     ledger_to_json,
 )
+from alit.analysis.claims.probe import PROBE_CLAIMS
 from alit.analysis.claims.reconstruction import more_tokens_reconstruct_better
 from alit.analysis.evidence import Evidence
 
@@ -21,6 +22,7 @@ CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
     "C2": loss_rises_with_complexity,
     "C3": complex_images_need_more_tokens,
     **CAPACITY_CLAIMS,
+    **PROBE_CLAIMS,
     "C16": codebook_is_used_broadly,
 }
 
