@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from strength_tables import with_rivals
 from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_table
 
 from alit.analysis import Criterion, capacity, evaluate, fold, select
@@ -178,17 +179,19 @@ def test_rates_hold_every_measure_and_frechet_only_in_distribution():
 
 
 def test_task_curves_hold_every_pair_and_the_uniform_baseline():
-    curves = task_curves(synthetic_evidence(synthetic_table(40)))
-    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "depth_error_depth", "uniform"}
-    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "depth_error_depth", "frechet_net"}
-    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8, 8, 8, 8]
+    curves = task_curves(synthetic_evidence(with_rivals(synthetic_table(40))))
+    scores = {"depth_error_depth", "perceptual_net", "caption_score_wordy"}
+    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "uniform"} | scores
+    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "frechet_net"} | scores
+    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 6
+    assert len(curves.groupby(["tsc", "toi"])) == 36
 
 
 def test_task_curves_do_without_labels_depth_and_features():
     bare = synthetic_table(40, columns=())
     curves = task_curves(synthetic_evidence(bare, features=False))
-    assert set(curves["tsc"]) == {"l1", "uniform"}
-    assert set(curves["toi"]) == {"l1"}
+    assert set(curves["tsc"]) == {"l1", "perceptual_net", "uniform"}
+    assert set(curves["toi"]) == {"perceptual_net"}
 
 
 def test_estimates_put_the_value_first():

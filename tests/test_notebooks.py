@@ -19,7 +19,17 @@ FIGURES = {
     },
     "codebook": {"usage", "use", "kept", "nearest", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids"},
-    "tsc_toi": {"fig05_accuracy", "fig06_l1", "fig14_class", "fig15_depth", "equal_capacity"},
+    "tsc_toi": {
+        "fig05_accuracy",
+        "fig06_l1",
+        "fig14_class",
+        "fig15_depth",
+        "perceptual",
+        "caption",
+        "equal_capacity",
+        "realised_gains",
+    },
+    "strength": {"performance_by_strength", "drop_by_strength"},
 }
 
 

@@ -7,54 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from figure_checks import check_description, check_files, check_text_fits, words
+from figure_tables import NAMES, Tables
 from matplotlib.figure import Figure
-from synthetic_tables import synthetic_evidence, synthetic_table
+from synthetic_tables import synthetic_table
 
 from alit import plots
-from alit.analysis import fold, rates, studies
+from alit.analysis import fold, rates
 from alit.analysis.curves import Resampling
 from alit.plots.style import DASHES, MARKERS, PALETTE, heat
-
-
-class Tables:
-    """Every table that a figure is drawn from."""
-
-    def __init__(self) -> None:
-        evidence = synthetic_evidence(synthetic_table(80, ("val", "near")))
-        self.rates = rates.study_rates(evidence)
-        self.losses = studies.complexity_losses(evidence)
-        self.lengths = studies.complexity_lengths(evidence)
-        self.correlations = studies.complexity_correlations(evidence)
-        self.counts = studies.selected_lengths(evidence)
-        self.curves = studies.task_curves(evidence)
-        steps = np.arange(1, 60)
-        late = np.where(steps < 9, np.nan, 1.0)
-        self.log = pd.DataFrame({"step": steps, "loss": 2.0 / steps, "note": "x", "late": late})
-
-    def drawn(self) -> dict[str, tuple[Figure, str]]:
-        limits = plots.task_limits(self.curves)
-        task, criterion = "top1_strong", "depth_error_depth"
-        under = plots.tasks_under_criterion(self.curves, criterion, limits)
-        return {
-            "rates": (plots.rate_distortion(self.rates), plots.rate_distortion_alt(self.rates)),
-            "losses": (plots.loss_by_complexity(self.losses), plots.loss_by_complexity_alt(self.losses)),
-            "lengths": (plots.length_by_complexity(self.lengths), plots.length_by_complexity_alt(self.lengths)),
-            "correlations": (
-                plots.complexity_correlations(self.correlations),
-                plots.complexity_correlations_alt(self.correlations),
-            ),
-            "counts": (plots.selected_lengths(self.counts), plots.selected_lengths_alt(self.counts)),
-            "task": (
-                plots.criteria_for_task(self.curves, task, limits),
-                plots.criteria_for_task_alt(self.curves, task),
-            ),
-            "criterion": (under, plots.tasks_under_criterion_alt(self.curves, criterion)),
-            "capacity": (plots.tasks_by_capacity(self.curves), plots.tasks_by_capacity_alt(self.curves)),
-            "training": (plots.training_curves(self.log, "Base"), plots.training_curves_alt(self.log, "Base")),
-        }
-
-
-NAMES = ("rates", "losses", "lengths", "correlations", "counts", "task", "criterion", "capacity", "training")
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +99,15 @@ def test_heat_marks_lie_at_threshold_and_capacity(tables):
 
 
 def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figure(tables):
-    labels = plots.tasks_by_capacity(tables.curves).axes[0].get_legend_handles_labels()[1]
+    labels = plots.tasks_by_capacity(tables.curves, tables.best).axes[0].get_legend_handles_labels()[1]
     assert labels == [
         "L1 error < threshold",
         "top-X class of strong",
         "depth error of depth < threshold",
+        "perceptual distance on net < threshold",
+        "caption score of wordy > threshold",
         "same length for all",
+        "best possible (oracle)",
     ]
 
 
@@ -156,6 +119,9 @@ def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figu
         (plots.length_by_complexity, plots.length_by_complexity_alt, "lengths"),
         (plots.complexity_correlations, plots.complexity_correlations_alt, "correlations"),
         (plots.selected_lengths, plots.selected_lengths_alt, "counts"),
+        (plots.realised_gains, plots.realised_gains_alt, "gains"),
+        (plots.performance_by_strength, plots.performance_by_strength_alt, "strength"),
+        (plots.drop_by_strength, plots.drop_by_strength_alt, "strength"),
         (plots.training_curves, plots.training_curves_alt, "log"),
     ],
 )

@@ -13,7 +13,7 @@ import pandas as pd
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.measures import criterion_label, measure
-from alit.analysis.selection import Criterion, first_satisfying
+from alit.analysis.selection import Criterion, criterion_on, first_satisfying
 from alit.errors import DataError
 
 
@@ -72,15 +72,17 @@ def uniform_allocation(grid: ScoreGrid) -> Allocation:
 
 
 def covering_thresholds(grid: ScoreGrid, column: str, count: int = 64) -> np.ndarray:
-    """Return at most `count` + 1 ascending thresholds from "no image satisfies" to "all do at the shortest length".
+    """Return at most `count` + 1 thresholds, strictest first, from "no image satisfies" to "all do at the shortest".
 
     They are quantiles of the scores themselves, so that a curve spans every capacity whatever the units; for class
-    ranks they are all X from 0 to one more than the worst rank.
+    ranks they are all X from 0 to one more than the worst rank. They belong to `criterion_on(column)`.
     """
     scores = grid.score(column)
     if column.startswith("class_rank_"):
         return np.unique(np.round(np.linspace(0, scores.max() + 1, count)))
     inner = np.quantile(scores, np.linspace(0, 1, count))
+    if criterion_on(column).direction == "above":
+        return np.unique([np.nextafter(scores.min(), -np.inf), *inner])[::-1]
     return np.unique([*inner, np.nextafter(scores.max(), np.inf)])
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from alit.analysis.curves import Resampling
 from alit.analysis.grid import ScoreGrid, fold
-from alit.analysis.selection import Criterion
+from alit.analysis.selection import Criterion, criterion_on
 from alit.config import AnalysisConfig, load_profile
 from alit.errors import DataError
 from alit.paths import RunPaths, project_root
@@ -65,9 +65,15 @@ class Evidence(NamedTuple):
 
     def task_grid(self) -> ScoreGrid:
         """The in-distribution images that every criterion of record can score, so that curves share their images."""
-        return self.grid.dataset(self.dataset).complete(
-            self.measured("l1", self.rank_column, self.accuracy_column, self.depth_column)
-        )
+        return self.grid.dataset(self.dataset).complete([*self.criterion_columns(), *self.task_columns()])
+
+    def criterion_columns(self) -> tuple[str, ...]:
+        """Scores of record that tokens can be selected by, those that are measured."""
+        return self.measured("l1", self.rank_column, self.depth_column, self.perceptual_column, self.caption_column)
+
+    def task_columns(self) -> tuple[str, ...]:
+        """Tasks of record with a score for each image, those that are measured; the Fréchet distance has none."""
+        return self.measured(self.accuracy_column, self.depth_column, self.perceptual_column, self.caption_column)
 
     def criteria(self) -> tuple[tuple[Criterion, tuple[float, ...]], ...]:
         """The selection criteria that can be measured here, each with the profile's thresholds."""
@@ -75,8 +81,10 @@ class Evidence(NamedTuple):
             "l1": self.settings.l1_thresholds,
             self.rank_column: tuple(map(float, self.settings.class_ranks)),
             self.depth_column: self.settings.depth_thresholds,
+            self.perceptual_column: self.settings.perceptual_thresholds,
+            self.caption_column: self.settings.caption_thresholds,
         }
-        return tuple((Criterion(name), known[name]) for name in self.measured(*known) if known[name])
+        return tuple((criterion_on(name), known[name]) for name in self.criterion_columns() if known[name])
 
 
 class Study(NamedTuple):

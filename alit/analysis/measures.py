@@ -32,6 +32,7 @@ _FAMILIES: dict[str, tuple[str, Better]] = {
     "depth_error_": ("relative depth error of {}", "lower"),
     "perceptual_": ("perceptual distance on {}", "lower"),
     "caption_score_": ("caption score of {}", "higher"),
+    "caption_true_score_": ("caption score of {} (reference caption)", "higher"),
     "frechet_": ("Fréchet distance on {}", "lower"),
 }
 
@@ -52,4 +53,5 @@ def criterion_label(column: str) -> str:
         return f"top-X class of {column.removeprefix('class_rank_')}"
     if column.startswith("depth_error_"):
         return f"depth error of {column.removeprefix('depth_error_')} < threshold"
-    return f"{measure(column).label} < threshold"
+    described = measure(column)
+    return f"{described.label} {'<' if described.better == 'lower' else '>'} threshold"

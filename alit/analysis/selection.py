@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.grid import KEY, ScoreGrid, fold
+from alit.analysis.measures import measure
 from alit.errors import DataError
 
 
@@ -24,6 +25,16 @@ class Criterion:
 
     column: str
     direction: Literal["below", "above"] = "below"
+
+
+def criterion_on(column: str) -> Criterion:
+    """Return the criterion that asks for a good enough score: below a threshold where lower is better, else above."""
+    return Criterion(column, "below" if measure(column).better == "lower" else "above")
+
+
+def own_column(task: str) -> str:
+    """Return the score by which tokens are chosen for a task itself (TSC = TOI): the rank for an accuracy."""
+    return f"class_rank_{task.removeprefix('top1_')}" if task.startswith("top1_") else task
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The tables of the two studies' figures, each one call from the evidence."""
+"""The tables of the studies' figures, each one call from the evidence."""
 
 import pandas as pd
 
@@ -8,6 +8,7 @@ from alit.analysis.curves import allocate, curve_table, uniform_allocation
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.measures import measure
+from alit.analysis.oracle import oracle_allocation, realised_table
 from alit.analysis.selection import Criterion
 
 
@@ -35,12 +36,13 @@ def selected_lengths(evidence: Evidence) -> pd.DataFrame:
 def task_curves(evidence: Evidence) -> pd.DataFrame:
     """Every measurable criterion against every task of record, and the uniform baseline (Fig. 5, 6, 14, 15).
 
-    Tasks are the accuracy of both classifiers, the depth error and the Fréchet distance of record, on the images of
-    the in-distribution set that every criterion can score. Columns as `curve_table`.
+    Tasks are those of record, the accuracy of the weakest classifier beside them, and the Fréchet distance of record,
+    on the images of the in-distribution set that every criterion can score. Columns as `curve_table`.
     """
     grid = evidence.task_grid()
-    weak = f"top1_{evidence.settings.classifiers[0]}"
-    tasks = list(dict.fromkeys(evidence.measured(evidence.accuracy_column, weak, evidence.depth_column))) or ["l1"]
+    weak = evidence.measured(f"top1_{evidence.settings.classifiers[0]}")
+    accuracies = evidence.measured(evidence.accuracy_column)
+    tasks = list(dict.fromkeys([*accuracies, *weak, *evidence.task_columns()])) or ["l1"]
     allocations = [allocate(grid, criterion, thresholds) for criterion, thresholds in evidence.criteria()]
     allocations.append(uniform_allocation(grid))
     table = pd.concat(
@@ -58,3 +60,21 @@ def task_curves(evidence: Evidence) -> pd.DataFrame:
         rows = first.assign(**named, value=samples[0], low=low, high=high)
         table = pd.concat([table, rows], ignore_index=True)
     return table
+
+
+def oracle_curves(evidence: Evidence) -> pd.DataFrame:
+    """The best possible allocation of each task of record, at every capacity; columns as `curve_table`.
+
+    See `oracle_allocation` for what it is optimal for. A Fréchet distance has none.
+    """
+    grid = evidence.task_grid()
+    parts = [
+        curve_table(grid, oracle_allocation(grid, task), [task], evidence.base_tokens, evidence.how)
+        for task in evidence.task_columns()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def realised_gains(evidence: Evidence) -> pd.DataFrame:
+    """How much of what tokens can do for a task each criterion of record realises; see `realised_table`."""
+    return realised_table(evidence.task_grid(), evidence.criterion_columns(), evidence.task_columns(), evidence.how)

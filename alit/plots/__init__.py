@@ -20,6 +20,7 @@ from alit.plots.complexity import (
     loss_by_complexity,
     loss_by_complexity_alt,
 )
+from alit.plots.gain import realised_gains, realised_gains_alt
 from alit.plots.lengths import selected_lengths, selected_lengths_alt
 from alit.plots.probe import (
     probe_by_iteration,
@@ -30,6 +31,12 @@ from alit.plots.probe import (
     probe_grids_alt,
 )
 from alit.plots.rate_distortion import rate_distortion, rate_distortion_alt
+from alit.plots.strength import (
+    drop_by_strength,
+    drop_by_strength_alt,
+    performance_by_strength,
+    performance_by_strength_alt,
+)
 from alit.plots.style import SavedFigure, save, style
 from alit.plots.training import training_curves, training_curves_alt
 from alit.plots.tsc_toi import (
@@ -54,6 +61,8 @@ __all__ = [
     "complexity_correlations_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
+    "drop_by_strength",
+    "drop_by_strength_alt",
     "kept_tokens",
     "kept_tokens_alt",
     "length_by_complexity",
@@ -62,6 +71,8 @@ __all__ = [
     "loss_by_complexity_alt",
     "nearest_images",
     "nearest_images_alt",
+    "performance_by_strength",
+    "performance_by_strength_alt",
     "probe_by_iteration",
     "probe_by_iteration_alt",
     "probe_by_latents",
@@ -70,6 +81,8 @@ __all__ = [
     "probe_grids_alt",
     "rate_distortion",
     "rate_distortion_alt",
+    "realised_gains",
+    "realised_gains_alt",
     "save",
     "selected_lengths",
     "selected_lengths_alt",

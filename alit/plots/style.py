@@ -93,6 +93,11 @@ def panel_title(panel: Axes, text: str, characters: int = 30) -> None:
     panel.set_title("\n".join(wrap(text, characters, break_long_words=False)))
 
 
+def arrow_of(better: str) -> str:
+    """Return the mark behind a measure's name that says which way is better; no line is broken before it."""
+    return "\u00a0↓" if better == "lower" else "\u00a0↑"
+
+
 def looks_of_series() -> Iterator[tuple[str, str, str | tuple[int, tuple[float, ...]]]]:
     """Yield (colour, marker, dash) of one unordered series after another, without end."""
     return cycle(zip(PALETTE, MARKERS, DASHES, strict=True))

@@ -9,7 +9,18 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from alit.plots.style import BAND, EDGE, GREY, heat, looks_of_series, note_figure, panel_title, panels, style
+from alit.plots.style import (
+    BAND,
+    EDGE,
+    GREY,
+    arrow_of,
+    heat,
+    looks_of_series,
+    note_figure,
+    panel_title,
+    panels,
+    style,
+)
 from alit.plots.tables import distinct, ends, groups, most, reach, rows, word
 
 Limits = Mapping[str, tuple[float, float]]
@@ -56,27 +67,35 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure
             marks = _heat_line(panel, line, limits[task])
             panel_title(panel, f"TSC: {word(line, 'tsc_label')}")
             panel.set_xlabel(_threshold_name(line))
-        axes[0].set_ylabel("share of base tokens")
+        figure.supylabel("share of base tokens")
         figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
         figure.suptitle(f"TOI: {word(part, 'toi_label')} (n = {most(part, 'images')})")
     return figure
 
 
-def tasks_by_capacity(curves: pd.DataFrame) -> Figure:
-    """Draw each task against capacity, one line per criterion and the uniform baseline; bands are 95 % intervals."""
+def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Figure:
+    """Draw each task against capacity, one line per criterion and the uniform baseline; bands are 95 % intervals.
+
+    Args:
+        curves: see `tasks_under_criterion`, with low and high.
+        best: the best possible allocation of each task that has one, columns alike; drawn dotted, without marks.
+    """
     criteria = [name for name, _ in groups(curves, "tsc") if name != "uniform"]
     looks = dict(zip(criteria, looks_of_series(), strict=False))
     with style():
         figure, axes = panels(distinct(curves, "toi"), columns=2, height=2.3, sharex=True)
-        for panel, (_, part) in zip(axes, groups(curves, "toi"), strict=True):
+        for panel, (task, part) in zip(axes, groups(curves, "toi"), strict=True):
             for name, line in groups(part, "tsc"):
                 line = line.sort_values("capacity")
                 color, marker, dash = looks.get(name, (GREY, "x", "-"))
                 look = {"color": color, "marker": marker, "ls": dash, "markersize": 3.5}
                 panel.plot(line["capacity"], line["value"], label=word(line, "tsc_label"), **look)
                 panel.fill_between(line["capacity"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            arrow = "↓" if word(part, "better") == "lower" else "↑"
-            panel_title(panel, f"TOI: {word(part, 'toi_label')} {arrow}", 46)
+            line = rows(best, best["toi"] == task).sort_values("capacity")
+            if len(line):
+                look = {"color": EDGE, "ls": (0, (1, 1)), "label": word(line, "tsc_label")}
+                panel.plot(line["capacity"], line["value"], **look)
+            panel_title(panel, f"TOI: {word(part, 'toi_label')}{arrow_of(word(part, 'better'))}", 46)
         for panel in axes[-2:]:
             panel.set_xlabel("share of base tokens")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -119,7 +138,7 @@ def criteria_for_task_alt(curves: pd.DataFrame, task: str) -> str:
 
 
 def tasks_by_capacity_alt(curves: pd.DataFrame) -> str:
-    """Name the criterion with the best value of each task within the tokens that all criteria reach."""
+    """Name the criterion with the best value of each task at the middle of the tokens that all criteria reach."""
     ranges = [line["capacity"].to_numpy(dtype=float) for _, line in groups(curves, "tsc")]
     middle = (max(spent.min() for spent in ranges) + min(spent.max() for spent in ranges)) / 2
     best = []

@@ -15,6 +15,7 @@ from alit.analysis.claims.ledger import (
 )
 from alit.analysis.claims.probe import PROBE_CLAIMS
 from alit.analysis.claims.reconstruction import more_tokens_reconstruct_better
+from alit.analysis.claims.strength import stronger_models_lose_more
 from alit.analysis.evidence import Evidence
 
 CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
@@ -22,6 +23,7 @@ CLAIMS: dict[str, Callable[[Evidence], Claim]] = {
     "C2": loss_rises_with_complexity,
     "C3": complex_images_need_more_tokens,
     **CAPACITY_CLAIMS,
+    "C8": stronger_models_lose_more,
     **PROBE_CLAIMS,
     "C16": codebook_is_used_broadly,
 }

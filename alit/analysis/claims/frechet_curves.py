@@ -7,7 +7,7 @@ from alit.analysis.curves import CurveSamples, allocate, covering_thresholds
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
-from alit.analysis.selection import Criterion
+from alit.analysis.selection import criterion_on
 
 POINTS = 12
 
@@ -29,7 +29,7 @@ def frechet_curve(
     features = evidence.features.get(evidence.settings.feature_extractor)
     if features is None or grid.clean_rows is None:
         return None
-    allocation = allocate(grid, Criterion(criterion), covering_thresholds(grid, criterion))
+    allocation = allocate(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
     tokens = grid.lengths[allocation.positions].astype(np.float64)
     chosen = _spaced(tokens.mean(axis=0)) if near is None else _around(tokens.mean(axis=0), near)
     spent = resampled_means(tokens[:, chosen], evidence.how.resamples, evidence.how.seed)
