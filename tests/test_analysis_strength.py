@@ -99,6 +99,15 @@ def test_c8_is_not_asked_of_a_model_that_is_stronger_by_name_only():
     assert judged.measurements == ()
 
 
+def test_c8_is_not_asked_where_no_model_is_left_anything():
+    table = with_rivals(synthetic_table(IMAGES, ("val",)))
+    table.loc[table["length"] == 4, ["class_rank_weak", "class_rank_strong"]] = 5.0
+    judged = CLAIMS["C8"](synthetic_evidence(table))
+    assert judged.verdict == "not measurable here"
+    assert "neither weak nor strong is left anything at the shortest length" in judged.reason
+    assert "drop_classification" not in {part.name for part in judged.measurements}
+
+
 def test_c8_says_which_strength_the_table_has_no_truth_for():
     judged = c8(drop=("depth_true_error_coarse", "depth_true_error_depth"))
     assert judged.verdict == "not measurable here"

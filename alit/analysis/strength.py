@@ -61,6 +61,11 @@ class Performance(NamedTuple):
         return self.sign * (self.clean[:, None] - self.values)
 
     @property
+    def has_anything(self) -> bool:
+        """Whether anything is left at the shortest length: an accuracy or score of 0 cannot fall further."""
+        return self.sign < 0 or bool(self.values[0, 0] > 0)
+
+    @property
     def drop(self) -> np.ndarray:
         """Return (1 + r, l) the gap as a share of the performance on untouched images.
 

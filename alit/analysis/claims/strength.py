@@ -24,11 +24,13 @@ def stronger_models_lose_more(evidence: Evidence) -> Claim:
             missing.append(f"there is no truth for {task} to measure the strength of {' and '.join(models)} by")
             continue
         weak, *_, strong = performances(decided[task], evidence.how)
-        if _is_stronger(evidence, weak, strong):
-            parts += _compare(evidence, decided[task], weak, strong)
-        else:
-            weakest, *_, strongest = decided[task].models
+        weakest, *_, strongest = decided[task].models
+        if not _is_stronger(evidence, weak, strong):
             missing.append(f"{strongest} is not measurably better than {weakest} on untouched images")
+        elif not (weak.has_anything or strong.has_anything):
+            missing.append(f"neither {weakest} nor {strongest} is left anything at the shortest length")
+        else:
+            parts += _compare(evidence, decided[task], weak, strong)
     return C8.judge(parts, missing if parts else missing or ["no task has a weak and a strong model here"])
 
 
