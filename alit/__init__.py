@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alit.criteria import CodeLoss, ReconstructionLoss
+    from alit.data.pictures import load_images
     from alit.published import load_published
     from alit.tokenizer import AdaptiveTokenizer
     from alit.tokens import TokenSet
@@ -13,10 +14,11 @@ _HOME = {
     "CodeLoss": "alit.criteria",
     "ReconstructionLoss": "alit.criteria",
     "TokenSet": "alit.tokens",
+    "load_images": "alit.data.pictures",
     "load_published": "alit.published",
 }
 
-__all__ = ["AdaptiveTokenizer", "CodeLoss", "ReconstructionLoss", "TokenSet", "load_published"]
+__all__ = ["AdaptiveTokenizer", "CodeLoss", "ReconstructionLoss", "TokenSet", "load_images", "load_published"]
 
 
 def __getattr__(name: str) -> Any:

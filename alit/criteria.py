@@ -8,6 +8,7 @@ computing those of the last iteration. A callable without these attributes is gi
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from einops import reduce
 from torch import Tensor
 
@@ -79,3 +80,16 @@ class ReconstructionLoss:
             return reduce(difference.abs(), "b c h w -> b", "mean") < self.l1
         assert self.l2 is not None
         return reduce(difference.square(), "b c h w -> b", "mean") < self.l2
+
+
+@dataclass(frozen=True)
+class FixedLength:
+    """Satisfied at a length, whatever the image."""
+
+    length: int
+    sees_pixels: bool = False
+    sees_image_tokens: bool = False
+
+    def __call__(self, images: Tensor, rollout: Rollout) -> Tensor:
+        """Return (b,) bool."""
+        return images.new_full((len(images),), rollout.length >= self.length, dtype=torch.bool)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alit.allocation import allocate
 from alit.criteria import Criterion
-from alit.errors import ConfigError, DataError
 from alit.models.base import BaseTokens
+from alit.models.distillation import Halting
 from alit.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ class _Active(NamedTuple):
 
 def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) -> list[Encoded]:
     """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
-    if length not in tokenizer.lengths:
-        raise ConfigError(f"expected a length among {', '.join(map(str, tokenizer.lengths))}, found {length}")
     encoder = tokenizer.distillation.encoder
     sequence = encoder.start(images, tokenizer.base.encode(images).features)
     last = tokenizer.lengths.index(length) + 1
@@ -81,6 +79,30 @@ def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criter
     return [tokens for tokens in encoded if tokens is not None]
 
 
+def encode_halting(
+    tokenizer: AdaptiveTokenizer,
+    images: Tensor,
+    criterion: Criterion,
+    halting: Halting,
+    generator: torch.Generator | None,
+) -> list[Encoded]:
+    """Encode each image until its criterion holds, masking well-predicted image tokens between iterations.
+
+    Masks are drawn for the whole batch, which therefore stays together until the last image is done.
+    """
+    encoded: list[Encoded | None] = [None] * len(images)
+    pixels = getattr(criterion, "sees_pixels", True)
+    for step in tokenizer.rollout(images, reconstruct=pixels, halting=halting, generator=generator):
+        values = step.codes if step.ids is None else step.ids
+        last = step.iteration == tokenizer.config.iterations
+        for row, satisfied in enumerate(criterion(images, step).tolist()):
+            if encoded[row] is None and (satisfied or last):
+                encoded[row] = Encoded(values[row], satisfied)
+        if all(tokens is not None for tokens in encoded):
+            break
+    return [tokens for tokens in encoded if tokens is not None]
+
+
 def encode_all_lengths(tokenizer: AdaptiveTokenizer, images: Tensor) -> tuple[list[list[Encoded]], np.ndarray]:
     """Encode every image at every length; also return the L1 (images, lengths) of each reconstruction."""
     steps = tokenizer.rollout(images, image_tokens=False)
@@ -111,7 +133,7 @@ def encode_to_budget(tokenizer: AdaptiveTokenizer, batches: Iterator[Tensor], me
 
 def _start(tokenizer: AdaptiveTokenizer, images: Tensor) -> _Active:
     base = tokenizer.base.encode(images)
-    rows = torch.arange(len(images))
+    rows = torch.arange(len(images), device="cpu")
     return _Active(rows, images, base, tokenizer.distillation.encoder.start(images, base.features))
 
 
@@ -182,21 +204,3 @@ def _select(rollout: Rollout, mask: Tensor) -> Rollout:
         reconstruction=None,
         attention=None,
     )
-
-
-def check_images(images: Tensor, size: int) -> None:
-    """Refuse images that are not (b, 3, size, size) floats in [0, 1].
-
-    Raises:
-        DataError: what was expected, what was found, and what to do.
-    """
-    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
-        raise DataError(
-            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
-            "resize and centre-crop them first (alit.data.transforms.centre_view)"
-        )
-    if len(images) == 0:
-        return
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")

@@ -64,7 +64,7 @@ class TokenSet:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "TokenSet":
-        """Return the tokens of one image, a range or a selection of images, as a `TokenSet` in that order."""
+        """Return the tokens of one image, a range, a list of places or a mask, as a `TokenSet` in that order."""
         rows = _rows(index, len(self))
         parts = self.values.split(self.lengths.tolist())
         chosen = [parts[row] for row in rows.tolist()]
@@ -125,11 +125,12 @@ class TokenSet:
 
 
 def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:
-    everything = torch.arange(count)
+    everything = torch.arange(count, device="cpu")
     if isinstance(index, int):
         if not -count <= index < count:
             raise IndexError(f"image {index} of a token set of {count}")
         return everything[index].reshape(1)
     if isinstance(index, slice):
         return everything[index]
-    return everything[torch.as_tensor(index, dtype=None if isinstance(index, Tensor) else torch.int64)]
+    chosen = torch.as_tensor(index, device="cpu")
+    return everything[chosen if chosen.numel() or chosen.dtype == torch.bool else chosen.long()]

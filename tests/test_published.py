@@ -12,9 +12,12 @@ from tiny import images, tokenizer, tokenizer_config
 
 from alit import load_published
 from alit.cli import main
+from alit.config import load_profile
+from alit.config.sizes import SIZES, published_config
 from alit.errors import CheckpointError
 
 HEADS = 2
+PAPER = Path(__file__).parents[1] / "configs" / "paper.yaml"
 EXPECTED = Path(__file__).parent / "fixtures" / "published.json"
 CONFIGS = {
     "vqgan_quantized": tokenizer_config(),
@@ -128,3 +131,10 @@ def test_a_converted_checkpoint_loads_without_unpickling(tmp_path, capsys):
     main(["convert", str(tmp_path / "m.pth"), str(tmp_path / "out"), "--heads", "2"])
     main(["info", str(tmp_path / "out")])
     assert "vae base" in capsys.readouterr().out
+
+
+def test_the_published_sizes_are_those_of_the_paper_profile():
+    assert published_config("small") == load_profile(PAPER).tokenizer
+    for size, (width, layers, heads) in SIZES.items():
+        distillation = published_config(size).distillation
+        assert (distillation.width, distillation.layers, distillation.heads) == (width, layers, heads)

@@ -84,6 +84,13 @@ def test_cutting_and_concatenating_gives_the_set_back(lengths, cut):
     assert TokenSet.concatenate(list(tokens)) == tokens
 
 
+def test_images_are_chosen_by_place_by_mask_or_not_at_all():
+    tokens = token_set([2, 3, 0, 4])
+    assert tokens[[2, 0]] == tokens[torch.tensor([2, 0])] == TokenSet.concatenate([tokens[2], tokens[0]])
+    assert tokens[[True, False, False, True]] == tokens[torch.tensor([True, False, False, True])] == tokens[[0, 3]]
+    assert len(tokens[[]]) == len(tokens[torch.tensor([], dtype=torch.int64)]) == 0
+
+
 def test_equality_sees_every_part():
     tokens = token_set([2, 3])
     assert tokens == token_set([2, 3])

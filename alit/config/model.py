@@ -1,10 +1,13 @@
 """Settings of the networks: the base tokenizer and the recurrent distillation on top of it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from alit.config.settings import Settings
+
+# How often something is repeated: beyond this a file is damaged, and building what it says would never end.
+Repetitions = Annotated[int, Field(gt=0, le=1024)]
 
 
 class BaseTokenizerConfig(Settings):
@@ -17,8 +20,10 @@ class BaseTokenizerConfig(Settings):
     kind: Literal["vqgan", "vae"]
     stem: PositiveInt  # pixels per side that become channels before the first level; published: 1
     channels: PositiveInt  # c, width of the first level
-    multipliers: tuple[PositiveInt, ...]  # width of each level in units of `channels`
-    blocks: PositiveInt  # residual blocks per level
+    multipliers: Annotated[
+        tuple[PositiveInt, ...], Field(min_length=1, max_length=16)
+    ]  # width of each level in units of `channels`
+    blocks: Repetitions  # residual blocks per level
     code_size: PositiveInt  # numbers per image token; z = 256 (VQGAN) or 16 (VAE) as published
     codebook_size: PositiveInt | None  # v, VQGAN only; 1024 as published
     unit_codes: bool  # l2-normalised codes and features; published VQGAN: false
@@ -43,10 +48,10 @@ class DistillationConfig(Settings):
     """The recurrent encoder and the latent decoder (paper, section 3; published-code facts, 2.3 to 2.8)."""
 
     width: PositiveInt  # d
-    layers: PositiveInt  # encoder and decoder have as many each
+    layers: Repetitions  # encoder and decoder have as many each
     heads: PositiveInt
     tokens_per_iteration: PositiveInt  # s
-    iterations: PositiveInt  # T
+    iterations: Repetitions  # T
     quantize: bool
     latent_codebook_size: PositiveInt  # m; unused when latents are continuous
     latent_code_size: PositiveInt  # numbers per latent token; 12 as published
@@ -55,7 +60,7 @@ class DistillationConfig(Settings):
     # More latents come from another iteration that rewrites all (the paper), or are a longer prefix of one encoding,
     # which the transformer then makes in so many passes (alit.models.nested_encoder). Older checkpoints do not say.
     growth: Literal["recurrent", "nested"] = "recurrent"
-    passes: PositiveInt = 1  # nested only
+    passes: Repetitions = 1  # nested only
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "DistillationConfig":
