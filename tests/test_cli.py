@@ -1,13 +1,18 @@
 import io
+import re
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
-from tiny import tokenizer
+from published_names import published_name
+from tiny import images, tokenizer
 
+from alit import AdaptiveTokenizer
 from alit.cli import main
-from alit.errors import CheckpointError, DataError, TokenFileError
+from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
+from alit.token_file import pack
 
 
 @pytest.fixture
@@ -72,6 +77,43 @@ def test_what_is_missing_is_named(model, tmp_path):
         main(["info", str(tmp_path)])
 
 
+def test_one_missing_input_among_others_is_named(model, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for missing in (tmp_path / "missing.png", tmp_path / "empty", tmp_path / "*.jpg"):
+        with pytest.raises(DataError, match=f"expected pictures at {re.escape(str(missing))}, found none"):
+            main(["encode", str(pictures), str(missing), "-o", str(tmp_path / "t"), "-m", model, "--length", "2"])
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_named_before_any_work(model, pictures, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path, tmp_path / "file" / "t.alit"):
+        with pytest.raises(DataError, match="cannot write to"):
+            main(["encode", str(pictures), "-o", str(place), "-m", "no/model", "--length", "2"])
+
+
+def test_a_device_that_is_not_here_is_named(model, pictures, tmp_path):
+    for device in ("nonsense", "meta:x", "hpu"):
+        with pytest.raises(ConfigError, match=f"expected a torch device of this machine, found {device}"):
+            main(["encode", str(pictures), "-o", str(tmp_path / "t"), "-m", model, "--length", "2", "--device", device])
+
+
+@pytest.mark.parametrize("options", ["--length 0", "--until-l1 -1", "--mean-length nan", "--length 2 --batch-size 0"])
+def test_numbers_out_of_range_end_with_status_2(options, model, pictures, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["encode", str(pictures), "-o", str(tmp_path / "t"), "-m", model, *options.split()])
+    assert ended.value.code == 2
+    assert "expected a " in capsys.readouterr().err
+
+
+def test_names_in_a_token_file_lead_nowhere_else(tmp_path, model, capsys):
+    names = ["../../up.png", "nul\0.png", "x" * 300, "-", "a b.tar.gz"]
+    (tmp_path / "t.alit").write_bytes(pack(tokenizer().encode(images(5), length=2), names))
+    main(["decode", str(tmp_path / "t.alit"), "-o", str(tmp_path / "out"), "-m", model])
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == ["00000-up.png", "00001-nul_.png", f"00002-{'x' * 100}.png", "00003.png", "00004-a b.tar.png"]
+
+
 def test_tokens_of_another_model_are_not_decoded(model, pictures, tmp_path):
     tokens = tmp_path / "t.alit"
     main(["encode", str(pictures), "-o", str(tokens), "-m", model, "--length", "2"])
@@ -87,7 +129,29 @@ def test_info_describes_a_checkpoint(model, capsys):
     assert f"{sum(p.numel() for p in tokenizer().parameters()):,} parameters" in output
 
 
-def test_a_published_checkpoint_is_converted(tmp_path, capsys):
+def test_a_published_checkpoint_is_converted_and_its_card_claims_no_licence(tmp_path, capsys):
+    config = tokenizer().config
+    tensors = {published_name(name, config): tensor.contiguous() for name, tensor in tokenizer().state_dict().items()}
+    torch.save({"ema": tensors}, tmp_path / "alit_x.pth")
+    main(["convert", str(tmp_path / "alit_x.pth"), str(tmp_path / "out"), "--heads", "2"])
+    assert "lengths 2, 4, 6" in capsys.readouterr().out
+    assert len(AdaptiveTokenizer.from_pretrained(tmp_path / "out").encode(images(1), length=2)) == 1
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license is None
+    assert "without a licence" in card.text
+    assert "`alit_x.pth`" in card.text
+
+
+def test_a_checkpoint_that_is_not_published_is_not_converted(tmp_path):
     torch.save({"something": 1}, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match="expected tensors under"):
         main(["convert", str(tmp_path / "bad.pth"), str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("command", ["", "encode", "decode", "info", "convert"])
+def test_help_says_what_is_asked_for(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    words = {"": "Exit status", "encode": "pixels count from 0 to 1", "info": "sizes in bits"}
+    assert words.get(command, "folder to write to") in " ".join(capsys.readouterr().out.split())
