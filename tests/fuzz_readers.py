@@ -1,0 +1,228 @@
+"""Damaged files for the readers of token files and checkpoints; run as a script, tens of thousands of them.
+
+    python tests/fuzz_readers.py --inputs 50000
+
+Whatever the damage, a reader answers with the documented error or with something that still checks out. Ends with 1 and
+the seeds of the inputs that did anything else.
+"""
+
+import argparse
+import hashlib
+import re
+import signal
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from published_names import published_name
+from safetensors.torch import load, save, save_file
+from tiny import images, tokenizer, tokenizer_config
+from tqdm import tqdm
+
+from alit import AdaptiveTokenizer, load_published
+from alit.errors import AlitError
+from alit.token_file import DIGEST_BYTES, pack, unpack
+
+NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
+ODD_VALUES = [b"0", b"-1", b"1", b"7", b"65536", b"99999999999999999999", b"1e999", b"null", b'"x"', b"[]", b"{}"]
+SECONDS_EACH = 30  # a reader that takes longer hangs
+
+
+def mutate(content: bytes, generator: np.random.Generator) -> bytes:
+    """Return content with one to four of the changes below."""
+    for _ in range(generator.integers(1, 5)):
+        change = CHANGES[generator.integers(len(CHANGES))]
+        content = change(content, generator) or b"\0"
+    return content
+
+
+def replace_bytes(content: bytes, generator: np.random.Generator) -> bytes:
+    """Overwrite up to eight bytes, near the front half of the time: that is where headers are."""
+    spoiled = bytearray(content)
+    end = min(len(content), 512) if generator.random() < 0.5 else len(content)
+    for place in generator.integers(0, end, generator.integers(1, 9)):
+        spoiled[place] = generator.integers(256)
+    return bytes(spoiled)
+
+
+def overwrite_word(content: bytes, generator: np.random.Generator) -> bytes:
+    """Overwrite a 64-bit word with an extreme one: sizes and offsets are words."""
+    place = int(generator.integers(0, max(1, min(len(content), 512) - 8)))
+    word = int(generator.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62])).to_bytes(8, "little")
+    return content[:place] + word + content[place + 8 :]
+
+
+def replace_number(content: bytes, generator: np.random.Generator) -> bytes:
+    """Replace a number written in digits by an odd value: that is what JSON headers consist of."""
+    numbers = list(NUMBER.finditer(content[:4096]))
+    if not numbers:
+        return content
+    found = numbers[generator.integers(len(numbers))]
+    return content[: found.start()] + ODD_VALUES[generator.integers(len(ODD_VALUES))] + content[found.end() :]
+
+
+def insert_bytes(content: bytes, generator: np.random.Generator) -> bytes:
+    """Insert up to sixteen bytes."""
+    place = int(generator.integers(0, len(content) + 1))
+    return content[:place] + generator.bytes(int(generator.integers(1, 17))) + content[place:]
+
+
+def remove_slice(content: bytes, generator: np.random.Generator) -> bytes:
+    """Remove a stretch."""
+    first, last = sorted(generator.integers(0, len(content) + 1, 2).tolist())
+    return content[:first] + content[last:]
+
+
+def repeat_slice(content: bytes, generator: np.random.Generator) -> bytes:
+    """Repeat a short stretch."""
+    first = int(generator.integers(0, len(content)))
+    return content[: first + 32] + content[first:]
+
+
+def cut(content: bytes, generator: np.random.Generator) -> bytes:
+    """Keep only a beginning."""
+    return content[: int(generator.integers(0, len(content) + 1))]
+
+
+CHANGES = (replace_bytes, replace_bytes, overwrite_word, replace_number, insert_bytes, remove_slice, repeat_slice, cut)
+
+
+def mutate_and_sign(content: bytes, generator: np.random.Generator) -> bytes:
+    """Give a damaged token file the checksum that fits, so that the damage is read."""
+    body = mutate(content[:-DIGEST_BYTES], generator)
+    return body + hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def misshape(content: bytes, generator: np.random.Generator) -> bytes:
+    """Remove, rename or misshape up to three tensors of a safetensors file that is whole otherwise."""
+    tensors = load(content)
+    for _ in range(generator.integers(1, 4)):
+        name = str(generator.choice(sorted(tensors)))
+        tensor = tensors.pop(name)
+        flat = tensor.flatten()
+        shapes = [tensor, flat, flat[:0], flat[:1], tensor[None], tensor.reshape(tensor.shape[::-1]), tensor.long()]
+        renamed = ["", name, name, name[: generator.integers(len(name))], re.sub(r"\d+", "99", name)]
+        if new_name := str(generator.choice(renamed)):
+            tensors[new_name] = shapes[generator.integers(len(shapes))].contiguous().clone()
+    return save(tensors)
+
+
+class Reader(NamedTuple):
+    """Something that reads files, undamaged files for it, and how they are damaged."""
+
+    name: str
+    originals: list[bytes]
+    spoil: Callable[[bytes, np.random.Generator], bytes]
+    read: Callable[[bytes], object]
+
+
+def readers(folder: Path) -> list[Reader]:
+    """Return the readers with tiny originals; files are written into `folder`."""
+    token_files = token_originals()
+    weights, config = own_checkpoint(folder / "ours")
+    pickled, tensors = published_checkpoints(folder)
+    own, theirs = folder / "spoiled", folder / "x.safetensors"
+    return [
+        Reader("token file", token_files, mutate, lambda content: unpack(content, source="x")),
+        Reader("signed token file", token_files, mutate_and_sign, lambda content: unpack(content, source="x")),
+        Reader("published pth", [pickled], mutate, lambda content: read_published(folder / "x.pth", content)),
+        Reader("published safetensors", [tensors], mutate, lambda content: read_published(theirs, content)),
+        Reader("published tensors", [tensors], misshape, lambda content: read_published(theirs, content)),
+        Reader("model.safetensors", [weights], mutate, lambda content: read_own(own, content, config)),
+        Reader("own tensors", [weights], misshape, lambda content: read_own(own, content, config)),
+        Reader("config.json", [config], mutate, lambda content: read_own(own, weights, content)),
+    ]
+
+
+def token_originals() -> list[bytes]:
+    """Return token files of ids, of continuous codes, with names, and of nothing."""
+    ids, codes = tokenizer(), tokenizer(tokenizer_config(quantize=False))
+    tokens = ids.encode(images(3), budget=4.0)
+    return [
+        pack(tokens),
+        pack(tokens, ["a.png", "b.png", "c.png"]),
+        pack(codes.encode(images(2), length=4)),
+        pack(tokens[:0]),
+    ]
+
+
+def own_checkpoint(folder: Path) -> tuple[bytes, bytes]:
+    """Return model.safetensors and config.json of a tiny tokenizer."""
+    tokenizer().save_pretrained(folder)
+    return (folder / "model.safetensors").read_bytes(), (folder / "config.json").read_bytes()
+
+
+def published_checkpoints(folder: Path) -> tuple[bytes, bytes]:
+    """Return the same tokenizer under the authors' names, pickled and as safetensors."""
+    config = tokenizer_config()
+    tensors = {published_name(name, config): tensor.contiguous() for name, tensor in tokenizer().state_dict().items()}
+    torch.save({"ema": tensors, "epoch": 3, "args": argparse.Namespace(lr=1e-4)}, folder / "m.pth")
+    save_file(tensors, folder / "m.safetensors")
+    return (folder / "m.pth").read_bytes(), (folder / "m.safetensors").read_bytes()
+
+
+def read_published(path: Path, content: bytes) -> AdaptiveTokenizer:
+    """Read bytes as one of the authors' checkpoints."""
+    path.write_bytes(content)
+    return load_published(path, heads=2)
+
+
+def read_own(folder: Path, weights: bytes, config: bytes) -> AdaptiveTokenizer:
+    """Read bytes as a checkpoint folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "config.json").write_bytes(config)
+    return AdaptiveTokenizer.from_pretrained(folder)
+
+
+def outcome(reader: Reader, seed: int) -> str:
+    """Return "read", "refused", or the type of an error that no reader may raise."""
+    generator = np.random.default_rng(seed)
+    content = reader.spoil(reader.originals[generator.integers(len(reader.originals))], generator)
+    try:
+        reader.read(content)
+    except AlitError:
+        return "refused"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0][:120]
+    return "read"
+
+
+def main() -> None:
+    """Damage, read and count."""
+    warnings.simplefilter("ignore")  # torch's, about pickles of damaged names
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=50_000, help="files, shared evenly by the readers")
+    parser.add_argument("--seed", type=int, default=0, help="of the first input of each reader")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGALRM, _hangs)
+    faults = 0
+    with tempfile.TemporaryDirectory() as folder:
+        everything = readers(Path(folder))
+        each = -(-arguments.inputs // len(everything))
+        for reader in everything:
+            counts: Counter[str] = Counter()
+            for seed in tqdm(range(arguments.seed, arguments.seed + each), desc=reader.name, disable=None):
+                signal.alarm(SECONDS_EACH)
+                result = outcome(reader, seed)
+                signal.alarm(0)
+                if result not in ("read", "refused") and not counts[result]:
+                    print(f"{reader.name}, seed {seed}: {result}", flush=True)
+                counts[result] += 1
+            print(f"{reader.name}: {dict(counts)}", flush=True)
+            faults += each - counts["read"] - counts["refused"]
+    sys.exit(1 if faults else 0)
+
+
+def _hangs(*_: object) -> None:
+    raise TimeoutError(f"more than {SECONDS_EACH} seconds")
+
+
+if __name__ == "__main__":
+    main()
