@@ -96,17 +96,23 @@ def test_a_single_iteration_keeps_nothing_and_still_has_use():
 
 
 def test_nearest_images_are_compared_with_all_pairs_in_ids_and_labels():
-    table = codebook.nearest_images(evidence(synthetic_ids(used=1 / CODES)))
-    assert (table[["shared", "chance"]] == 1).all(axis=None)
-    assert (table["same_label"] == 0).all()  # the image after: labels go 0, 1, 2, ...
+    seen = evidence(synthetic_ids(used=1 / CODES))
+    assert (codebook.nearest_images(seen)[["shared", "chance"]] == 1).all(axis=None)
+    labels = codebook.label_agreement(seen).iloc[0]
+    assert labels[["value", "low", "high"]].tolist() == [0, 0, 0]  # the image after: labels go 0, 1, 2, ...
     counts = np.full(10, 6)
-    assert table["label_chance"].iloc[0] == pytest.approx((counts * (counts - 1)).sum() / (60 * 59))
+    assert labels["chance"] == pytest.approx((counts * (counts - 1)).sum() / (60 * 59))
 
 
-def test_labels_that_are_unknown_agree_neither_way():
-    bare = synthetic_evidence(synthetic_table(60, ("val",), columns=()), features=False)
-    table = codebook.nearest_images(bare._replace(tables=codebook_tables({"val": synthetic_ids()})))
-    assert table[["same_label", "label_chance"]].isna().all(axis=None)
+@pytest.mark.parametrize("labels", [None, "all different"])
+def test_sets_in_which_no_labels_can_agree_have_no_agreement(labels):
+    table = synthetic_table(60, ("val",), columns=())
+    if labels:
+        table["label"] = table.groupby("image_id").ngroup()
+    bare = synthetic_evidence(table, features=False)
+    seen = bare._replace(tables=codebook_tables({"val": synthetic_ids()}))
+    assert codebook.label_agreement(seen).empty
+    assert len(codebook.nearest_images(seen)) == 60
 
 
 def test_an_image_without_one_of_its_tokens_is_refused():
@@ -120,7 +126,7 @@ def test_an_image_without_one_of_its_tokens_is_refused():
 def test_without_ids_every_table_is_empty(tables):
     seen = SWEPT._replace(tables=tables)
     made = (codebook.codebook_use, codebook.usage_curves, codebook.kept_map, codebook.kept_shares)
-    for make in (*made, codebook.nearest_images, codebook.closest_pairs):
+    for make in (*made, codebook.nearest_images, codebook.label_agreement, codebook.closest_pairs):
         table = make(seen)
         assert isinstance(table, pd.DataFrame)
         assert table.empty

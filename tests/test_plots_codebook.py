@@ -35,8 +35,8 @@ def _kept(seen: Evidence) -> Drawn:
 
 
 def _nearest(seen: Evidence) -> Drawn:
-    table = codebook.nearest_images(seen)
-    return plots.nearest_images(table), plots.nearest_images_alt(table)
+    tables = codebook.nearest_images(seen), codebook.label_agreement(seen)
+    return plots.nearest_images(*tables), plots.nearest_images_alt(*tables)
 
 
 def _pairs(seen: Evidence) -> Drawn:
@@ -83,3 +83,10 @@ def test_pairs_without_pictures_say_why():
     figure, alt = _pairs(hidden)
     assert "may be shown" in alt
     assert words(figure) == {alt[0].lower() + alt[1:-1]}
+
+
+def test_sets_without_labels_leave_the_panel_of_labels_to_the_others():
+    bare = synthetic_evidence(synthetic_table(60, ("val",), columns=()), features=False)
+    figure, alt = _nearest(bare._replace(tables=codebook_tables({"val": synthetic_ids()})))
+    assert "labels unknown" in words(figure)
+    assert "label" not in alt

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import estimate, interval, resampled_means
 from alit.analysis.curves import Resampling
 from alit.analysis.evidence import Evidence
 from alit.errors import DataError
@@ -22,7 +22,8 @@ CURVE_COLUMNS = ["dataset", "images", "iteration", "length", "rank", "frequency"
 MAP_COLUMNS = ["dataset", "images", "iteration", "position", "kept", "chance"]
 KEPT_COLUMNS = ["dataset", "images", "iteration", "value", "low", "high", "chance"]
 PAIR_COLUMNS = ["dataset", "images", "pair", "image_id", "neighbour_id", "shared", "image", "neighbour"]
-NEAREST_COLUMNS = ["dataset", "images", "image_id", "shared", "same_label", "chance", "label_chance"]
+NEAREST_COLUMNS = ["dataset", "images", "image_id", "shared", "chance"]
+LABEL_COLUMNS = ["dataset", "images", "value", "low", "high", "chance"]
 
 
 class TokenIds(NamedTuple):
@@ -146,10 +147,23 @@ def kept_shares(evidence: Evidence) -> pd.DataFrame:
 def nearest_images(evidence: Evidence) -> pd.DataFrame:
     """Each image's largest share of ids in common with another of its set, at full length; `NEAREST_COLUMNS`.
 
-    `same_label` says whether the two have the same label (nan where one is unknown); `chance` and `label_chance` are
-    the means over all pairs of different images.
+    `chance` is the mean share over all pairs of different images.
     """
     parts = []
+    for part in token_ids(evidence):
+        here = _rows_of(evidence.tables[NEIGHBOURS], part.dataset)
+        chance = _shared_by_chance(part.ids[:, -1])
+        parts.append(here.assign(images=len(part.ids), chance=chance).reindex(columns=NEAREST_COLUMNS))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=NEAREST_COLUMNS)
+
+
+def label_agreement(evidence: Evidence) -> pd.DataFrame:
+    """How often an image and its nearest by ids have the same label; columns `LABEL_COLUMNS`.
+
+    Only of sets in which every image has a label and some images have the same. `chance` is the share of all pairs of
+    different images that do.
+    """
+    rows = []
     for part in token_ids(evidence):
         here = _rows_of(evidence.tables[NEIGHBOURS], part.dataset)
         swept = evidence.grid.dataset(part.dataset)
@@ -157,11 +171,13 @@ def nearest_images(evidence: Evidence) -> pd.DataFrame:
         own, other = (
             np.array([labels.get(name, np.nan) for name in here[column]]) for column in ("image_id", "neighbour_id")
         )
-        same = np.where(np.isnan(own) | np.isnan(other), np.nan, own == other)
-        given = {"dataset": part.dataset, "images": len(part.ids), "image_id": here["image_id"].to_numpy()}
-        chances = {"chance": _shared_by_chance(part.ids[:, -1]), "label_chance": _shared_by_chance(own[:, None])}
-        parts.append(pd.DataFrame({**given, "shared": here["shared"].to_numpy(), "same_label": same, **chances}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=NEAREST_COLUMNS)
+        chance = 0.0 if np.isnan(own).any() else _shared_by_chance(own[:, None])
+        if chance == 0:
+            continue
+        samples = resampled_means((own == other)[:, None].astype(float), evidence.how.resamples, evidence.how.seed)
+        value = estimate(samples[:, 0], evidence.how.confidence)
+        rows.append((part.dataset, len(own), *value, chance))
+    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
 def closest_pairs(evidence: Evidence) -> pd.DataFrame:
@@ -204,9 +220,7 @@ def _agreement_by_chance(part: TokenIds, step: int) -> np.ndarray:
 
 
 def _shared_by_chance(values: np.ndarray) -> float:
-    """Return the mean share of columns of (n, k) at which two different rows agree; nan where a value is unknown."""
-    if np.isnan(values).any():
-        return float("nan")
+    """Return the mean share of columns of (n, k) at which two different rows agree."""
     counts = [np.unique(column, return_counts=True)[1] for column in values.T]
     pairs = len(values) * (len(values) - 1)
     return float(np.mean([(count * (count - 1)).sum() / pairs for count in counts]))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from alit.plots.style import BAND, GREY, WIDE, looks_of_series, note_figure, panel_title, panels, sequence, style
-from alit.plots.tables import distinct, ends, evenly, groups, most, numbers, rows, word
+from alit.plots.tables import distinct, ends, evenly, groups, most, numbers, reach, rows, word
 
 LINES = 4  # iterations in one panel
 NO_IDS = "not measurable here: no token ids"
@@ -58,7 +58,7 @@ def codebook_use(use: pd.DataFrame) -> Figure:
                 label = f"{name} (n = {most(line, 'images')})"
                 panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
                 panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            panel.set_ylim(0, 1)
+            panel.set_ylim(0, 1.03)
             panel.set_xlabel("tokens")
             panel_title(panel, word(part, "label"), 46)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -101,24 +101,38 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Figure:
     return figure
 
 
-def nearest_images(nearest: pd.DataFrame) -> Figure:
-    """Draw how many ids images share with their nearest, cumulated, and say how often the two have the same label.
+def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
+    """Draw how many ids images share with their nearest, and how often the two have the same label.
 
     Args:
-        nearest: columns dataset, images, shared, same_label, chance, label_chance; one row per image.
+        nearest: columns dataset, images, shared, chance; one row per image, drawn cumulated.
+        agreement: columns dataset, value, low, high, chance; one row per set with labels, bars are 95 % intervals.
     """
     if nearest.empty:
         return note_figure(NO_IDS)
+    looks = dict(zip([name for name, _ in groups(nearest, "dataset")], looks_of_series(), strict=False))
     with style():
-        figure, (panel,) = panels(1, height=2.8)
-        for (name, part), (color, _, dash) in zip(groups(nearest, "dataset"), looks_of_series(), strict=False):
-            label = f"{name} (n = {most(part, 'images')}): {_label_agreement(part)}"
-            panel.ecdf(numbers(part, "shared"), color=color, ls=dash, label=label)
-            panel.plot(numbers(part, "chance")[0], 0, color=color, marker="|", ls="none", clip_on=False, markersize=9)
-        panel.set_xlim(0, 1)
-        panel.set_xlabel("share of ids in common with the nearest image\n(strokes on the axis: mean over all pairs)")
-        panel.set_ylabel("share of images, cumulated")
-        figure.legend(loc="outside lower center", title="nearest image has the")
+        figure, (left, right) = panels(2, columns=2, height=2.6)
+        for name, part in groups(nearest, "dataset"):
+            color, _, dash = looks[name]
+            left.ecdf(numbers(part, "shared"), color=color, ls=dash, label=f"{name} (n = {most(part, 'images')})")
+            left.plot(numbers(part, "chance")[0], 0, color=color, marker="|", ls="none", clip_on=False, markersize=9)
+        left.set_xlim(0, 1)
+        left.set_xlabel("share of ids in common with the nearest\n(strokes on the axis: mean over all pairs)")
+        left.set_ylabel("share of images")
+        for place, (name, row) in enumerate(groups(agreement, "dataset")):
+            color, marker, _ = looks[name]
+            right.errorbar(row["value"], [-place], xerr=reach(row), fmt=marker, color=color, capsize=2)
+            right.plot(row["chance"], [-place], color=GREY, marker="|", ls="none", markersize=12)
+        right.set_yticks(-np.arange(len(agreement)), labels=list(agreement["dataset"]))
+        right.set_xlim(left=0)
+        right.margins(y=0.3)
+        right.locator_params(axis="x", nbins=5)
+        right.set_xlabel("nearest image has the same label (share)\n(grey strokes: all pairs)")
+        if agreement.empty:
+            right.text(0.5, 0.5, "labels unknown", ha="center", transform=right.transAxes)
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure
 
 
@@ -181,16 +195,20 @@ def kept_tokens_alt(shares: pd.DataFrame) -> str:
     return f"Share of the earlier tokens that iteration {first} and iteration {last} keep: {'; '.join(words)}."
 
 
-def nearest_images_alt(nearest: pd.DataFrame) -> str:
-    """Say how many ids nearest images share, beside all pairs."""
+def nearest_images_alt(nearest: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    """Say how many ids nearest images share and how often their labels agree, beside all pairs."""
     if nearest.empty:
         return f"{NO_IDS.capitalize()}."
-    words = [
-        f"{numbers(part, 'shared').mean():.0%} on {name} (all pairs {numbers(part, 'chance')[0]:.0%}; "
-        f"{_label_agreement(part)})"
+    shared = [
+        f"{numbers(part, 'shared').mean():.0%} on {name} (all pairs {numbers(part, 'chance')[0]:.0%})"
         for name, part in groups(nearest, "dataset")
     ]
-    return f"An image and its nearest have in common, of their ids: {'; '.join(words)}."
+    same = [
+        f"{row['value'].iloc[0]:.0%} on {name} (all pairs {row['chance'].iloc[0]:.0%})"
+        for name, row in groups(agreement, "dataset")
+    ]
+    agree = f"; they have the same label in {'; '.join(same)}" if same else ""
+    return f"An image and its nearest have in common, of their ids: {'; '.join(shared)}{agree}."
 
 
 def closest_pairs_alt(pairs: pd.DataFrame) -> str:
@@ -201,10 +219,3 @@ def closest_pairs_alt(pairs: pd.DataFrame) -> str:
     name, shown = next(groups(shown, "dataset"))
     low, high = numbers(shown, "shared").min(), numbers(shown, "shared").max()
     return f"The {len(shown)} closest pairs of {name} have {low:.0%} to {high:.0%} of their ids in common."
-
-
-def _label_agreement(part: pd.DataFrame) -> str:
-    same = numbers(part, "same_label").mean()
-    if np.isnan(same):
-        return "labels unknown"
-    return f"same label {same:.0%}, chance {numbers(part, 'label_chance')[0]:.0%}"
