@@ -28,6 +28,7 @@ class RunPaths(NamedTuple):
 
     root: Path
     profile: str
+    swept: str = ""  # a baseline whose sweep to look at; empty is the profile's own tokenizer
 
     @property
     def config(self) -> Path:
@@ -77,12 +78,22 @@ class RunPaths(NamedTuple):
     @property
     def sweep(self) -> Path:
         """`table.parquet` and one `features_<extractor>.npy` per extractor, row-aligned."""
-        return self.run / "sweep"
+        return self.baselines / self.swept if self.swept else self.run / "sweep"
 
     @property
     def table(self) -> Path:
         """The sweep table."""
         return self.sweep / "table.parquet"
+
+    @property
+    def variants(self) -> Path:
+        """One checkpoint per variant and seed that the ablations compare."""
+        return self.run / "variants"
+
+    @property
+    def baselines(self) -> Path:
+        """One sweep per other tokenizer, each as `sweep`."""
+        return self.run / "baselines"
 
     def measured(self, study: str) -> Path:
         """Tables of a study that runs networks of its own, one parquet file each; `Evidence.tables` holds them."""
@@ -100,8 +111,9 @@ class RunPaths(NamedTuple):
 
     @property
     def report(self) -> Path:
-        """`reports/<profile>`: the static site."""
-        return self.root / "reports" / self.profile
+        """`reports/<profile>`: the static site; of a baseline, its figures."""
+        folder = self.root / "reports" / self.profile
+        return folder / "baselines" / self.swept if self.swept else folder
 
     @property
     def scratch(self) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 from synthetic_codebook import codebook_tables, synthetic_ids
+from synthetic_comparison import ablation_tables, cost_tables
 from synthetic_probe import probe_tables
 
 from alit.paths import RunPaths
@@ -19,7 +20,12 @@ def _probe(sets: Iterable[str]) -> dict[str, pd.DataFrame]:
     return probe_tables(IMAGES, dataset=next(iter(sets)))
 
 
-MEASURED: dict[str, Callable[[Iterable[str]], dict[str, pd.DataFrame]]] = {"codebook": _codebook, "probe": _probe}
+MEASURED: dict[str, Callable[[Iterable[str]], dict[str, pd.DataFrame]]] = {
+    "codebook": _codebook,
+    "probe": _probe,
+    "ablations": lambda sets: ablation_tables(IMAGES),
+    "cost": lambda sets: cost_tables(),
+}
 
 
 def write_measured(paths: RunPaths, sets: Iterable[str]) -> None:

@@ -14,8 +14,8 @@ from alit.paths import project_root
 ROOT = project_root(Path(__file__).parent)
 PROFILES = ("smoke", "cpu", "imagenette", "paper")
 # As many entries as a profile needs, each with the same keys.
-LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "ablations.variants", "ablations.comparisons")
-OWN_KEYS = {"ablations.common"}  # a mapping whose keys are the profile's own choice
+LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
+OWN_KEYS = {"variants.common"}  # a mapping whose keys are the profile's own choice
 
 
 def key_tree(content: object, prefix: str = "") -> set[str]:

@@ -13,10 +13,11 @@ ROOT = project_root(Path(__file__).parent)
 SMOKE = ROOT / "configs" / "smoke.yaml"
 
 
-def profile_with(tmp_path, **ablations):
-    """Write the smoke profile with other ablations and load it."""
+def profile_with(tmp_path, variants=None, comparisons=()):
+    """Write the smoke profile with other variants and comparisons and load it."""
     content = yaml.safe_load(SMOKE.read_text())
-    content["ablations"] |= ablations
+    content["variants"] |= variants or {}
+    content["ablations"]["comparisons"] = list(comparisons)
     path = tmp_path / "changed.yaml"
     path.write_text(yaml.safe_dump(content))
     return load_profile(path)
@@ -35,7 +36,7 @@ def test_what_all_variants_share_is_changed_first_and_each_may_change_it_back(tm
     variants = [{"name": "one", "set": {}, "seeds": [0]}]
     variants += [{"name": "two", "set": {"distill.optimisation.steps": 9}, "seeds": [0]}]
     common = {"distill.optimisation.steps": 5, "finetune.optimisation.steps": 0}
-    profile = profile_with(tmp_path, common=common, variants=variants, comparisons=[])
+    profile = profile_with(tmp_path, {"common": common, "trainings": variants})
     assert profile.variant("one").distill.optimisation.steps == 5
     assert profile.variant("two").distill.optimisation.steps == 9
     assert profile.variant("two").finetune.optimisation.steps == 0
@@ -62,8 +63,8 @@ def test_a_number_in_a_key_counts_the_entries_of_a_list():
 )
 def test_a_fault_in_a_variant_is_one_line_when_the_profile_is_read(tmp_path, key, value, expected):
     with pytest.raises(ConfigError) as caught:
-        profile_with(tmp_path, variants=[{"name": "odd", "set": {key: value}, "seeds": [0]}], comparisons=[])
-    assert str(caught.value).startswith("ablations.variants odd: ")
+        profile_with(tmp_path, {"trainings": [{"name": "odd", "set": {key: value}, "seeds": [0]}]})
+    assert str(caught.value).startswith("variants.trainings odd: ")
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -76,11 +77,11 @@ def test_comparisons_are_between_variants_that_are_there(tmp_path):
 
 def test_two_variants_of_one_name_are_refused(tmp_path):
     twice = [{"name": "one", "set": {}, "seeds": [0]}] * 2
-    with pytest.raises(ConfigError, match=r"ablations\.variants: the name one stands twice"):
-        profile_with(tmp_path, variants=twice, comparisons=[])
+    with pytest.raises(ConfigError, match=r"variants\.trainings: the name one stands twice"):
+        profile_with(tmp_path, {"trainings": twice})
 
 
 def test_halting_needs_iterations_to_halt_between(tmp_path):
     odd = {"distill.halting": True, "tokenizer.distillation.growth": "nested"}
     with pytest.raises(ConfigError, match=r"distill\.halting needs growth: recurrent"):
-        profile_with(tmp_path, variants=[{"name": "odd", "set": odd, "seeds": [0]}], comparisons=[])
+        profile_with(tmp_path, {"trainings": [{"name": "odd", "set": odd, "seeds": [0]}]})

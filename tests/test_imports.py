@@ -34,6 +34,9 @@ MAY_IMPORT = {
     "tokenizer": GROUND
     | {"models", "tokens", "fingerprint", "protocol", "rollout", "criteria", "inputs", "encoding", "hub"},
     "published": GROUND | {"models", "tokenizer"},
+    "grid_tokenizer": {"models", "protocol"},
+    "targets": GROUND | {"protocol", "tokenizer", "grid_tokenizer", "training"},
+    "cost": GROUND | {"protocol", "rollout", "encoding", "tokenizer", "grid_tokenizer", "training"},
     "training": GROUND | {"models", "tokenizer", "data"},
     "tasks": GROUND | {"models", "data"},
     "sweep": GROUND | {"tasks", "data", "protocol", "codec"},

@@ -30,6 +30,8 @@ FIGURES = {
         "realised_gains",
     },
     "strength": {"performance_by_strength", "drop_by_strength"},
+    "ablations": {"one_pass_or_many", "paired_changes", "error_by_bits"},
+    "cost": {"encode", "encode_until", "decode"},
 }
 
 

@@ -94,7 +94,7 @@ class Study(NamedTuple):
     figures: Path
 
 
-def open_study(name: str, profile: str, root: str = "", figures: str = "") -> Study:
+def open_study(name: str, profile: str, root: str = "", figures: str = "", tokenizer: str = "") -> Study:
     """Open a study from any working directory.
 
     Args:
@@ -102,8 +102,9 @@ def open_study(name: str, profile: str, root: str = "", figures: str = "") -> St
         profile: which of `configs/`.
         root: the checkout; empty finds it above the working directory, else above the package.
         figures: where the study's figures go; empty means `reports/<profile>/<name>/figures`.
+        tokenizer: a baseline of the profile to ask instead of its own tokenizer.
     """
-    paths = RunPaths(project_root(Path(root) if root else None), profile)
+    paths = RunPaths(project_root(Path(root) if root else None), profile, tokenizer)
     folder = Path(figures) if figures else paths.report / name / "figures"
     return Study(load_evidence(paths), folder)
 

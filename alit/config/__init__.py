@@ -7,6 +7,7 @@ from alit.config.comparison import (
     ComparisonConfig,
     CostConfig,
     VariantConfig,
+    VariantsConfig,
 )
 from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
 from alit.config.evaluation import (
@@ -55,6 +56,7 @@ __all__ = [
     "TaskModelConfig",
     "TokenizerConfig",
     "VariantConfig",
+    "VariantsConfig",
     "load_profile",
     "parse_settings",
     "vary",

@@ -42,11 +42,16 @@ class ComparisonConfig(Settings):
     than: str
 
 
-class AblationsConfig(Settings):
-    """Trainings that differ from the profile's, and what is asked of them (paper, Tab. 3 and 4, Fig. 10)."""
+class VariantsConfig(Settings):
+    """Trainings that differ from the profile's (paper, Tab. 3 and 4, Fig. 10)."""
 
     common: dict[str, Any]  # changes that every variant shares, such as fewer steps
-    variants: tuple[VariantConfig, ...]
+    trainings: tuple[VariantConfig, ...]
+
+
+class AblationsConfig(Settings):
+    """What is asked of the variants."""
+
     comparisons: tuple[ComparisonConfig, ...]
     images: PositiveInt  # of the first evaluation set, at most
 

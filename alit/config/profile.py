@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig
+from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig, VariantsConfig
 from alit.config.data import DataConfig
 from alit.config.evaluation import (
     AnalysisConfig,
@@ -54,6 +54,7 @@ class Profile(Settings):
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
     baselines: BaselinesConfig
+    variants: VariantsConfig
     ablations: AblationsConfig
     cost: CostConfig
     codebook: CodebookConfig
@@ -90,21 +91,21 @@ class Profile(Settings):
         for name in self.baselines.sets:
             _require_known("baselines.sets", name, evaluated)
         _require_unique("baselines.tokenizers", [baseline.name for baseline in self.baselines.tokenizers])
-        variants = [variant.name for variant in self.ablations.variants]
-        _require_unique("ablations.variants", variants)
+        variants = [variant.name for variant in self.variants.trainings]
+        _require_unique("variants.trainings", variants)
         for comparison in self.ablations.comparisons:
             _require_known("ablations.comparisons", comparison.variant, variants)
             _require_known("ablations.comparisons", comparison.than, variants)
         return self
 
     def variant(self, name: str) -> "Profile":
-        """Return the profile that one of `ablations.variants` trains.
+        """Return the profile that one of `variants.trainings` is.
 
         Raises:
             ConfigError: a key that no setting has or that a variant may not change, or a value of the wrong kind.
         """
-        entry = next(variant for variant in self.ablations.variants if variant.name == name)
-        return vary(self, {**self.ablations.common, **entry.set}, source=f"ablations.variants {name}")
+        entry = next(variant for variant in self.variants.trainings if variant.name == name)
+        return vary(self, {**self.variants.common, **entry.set}, source=f"variants.trainings {name}")
 
 
 def _require_unique(section: str, names: Sequence[str]) -> None:
@@ -135,7 +136,7 @@ def load_profile(path: Path) -> Profile:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     checked = parse_settings(Profile, content, source=str(path))
-    for variant in checked.ablations.variants:
+    for variant in checked.variants.trainings:
         checked.variant(variant.name)  # a fault in a variant shows now, not after the trainings before it
     return checked
 
@@ -164,7 +165,7 @@ def vary(profile: Profile, changes: Mapping[str, Any], *, source: str) -> Profil
         if not VARIED.match(key):
             raise ConfigError(f"{source}: expected keys of tokenizer, base_training, distill or finetune, found {key}")
         *path, last = key.split(".")
-        place = content
+        place: Any = content
         try:
             for part in path:
                 place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})

@@ -19,6 +19,7 @@ from alit.data.build import build_source
 from alit.data.imageset import SetCard
 from alit.data.manifest import build_manifest, write_manifest
 from alit.data.sources import ImageSource, Record
+from alit.data.subset import chosen_indices
 from alit.data.transforms import centre_map, centre_view
 from alit.errors import ConfigError, DataError
 
@@ -117,12 +118,6 @@ def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, pa
         class_names=source.class_names,
     )
     path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
-
-
-def chosen_indices(length: int, limit: int | None) -> list[int]:
-    """Return at most `limit` indices, spread evenly over `length`, so that every class gets its share."""
-    count = length if limit is None else min(limit, length)
-    return [index * length // count for index in range(count)]
 
 
 def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[View | Rejected]:

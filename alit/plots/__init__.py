@@ -1,5 +1,13 @@
 """Figures of the studies: DataFrame in, Figure out, one family a file; `save` is the only function that writes."""
 
+from alit.plots.ablations import (
+    error_by_bits,
+    error_by_bits_alt,
+    one_pass_or_many,
+    one_pass_or_many_alt,
+    paired_changes,
+    paired_changes_alt,
+)
 from alit.plots.codebook import (
     closest_pairs,
     closest_pairs_alt,
@@ -20,6 +28,7 @@ from alit.plots.complexity import (
     loss_by_complexity,
     loss_by_complexity_alt,
 )
+from alit.plots.cost import cost_by_length, cost_by_length_alt
 from alit.plots.gain import realised_gains, realised_gains_alt
 from alit.plots.lengths import selected_lengths, selected_lengths_alt
 from alit.plots.probe import (
@@ -59,10 +68,14 @@ __all__ = [
     "codebook_use_alt",
     "complexity_correlations",
     "complexity_correlations_alt",
+    "cost_by_length",
+    "cost_by_length_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
     "drop_by_strength",
     "drop_by_strength_alt",
+    "error_by_bits",
+    "error_by_bits_alt",
     "kept_tokens",
     "kept_tokens_alt",
     "length_by_complexity",
@@ -71,6 +84,10 @@ __all__ = [
     "loss_by_complexity_alt",
     "nearest_images",
     "nearest_images_alt",
+    "one_pass_or_many",
+    "one_pass_or_many_alt",
+    "paired_changes",
+    "paired_changes_alt",
     "performance_by_strength",
     "performance_by_strength_alt",
     "probe_by_iteration",

@@ -16,7 +16,7 @@ from alit.errors import DataError
 from alit.protocol import Tokenizer
 from alit.sweep.measure import Chunk, Instruments, SweepSet, measure_chunk
 from alit.sweep.schema import column_of
-from alit.sweep.store import ChunkStore
+from alit.sweep.store import CONFIG_FILE, ChunkStore
 from alit.tasks.images import QUANTISATION
 from alit.tasks.protocol import FeatureExtractor, Task
 from alit.tasks.provenance import weights_sha256
@@ -38,7 +38,8 @@ def sweep(
 
     Reconstructions are rounded to 8 bit before anything looks at them. Peak memory depends on the chunk, not
     on the number of images. Finished chunks are kept under `scratch` until the whole is written; they are
-    found again only by a sweep of the same images, weights and settings.
+    found again only by a sweep of the same images, weights and settings. Where `out` holds the whole of such a
+    sweep already, nothing is done.
 
     Args:
         tokenizer: on `device`. sets: image sets of the tokenizer's image size, of different names. tasks: see
@@ -53,7 +54,9 @@ def sweep(
     instruments = Instruments(tokenizer, tuple(tasks), tuple(extractors), device or torch.device("cpu"))
     ordered = sorted(sets, key=lambda images: images.name)
     _check(ordered, instruments)
-    record = _record(ordered, instruments, config, settings or {})
+    record = json.loads(json.dumps(_record(ordered, instruments, config, settings or {})))
+    if _record_of(out) == record:
+        return
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
     chunks = _chunks(ordered, config.chunk_size)
@@ -65,6 +68,12 @@ def sweep(
                 store.write(index, *measure_chunk(chunk, instruments, config.tokenizer_batch))
                 bar.update(len(chunk))
     store.assemble(len(chunks), [extractor.name for extractor in instruments.extractors], record, out)
+
+
+def _record_of(folder: Path) -> Any:
+    """Return the record of a finished sweep, or None."""
+    path = folder / CONFIG_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _chunks(sets: list[SweepSet], size: int) -> list[Chunk]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alit.errors import ConfigError
+from alit.models.perceptual import PerceptualDistance
 from alit.tasks.images import Normalise
 from alit.tasks.pretrained import efficientnet_lite, fetch
 
@@ -27,6 +28,11 @@ def build_trunk(name: str) -> nn.Module:
     if name not in TRUNKS:
         raise ConfigError(f"expected a perceptual trunk among {', '.join(TRUNKS)}, found {name}")
     return TRUNKS[name]().eval().requires_grad_(False)
+
+
+def build_perceptual(trunk: str) -> PerceptualDistance:
+    """Build the perceptual distance of the training losses; see `build_trunk`."""
+    return PerceptualDistance(build_trunk(trunk))
 
 
 class LiteTrunk(nn.Module):

@@ -162,6 +162,7 @@ def train_distillation(
     fabric: Fabric,
     seed: int,
     scratch: Path,
+    base_tokens: Path | None = None,
 ) -> AdaptiveTokenizer:
     """Train the distillation on a frozen base, resumably; return both, averaged where asked for, in eval mode.
 
@@ -174,6 +175,7 @@ def train_distillation(
         fabric: see `alit.training.fabric.build_fabric`.
         seed: of the profile.
         scratch: from `alit.training.checkpoint.stage_scratch`.
+        base_tokens: folder of the cache of base tokens, where trainings share one; by default below `scratch`.
 
     Raises:
         ConfigError: there are fewer cross-entropy weights than iterations.
@@ -190,7 +192,8 @@ def train_distillation(
     fabric.to_device(model)
     model.distillation.train()
     sampler = BatchSampler(images, config.optimisation.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
-    tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=scratch / "base_tokens")
+    cache = base_tokens or scratch / "base_tokens"
+    tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed)
     run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="stage 1")
     if stage.learner.average is not None:

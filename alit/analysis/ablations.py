@@ -1,0 +1,202 @@
+"""Variants of a training against each other: rates, paired comparisons, and what they cost (Tab. 3 and 4, Fig. 10).
+
+The tables (`Evidence.tables`) are those of the stage `ablations`: `ablation_variants`, one row per variant, seed, image
+and length; `ablation_costs`, one per variant, seed and length; `ablation_comparisons`; `ablation_references`, other
+tokenizers on the same set. Their column `frechet` holds the Fréchet distance plus the image's influence on it: a mean
+over images is the distance, and a bootstrap of such means its interval (see `alit.analysis.frechet_samples`).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.evidence import Evidence
+from alit.analysis.frechet import features_to_statistics
+from alit.analysis.frechet_samples import covariance_root, frechet_influence
+from alit.analysis.grid import ScoreGrid
+from alit.analysis.measures import Measure, measure
+from alit.analysis.trainings import Trainings, fold_trainings, over_trainings, sample_trainings
+
+VARIANTS, COSTS = "ablation_variants", "ablation_costs"
+COMPARISONS, REFERENCES = "ablation_comparisons", "ablation_references"
+FRECHET = "frechet"
+HEADLINE = ("recurrence", "fixed length")  # the factors of the question whether recurrence beats one pass
+TABLES = {  # their columns, for a profile that has not measured them
+    VARIANTS: ("variant", "seed", "image_id", "length", "bits", "l1", FRECHET),
+    COSTS: ("variant", "seed", "length", "encode_gflop", "decode_gflop", "parameters", "visits", "training_tflop"),
+    COMPARISONS: ("factor", "variant", "than"),
+    REFERENCES: ("tokenizer", "image_id", "length", "bits", "l1", FRECHET),
+}
+RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "low", "high", "encode_gflop")
+COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
+
+
+def image_rates(grid: ScoreGrid, features: np.ndarray) -> pd.DataFrame:
+    """Return one row per image and length of a sweep: image_id, length, bits, l1, frechet.
+
+    Args:
+        grid: the images of one data set, untouched ones included.
+        features: (table rows, f) of the extractor of record, row-aligned with the table of the grid.
+    """
+    assert grid.clean_rows is not None
+    reference = features_to_statistics(features, grid.clean_rows)
+    root = covariance_root(reference.covariance)
+    found = [frechet_influence(features, grid.clean_rows, rows, reference, root) for rows in grid.rows.T]
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(grid.images["image_id"].to_numpy(dtype=object), len(grid.lengths)),
+            "length": np.tile(grid.lengths, len(grid)),
+            "bits": grid.score("bits").ravel(),
+            "l1": grid.score("l1").ravel(),
+            FRECHET: np.stack([part.value + part.effects for part in found], axis=1).ravel(),
+        }
+    )
+
+
+def measured_table(evidence: Evidence, name: str) -> pd.DataFrame:
+    """Return one of `TABLES`, empty where the profile has not measured it."""
+    return evidence.tables.get(name, pd.DataFrame(columns=list(TABLES[name])))
+
+
+def measures(evidence: Evidence) -> tuple[Measure, Measure]:
+    """Return what variants are compared by: L1, and the Fréchet distance of record."""
+    record = measure(f"frechet_{evidence.settings.feature_extractor}")
+    return measure("l1"), record._replace(column=FRECHET)
+
+
+def trainings_of(evidence: Evidence, variant: str, column: str) -> Trainings | None:
+    """Return the trainings of a variant; None where there are none."""
+    table = measured_table(evidence, VARIANTS)
+    rows = pd.DataFrame(table.loc[table["variant"] == variant])
+    return None if rows.empty else fold_trainings(rows, column)
+
+
+def variant_rates(evidence: Evidence) -> pd.DataFrame:
+    """Return each variant's means by length, columns `RATED`."""
+    costs = measured_table(evidence, COSTS)
+    parts = [pd.DataFrame(columns=list(RATED))]
+    for name in measured_table(evidence, VARIANTS)["variant"].unique():
+        spent = costs.loc[costs["variant"] == name].drop_duplicates("length").set_index("length")["encode_gflop"]
+        for described in measures(evidence):
+            found = trainings_of(evidence, name, described.column)
+            assert found is not None
+            samples = over_trainings(sample_trainings(found.values, evidence.how), evidence.seed)
+            low, high = interval(samples, evidence.how.confidence)
+            rows = {
+                "variant": name,
+                "length": found.lengths,
+                "measure": described.column,
+                "label": described.label,
+                "seeds": len(found.seeds),
+                "images": found.values.shape[1],
+                "value": samples[0],
+                "low": low,
+                "high": high,
+                "encode_gflop": [float(spent.loc[length]) for length in found.lengths],
+            }
+            parts.append(pd.DataFrame(rows))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def sample_reduction(evidence: Evidence, variant: str, than: str, column: str) -> np.ndarray | None:
+    """Return (1 + r,) by which share a variant's error lies below another's, mean over the lengths of both.
+
+    Trainings of one seed are paired, and so are images. None where one was not trained, or they share neither a seed
+    nor a length.
+    """
+    first, second = (trainings_of(evidence, name, column) for name in (variant, than))
+    if first is None or second is None:
+        return None
+    seeds = sorted(set(first.seeds) & set(second.seeds))
+    lengths = sorted(set(first.lengths) & set(second.lengths))
+    if not seeds or not lengths:
+        return None
+    own, other = (sample_trainings(each.restricted(seeds, lengths).values, evidence.how) for each in (first, second))
+    return over_trainings(((other - own) / other).mean(axis=2), evidence.seed)
+
+
+def asked_comparisons(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
+    """Yield (factor, variant, than) of every comparison that the profile asks for."""
+    asked = measured_table(evidence, COMPARISONS)[["factor", "variant", "than"]]
+    yield from ((str(factor), str(variant), str(than)) for factor, variant, than in asked.to_numpy())
+
+
+def comparison_table(evidence: Evidence) -> pd.DataFrame:
+    """Return every comparison that could be measured, columns `COMPARED`.
+
+    `value` is the share by which the variant's error is lower.
+    """
+    parts: list[dict[str, Any]] = []
+    for factor, variant, than in asked_comparisons(evidence):
+        for described in measures(evidence):
+            samples = sample_reduction(evidence, variant, than, described.column)
+            if samples is None:
+                continue
+            low, high = interval(samples, evidence.how.confidence)
+            counts = {"seeds": shared_seeds(evidence, variant, than), "images": image_count(evidence)}
+            names = {"factor": factor, "variant": variant, "than": than}
+            found = {"value": samples[0], "low": float(low), "high": float(high)}
+            parts.append({**names, "measure": described.column, "label": described.label, **counts, **found})
+    return pd.DataFrame(parts, columns=list(COMPARED))
+
+
+def shared_seeds(evidence: Evidence, variant: str, than: str) -> int:
+    """Return how many trainings of two variants are paired."""
+    table = measured_table(evidence, VARIANTS)
+    seeds = [set(table.loc[table["variant"] == name, "seed"].unique()) for name in (variant, than)]
+    return len(set.intersection(*seeds))
+
+
+def image_count(evidence: Evidence) -> int:
+    """Return on how many images variants were measured."""
+    return len(measured_table(evidence, VARIANTS)["image_id"].unique())
+
+
+def headline(evidence: Evidence) -> list[str]:
+    """Return the variants in which recurrence is compared with one pass, and many lengths with one."""
+    chosen = [part for part in asked_comparisons(evidence) if part[0] in HEADLINE]
+    return list(dict.fromkeys([*(variant for _, variant, _ in chosen), *(than for _, _, than in chosen)]))
+
+
+def reference_rates(evidence: Evidence) -> pd.DataFrame:
+    """Return mean L1 against mean bits of the profile's own tokenizer and of its baselines, on all images of the set.
+
+    Returns:
+        Columns tokenizer, length, images, bits, value, low, high.
+    """
+    parts = []
+    for name, rows in measured_table(evidence, REFERENCES).groupby("tokenizer", sort=False):
+        for length, part in rows.groupby("length"):
+            columns = part[["l1", "bits"]].to_numpy(dtype=np.float64)
+            samples = resampled_means(columns, evidence.how.resamples, evidence.how.seed)
+            low, high = interval(samples[:, 0], evidence.how.confidence)
+            spent = {"tokenizer": name, "length": length, "images": len(part), "bits": samples[0, 1]}
+            parts.append({**spent, "value": samples[0, 0], "low": float(low), "high": float(high)})
+    return pd.DataFrame(parts, columns=["tokenizer", "length", "images", "bits", "value", "low", "high"])
+
+
+def cost_summary(evidence: Evidence) -> pd.DataFrame:
+    """Return one row per variant: what it was given and what it reached.
+
+    Returns:
+        Index variant; columns trainings, parameters (without the base), images seen, training TFLOP (stage 1), GFLOP
+        to encode at the longest length, and L1 there.
+    """
+    rates = variant_rates(evidence)
+    longest = rates.loc[rates["measure"] == "l1"].sort_values("length").groupby("variant", sort=False).tail(1)
+    costs = measured_table(evidence, COSTS).sort_values("length").groupby("variant", sort=False).tail(1)
+    table = longest.merge(costs[["variant", "parameters", "visits", "training_tflop"]], on="variant")
+    names = {
+        "variant": "variant",
+        "length": "tokens",
+        "seeds": "trainings",
+        "parameters": "parameters",
+        "visits": "images seen",
+        "training_tflop": "training TFLOP",
+        "encode_gflop": "encode GFLOP",
+        "value": "L1",
+    }
+    return table[list(names)].rename(columns=names).set_index("variant")

@@ -1,0 +1,1 @@
+"""What encoding and decoding one image costs: operations to time, and how they are measured."""

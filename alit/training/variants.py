@@ -1,0 +1,116 @@
+"""Training a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that is shared."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from alit.config import Profile
+from alit.models.base import BaseTokenizer
+from alit.models.perceptual import PerceptualDistance
+from alit.tokenizer import AdaptiveTokenizer
+from alit.training.base import train_base
+from alit.training.distill import train_distillation
+from alit.training.finetune import train_finetune
+from alit.training.sampling import Augmentation, TrainingImages
+
+MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its trunk
+
+
+def shares_base(variant: Profile, profile: Profile) -> bool:
+    """Whether a variant is built on the profile's own base tokenizer: neither its shape nor its training differ."""
+    own = profile.tokenizer.base, profile.base_training
+    return (variant.tokenizer.base, variant.base_training) == own
+
+
+def base_settings(variant: Profile) -> dict[str, Any]:
+    """Return all that a variant's own base tokenizer depends on."""
+    return {
+        "stage": "base",
+        "seed": variant.seed,
+        "data": variant.data,
+        "base": variant.tokenizer.base,
+        "perceptual_trunk": variant.perceptual_trunk,
+        "training": variant.base_training,
+    }
+
+
+def variant_settings(variant: Profile, seed: int) -> dict[str, Any]:
+    """Return all that a variant's training depends on beside its base tokenizer."""
+    return {
+        "stage": "variants",
+        "seed": seed,
+        "data": variant.data,
+        "tokenizer": variant.tokenizer,
+        "perceptual_trunk": variant.perceptual_trunk,
+        "distill": variant.distill,
+        "finetune": variant.finetune,
+    }
+
+
+def train_variant_base(
+    variant: Profile, images: TrainingImages, make_perceptual: MakePerceptual, *, fabric: Fabric, scratch: Path
+) -> BaseTokenizer:
+    """Train a variant's own base tokenizer, resumably; see `alit.training.base.train_base`."""
+    config = variant.base_training
+    return train_base(
+        variant.tokenizer.base,
+        config,
+        images,
+        make_perceptual(variant.perceptual_trunk) if config.perceptual_weight > 0 else None,
+        augmentation=Augmentation(variant.data.flip, variant.data.crop_scale),
+        fabric=fabric,
+        seed=variant.seed,
+        scratch=scratch,
+    )
+
+
+def train_variant(
+    variant: Profile,
+    base: BaseTokenizer,
+    images: TrainingImages,
+    make_perceptual: MakePerceptual,
+    *,
+    fabric: Fabric,
+    seed: int,
+    scratch: Path,
+    base_tokens: Path,
+) -> AdaptiveTokenizer:
+    """Run stage 1, and stage 2 unless it has no steps; each goes on from its state in `scratch`.
+
+    Args:
+        variant: the profile with the variant's changes.
+        base: trained; stays as it is.
+        images: the training set.
+        make_perceptual: builds the perceptual term of stage 2, where it has one.
+        fabric: runs both stages in its precision.
+        seed: of both stages; the base tokenizer is that of the profile's seed.
+        scratch: folder of resume states.
+        base_tokens: folder of cached tokens of `images` by `base`, shared by variants that share both.
+    """
+    augmentation = Augmentation(variant.data.flip, variant.data.crop_scale)
+    tokenizer = train_distillation(
+        variant.tokenizer,
+        variant.distill,
+        base,
+        images,
+        augmentation=augmentation,
+        fabric=fabric,
+        seed=seed,
+        scratch=scratch / "distill",
+        base_tokens=base_tokens,
+    )
+    if variant.finetune.optimisation.steps:
+        perceptual = make_perceptual(variant.perceptual_trunk) if variant.finetune.perceptual_weight > 0 else None
+        train_finetune(
+            tokenizer,
+            variant.finetune,
+            images,
+            perceptual,
+            augmentation=augmentation,
+            fabric=fabric,
+            seed=seed,
+            scratch=scratch / "finetune",
+        )
+    return tokenizer
