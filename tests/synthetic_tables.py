@@ -10,7 +10,7 @@ import pandas as pd
 from synthetic_measured import IMAGES, write_measured
 
 from alit.analysis import Evidence, fold
-from alit.config import AnalysisConfig, load_profile
+from alit.config import FACTORS, AnalysisConfig, load_profile
 from alit.paths import RunPaths
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -28,6 +28,7 @@ SETTINGS = AnalysisConfig(
     captioners=("terse", "wordy"),
     perceptual_model="net",
     feature_extractor="net",
+    familiarity=("near", "far"),
 )
 
 
@@ -41,6 +42,7 @@ class Effects(NamedTuple):
     class_spread: float = 1.0  # how much images differ in the tokens that their class needs
     depth_spread: float = 1.0
     shared: float = 0.0  # share of these needs that follows complexity
+    unfamiliar: float = 0.25  # how much each data set raises the loss over that of the one before
 
 
 DEFAULT_EFFECTS = Effects()
@@ -58,7 +60,9 @@ def synthetic_table(
     parts = []
     for number, dataset in enumerate(datasets):
         generator = np.random.default_rng([seed, number])
-        parts.append(_one_set(generator, dataset, images, effects, lengths, 1 + 0.25 * number))
+        complexity = generator.uniform(0, 100, images)
+        harder = 1 + effects.unfamiliar * number
+        parts.append(_one_set(generator, dataset, complexity, effects, lengths, harder))
     table = pd.concat(parts, ignore_index=True)
     if "complexity" not in columns:
         table["complexity"] = np.nan
@@ -68,10 +72,25 @@ def synthetic_table(
     return table if "depth" in columns else table.drop(columns="depth_error_depth")
 
 
+def synthetic_controlled(scenes: int = 8, effects: Effects = DEFAULT_EFFECTS, seed: int = 0) -> pd.DataFrame:
+    """Return a sweep table of controlled scenes: a data set per factor, each scene at five levels, its complexity."""
+    complexity = np.tile(np.linspace(0, 100, 5), scenes)
+    parts = [
+        _one_set(np.random.default_rng([seed, 9, number]), factor, complexity, effects, LENGTHS, 1.0)
+        for number, factor in enumerate(FACTORS)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def _one_set(
-    generator: np.random.Generator, dataset: str, n: int, effects: Effects, lengths: tuple[int, ...], harder: float
+    generator: np.random.Generator,
+    dataset: str,
+    complexity: np.ndarray,
+    effects: Effects,
+    lengths: tuple[int, ...],
+    harder: float,
 ) -> pd.DataFrame:
-    complexity = generator.uniform(0, 100, n)
+    n = len(complexity)
     share = np.concatenate([[0.0], np.array(lengths) / lengths[-1]])  # 0 stands for the untouched image
     decay = 0.35 + 0.65 * np.exp(-effects.loss_rate * share)
     level = 0.12 + 0.0012 * effects.complexity * (complexity - 50)
@@ -117,12 +136,18 @@ def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0) -> np.
 
 
 def synthetic_evidence(
-    table: pd.DataFrame, settings: AnalysisConfig = SETTINGS, *, features: bool = True, base_tokens: int = 64
+    table: pd.DataFrame,
+    settings: AnalysisConfig = SETTINGS,
+    *,
+    features: bool = True,
+    base_tokens: int = 64,
+    controlled: pd.DataFrame | None = None,
 ) -> Evidence:
     """Return the evidence of a synthetic table; the first data set is the in-distribution one."""
     arrays = {"net": synthetic_features(table)} if features else {}
     grid = fold(table)
-    return Evidence(grid, grid.datasets[0], base_tokens, settings, 0, arrays)
+    by_hand = None if controlled is None else fold(controlled)
+    return Evidence(grid, grid.datasets[0], base_tokens, settings, 0, arrays, controlled=by_hand)
 
 
 def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None = None) -> RunPaths:
@@ -136,9 +161,9 @@ def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None
     paths = RunPaths(root, profile)
     settings = load_profile(paths.config)
     analysis = settings.analysis
-    sets = tuple(part.name for part in settings.data.sets if part.role == "evaluate")
+    sets = tuple(part.name for part in settings.data.sets if part.role == "evaluate" and not part.controlled)
     if table is None:
-        table = synthetic_table(IMAGES, sets)
+        table = pd.concat([synthetic_table(IMAGES, sets), synthetic_controlled()], ignore_index=True)
         write_measured(paths, sets)
     features = synthetic_features(table)
     renamed = {

@@ -137,9 +137,11 @@ def test_a_script_answers_a_typo_with_one_line_and_exit_code_2(tmp_path):
         (
             "example_set: val",
             "example_set: vall",
-            "report.example_set: expected one of train, val, near, far, found vall",
+            "report.example_set: expected one of train, val, near, far, objects, texture, background, found vall",
         ),
         ("depth_models: [small_unet,", "depth_models: [big_unet,", "analysis.depth_models: expected one of"),
+        ("[near, far]", "[near, farr]", "analysis.familiarity: expected one of near, far, found farr"),
+        ("[near, far]", "[val, far]", "analysis.familiarity: expected one of near, far, found val"),
         ("\nseed: 0", "\nseed: [0", "is not YAML"),
     ],
 )

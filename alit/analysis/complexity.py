@@ -15,6 +15,11 @@ MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correla
 CODECS = ("jpeg_bytes", "webp_bytes")
 
 
+def codec_label(column: str) -> str:
+    """Name the file size that one of `CODECS` holds."""
+    return {"jpeg_bytes": "JPEG bytes", "webp_bytes": "WebP bytes"}[column]
+
+
 def scored_datasets(grid: ScoreGrid) -> tuple[str, ...]:
     """Names of the data sets in which at least `MIN_IMAGES` images have a complexity, and not all the same."""
     complexity = grid.per_image("complexity")
@@ -79,7 +84,7 @@ def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampl
         low, high = interval(samples, how.confidence)
         words = [f"L1 with {length} tokens" for length in part.lengths]
         words += [f"length under L1 < {threshold:g}" for threshold in thresholds]
-        words += [f"{codec.removesuffix('_bytes').upper()} bytes" for codec in codecs]
+        words += [codec_label(codec) for codec in codecs]
         settings = [*map(float, part.lengths), *thresholds, *[np.nan] * len(codecs)]
         kinds = ["loss"] * len(part.lengths) + ["length"] * len(thresholds) + ["codec"] * len(codecs)
         parts.append(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ class Evidence(NamedTuple):
     seed: int
     features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
     tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
+    controlled: ScoreGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
+    record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
 
     @property
     def how(self) -> Resampling:
@@ -120,8 +122,12 @@ def load_evidence(paths: RunPaths) -> Evidence:
     if not paths.table.is_file():
         raise DataError(f"expected the sweep table {paths.table}, found none; run dvc repro")
     table = pd.read_parquet(paths.table)
-    names = [part.name for part in profile.data.sets if part.role == "evaluate"]
-    grid = fold(table).arranged(names)
+    swept = [part for part in profile.data.sets if part.role == "evaluate"]
+    names = [part.name for part in swept if not part.controlled]
+    by_hand = [part.name for part in swept if part.controlled]
+    whole = fold(table).arranged([*names, *by_hand])
+    controlled = whole.images["dataset"].isin(by_hand).to_numpy(dtype=bool)
+    grid = whole.subset(~controlled) if controlled.any() else whole
     sets = [name for name in names if name in grid.datasets]
     if not sets:
         raise DataError(f"expected a data set of {paths.config} in the sweep table, found {', '.join(grid.datasets)}")
@@ -134,4 +140,14 @@ def load_evidence(paths: RunPaths) -> Evidence:
     record = json.loads((paths.sweep / "config.json").read_text(encoding="utf-8"))
     base_tokens = int(record["tokenizer"]["base_tokens"])
     tables = {path.stem: pd.read_parquet(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
-    return Evidence(grid, sets[0], base_tokens, profile.analysis, profile.seed, features, tables)
+    return Evidence(
+        grid=grid,
+        dataset=sets[0],
+        base_tokens=base_tokens,
+        settings=profile.analysis,
+        seed=profile.seed,
+        features=features,
+        tables=tables,
+        controlled=whole.subset(controlled) if controlled.any() else None,
+        record=record,
+    )

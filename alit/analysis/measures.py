@@ -24,6 +24,8 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "psnr": ("PSNR (dB)", "higher"),
     "ssim": ("SSIM", "higher"),
     "bits": ("bits", "lower"),
+    "frechet_fid": ("FID", "lower"),  # no other network than the reference Inception may be called fid
+    "kernel_fid": ("KID", "lower"),
 }
 _FAMILIES: dict[str, tuple[str, Better]] = {
     "top1_": ("top-1 accuracy of {}", "higher"),
@@ -34,6 +36,7 @@ _FAMILIES: dict[str, tuple[str, Better]] = {
     "caption_score_": ("caption score of {}", "higher"),
     "caption_true_score_": ("caption score of {} (reference caption)", "higher"),
     "frechet_": ("Fréchet distance on {}", "lower"),
+    "kernel_": ("kernel distance on {}", "lower"),
 }
 
 

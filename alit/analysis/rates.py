@@ -1,6 +1,6 @@
-"""Rate–distortion curves: means per length of every reconstruction measure (paper, Tab. 1, Fig. 3 right)."""
+"""Rate-distortion curves: every reconstruction measure at every length (paper, Tab. 1, Fig. 3 right)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,11 @@ from alit.analysis.curves import Resampling
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
+from alit.analysis.kernel_samples import sample_kernel
 from alit.analysis.measures import measure
+
+PIXEL_ERRORS = ("l1", "psnr", "ssim")
+MIN_IMAGES = 10  # no distance between distributions is asked of fewer images
 
 
 def rate_table(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
@@ -23,48 +27,121 @@ def rate_table(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.D
     for name in grid.datasets:
         for column in columns:
             here = grid.dataset(name).complete([column])
-            if not len(here):
-                continue
-            samples = resampled_means(here.score(column), how.resamples, how.seed)
-            low, high = interval(samples, how.confidence)
-            parts.append(_rows(name, len(here), here.lengths, column, samples[0], low, high))
+            if len(here):
+                samples = resampled_means(here.score(column), how.resamples, how.seed)
+                parts.append(_rows(here, column, samples, how))
     return pd.concat(parts, ignore_index=True)
 
 
+def reconstruction_columns(grid: ScoreGrid) -> list[str]:
+    """Return the measures of reconstruction that a table has: pixel errors and perceptual distances."""
+    return [*(name for name in PIXEL_ERRORS if name in grid.scores), *grid.columns("perceptual_")]
+
+
 def study_rates(evidence: Evidence) -> pd.DataFrame:
-    """Return the rates of L1, PSNR, SSIM, perceptual distances and, where features are, the Fréchet distance.
+    """Return the rates of all that Tab. 1 asks, on every data set; columns as `rate_table`.
 
-    The Fréchet distance is that of the in-distribution set: it depends on the number of images, so that distances of
-    sets of different sizes do not belong in one panel.
+    L1, PSNR, SSIM, perceptual distances and, where there are features of record, the Fréchet and the kernel distance
+    of all reconstructions of a length from the untouched images of the same set.
     """
-    wanted = [name for name in ("l1", "psnr", "ssim") if name in evidence.grid.scores]
-    table = rate_table(evidence.grid, [*wanted, *evidence.grid.columns("perceptual_")], evidence.how)
+    table = rate_table(evidence.grid, reconstruction_columns(evidence.grid), evidence.how)
     extractor = evidence.settings.feature_extractor
-    here = evidence.grid.dataset(evidence.dataset)
-    if extractor not in evidence.features or here.clean_rows is None:
+    if extractor not in evidence.features or evidence.grid.clean_rows is None:
         return table
-    positions = np.broadcast_to(np.arange(len(here.lengths)), here.rows.shape)
-    samples = sample_frechet(evidence.features[extractor], here, positions, evidence.how)
-    low, high = interval(samples, evidence.how.confidence)
-    column = f"frechet_{extractor}"
-    return pd.concat(
-        [table, _rows(evidence.dataset, len(here), here.lengths, column, samples[0], low, high)], ignore_index=True
+    features, parts = evidence.features[extractor], [table]
+    for prefix, sample in (("frechet", sample_frechet), ("kernel", sample_kernel)):
+        for name in evidence.grid.datasets:
+            here = evidence.grid.dataset(name)
+            if len(here) >= MIN_IMAGES:
+                samples = sample(features, here, every_length(here), evidence.how)
+                parts.append(_rows(here, f"{prefix}_{extractor}", samples, evidence.how))
+    return pd.concat(parts, ignore_index=True)
+
+
+def every_length(grid: ScoreGrid) -> np.ndarray:
+    """Return the positions (n, l) that give all images each of the lengths."""
+    return np.broadcast_to(np.arange(len(grid.lengths)), grid.rows.shape)
+
+
+def in_one_panel(rates: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Leave out the Fréchet distances of all sets but `dataset`: they depend on how many images a set has."""
+    elsewhere = rates["measure"].str.startswith("frechet_") & (rates["dataset"] != dataset)
+    return pd.DataFrame(rates.loc[~elsewhere])
+
+
+def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the form of Tab. 1: a row per measure and data set, a column per length, value ± half the interval."""
+    half = (rates["high"] - rates["low"]) / 2
+    arrow = np.where(rates["better"] == "lower", " ↓", " ↑")
+    table = pd.DataFrame(
+        {
+            "measure": rates["label"] + arrow,
+            "images": rates["dataset"] + " (n = " + rates["images"].astype(str) + ")",
+            "tokens": rates["length"],
+            "cell": [f"{value:.3g} ± {spread:.2g}" for value, spread in zip(rates["value"], half, strict=True)],
+        }
     )
+    found = pd.MultiIndex.from_arrays([table["measure"], table["images"]]).unique()
+    order = [row for name in table["measure"].unique() for row in found if row[0] == name]
+    return table.pivot(index=["measure", "images"], columns="tokens", values="cell").loc[order]
 
 
-def _rows(
-    dataset: str, images: int, lengths: np.ndarray, column: str, value: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> pd.DataFrame:
+def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, pixels: int, how: Resampling) -> pd.DataFrame:
+    """Return what several tokenizers reach on one data set, and with how many bits: a codec has no tokens to count.
+
+    Args:
+        sweeps: name of a tokenizer -> its sweep table, folded; measures that all of them have are compared.
+        dataset: the set, in every sweep.
+        pixels: of one image.
+        how: resampling; images are those of each sweep.
+
+    Returns:
+        Columns tokenizer, bits_per_pixel (mean over images), and those of `rate_table`.
+    """
+    known = [reconstruction_columns(grid) for grid in sweeps.values()]
+    columns = [name for name in known[0] if all(name in other for other in known)]
+    parts = []
+    for tokenizer, grid in sweeps.items():
+        here = grid.dataset(dataset)
+        bits = here.score("bits").mean(axis=0) / pixels
+        rates = rate_table(here, columns, how)
+        places = np.searchsorted(here.lengths, rates["length"].to_numpy())
+        parts.append(rates.assign(tokenizer=tokenizer, bits_per_pixel=bits[places]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def protocol(evidence: Evidence) -> pd.DataFrame:
+    """Return what the numbers were made with, as the sweep recorded it: columns part, setting.
+
+    Images with their view (resize and crop), the rounding of reconstructions, and each network with its weights.
+    """
+    record = evidence.record
+    rows = [
+        (f"images of {part['dataset']}", f"{part['images']} at {part['image_size']} px; {part['view']}")
+        for part in record.get("images", ())
+    ]
+    if "reconstructions" in record:
+        rows.append(("reconstructions as files", str(record["reconstructions"])))
+    for part in [*record.get("tasks", ()), *record.get("extractors", ())]:
+        if "weights_sha256" in part:
+            view = f"{part['architecture']} at {part['input_size']} px, {part['resize']}"
+            rows.append((f"{part['kind']} {part['name']}", f"{view}; weights {part['weights_sha256'][:12]}"))
+    return pd.DataFrame(list(dict.fromkeys(rows)), columns=["part", "setting"])
+
+
+def _rows(grid: ScoreGrid, column: str, samples: np.ndarray, how: Resampling) -> pd.DataFrame:
+    """Return the rows of one data set and measure from samples (1 + r, l)."""
     described = measure(column)
+    low, high = interval(samples, how.confidence)
     return pd.DataFrame(
         {
-            "dataset": dataset,
-            "images": images,
-            "length": lengths,
+            "dataset": grid.datasets[0],
+            "images": len(grid),
+            "length": grid.lengths,
             "measure": column,
             "label": described.label,
             "better": described.better,
-            "value": value,
+            "value": samples[0],
             "low": low,
             "high": high,
         }

@@ -43,6 +43,7 @@ class AnalysisConfig(Settings):
     captioners: tuple[str, ...]
     perceptual_model: str
     feature_extractor: str
+    familiarity: tuple[str, ...]  # sets ever less like the training images; the first is the next after in-distribution
 
 
 class CodebookConfig(Settings):

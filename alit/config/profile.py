@@ -84,6 +84,9 @@ class Profile(Settings):
         _require_known("report.example_set", self.report.example_set, sets)
         _require_known("analysis.perceptual_model", self.analysis.perceptual_model, models)
         _require_known("analysis.feature_extractor", self.analysis.feature_extractor, models)
+        swept = [part.name for part in self.data.sets if part.role == "evaluate" and not part.controlled]
+        for name in self.analysis.familiarity:
+            _require_known("analysis.familiarity", name, swept[1:])
         for key in ("classifiers", "depth_models", "captioners"):
             for name in getattr(self.analysis, key):
                 _require_known(f"analysis.{key}", name, models)

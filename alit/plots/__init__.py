@@ -27,7 +27,11 @@ from alit.plots.complexity import (
     length_by_complexity_alt,
     loss_by_complexity,
     loss_by_complexity_alt,
+    partial_correlations,
+    partial_correlations_alt,
 )
+from alit.plots.controlled import controlled_complexity, controlled_complexity_alt
+from alit.plots.familiarity import detection, detection_alt, familiarity_gaps, familiarity_gaps_alt
 from alit.plots.cost import cost_by_length, cost_by_length_alt
 from alit.plots.gain import realised_gains, realised_gains_alt
 from alit.plots.lengths import selected_lengths, selected_lengths_alt
@@ -39,7 +43,12 @@ from alit.plots.probe import (
     probe_grids,
     probe_grids_alt,
 )
-from alit.plots.rate_distortion import rate_distortion, rate_distortion_alt
+from alit.plots.rate_distortion import (
+    rate_distortion,
+    rate_distortion_alt,
+    rate_distortion_by_bits,
+    rate_distortion_by_bits_alt,
+)
 from alit.plots.strength import (
     drop_by_strength,
     drop_by_strength_alt,
@@ -70,8 +79,14 @@ __all__ = [
     "complexity_correlations_alt",
     "cost_by_length",
     "cost_by_length_alt",
+    "controlled_complexity",
+    "controlled_complexity_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
+    "detection",
+    "detection_alt",
+    "familiarity_gaps",
+    "familiarity_gaps_alt",
     "drop_by_strength",
     "drop_by_strength_alt",
     "error_by_bits",
@@ -96,8 +111,12 @@ __all__ = [
     "probe_by_latents_alt",
     "probe_grids",
     "probe_grids_alt",
+    "partial_correlations",
+    "partial_correlations_alt",
     "rate_distortion",
     "rate_distortion_alt",
+    "rate_distortion_by_bits",
+    "rate_distortion_by_bits_alt",
     "realised_gains",
     "realised_gains_alt",
     "save",

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panel_title, panels, sequence, style
+from alit.plots.dots import dot_panels
+from alit.plots.style import MARKERS, note_figure, panel_title, panels, sequence, style
 from alit.plots.tables import distinct, ends, evenly, groups, most, numbers, reach, rows
 
 LINES = 4  # series in one panel; more cannot be told apart
@@ -38,22 +39,19 @@ def complexity_correlations(correlations: pd.DataFrame) -> Figure:
     """
     if correlations.empty:
         return note_figure(NOTHING)
-    predictors = list(dict.fromkeys(correlations["predictor"]))
-    kinds = list(dict.fromkeys(correlations["kind"]))
-    with style():
-        count = distinct(correlations, "dataset")
-        figure, axes = panels(count, height=0.7 + 0.15 * len(predictors), sharex=True, sharey=True)
-        for panel, (name, part) in zip(axes, groups(correlations, "dataset"), strict=True):
-            for number, kind in enumerate(kinds):
-                dots = rows(part, part["kind"] == kind)
-                places = [-predictors.index(predictor) for predictor in dots["predictor"]]
-                look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
-                panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), **look)
-            panel.axvline(0, color=GREY, lw=0.8)
-            panel.set_yticks([-i for i in range(len(predictors))], labels=predictors)
-            panel_title(panel, f"{name} (n = {most(part, 'images')})")
-            panel.set_xlabel("Spearman with complexity")
-    return figure
+    return dot_panels(correlations, "predictor", "kind", "Spearman with complexity", 0)
+
+
+def partial_correlations(correlations: pd.DataFrame) -> Figure:
+    """Draw Spearman of complexity with each predictor, codec bytes held fixed or not; bars are 95 % intervals.
+
+    Args:
+        correlations: columns dataset, images, predictor, given, value, low, high.
+    """
+    if correlations.empty:
+        return note_figure(NOTHING)
+    named = correlations.assign(given="given " + correlations["given"])
+    return dot_panels(named, "predictor", "given", "Spearman with complexity", 0)
 
 
 def loss_by_complexity_alt(bins: pd.DataFrame) -> str:
@@ -77,6 +75,19 @@ def complexity_correlations_alt(correlations: pd.DataFrame) -> str:
         for kind, part in groups(correlations, "kind")
     ]
     return f"Spearman of complexity over {distinct(correlations, 'dataset')} data sets: {'; '.join(ranges)}."
+
+
+def partial_correlations_alt(correlations: pd.DataFrame) -> str:
+    """Say what is left of each correlation when all codec bytes are held fixed."""
+    if correlations.empty:
+        return f"{NOTHING.capitalize()}."
+    changes = []
+    for name, part in groups(correlations, "dataset"):
+        held = list(dict.fromkeys(part["given"]))
+        first, last = (rows(part, part["given"] == given)["value"].to_numpy()[-1] for given in (held[0], held[-1]))
+        limit = numbers(part, "threshold")[0]
+        changes.append(f"{first:.2f} given {held[0]}, {last:.2f} given {held[-1]} on {name} (L1 < {limit:g})")
+    return f"Spearman of complexity with the selected length: {'; '.join(changes)}."
 
 
 def _binned(

@@ -1,6 +1,8 @@
-"""Measures against token count, one line per data set (paper, Fig. 3 right, Tab. 1)."""
+"""Measures against token count, one line per data set, or against bits (paper, Fig. 3 right, Tab. 1)."""
 
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alit.plots.style import BAND, looks_of_series, note_figure, panel_title, panels, style
@@ -15,25 +17,30 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
     """
     if rates.empty:
         return note_figure("no measurements")
-    names = [name for name, _ in groups(rates, "dataset")]
-    looks = dict(zip(names, looks_of_series(), strict=False))
     with style():
-        figure, axes = panels(distinct(rates, "measure"), columns=3)
+        figure, axes = _measures(rates, "dataset", "length")
         for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
-            for name, line in groups(part, "dataset"):
-                color, marker, dash = looks[name]
-                label = f"{name} (n = {most(line, 'images')})"
-                panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
-                panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel.set_xscale("log", base=2)
-            ticks = sorted({int(length) for length in part["length"].to_numpy()})
-            panel.set_xticks(_doubling(ticks), labels=[str(tick) for tick in _doubling(ticks)])
+            ticks = _doubling(sorted({int(length) for length in part["length"].to_numpy()}))
+            panel.set_xticks(ticks, labels=[str(tick) for tick in ticks])
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
-            arrow = "↓" if word(part, "better") == "lower" else "↑"
-            panel_title(panel, f"{word(part, 'label')} {arrow}")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    return figure
+
+
+def rate_distortion_by_bits(rates: pd.DataFrame) -> Figure:
+    """Draw one panel per measure, one line per tokenizer; bands are 95 % intervals.
+
+    Args:
+        rates: columns tokenizer, bits_per_pixel, images, measure, label, better, value, low, high; one data set.
+    """
+    if rates.empty:
+        return note_figure("no measurements")
+    with style():
+        figure, axes = _measures(rates, "tokenizer", "bits_per_pixel")
+        for panel in axes:
+            panel.set_xscale("log")
+            panel.set_xlabel("bits per pixel")
     return figure
 
 
@@ -49,6 +56,37 @@ def rate_distortion_alt(rates: pd.DataFrame) -> str:
             f"{name} from {start:.3g} at {line['length'].min()} tokens to {end:.3g} at {line['length'].max()}"
         )
     return f"Mean {word(first, 'label')} by token count: {'; '.join(changes)}."
+
+
+def rate_distortion_by_bits_alt(rates: pd.DataFrame) -> str:
+    """Describe the range of bits and of the first measure per tokenizer."""
+    if rates.empty:
+        return "No measurements."
+    first = rows(rates, rates["measure"] == word(rates, "measure"))
+    ranges = []
+    for name, line in groups(first, "tokenizer"):
+        start, end = ends(line, "value", by="bits_per_pixel")
+        spent = line["bits_per_pixel"].to_numpy()
+        ranges.append(f"{name} from {start:.3g} at {spent.min():.2g} to {end:.3g} at {spent.max():.2g}")
+    return f"Mean {word(first, 'label')} by bits per pixel: {'; '.join(ranges)}."
+
+
+def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, list[Axes]]:
+    """Draw a panel per measure and a line per value of `series` over `across`; call inside `style()`."""
+    looks = dict(zip((name for name, _ in groups(rates, series)), looks_of_series(), strict=False))
+    figure, axes = panels(distinct(rates, "measure"), columns=3)
+    named: dict[str, Artist] = {}
+    for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
+        for name, line in groups(part, series):
+            color, marker, dash = looks[name]
+            label = f"{name} (n = {most(line, 'images')})"
+            (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
+            panel.fill_between(line[across], line["low"], line["high"], color=color, alpha=BAND, lw=0)
+            named.setdefault(label, drawn)
+        arrow = "↓" if word(part, "better") == "lower" else "↑"
+        panel_title(panel, f"{word(part, 'label')} {arrow}")
+    figure.legend([*named.values()], [*named], loc="outside lower center", ncols=min(len(named), 3))
+    return figure, axes
 
 
 def _doubling(lengths: list[int]) -> list[int]:

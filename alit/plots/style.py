@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -74,7 +74,7 @@ def style() -> Iterator[None]:
 
 
 def panels(
-    count: int, *, columns: int = 3, height: float = 2.3, sharex: bool = False, sharey: bool = False
+    count: int, *, columns: int = 3, height: float = 2.3, sharex: bool = False, sharey: bool | Literal["row"] = False
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` axes in rows of at most `columns`; call inside `style()`."""
     columns = min(columns, max(count, 1))

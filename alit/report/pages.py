@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 def write_index(site: Site, paths: RunPaths, claims: tuple[Claim, ...], studies: tuple[Study, ...]) -> None:
     """Write the front page: what the profile is, what held, mean L1 per length, a card per study."""
-    order = [part.name for part in load_profile(paths.config).data.sets]
+    order = [part.name for part in load_profile(paths.config).data.sets if not part.controlled]
     counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS}
     verdicts = {claim.id: claim.verdict for claim in claims}
     site.write(

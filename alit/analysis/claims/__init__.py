@@ -11,6 +11,7 @@ from alit.analysis.claims.capacity import CAPACITY_CLAIMS
 from alit.analysis.claims.codebook import codebook_is_used_broadly
 from alit.analysis.claims.complexity import complex_images_need_more_tokens, loss_rises_with_complexity
 from alit.analysis.claims.cost import encoding_pays_per_iteration
+from alit.analysis.claims.familiarity import unfamiliar_images_lose_most_at_few_tokens
 from alit.analysis.claims.ledger import (
     Claim,
     Measurement,
@@ -28,6 +29,7 @@ _ASSESSED: dict[str, Callable[[Evidence], Claim]] = {
     "C1": more_tokens_reconstruct_better,
     "C2": loss_rises_with_complexity,
     "C3": complex_images_need_more_tokens,
+    "C4": unfamiliar_images_lose_most_at_few_tokens,
     **CAPACITY_CLAIMS,
     "C8": stronger_models_lose_more,
     **PROBE_CLAIMS,

@@ -3,9 +3,18 @@
 import numpy as np
 
 from alit.analysis.claims.ledger import Claim, Measurement, Statement, measured
-from alit.analysis.complexity import CODECS, middle_threshold, scored_datasets, scored_images, spearman_samples
+from alit.analysis.complexity import (
+    CODECS,
+    codec_label,
+    middle_threshold,
+    scored_datasets,
+    scored_images,
+    spearman_samples,
+)
+from alit.analysis.controlled import measured_levels
 from alit.analysis.curves import allocate
 from alit.analysis.evidence import Evidence
+from alit.analysis.partial import partial_samples
 from alit.analysis.selection import Criterion
 
 C2 = Statement(
@@ -27,7 +36,7 @@ NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
 
 
 def loss_rises_with_complexity(evidence: Evidence) -> Claim:
-    """C2: rank correlation of complexity and L1 at each length, per data set."""
+    """C2: rank correlation of complexity and L1 at each length, per data set; beside it, controlled scenes."""
     parts = []
     for name in scored_datasets(evidence.grid):
         here = scored_images(evidence.grid, name)
@@ -36,15 +45,15 @@ def loss_rises_with_complexity(evidence: Evidence) -> Claim:
             words = f"Spearman of complexity and L1 with {length} tokens, {name}"
             key = f"loss_{name}_{length}"
             parts.append(measured(key, words, values, evidence.how.confidence, len(here), bound=0.0))
-    return C2.judge(parts, [] if parts else [NO_COMPLEXITY])
+    return C2.judge([*parts, *_rises(evidence, "loss")], [] if parts else [NO_COMPLEXITY])
 
 
 def complex_images_need_more_tokens(evidence: Evidence) -> Claim:
-    """C3: rank correlation of complexity and selected length; beside it, of complexity and codec bytes."""
+    """C3: rank correlation of complexity and selected length; beside it, codec bytes and controlled scenes."""
     parts: list[Measurement] = []
     for name in scored_datasets(evidence.grid):
         parts += _length_against_complexity(evidence, name)
-    return C3.judge(parts, [] if parts else [NO_COMPLEXITY])
+    return C3.judge([*parts, *_rises(evidence, "length")], [] if parts else [NO_COMPLEXITY])
 
 
 def _length_against_complexity(evidence: Evidence, name: str) -> list[Measurement]:
@@ -58,10 +67,28 @@ def _length_against_complexity(evidence: Evidence, name: str) -> list[Measuremen
     words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
     parts = [measured(f"length_{name}", words, samples[:, 0], confidence, images, bound=0.0)]
     for number, codec in enumerate(codecs, start=1):
-        label = f"{codec.removesuffix('_bytes').upper()} bytes"
+        label = codec_label(codec)
         bytes_words = f"Spearman of complexity and {label}, {name}"
         gain_words = f"Spearman with length minus Spearman with {label}, {name}"
         gain = samples[:, 0] - samples[:, number]
         parts.append(measured(f"{codec}_{name}", bytes_words, samples[:, number], confidence, images))
         parts.append(measured(f"gain_over_{codec}_{name}", gain_words, gain, confidence, images))
+    if codecs:
+        held = [here.per_image(codec) for codec in codecs]
+        left = partial_samples(here.per_image("complexity"), predictors[0], held, evidence.how)[:, 0]
+        left_words = f"{words}, given {' and '.join(map(codec_label, codecs))}"
+        parts.append(measured(f"length_given_codecs_{name}", left_words, left, confidence, images))
+    return parts
+
+
+def _rises(evidence: Evidence, kind: str) -> list[Measurement]:
+    """Measure what each factor of controlled scenes raises, at the shortest length or the chosen threshold."""
+    parts = []
+    for found in measured_levels(evidence):
+        if found.kind == kind:
+            setting, scenes = found.settings[0], found.values.shape[1]
+            what = f"L1 with {setting} tokens" if kind == "loss" else f"length under L1 < {setting:g}"
+            words = f"{what}, highest minus lowest level of {found.factor} in the same scenes"
+            rise = found.sample_rise(evidence.how)[:, 0]
+            parts.append(measured(f"{kind}_controlled_{found.factor}", words, rise, evidence.how.confidence, scenes))
     return parts

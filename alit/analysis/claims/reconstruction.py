@@ -9,6 +9,9 @@ from alit.analysis.claims.ledger import Claim, Measurement, Statement, measured
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import sample_frechet
 from alit.analysis.grid import ScoreGrid
+from alit.analysis.kernel_samples import sample_kernel
+from alit.analysis.measures import measure
+from alit.analysis.rates import every_length
 
 C1 = Statement(
     id="C1",
@@ -21,17 +24,22 @@ C1 = Statement(
 
 
 def more_tokens_reconstruct_better(evidence: Evidence) -> Claim:
-    """C1: mean L1 and Fréchet distance fall at every step of length; paired bootstrap over images."""
+    """C1: mean L1 and Fréchet distance fall at every step of length; paired bootstrap over images.
+
+    The kernel distance, which no number of images biases, stands beside them.
+    """
     parts = [part for name in evidence.grid.datasets for part in _l1_steps(evidence, name)]
     extractor = evidence.settings.feature_extractor
     here = evidence.grid.dataset(evidence.dataset)
     if extractor not in evidence.features or here.clean_rows is None:
         return C1.judge(parts, [f"the Fréchet distance needs features of {extractor} beside the table"])
-    samples = sample_frechet(evidence.features[extractor], here, _every_length(here), evidence.how)
-    for step, fall in _falls(here, samples):
-        words = f"fall of the Fréchet distance on {extractor} from {step} tokens, {evidence.dataset}"
-        name = f"frechet_{evidence.dataset}_{step}".replace(" to ", "_")
-        parts.append(measured(name, words, fall, evidence.how.confidence, len(here), bound=0.0))
+    for prefix, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
+        samples = sample(evidence.features[extractor], here, every_length(here), evidence.how)
+        label = measure(f"{prefix}_{extractor}").label
+        for step, fall in _falls(here, samples):
+            words = f"fall of the {label} from {step} tokens, {evidence.dataset}"
+            name = f"{prefix}_{evidence.dataset}_{step}".replace(" to ", "_")
+            parts.append(measured(name, words, fall, evidence.how.confidence, len(here), bound))
     return C1.judge(parts)
 
 
@@ -51,7 +59,3 @@ def _falls(grid: ScoreGrid, samples: np.ndarray) -> list[tuple[str, np.ndarray]]
     falls = -np.diff(samples, axis=1) / samples[:, :1]
     steps = [f"{fewer} to {more}" for fewer, more in pairwise(grid.lengths)]
     return list(zip(steps, falls.T, strict=True))
-
-
-def _every_length(grid: ScoreGrid) -> np.ndarray:
-    return np.broadcast_to(np.arange(len(grid.lengths)), grid.rows.shape)

@@ -1,0 +1,75 @@
+"""What unfamiliar images lose at few tokens, and how well their cost tells them apart (paper, section 4)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from alit.plots.dots import dot_panels
+from alit.plots.style import MARKERS, PALETTE, note_figure, panel_title, panels, style
+from alit.plots.tables import distinct, groups, numbers, reach, rows, word
+
+
+def familiarity_gaps(gaps: pd.DataFrame) -> Figure:
+    """Draw a panel per measure: the value at few tokens minus that at the most, by data set; bars are 95 % intervals.
+
+    Args:
+        gaps: columns dataset, images, measure, label, length (the few tokens), value, low, high; sets in order.
+    """
+    if gaps.empty:
+        return note_figure("not measurable here: only one length")
+    with style():
+        figure, axes = panels(distinct(gaps, "measure"), height=2.6)
+        for panel, (_, part) in zip(axes, groups(gaps, "measure"), strict=True):
+            names = list(dict.fromkeys(part["dataset"]))
+            for number, (length, line) in enumerate(groups(part, "length")):
+                places = [names.index(name) + 0.12 * (number - 0.5) for name in line["dataset"]]
+                look = {"fmt": MARKERS[number], "color": PALETTE[number], "capsize": 1.5, "lw": 1}
+                panel.errorbar(places, numbers(line, "value"), yerr=reach(line), label=f"{length:g} tokens", **look)
+            counts = [int(rows(part, part["dataset"] == name)["images"].to_numpy()[0]) for name in names]
+            labels = [f"{name}\nn = {count}" for name, count in zip(names, counts, strict=True)]
+            turned = {"rotation": 35, "ha": "right"} if len(names) > 3 else {}
+            panel.set_xticks(range(len(names)), labels=labels, **turned)
+            panel.set_xlim(-0.5, len(names) - 0.5)
+            panel.set_ylim(bottom=min(0, numbers(part, "low").min()))
+            panel_title(panel, word(part, "label"))
+        axes[0].set_ylabel("excess over the longest length")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def familiarity_gaps_alt(gaps: pd.DataFrame) -> str:
+    """Say each measure's gap at the most of the few tokens, set by set."""
+    if gaps.empty:
+        return "Not measurable here: only one length."
+    length = int(numbers(gaps, "length").max())
+    changes = []
+    for _, part in groups(rows(gaps, gaps["length"] == length), "measure"):
+        values = [f"{value:.3g} on {name}" for name, value in zip(part["dataset"], part["value"], strict=True)]
+        changes.append(f"{word(part, 'label')} {', '.join(values)}")
+    return f"Excess at {length} tokens over the longest length: {'; '.join(changes)}."
+
+
+def detection(areas: pd.DataFrame) -> Figure:
+    """Draw the AUROC of each detector, one panel per unfamiliar set; bars are 95 % intervals, 0.5 is chance.
+
+    Args:
+        areas: columns dataset, images, familiar (in-distribution images), kind, predictor, value, low, high.
+    """
+    if areas.empty:
+        return note_figure("not measurable here: no other set")
+    familiar = int(numbers(areas, "familiar")[0])
+    return dot_panels(areas, "predictor", "kind", f"AUROC against {familiar} familiar images", 0.5)
+
+
+def detection_alt(areas: pd.DataFrame) -> str:
+    """Name the best detector of each set, and what its codec bytes reach."""
+    if areas.empty:
+        return "Not measurable here: no other set."
+    found = []
+    for name, part in groups(areas, "dataset"):
+        ranked = rows(part, part["kind"] != "codec").sort_values("value", ascending=False)
+        codecs = numbers(rows(part, part["kind"] == "codec"), "value")
+        beside = f", codec bytes {codecs.max():.2f}" if len(codecs) else ""
+        found.append(f"{name} by {word(ranked, 'predictor')} {ranked['value'].to_numpy()[0]:.2f}{beside}")
+    familiar = int(numbers(areas, "familiar")[0])
+    return f"AUROC against {familiar} in-distribution images, best detector: {'; '.join(found)}."

@@ -1,0 +1,91 @@
+"""Rates: every measure at every length, in the table's form, on a bits axis, and what made the numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_tables import synthetic_evidence, synthetic_table
+
+from alit.analysis import fold, rates
+from alit.analysis.curves import Resampling
+from alit.analysis.measures import measure
+
+HOW = Resampling(resamples=50, confidence=0.95, seed=0)
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return synthetic_evidence(synthetic_table(40))
+
+
+@pytest.fixture(scope="module")
+def table(evidence):
+    return rates.study_rates(evidence)
+
+
+def test_rates_hold_every_measure_of_every_set_at_every_length(table):
+    assert set(table["measure"]) == {"l1", "psnr", "ssim", "perceptual_net", "frechet_net", "kernel_net"}
+    assert set(table.groupby(["measure", "dataset"]).size()) == {8}
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_without_features_there_are_no_distances_between_distributions():
+    table = rates.study_rates(synthetic_evidence(synthetic_table(40), features=False))
+    assert set(table["measure"]) == {"l1", "psnr", "ssim", "perceptual_net"}
+
+
+def test_no_distance_is_asked_of_a_handful_of_images():
+    few = pd.concat([synthetic_table(40, ("val",)), synthetic_table(5, ("few",))], ignore_index=True)
+    table = rates.study_rates(synthetic_evidence(few))
+    assert set(table.loc[table["measure"] == "kernel_net", "dataset"]) == {"val"}
+    assert set(table.loc[table["measure"] == "l1", "dataset"]) == {"val", "few"}
+
+
+def test_one_panel_never_compares_frechet_distances_of_two_sets(table):
+    shown = rates.in_one_panel(table, "val")
+    assert set(shown.loc[shown["measure"] == "frechet_net", "dataset"]) == {"val"}
+    assert set(shown.loc[shown["measure"] == "kernel_net", "dataset"]) == {"val", "near"}
+    assert len(table) - len(shown) == 8
+
+
+def test_the_table_of_the_paper_has_a_row_per_measure_and_set_and_a_column_per_length(table):
+    wide = rates.tabulate(table)
+    assert wide.columns.tolist() == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert wide.index[:2].tolist() == [("L1 error ↓", "val (n = 40)"), ("L1 error ↓", "near (n = 40)")]
+    assert len(wide) == 12
+    first = table[(table["measure"] == "l1") & (table["dataset"] == "val") & (table["length"] == 4)].iloc[0]
+    value, half = wide.loc[("L1 error ↓", "val (n = 40)"), 4].split(" ± ")
+    assert float(value) == pytest.approx(first["value"], rel=0.01)
+    assert float(half) == pytest.approx((first["high"] - first["low"]) / 2, rel=0.1)
+
+
+def test_only_the_reference_inception_gives_fid_and_kid():
+    assert [measure(name).label for name in ("frechet_fid", "kernel_fid")] == ["FID", "KID"]
+    assert measure("kernel_net").label == "kernel distance on net"
+
+
+def test_tokenizers_meet_on_a_bits_axis_in_the_measures_that_all_have():
+    ours = fold(synthetic_table(30, ("val", "near")))
+    codec = synthetic_table(30, ("val",), lengths=(10, 80)).drop(columns="perceptual_net")
+    codec["bits"] *= 10
+    table = rates.rates_by_bits({"alit": ours, "jpeg": fold(codec)}, "val", 256, HOW)
+    assert set(table["measure"]) == {"l1", "psnr", "ssim"}
+    assert set(table["dataset"]) == {"val"}
+    spent = table[table["measure"] == "l1"].groupby("tokenizer")["bits_per_pixel"].apply(list)
+    assert spent["alit"] == pytest.approx(8 * np.arange(4, 33, 4) / 256)
+    assert spent["jpeg"] == pytest.approx([800 / 256, 6400 / 256])
+
+
+def test_the_protocol_says_view_rounding_and_weights(evidence):
+    network = {"kind": "features", "name": "net", "architecture": "a/b", "input_size": 9, "resize": "bilinear"}
+    record = {
+        "images": [{"dataset": "val", "images": 40, "image_size": 32, "view": "short side resized, centre crop"}],
+        "reconstructions": "round half to even",
+        "tasks": [{"kind": "reconstruction"}, {**network, "weights_sha256": "0123456789abcdef"}],
+        "extractors": [{**network, "weights_sha256": "0123456789abcdef"}],
+    }
+    found = rates.protocol(evidence._replace(record=record)).set_index("part")["setting"]
+    assert found["images of val"] == "40 at 32 px; short side resized, centre crop"
+    assert found["reconstructions as files"] == "round half to even"
+    assert found["features net"] == "a/b at 9 px, bilinear; weights 0123456789ab"
+    assert rates.protocol(evidence).empty

@@ -1,0 +1,113 @@
+"""Figures of complexity beside codecs, of controlled scenes, of familiarity, and of rates on a bits axis."""
+
+import numpy as np
+import pytest
+from figure_checks import check_description, check_files, check_text_fits, words
+from synthetic_tables import synthetic_controlled, synthetic_evidence, synthetic_table
+
+from alit import plots
+from alit.analysis import fold, rates
+from alit.analysis.controlled import level_table, rise_table
+from alit.analysis.detection import detection_table
+from alit.analysis.familiarity import gap_table
+from alit.analysis.partial import partial_table
+
+NAMES = ("given_codecs", "controlled", "gaps", "detection", "bits")
+
+
+class Tables:
+    """What the figures are drawn from."""
+
+    def __init__(self) -> None:
+        table = synthetic_table(60, ("val", "near", "far"))
+        sizes = table.assign(jpeg_bytes=table["complexity"] + table["length"].min() + 50)
+        evidence = synthetic_evidence(sizes, controlled=synthetic_controlled(12))
+        self.given_codecs = partial_table(evidence)
+        self.controlled, self.rises = level_table(evidence), rise_table(evidence)
+        self.gaps = gap_table(evidence)
+        self.detection = detection_table(evidence)
+        sweeps = {"alit": evidence.grid, "jpeg": fold(synthetic_table(60, ("val",), lengths=(10, 40, 80)))}
+        self.bits = rates.rates_by_bits(sweeps, "val", 1024, evidence.how)
+
+    def drawn(self):
+        return {
+            "given_codecs": (
+                plots.partial_correlations(self.given_codecs),
+                plots.partial_correlations_alt(self.given_codecs),
+            ),
+            "controlled": (plots.controlled_complexity(self.controlled), plots.controlled_complexity_alt(self.rises)),
+            "gaps": (plots.familiarity_gaps(self.gaps), plots.familiarity_gaps_alt(self.gaps)),
+            "detection": (plots.detection(self.detection), plots.detection_alt(self.detection)),
+            "bits": (plots.rate_distortion_by_bits(self.bits), plots.rate_distortion_by_bits_alt(self.bits)),
+        }
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return Tables()
+
+
+@pytest.fixture(scope="module")
+def drawn(tables):
+    return tables.drawn()
+
+
+@pytest.fixture(scope="module")
+def drawn_again(tables):
+    return tables.drawn()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_whole_described_and_says_how_many_images_it_is_from(name, drawn, drawn_again, tmp_path):
+    figure, alt = drawn[name]
+    check_files(figure, drawn_again[name][0], alt, tmp_path)
+    check_description(alt)
+    check_text_fits(figure)
+    assert any("n = 12 scenes" in text if name == "controlled" else "n = 60" in text for text in words(figure))
+
+
+@pytest.mark.parametrize(
+    ("draw", "describe", "table"),
+    [
+        (plots.partial_correlations, plots.partial_correlations_alt, "given_codecs"),
+        (plots.controlled_complexity, plots.controlled_complexity_alt, "controlled"),
+        (plots.familiarity_gaps, plots.familiarity_gaps_alt, "gaps"),
+        (plots.detection, plots.detection_alt, "detection"),
+        (plots.rate_distortion_by_bits, plots.rate_distortion_by_bits_alt, "bits"),
+    ],
+)
+def test_an_empty_table_gives_a_note(draw, describe, table, tables):
+    empty = getattr(tables, table).iloc[:0]
+    assert len(words(draw(empty))) == 1
+    assert describe(empty).endswith(".")
+
+
+def test_marks_of_one_row_lie_above_each_other_without_touching_the_next(drawn):
+    panel = drawn["given_codecs"][0].axes[0]
+    heights = sorted({round(float(y), 6) for bar in panel.containers for y in bar.lines[0].get_ydata()})
+    assert len(heights) == 4 * 2  # predictors x (given nothing, given JPEG bytes)
+    rows = np.round(heights)
+    assert np.diff(heights)[np.diff(rows) > 0].min() > np.diff(heights)[np.diff(rows) == 0].max() * 0.7
+
+
+def test_compared_panels_share_their_scales(drawn):
+    limits = [panel.get_ylim() for panel in drawn["controlled"][0].axes]
+    assert len(set(limits[:3])) == len(set(limits[3:])) == 1
+    assert len({panel.get_xlim() for panel in drawn["detection"][0].axes}) == 1
+
+
+def test_gaps_are_drawn_from_zero_in_the_order_of_familiarity(drawn, tables):
+    for panel in drawn["gaps"][0].axes:
+        assert panel.get_ylim()[0] <= 0
+        names = [label.get_text().split("\n")[0] for label in panel.get_xticklabels()]
+        assert names == ["val", "near", "far"]
+    first = drawn["gaps"][0].axes[0].containers[0].lines[0].get_ydata()
+    expected = tables.gaps[(tables.gaps["measure"] == "l1") & (tables.gaps["length"] == 4)]["value"]
+    assert list(first) == pytest.approx(list(expected))
+
+
+def test_every_tokenizer_has_a_line_over_its_own_bits(drawn, tables):
+    panel = drawn["bits"][0].axes[0]
+    assert [len(line.get_xdata()) for line in panel.lines] == [8, 3]
+    assert panel.get_xscale() == "log"
+    assert {text for text in words(drawn["bits"][0]) if "n = " in text} == {"alit (n = 60)", "jpeg (n = 60)"}
