@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "tasks": GROUND | {"models", "data"},
     "sweep": GROUND | {"tasks", "data", "protocol", "codec"},
     "probing": GROUND | {"data", "tokenizer"},
-    "analysis": GROUND | {"paths"},
+    "analysis": GROUND | {"paths", "allocation"},
     "plots": {"errors"},
     "report": GROUND | {"analysis", "plots", "paths"},
     "cli": GROUND | {"models", "data", "tokens", "token_file", "criteria", "tokenizer", "published"},
