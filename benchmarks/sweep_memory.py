@@ -65,9 +65,11 @@ def _prepare(profile: Profile, folder: Path, count: int) -> None:
     )
     data = profile.data.model_copy(update={"sets": (scenes,)})
     materialise_sets(data, folder / "data", folder / "rejected.csv", ())
-    classes = open_set(folder / "data" / "val").class_names
+    images = open_set(folder / "data" / "val")
+    captions = images.captions(range(count))
     for config in filter(is_trained_here, profile.task_models):
-        save_trained(folder / "task_models" / config.name, config, new_network(config, classes), None)
+        network = new_network(config, images.class_names, captions)
+        save_trained(folder / "task_models" / config.name, config, network, None)
 
 
 def _measure(profile: Profile, folder: Path, checkpoint: Path | None, stand_in: bool) -> dict[str, float]:

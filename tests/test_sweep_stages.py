@@ -39,13 +39,16 @@ def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):
         task_models.main(["tiny"])
     assert not paths.task_models.exists()
     task_models.main(["tiny"])
-    assert trained == ["small_cnn", "resnet18", "resnet18", "small_unet"]
-    assert sorted(path.name for path in paths.task_models.iterdir()) == ["resnet18", "small_cnn", "small_unet"]
+    names = [model.name for model in load_profile(paths.config).task_models if model.weights == "train"]
+    assert trained == [*names[:2], *names[1:]]
+    assert {path.name for path in paths.task_models.iterdir()} == set(names)
     assert not any(paths.scratch.iterdir())
     results = json.loads((paths.task_models / "resnet18" / "config.json").read_text())["results"]
     assert 0 <= results["accuracy"] <= 1
     results = json.loads((paths.task_models / "small_unet" / "config.json").read_text())["results"]
     assert results["relative_depth_error"] > 0
+    results = json.loads((paths.task_models / "dual_encoder" / "config.json").read_text())["results"]
+    assert 0 <= results["caption_score"] <= 1
     assert (paths.task_models / "small_cnn" / "log.csv").is_file()
 
 
@@ -59,6 +62,8 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     assert sorted(table["length"].unique()) == [0, *profile.tokenizer.lengths]
     assert table[["class_rank_small_cnn", "class_rank_resnet18"]].notna().any().all()
     assert table["depth_true_error_small_unet"].notna().all()
+    assert table["caption_true_score_dual_encoder"].notna().all()
+    assert (table.loc[table["length"] == 0, "caption_score_dual_encoder"] == 1).all()
     features = np.load(paths.sweep / f"features_{profile.analysis.feature_extractor}.npy", mmap_mode="r")
     assert len(features) == len(table)
     record = json.loads((paths.sweep / "config.json").read_text())
