@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import pandas as pd
+from synthetic_attention import attention_tables
 from synthetic_codebook import codebook_tables, synthetic_ids
 from synthetic_comparison import ablation_tables, cost_tables
 from synthetic_probe import probe_tables
@@ -20,7 +21,12 @@ def _probe(sets: Iterable[str]) -> dict[str, pd.DataFrame]:
     return probe_tables(IMAGES, dataset=next(iter(sets)))
 
 
+def _attention(sets: Iterable[str]) -> dict[str, pd.DataFrame]:
+    return attention_tables(IMAGES, tuple(sets)[:1])
+
+
 MEASURED: dict[str, Callable[[Iterable[str]], dict[str, pd.DataFrame]]] = {
+    "attention": _attention,
     "codebook": _codebook,
     "probe": _probe,
     "ablations": lambda sets: ablation_tables(IMAGES),

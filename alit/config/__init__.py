@@ -12,6 +12,7 @@ from alit.config.comparison import (
 from alit.config.data import FACTORS, DataConfig, Factor, ImageSetConfig
 from alit.config.evaluation import (
     AnalysisConfig,
+    AttentionConfig,
     CodebookConfig,
     MaeProbeConfig,
     ProbeConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "FACTORS",
     "AblationsConfig",
     "AnalysisConfig",
+    "AttentionConfig",
     "BaseTokenizerConfig",
     "BaseTrainingConfig",
     "BaselineConfig",

@@ -13,6 +13,7 @@ from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig,
 from alit.config.data import DataConfig
 from alit.config.evaluation import (
     AnalysisConfig,
+    AttentionConfig,
     CodebookConfig,
     ProbeConfig,
     ReportConfig,
@@ -57,6 +58,7 @@ class Profile(Settings):
     variants: VariantsConfig
     ablations: AblationsConfig
     cost: CostConfig
+    attention: AttentionConfig
     codebook: CodebookConfig
     probe: ProbeConfig
     analysis: AnalysisConfig
@@ -81,6 +83,10 @@ class Profile(Settings):
         _require_unique("task_models", models)
         if not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError("data.sets must hold a set with role: train")
+        for name in self.attention.sets:
+            _require_known("attention.sets", name, sets)
+        if self.attention.layer > (layers := self.tokenizer.distillation.layers):
+            raise ValueError(f"attention.layer: expected one of the decoder's {layers}, found {self.attention.layer}")
         _require_known("report.example_set", self.report.example_set, sets)
         _require_known("analysis.perceptual_model", self.analysis.perceptual_model, models)
         _require_known("analysis.feature_extractor", self.analysis.feature_extractor, models)

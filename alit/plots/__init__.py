@@ -8,6 +8,15 @@ from alit.plots.ablations import (
     paired_changes,
     paired_changes_alt,
 )
+from alit.plots.attention import (
+    attention_lead,
+    attention_lead_alt,
+    attention_overlap,
+    attention_overlap_alt,
+    attention_sparsity,
+    attention_sparsity_alt,
+)
+from alit.plots.attention_maps import attention_maps, attention_maps_alt
 from alit.plots.codebook import (
     closest_pairs,
     closest_pairs_alt,
@@ -69,6 +78,14 @@ from alit.plots.tsc_toi import (
 
 __all__ = [
     "SavedFigure",
+    "attention_lead",
+    "attention_lead_alt",
+    "attention_maps",
+    "attention_maps_alt",
+    "attention_overlap",
+    "attention_overlap_alt",
+    "attention_sparsity",
+    "attention_sparsity_alt",
     "closest_pairs",
     "closest_pairs_alt",
     "codebook_usage",

@@ -1,1 +1,1 @@
-"""Looking inside a frozen tokenizer: the ids that it writes and the features that it carries at each iteration."""
+"""Looking inside a frozen tokenizer at each iteration: the ids that it writes, its features, where its latents look."""

@@ -7,6 +7,7 @@ from alit.analysis.claims.ablations import (
     continuous_latents_reconstruct_better,
     more_of_everything_improves,
 )
+from alit.analysis.claims.attention import attention_aligns_with_segments, attention_becomes_sparser
 from alit.analysis.claims.capacity import CAPACITY_CLAIMS
 from alit.analysis.claims.codebook import codebook_is_used_broadly
 from alit.analysis.claims.complexity import complex_images_need_more_tokens, loss_rises_with_complexity
@@ -33,6 +34,8 @@ _ASSESSED: dict[str, Callable[[Evidence], Claim]] = {
     **CAPACITY_CLAIMS,
     "C8": stronger_models_lose_more,
     **PROBE_CLAIMS,
+    "C10": attention_aligns_with_segments,
+    "C11": attention_becomes_sparser,
     "C12": continuous_latents_reconstruct_better,
     "C13": more_of_everything_improves,
     "C14": adaptive_lengths_are_competitive,
