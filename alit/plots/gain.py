@@ -35,7 +35,8 @@ def realised_gains(gains: pd.DataFrame) -> Figure:
             panel_title(panel, f"TOI: {word(part, 'toi_label')}")
         figure.supxlabel(
             f"share of the possible gain (n = {most(gains, 'images')})\n"
-            "0: same length for all; 1: oracle; square: chosen by the task itself"
+            "0: same length for all; 1: oracle\n"
+            "square: chosen by the task itself"
         )
     return figure
 

@@ -31,7 +31,7 @@ def stronger_models_lose_more(evidence: Evidence) -> Claim:
             missing.append(f"neither {weakest} nor {strongest} is left anything at the shortest length")
         else:
             parts += _compare(evidence, decided[task], weak, strong)
-    return C8.judge(parts, missing if parts else missing or ["no task has a weak and a strong model here"])
+    return C8.judge(parts, missing or ([] if parts else ["no task has a weak and a strong model here"]))
 
 
 def _is_stronger(evidence: Evidence, weak: Performance, strong: Performance) -> bool:
