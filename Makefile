@@ -1,6 +1,6 @@
 # make repro   trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
-# Both create .venv from the locked packages first. PROFILE=smoke|cpu|imagenette|paper switches the profile;
+# Both create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|paper switches the profile;
 # INIT_FROM=scratch trains anew what the profile otherwise takes from zoo/.
 
 PYTHON ?= python3

@@ -10,7 +10,7 @@ from alit.analysis import assess, fold
 from alit.analysis.ablations import (
     comparison_table,
     cost_summary,
-    headline,
+    headline_rates,
     image_rates,
     reference_rates,
     sample_reduction,
@@ -103,7 +103,7 @@ def test_tables_of_the_notebook_have_a_row_for_each_variant_length_and_measure()
     assert len(rates) == 2 * (8 * len(LENGTHS) + 1)  # the ninth has one length
     assert ((rates["low"] <= rates["value"]) & (rates["value"] <= rates["high"])).all()
     assert (rates["seeds"] == 3).all()
-    assert headline(whole) == ["plain", "nested", "fixed"]
+    assert headline_rates(whole)["series"].unique().tolist() == ["plain", "nested", "a network per length"]
     assert len(comparison_table(whole)) == 2 * 8
     assert cost_summary(whole).loc["fixed", "tokens"] == 32
     assert reference_rates(whole)["tokenizer"].unique().tolist() == ["own", "base", "jpeg"]
@@ -111,9 +111,8 @@ def test_tables_of_the_notebook_have_a_row_for_each_variant_length_and_measure()
 
 def test_a_profile_without_ablations_has_empty_tables():
     nothing = synthetic_evidence(synthetic_table(20, ("val",)))
-    for table in (variant_rates, comparison_table, cost_summary, reference_rates):
+    for table in (variant_rates, headline_rates, comparison_table, cost_summary, reference_rates):
         assert table(nothing).empty
-    assert headline(nothing) == []
 
 
 def verdicts(ids=("C12", "C13", "C14"), **options):

@@ -12,7 +12,7 @@ from alit.errors import ConfigError
 from alit.paths import project_root
 
 ROOT = project_root(Path(__file__).parent)
-PROFILES = ("smoke", "cpu", "imagenette", "paper")
+PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper")
 # As many entries as a profile needs, each with the same keys.
 LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
 OWN_KEYS = {"variants.common"}  # a mapping whose keys are the profile's own choice
@@ -50,6 +50,11 @@ def test_the_profiles_are_all_there_are():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_have_the_same_key_tree(profile):
     assert key_tree(content_of(profile)) == key_tree(content_of("cpu"))
+
+
+def test_the_ablations_differ_from_the_default_profile_in_what_they_compare_alone():
+    whole, default = content_of("ablations"), content_of("cpu")
+    assert {name for name in default if whole[name] != default[name]} == {"baselines", "variants", "ablations"}
 
 
 @pytest.mark.parametrize("section", LISTS_OF_ENTRIES)
@@ -152,7 +157,7 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(tmp_path, old, ne
 
 
 def test_a_missing_profile_names_the_ones_there_are():
-    with pytest.raises(ConfigError, match="profiles here: cpu, imagenette, paper, smoke"):
+    with pytest.raises(ConfigError, match="profiles here: ablations, cpu, imagenette, paper, smoke"):
         load_profile(ROOT / "configs" / "cpuu.yaml")
 
 

@@ -155,10 +155,20 @@ def image_count(evidence: Evidence) -> int:
     return len(measured_table(evidence, VARIANTS)["image_id"].unique())
 
 
-def headline(evidence: Evidence) -> list[str]:
-    """Return the variants in which recurrence is compared with one pass, and many lengths with one."""
-    chosen = [part for part in asked_comparisons(evidence) if part[0] in HEADLINE]
-    return list(dict.fromkeys([*(variant for _, variant, _ in chosen), *(than for _, _, than in chosen)]))
+def headline_rates(evidence: Evidence) -> pd.DataFrame:
+    """Return L1 of the variants in which recurrence is compared with one pass, and many lengths with one.
+
+    Returns:
+        Columns series and `RATED`. A series is a variant, or all networks of one fixed length together.
+    """
+    asked = list(asked_comparisons(evidence))
+    variants = [variant for factor, variant, _ in asked if factor in HEADLINE]
+    rivals = [than for factor, _, than in asked if factor == HEADLINE[0]]
+    series = {name: name for name in [*variants, *rivals]}
+    series |= {than: "a network per length" for factor, _, than in asked if factor == HEADLINE[1]}
+    rates = variant_rates(evidence)
+    chosen = pd.DataFrame(rates.loc[rates["variant"].isin(list(series)) & (rates["measure"] == "l1")])
+    return chosen.assign(series=[series[name] for name in chosen["variant"]])
 
 
 def reference_rates(evidence: Evidence) -> pd.DataFrame:

@@ -40,8 +40,8 @@ from alit.plots.complexity import (
     partial_correlations_alt,
 )
 from alit.plots.controlled import controlled_complexity, controlled_complexity_alt
-from alit.plots.familiarity import detection, detection_alt, familiarity_gaps, familiarity_gaps_alt
 from alit.plots.cost import cost_by_length, cost_by_length_alt
+from alit.plots.familiarity import detection, detection_alt, familiarity_gaps, familiarity_gaps_alt
 from alit.plots.gain import realised_gains, realised_gains_alt
 from alit.plots.lengths import selected_lengths, selected_lengths_alt
 from alit.plots.probe import (
@@ -94,20 +94,20 @@ __all__ = [
     "codebook_use_alt",
     "complexity_correlations",
     "complexity_correlations_alt",
-    "cost_by_length",
-    "cost_by_length_alt",
     "controlled_complexity",
     "controlled_complexity_alt",
+    "cost_by_length",
+    "cost_by_length_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
     "detection",
     "detection_alt",
-    "familiarity_gaps",
-    "familiarity_gaps_alt",
     "drop_by_strength",
     "drop_by_strength_alt",
     "error_by_bits",
     "error_by_bits_alt",
+    "familiarity_gaps",
+    "familiarity_gaps_alt",
     "kept_tokens",
     "kept_tokens_alt",
     "length_by_complexity",
@@ -120,6 +120,8 @@ __all__ = [
     "one_pass_or_many_alt",
     "paired_changes",
     "paired_changes_alt",
+    "partial_correlations",
+    "partial_correlations_alt",
     "performance_by_strength",
     "performance_by_strength_alt",
     "probe_by_iteration",
@@ -128,8 +130,6 @@ __all__ = [
     "probe_by_latents_alt",
     "probe_grids",
     "probe_grids_alt",
-    "partial_correlations",
-    "partial_correlations_alt",
     "rate_distortion",
     "rate_distortion_alt",
     "rate_distortion_by_bits",

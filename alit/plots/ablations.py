@@ -1,7 +1,5 @@
 """Variants of a training against each other: error against tokens, computation and bits, and paired changes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,42 +12,37 @@ from alit.plots.tables import distinct, ends, groups, most, reach, rows, word
 NOTHING = "not measurable here: no variants were trained"
 
 
-def one_pass_or_many(rates: pd.DataFrame, variants: Sequence[str]) -> Figure:
-    """Draw mean L1 of the named variants against tokens and against the operations of encoding; bands are intervals.
+def one_pass_or_many(rates: pd.DataFrame) -> Figure:
+    """Draw mean L1 against tokens and against the operations of encoding; bands are 95 % intervals.
 
     Args:
-        rates: columns variant, length, measure, label, seeds, images, value, low, high, encode_gflop.
-        variants: which to draw, in order.
+        rates: columns series, length, seeds, images, value, low, high, encode_gflop.
     """
-    shown = rows(rates, rates["variant"].isin(variants) & (rates["measure"] == "l1"))
-    if shown.empty:
+    if rates.empty:
         return note_figure(NOTHING)
     with style():
         figure, axes = panels(2, columns=2, height=3.0, sharey=True)
         for panel, column in zip(axes, ("length", "encode_gflop"), strict=True):
-            for name, look in zip(variants, looks_of_series(), strict=False):
-                line = rows(shown, shown["variant"] == name).sort_values("length")
-                _draw(panel, line, column, f"{name} ({_trainings(line)})", look)
-        lengths = sorted({int(length) for length in shown["length"].to_numpy()})
+            for (name, line), look in zip(groups(rates, "series"), looks_of_series(), strict=False):
+                _draw(panel, line.sort_values("length"), column, f"{name} ({_trainings(line)})", look)
+        lengths = sorted({int(length) for length in rates["length"].to_numpy()})
         axes[0].set_xscale("log", base=2)
         axes[0].set_xticks(_apart(lengths), labels=[str(length) for length in _apart(lengths)])
         axes[0].minorticks_off()
         axes[0].set_xlabel("tokens")
         axes[1].set_xlabel("GFLOP to encode one image")
-        axes[0].set_ylabel(f"mean L1 error (n = {most(shown, 'images')})")
+        axes[0].set_ylabel(f"mean L1 error (n = {most(rates, 'images')})")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure
 
 
-def one_pass_or_many_alt(rates: pd.DataFrame, variants: Sequence[str]) -> str:
-    """Say where each variant starts and ends."""
-    shown = rows(rates, rates["variant"].isin(variants) & (rates["measure"] == "l1"))
-    if shown.empty:
+def one_pass_or_many_alt(rates: pd.DataFrame) -> str:
+    """Say where each series starts and ends."""
+    if rates.empty:
         return f"{NOTHING.capitalize()}."
     words = []
-    for name in variants:
-        line = rows(shown, shown["variant"] == name)
+    for name, line in groups(rates, "series"):
         start, end = ends(line, "value", by="length")
         low, high = ends(line, "length", by="length")
         words.append(f"{name} {start:.3g} at {low:.0f} tokens" + (f" to {end:.3g} at {high:.0f}" if high > low else ""))
