@@ -12,7 +12,7 @@ CONTROL_ACCURACY = dict(zip(CONTROLS, (0.1, 0.2, 0.3, 0.25, 0.35), strict=True))
 
 
 def synthetic_points(iterations: int = len(LENGTHS)) -> list[FeaturePoint]:
-    """Return every point of mean-pooled tokens, and the controls."""
+    """Return every point of mean-pooled tokens, latents side by side, and the controls."""
     points = []
     for (tokens, stage), iteration in product(
         (("image", "encoder"), ("latents", "encoder"), ("both", "encoder"), ("latents", "quantiser")),
@@ -20,7 +20,11 @@ def synthetic_points(iterations: int = len(LENGTHS)) -> list[FeaturePoint]:
     ):
         counts = (0,) if tokens == "image" else LENGTHS[:iteration]
         points += [FeaturePoint("tokenizer", iteration, tokens, count, stage, "mean") for count in counts]
-    return [*points, *(FeaturePoint(name) for name in CONTROLS)]
+    side_by_side = (
+        FeaturePoint("tokenizer", number, "latents", LENGTHS[number - 1], "encoder", "concatenated")
+        for number in range(1, iterations + 1)
+    )
+    return [*points, *side_by_side, *(FeaturePoint(name) for name in CONTROLS)]
 
 
 def probe_tables(

@@ -129,7 +129,7 @@ def test_c15_does_not_hold_where_the_loss_is_down_before_the_class_is_there():
 
 
 def test_c15_is_open_where_few_images_are_probed():
-    judged = claim("C15", first=-0.02, noise=0.5, images=60)
+    judged = claim("C15", first=-0.04, noise=0.3, images=150)
     assert judged.verdict == "does not hold"
     assert "straddles" in judged.reason
 

@@ -36,7 +36,9 @@ class Point(NamedTuple):
         """What is probed, in words, whatever the iteration."""
         if self.features != "tokenizer":
             return CONTROL_WORDS.get(self.features, self.features)
-        return f"{WORDS[self.tokens]}, quantised" if self.stage == "quantiser" else WORDS[self.tokens]
+        words = [WORDS[self.tokens]]
+        words += ["quantised"] * (self.stage == "quantiser") + ["side by side"] * (self.pooling == "concatenated")
+        return ", ".join(words)
 
 
 POINT = list(Point._fields)

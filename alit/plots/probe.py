@@ -16,7 +16,7 @@ DARK = 0.55  # of the colour scale: cells beyond it carry white numbers
 
 
 def probe_by_iteration(scores: pd.DataFrame) -> Figure:
-    """Draw accuracy against iteration, all latents pooled, one line per kind of tokens; beside them, the controls.
+    """Draw accuracy against iteration with all of its latents, a line per kind of tokens; beside them, the controls.
 
     Bands are 95 % intervals over test images, bars the standard deviation over seeds.
 
@@ -24,7 +24,7 @@ def probe_by_iteration(scores: pd.DataFrame) -> Figure:
         scores: columns dataset, images, features, iteration, tokens, latents, stage, pooling, label, value, low, high,
             spread; one row per feature point.
     """
-    lines = _whole(_pooled_to_mean(scores))
+    lines = _whole(rows(scores, scores["features"] == "tokenizer"))
     if lines.empty:
         return note_figure(NOT_PROBED)
     with style():
@@ -41,7 +41,7 @@ def probe_by_iteration(scores: pd.DataFrame) -> Figure:
         panel.set_ylim(bottom=0)
         _controls(side, scores, panel.get_ylim())
         handles, labels = panel.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
         figure.suptitle(_about(scores))
     return figure
 
@@ -98,7 +98,7 @@ def probe_grids(scores: pd.DataFrame) -> Figure:
 
 def probe_by_iteration_alt(scores: pd.DataFrame) -> str:
     """Say how the accuracy of each kind of tokens changes over the iterations, and what the best control reaches."""
-    lines = _whole(_pooled_to_mean(scores))
+    lines = _whole(rows(scores, scores["features"] == "tokenizer"))
     if lines.empty:
         return f"{NOT_PROBED.capitalize()}."
     changes = []

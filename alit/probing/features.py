@@ -107,8 +107,7 @@ def gather(arrays: FeatureArrays, point: FeaturePoint, tokenizer: TokenizerConfi
     source = arrays.latents if point.stage == "encoder" else arrays.codes
     latents = source[:, first : first + blocks]
     if point.pooling == "concatenated":
-        side_by_side = rearrange(latents, "n blocks d -> n (blocks d)")
-        return side_by_side if point.tokens == "latents" else np.concatenate([image, side_by_side], axis=1)
+        return rearrange(latents, "n blocks d -> n (blocks d)")
     mean = latents.mean(axis=1)
     if point.tokens == "latents":
         return mean

@@ -22,15 +22,16 @@ class FeaturePoint(NamedTuple):
 def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[FeaturePoint]:
     """List the points of a profile, those that would repeat another left out, and the controls after them.
 
-    At each iteration the first s, 2s, ... of its latents are pooled. The quantiser sees latents only, and image tokens
-    are one mean whatever the pooling.
+    At each iteration the first s, 2s, ... of its latents are pooled to a mean. The quantiser sees latents only. What is
+    put side by side are all latents of an iteration, without image tokens.
     """
     points = []
     iterations = config.iterations or range(1, tokenizer.iterations + 1)
     for stage, pooling, tokens in product(config.stages, config.pooling, config.tokens):
-        if (stage == "quantiser" and tokens != "latents") or (tokens == "image" and pooling != "mean"):
+        if tokens != "latents" and (stage, pooling) != ("encoder", "mean"):
             continue
         for iteration in (number for number in iterations if number <= tokenizer.iterations):
             counts = (0,) if tokens == "image" else tokenizer.lengths[:iteration]
+            counts = counts if pooling == "mean" else counts[-1:]
             points += [FeaturePoint("tokenizer", iteration, tokens, count, stage, pooling) for count in counts]
     return [*points, *(FeaturePoint(name) for name in CONTROLS)]
