@@ -66,6 +66,7 @@ def paths(tmp_path, monkeypatch):
     }
     content["baselines"] = {"sets": ["val"], "tokenizers": BASELINES}
     content["cost"] = {"images": 2, "threads": torch.get_num_threads()}
+    content["analysis"]["familiarity"] = []
     paths = RunPaths(tmp_path, "tiny")
     paths.config.write_text(yaml.safe_dump(content))
     profile = load_profile(paths.config)
