@@ -7,13 +7,12 @@ Takes minutes on a CPU. `bars` are what the encoding must not exceed; exits with
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from measure import gigaflops
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from alit.config import load_profile
 from alit.encoding import encode_to_length, encode_until
@@ -21,7 +20,6 @@ from alit.paths import project_root
 from alit.rollout import Rollout
 from alit.tokenizer import AdaptiveTokenizer
 
-GIGA = 1e9
 FIXED_BARS = {32: 190, 64: 258, 128: 415, 160: 505, 256: 818}  # GFLOP
 UNTIL_BARS = {32: 439, 64: 764, 128: 1456, 160: 1824, 256: 3017}
 EAGER = 3017  # every iteration with latent and pixel decode, whatever length is asked for
@@ -43,14 +41,7 @@ class StopAt:
         return torch.full((len(images),), rollout.length >= self.length)
 
 
-def gigaflops(run: Callable[[], Any]) -> float:
-    """Return the GFLOP (two per multiply-add) of a call."""
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        run()
-    return counter.get_total_flops() / GIGA
-
-
+@torch.no_grad()
 def measure() -> dict[str, Any]:
     """Return the table that is written."""
     config = load_profile(project_root(Path(__file__).parent) / "configs" / "paper.yaml").tokenizer

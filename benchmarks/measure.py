@@ -1,0 +1,97 @@
+"""What benchmarks measure: times by turns, as ratios within one run on a machine that others use too; FLOPs; memory.
+
+Imported before torch: OpenMP's threads have to be told how to wait before it loads them (see experiments/__init__.py).
+"""
+
+import os
+import platform
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+Name = TypeVar("Name")
+
+
+class Seconds(NamedTuple):
+    """What a call took in each round."""
+
+    wall: np.ndarray  # by the clock
+    cpu: np.ndarray  # of all threads together: what others do on the machine hardly counts
+
+
+def take_turns(calls: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, Seconds]:
+    """Return the seconds of each call in each round; a round runs every call once, and one more round warms up.
+
+    What slows the machine down for a while then slows all calls alike, and ratios within a round keep their meaning.
+    """
+    taken: dict[Name, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in tqdm(range(1 + rounds), desc="rounds", unit="round"):
+        for name, call in calls.items():
+            start = time.perf_counter(), time.process_time()
+            call()
+            taken[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    return {name: Seconds(*np.array(values[1:]).T) for name, values in taken.items()}
+
+
+def ratio(above: Seconds, below: Seconds) -> dict[str, dict[str, float]]:
+    """Return the median, least and greatest of the rounds' ratios, of both kinds of seconds."""
+    both = {"wall": above.wall / below.wall, "cpu": above.cpu / below.cpu}
+    statistics = {"median": np.median, "lowest": np.min, "highest": np.max}
+    return {
+        kind: {name: round(float(statistic(ratios)), 3) for name, statistic in statistics.items()}
+        for kind, ratios in both.items()
+    }
+
+
+def gigaflops(call: Callable[[], object]) -> float:
+    """Return the GFLOP (two per multiply-add) of a call by torch's counter."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        call()
+    return counter.get_total_flops() / 1e9
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of tensors that come to life within the block and live: no kernel's scratch, no allocator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self.peak = 0
+        self._known: set[int] = set()  # storages; those from outside the block are known but not counted
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator and count the storages that only its results have."""
+        self._known.update(storage._cdata for storage in _storages((args, kwargs)))
+        result = function(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage._cdata not in self._known:
+                self._known.add(storage._cdata)
+                self.bytes += storage.nbytes()
+                self.peak = max(self.peak, self.bytes)
+                weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+        return result
+
+    def _forget(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self.bytes -= size
+
+
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def machine() -> dict[str, Any]:
+    """Return what times depend on."""
+    return {"threads": torch.get_num_threads(), "torch": torch.__version__, "processor": platform.machine()}
