@@ -67,8 +67,12 @@ def check(kept: RunPaths) -> None:
     """Compute every claim anew from the kept tables and compare.
 
     Raises:
-        DataError: something differs; each fault is printed.
+        DataError: there are no results, or something differs; each fault is printed.
     """
+    if not kept.claims.is_file():
+        raise DataError(
+            f"expected kept results in {kept.claims}, found none; run: python -m experiments.results {kept.profile}"
+        )
     ledger = ledger_from_json(kept.claims.read_text(encoding="utf-8"))
     faults = recheck(ledger, assess(load_evidence(kept)))
     for fault in faults:

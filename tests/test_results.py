@@ -77,6 +77,11 @@ def test_results_are_kept_told_and_stand_when_checked(paths, capsys):
     assert "follow from the tables beside it" in capsys.readouterr().out
 
 
+def test_results_that_were_never_kept_are_missed(paths):
+    with pytest.raises(DataError, match=r"found none; run: python -m experiments.results"):
+        results.main([paths.profile, "--check"])
+
+
 def test_a_verdict_that_was_written_over_is_found(paths):
     results.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
