@@ -1,6 +1,7 @@
 """Figures of the attention study: what they draw, and that they can be read."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from figure_checks import check_description, check_files, check_text_fits, words
 from matplotlib.figure import Figure
@@ -26,11 +27,14 @@ class Drawn:
             "maps": attention.attention_examples(evidence),
         }
 
-    def figure(self, name: str, rows: int | None = None) -> Figure:
-        return getattr(plots, f"attention_{name}")(self.tables[name].iloc[:rows])
+    def figure(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> Figure:
+        return getattr(plots, f"attention_{name}")(self.rows(name, datasets))
 
-    def alt(self, name: str, rows: int | None = None) -> str:
-        return getattr(plots, f"attention_{name}_alt")(self.tables[name].iloc[:rows])
+    def alt(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> str:
+        return getattr(plots, f"attention_{name}_alt")(self.rows(name, datasets))
+
+    def rows(self, name: str, datasets: tuple[str, ...]) -> pd.DataFrame:
+        return self.tables[name][self.tables[name]["dataset"].isin(datasets)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def drawn() -> Drawn:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_is_the_same_file_each_time_and_describes_itself(name, drawn, tmp_path):
-    check_files(drawn.figure(name), drawn.figure(name), drawn.alt(name), tmp_path)
+    check_files(drawn.figure(name, ("val",)), drawn.figure(name, ("val",)), drawn.alt(name), tmp_path)
     check_description(drawn.alt(name))
 
 
@@ -55,8 +59,8 @@ def test_it_says_how_many_images_it_is_from_and_its_text_fits(name, drawn):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_the_study_there_is_a_note(name, drawn):
-    assert len(words(drawn.figure(name, rows=0))) == 1
-    assert drawn.alt(name, rows=0).startswith("Not measurable here")
+    assert len(words(drawn.figure(name, ()))) == 1
+    assert drawn.alt(name, ()).startswith("Not measurable here")
 
 
 def test_each_source_of_maps_has_a_look_of_its_own_and_the_latents_the_thickest_line(drawn):
