@@ -1,5 +1,6 @@
 """The README's promises: its code runs, its links lead somewhere, its commands exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -44,8 +45,22 @@ def test_by_hand_commands_are_those_of_the_makefile():
     assert (ROOT / notebook[0]).is_file()
 
 
+def section(title: str) -> str:
+    """Return the README's part below a heading, up to the next of its kind."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_studies_of_the_table_are_those_of_the_pipeline():
+    names = yaml.safe_load((ROOT / "params.yaml").read_text())
+    told = dict(re.findall(r"^\| `(\w+)` \|.*\| ([C\d, ]+) \|$", section("The studies"), re.MULTILINE))
+    assert sorted(told) == sorted([*names["studies"], *names["measured_studies"]])
+    for study, claims in told.items():
+        about = json.loads((ROOT / "notebooks" / f"{study}.ipynb").read_text())["metadata"]["alit"]
+        assert claims.split(", ") == about["claims"], study
+
+
 def test_profiles_of_the_table_are_the_configs():
-    named = re.findall(r"^\| `(\w+)`", README, re.MULTILINE)
+    named = re.findall(r"^\| `(\w+)`", section("Profiles"), re.MULTILINE)
     assert sorted(named) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 
 
