@@ -13,7 +13,7 @@ FIGURES = {
     "reconstruction": {"rate_distortion", "selected_lengths"},
     "complexity": {"loss_by_complexity", "length_by_complexity", "correlations", "given_codecs", "controlled"},
     "familiarity": {"gaps", "detection"},
-    "attention": {"overlap", "lead", "sparsity", "maps"},
+    "attention": {"overlap", "lead", "sparsity", "images_maps"},
     "codebook": {"usage", "use", "kept", "nearest", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids"},
     "tsc_toi": {
