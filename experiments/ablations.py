@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis import fold
-from alit.analysis.ablations import image_rates
+from alit.analysis.ablations import image_rates, reference_rows
 from alit.config import load_profile
 from alit.cost.variants import read_stage_1, variant_costs
 from alit.data.imageset import open_set
@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         rates.append(_rates(sweeps / f"{name}-{seed}", dataset, extractor).assign(**labels))
         stage_1 = read_stage_1(paths.variants / name / str(seed))
         costs.append(variant_costs(load(name, seed), stage_1, images.images([0]).to(device), seed).assign(**labels))
-    others = {
-        "own": paths.sweep,
-        **{entry.name: paths.baselines / entry.name for entry in profile.baselines.tokenizers},
-    }
-    references = [_rates(folder, dataset, extractor).assign(tokenizer=name) for name, folder in others.items()]
-    tables = {"variants": pd.concat(rates), "costs": pd.concat(costs), "references": pd.concat(references)}
+    others = {"own": paths.sweep} | {entry.name: paths.baselines / entry.name for entry in profile.baselines.tokenizers}
+    references = pd.concat(
+        reference_rows(pd.read_parquet(folder / TABLE_FILE), dataset).assign(tokenizer=name)
+        for name, folder in others.items()
+    ).assign(pixels=images.image_size**2)
+    tables = {"variants": pd.concat(rates), "costs": pd.concat(costs), "references": references}
     tables["comparisons"] = pd.DataFrame([each.model_dump() for each in profile.ablations.comparisons])
     (out := paths.measured("ablations")).mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():

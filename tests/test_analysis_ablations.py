@@ -106,7 +106,9 @@ def test_tables_of_the_notebook_have_a_row_for_each_variant_length_and_measure()
     assert headline_rates(whole)["series"].unique().tolist() == ["plain", "nested", "a network per length"]
     assert len(comparison_table(whole)) == 2 * 8
     assert cost_summary(whole).loc["fixed", "tokens"] == 32
-    assert reference_rates(whole)["tokenizer"].unique().tolist() == ["own", "base", "jpeg"]
+    references = reference_rates(whole)
+    assert references["tokenizer"].unique().tolist() == ["own", "base", "jpeg"]
+    assert references.loc[references["tokenizer"] == "base", "bits_per_pixel"].tolist() == [640 / 1024]
 
 
 def test_a_profile_without_ablations_has_empty_tables():

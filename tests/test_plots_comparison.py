@@ -9,20 +9,19 @@ from synthetic_tables import synthetic_evidence, synthetic_table
 from alit import plots
 from alit.analysis import ablations, cost
 
-FIGURES = ("one_pass_or_many", "paired_changes", "error_by_bits", "encode", "encode_until", "decode")
+FIGURES = ("one_pass_or_many", "paired_changes", "encode", "encode_until", "decode")
 
 
 def drawn(tables):
     """Every figure with its description, by name."""
     evidence = synthetic_evidence(synthetic_table(20, ("val",)))._replace(tables=tables)
     rates = ablations.headline_rates(evidence)
-    compared, references = ablations.comparison_table(evidence), ablations.reference_rates(evidence)
+    compared = ablations.comparison_table(evidence)
     costs = cost.cost_table(evidence)
     operations = {"encode": cost.ENCODE, "encode_until": cost.ENCODE_UNTIL, "decode": cost.DECODE}
     return {
         "one_pass_or_many": (plots.one_pass_or_many(rates), plots.one_pass_or_many_alt(rates)),
         "paired_changes": (plots.paired_changes(compared), plots.paired_changes_alt(compared)),
-        "error_by_bits": (plots.error_by_bits(references), plots.error_by_bits_alt(references)),
         **{
             name: (plots.cost_by_length(costs, operation), plots.cost_by_length_alt(costs, operation))
             for name, operation in operations.items()

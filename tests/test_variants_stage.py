@@ -51,9 +51,8 @@ def paths(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     (tmp_path / "configs").mkdir()
     content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
-    content["data"]["sets"] = content["data"]["sets"][:2]
     for images in content["data"]["sets"]:
-        images["images"] = 12 if images["role"] == "train" else 6
+        images["images"] = 12 if images["role"] == "train" else 5
     content["tokenizer"]["base"] |= {"channels": 4, "multipliers": [1, 1, 1]}
     content["tokenizer"]["distillation"] |= {"width": 16, "iterations": 2}
     content["distill"] |= {"cross_entropy_weights": [1.0, 1.0]}

@@ -1,9 +1,10 @@
 """Variants of a training against each other: rates, paired comparisons, and what they cost (Tab. 3 and 4, Fig. 10).
 
 The tables (`Evidence.tables`) are those of the stage `ablations`: `ablation_variants`, one row per variant, seed, image
-and length; `ablation_costs`, one per variant, seed and length; `ablation_comparisons`; `ablation_references`, other
-tokenizers on the same set. Their column `frechet` holds the Fréchet distance plus the image's influence on it: a mean
-over images is the distance, and a bootstrap of such means its interval (see `alit.analysis.frechet_samples`).
+and length; `ablation_costs`, one per variant, seed and length; `ablation_comparisons`; `ablation_references`, rows of
+the sweeps of other tokenizers over the same set. The column `frechet` holds the Fréchet distance plus the image's
+influence on it: a mean over images is the distance, and a bootstrap of such means its interval (see
+`alit.analysis.frechet_samples`).
 """
 
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import interval
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet import features_to_statistics
 from alit.analysis.frechet_samples import covariance_root, frechet_influence
-from alit.analysis.grid import ScoreGrid
+from alit.analysis.grid import KEY, ScoreGrid, fold
 from alit.analysis.measures import Measure, measure
+from alit.analysis.rates import PIXEL_ERRORS, rates_by_bits
 from alit.analysis.trainings import Trainings, fold_trainings, over_trainings, sample_trainings
 
 VARIANTS, COSTS = "ablation_variants", "ablation_costs"
@@ -28,7 +30,7 @@ TABLES = {  # their columns, for a profile that has not measured them
     VARIANTS: ("variant", "seed", "image_id", "length", "bits", "l1", FRECHET),
     COSTS: ("variant", "seed", "length", "encode_gflop", "decode_gflop", "parameters", "visits", "training_tflop"),
     COMPARISONS: ("factor", "variant", "than"),
-    REFERENCES: ("tokenizer", "image_id", "length", "bits", "l1", FRECHET),
+    REFERENCES: ("tokenizer", "dataset", "split", "image_id", "length", "bits", "l1", "pixels"),
 }
 RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "low", "high", "encode_gflop")
 COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
@@ -171,21 +173,24 @@ def headline_rates(evidence: Evidence) -> pd.DataFrame:
     return chosen.assign(series=[series[name] for name in chosen["variant"]])
 
 
+def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the rows and columns of a sweep table that other tokenizers are compared by."""
+    errors = [name for name in table if name in PIXEL_ERRORS or str(name).startswith("perceptual_")]
+    rows = (table["dataset"] == dataset) & (table["length"] > 0)
+    return pd.DataFrame(table.loc[rows, [*KEY, "length", "bits", *errors]])
+
+
 def reference_rates(evidence: Evidence) -> pd.DataFrame:
-    """Return mean L1 against mean bits of the profile's own tokenizer and of its baselines, on all images of the set.
+    """Return reconstruction errors against bits per pixel of the profile's own tokenizer and of its baselines.
 
     Returns:
-        Columns tokenizer, length, images, bits, value, low, high.
+        Columns as `alit.analysis.rates.rates_by_bits`; empty where no baselines were swept.
     """
-    parts = []
-    for name, rows in measured_table(evidence, REFERENCES).groupby("tokenizer", sort=False):
-        for length, part in rows.groupby("length"):
-            columns = part[["l1", "bits"]].to_numpy(dtype=np.float64)
-            samples = resampled_means(columns, evidence.how.resamples, evidence.how.seed)
-            low, high = interval(samples[:, 0], evidence.how.confidence)
-            spent = {"tokenizer": name, "length": length, "images": len(part), "bits": samples[0, 1]}
-            parts.append({**spent, "value": samples[0, 0], "low": float(low), "high": float(high)})
-    return pd.DataFrame(parts, columns=["tokenizer", "length", "images", "bits", "value", "low", "high"])
+    table = measured_table(evidence, REFERENCES)
+    if table.empty:
+        return table
+    sweeps = {str(name): fold(pd.DataFrame(part)) for name, part in table.groupby("tokenizer", sort=False)}
+    return rates_by_bits(sweeps, evidence.dataset, int(table["pixels"].to_numpy()[0]), evidence.how)
 
 
 def cost_summary(evidence: Evidence) -> pd.DataFrame:

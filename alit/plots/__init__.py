@@ -1,8 +1,6 @@
 """Figures of the studies: DataFrame in, Figure out, one family a file; `save` is the only function that writes."""
 
 from alit.plots.ablations import (
-    error_by_bits,
-    error_by_bits_alt,
     one_pass_or_many,
     one_pass_or_many_alt,
     paired_changes,
@@ -104,8 +102,6 @@ __all__ = [
     "detection_alt",
     "drop_by_strength",
     "drop_by_strength_alt",
-    "error_by_bits",
-    "error_by_bits_alt",
     "familiarity_gaps",
     "familiarity_gaps_alt",
     "kept_tokens",

@@ -88,42 +88,6 @@ def paired_changes_alt(comparisons: pd.DataFrame) -> str:
     return f"Share by which {word(first, 'label')} is lower: {'; '.join(words)}."
 
 
-def error_by_bits(references: pd.DataFrame) -> Figure:
-    """Draw mean L1 against mean bits of one image, one line per tokenizer; bands are 95 % intervals.
-
-    Args:
-        references: columns tokenizer, length, images, bits, value, low, high.
-    """
-    if references.empty:
-        return note_figure("not measurable here: no baselines were swept")
-    with style():
-        figure, (panel,) = panels(1, height=2.9)
-        for (name, line), look in zip(groups(references, "tokenizer"), looks_of_series(), strict=False):
-            label = "this profile's tokenizer" if name == "own" else str(name)
-            _draw(panel, line.sort_values("bits"), "bits", label, look)
-        panel.set_xscale("log", base=2)
-        panel.minorticks_off()
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.set_xlabel("bits of one image")
-        panel.set_ylabel(f"mean L1 error (n = {most(references, 'images')})")
-        handles, labels = panel.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    return figure
-
-
-def error_by_bits_alt(references: pd.DataFrame) -> str:
-    """Say where each tokenizer's curve starts and ends."""
-    if references.empty:
-        return "Not measurable here: no baselines were swept."
-    words = []
-    for name, line in groups(references, "tokenizer"):
-        (cheap, dear), (start, end) = ends(line, "bits", by="bits"), ends(line, "value", by="bits")
-        words.append(
-            f"{name} {start:.3g} at {cheap:.0f} bits" + (f" to {end:.3g} at {dear:.0f}" if dear > cheap else "")
-        )
-    return f"Mean L1 error by bits of one image: {'; '.join(words)}."
-
-
 def _draw(
     panel: Axes, line: pd.DataFrame, column: str, label: str, look: tuple[str, str, str | tuple[int, tuple[float, ...]]]
 ) -> None:
