@@ -102,7 +102,7 @@ def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
     _require(header_end <= len(body), source, "its header is cut off")
     try:
         header = json.loads(body[_PREFIX.size : header_end])
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not _is_header(header):
         raise _fault(source, "its header is malformed")
@@ -113,7 +113,7 @@ def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
     if not isinstance(header, dict) or set(header) != _HEADER_KEYS:
         return False
     names = header["names"]
-    named = isinstance(names, list) and all(isinstance(name, str) for name in names) and len(names) == header["images"]
+    named = isinstance(names, list) and all(map(_is_text, names)) and len(names) == header["images"]
 
     def is_count(value: Any, low: int, high: int) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -125,9 +125,14 @@ def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
         and (continuous or header["code_size"] is None)
         and is_count(header["images"], 0, 2**40)
         and is_count(header["length_bits"], 0, 32)
-        and isinstance(header["model"], str)
+        and _is_text(header["model"])
         and (names is None or named)
     )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be printed: JSON may hold halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _require(condition: bool, source: str, fault: str) -> None:

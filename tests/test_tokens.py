@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from alit import TokenSet
 from alit.errors import DataError, TokenFileError
-from alit.token_file import pack, unpack
+from alit.token_file import DIGEST_BYTES, MAGIC, pack, unpack
 
 
 def token_set(lengths, *, codebook_size=1000, code_size=3, seed=0, model="m"):
@@ -118,3 +120,22 @@ def test_files_round_trip_and_a_missing_one_is_named(tmp_path):
     assert TokenSet.load(tmp_path / "a.alit") == tokens
     with pytest.raises(TokenFileError, match="found none"):
         TokenSet.load(tmp_path / "b.alit")
+
+
+def signed(content):
+    return content + hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"null", b"{}", b"\xff", b'{"images": 1e999}'])
+def test_a_header_that_is_none_is_refused_whatever_its_checksum(header):
+    prefix = MAGIC + (1).to_bytes(2, "little") + len(header).to_bytes(4, "little")
+    with pytest.raises(TokenFileError, match="header is malformed"):
+        unpack(signed(prefix + header), source="x")
+
+
+def test_text_that_cannot_be_printed_is_refused():
+    content = pack(token_set([2], model="abcdef"), ["ghijkl"])[:-DIGEST_BYTES]
+    assert unpack(signed(content), source="x").tokens.model == "abcdef"
+    for text in (b"abcdef", b"ghijkl"):
+        with pytest.raises(TokenFileError, match="malformed"):
+            unpack(signed(content.replace(text, b"\\ud800")), source="x")
