@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import images, tokenizer, tokenizer_config
+from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
 
 from alit import CodeLoss, ReconstructionLoss, TokenSet
 from alit.errors import ConfigError, TokenFileError
@@ -65,14 +65,24 @@ def test_until_gives_each_image_the_first_length_that_satisfies_it():
     assert 0 < int(tokens.satisfied.sum()) < 6
 
 
+@pytest.fixture(scope="module", params=["length", "until"])
+def each_alone(request):
+    """Images, a tokenizer that tells them apart, how it is asked, and the tokens of each image on its own."""
+    everything = images(8)
+    model = telling_tokenizer(everything)
+    until = ReconstructionLoss(l1=widest_gap(mean_l1(model, everything)))
+    options = {"length": 4} if request.param == "length" else {"until": until}
+    alone = [model.encode(image[None], **options) for image in everything]
+    assert len({tuple(tokens.values.tolist()) for tokens in alone}) == 8
+    return everything, model, options, alone
+
+
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 500), count=st.integers(2, 5), batch_size=st.integers(1, 5))
-def test_tokens_of_an_image_do_not_depend_on_its_companions(seed, count, batch_size):
-    model, batch = tokenizer(), images(count, seed=seed)
-    criterion = ReconstructionLoss(l1=widest_gap(mean_l1(model, batch)))
-    together = model.encode(batch, until=criterion, batch_size=batch_size)
-    for index in range(count):
-        assert model.encode(batch[index : index + 1], until=criterion) == together[index]
+@given(rows=st.lists(st.integers(0, 7), min_size=2, max_size=6), batch_size=st.integers(1, 6))
+def test_tokens_of_an_image_do_not_depend_on_its_companions(rows, batch_size, each_alone):
+    everything, model, options, alone = each_alone
+    together = model.encode(everything[rows], batch_size=batch_size, **options)
+    assert together == TokenSet.concatenate([alone[row] for row in rows])
 
 
 def test_images_that_are_done_leave_the_batch():

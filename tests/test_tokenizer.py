@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import images, tokenizer, tokenizer_config
+from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
 
 from alit.config import TokenizerConfig
 from alit.errors import ConfigError
@@ -44,11 +44,12 @@ def test_every_iteration_has_the_declared_shapes(config):
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), companions=st.integers(1, 4))
 def test_ids_of_an_image_do_not_depend_on_its_batch(seed, companions):
-    model = tokenizer()
     batch = images(1 + companions, seed=seed)
+    model = telling_tokenizer(batch)
     together, alone = rolled(model, batch, reconstruct=False), rolled(model, batch[:1], reconstruct=False)
     for whole, single in zip(together, alone, strict=True):
         assert torch.equal(whole.ids[:1], single.ids)
+        assert len(whole.ids.unique(dim=0)) == 1 + companions
 
 
 def test_a_caller_that_stops_pays_for_no_further_iteration():

@@ -56,3 +56,13 @@ def tokenizer(config: TokenizerConfig | None = None, seed: int = 0) -> AdaptiveT
 def images(count: int, size: int = 16, seed: int = 0) -> torch.Tensor:
     """Random images (count, 3, size, size) in [0, 1]."""
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def telling_tokenizer(batch: torch.Tensor) -> AdaptiveTokenizer:
+    """A tokenizer whose first ids tell the images of a batch apart: its codes are read off them."""
+    model = tokenizer(tokenizer_config(latent_codebook_size=3 * len(batch)))
+    assert model.distillation.quantizer is not None
+    codes = [model.distillation.encoder.read_out(step.latents[:, 0]) for step in model.rollout(batch)]
+    model.distillation.quantizer.embedding.copy_(torch.cat(codes))
+    return model
