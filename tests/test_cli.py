@@ -1,4 +1,5 @@
 import io
+import json
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 from published_names import published_name
-from tiny import images, tokenizer
+from tiny import images, tokenizer, tokenizer_config
 
 from alit import AdaptiveTokenizer
 from alit.cli import main
@@ -148,10 +149,36 @@ def test_a_checkpoint_that_is_not_published_is_not_converted(tmp_path):
         main(["convert", str(tmp_path / "bad.pth"), str(tmp_path / "out")])
 
 
-@pytest.mark.parametrize("command", ["", "encode", "decode", "info", "convert"])
+def test_bench_prints_a_row_for_every_length_or_json(model, capsys):
+    main(["bench", model, "--rounds", "1", "--batch-size", "2"])
+    *_, settings, headings, first, second, third = capsys.readouterr().out.splitlines()
+    assert "batch_size 2" in settings
+    assert headings.split()[:4] == ["tokens", "bits", "encode", "ms"]
+    assert [row.split()[:2] for row in (first, second, third)] == [["2", "8"], ["4", "16"], ["6", "24"]]
+    main(["bench", model, "--rounds", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == model
+    assert [row["length"] for row in found["lengths"]] == [2, 4, 6]
+
+
+def test_bench_measures_a_published_size_without_a_checkpoint(capsys, monkeypatch):
+    monkeypatch.setattr("alit.cli.bench.published_config", {"small": tokenizer_config()}.__getitem__)
+    main(["bench", "--size", "small", "--rounds", "1", "--json"])
+    assert json.loads(capsys.readouterr().out)["model"] == "small, random weights"
+    for arguments in (["bench"], ["bench", "model", "--size", "small"], ["bench", "--size", "huge"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+
+
+@pytest.mark.parametrize("command", ["", "encode", "decode", "info", "convert", "bench"])
 def test_help_says_what_is_asked_for(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
     assert ended.value.code == 0
-    words = {"": "Exit status", "encode": "pixels count from 0 to 1", "info": "sizes in bits"}
+    words = {
+        "": "Exit status",
+        "encode": "pixels count from 0 to 1",
+        "info": "sizes in bits",
+        "bench": "GFLOP (two per",
+    }
     assert words.get(command, "folder to write to") in " ".join(capsys.readouterr().out.split())

@@ -8,6 +8,7 @@ from training_cases import distill_config, optimisation
 
 from alit.codec import CodecTokenizer
 from alit.cost import measure
+from alit.cost.lengths import measure_lengths
 from alit.cost.measure import LiveTensors, gigaflop, measure_cost
 from alit.cost.operations import BOTH, DECODE, ENCODE, ENCODE_UNTIL, Operation, operations
 from alit.cost.variants import stage_1_gigaflop, variant_costs
@@ -36,6 +37,29 @@ def test_encoding_and_decoding_are_those_of_the_tokenizer(growth, length):
     torch.testing.assert_close(outcome(model, DECODE, length, image).clamp(0, 1), rebuilt)
     (found,) = outcome(model, ENCODE_UNTIL, length, image)
     assert len(found.values) == length
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+def test_a_batch_is_encoded_and_decoded_as_one(quantize):
+    model = tokenizer(tokenizer_config(quantize=quantize))
+    assert torch.equal(outcome(model, ENCODE, 4, images(3)), model.encode(images(3), length=4).values)
+    rebuilt = model.decode(model.encode(images(3), length=4))
+    torch.testing.assert_close(outcome(model, DECODE, 4, images(3)).clamp(0, 1), rebuilt)
+
+
+def test_every_length_has_a_cost_and_longer_ones_a_higher():
+    model = tokenizer()
+    one, three = (list(measure_lengths(model, images(count), rounds=2)) for count in (1, 3))
+    assert [cost.length for cost in one] == [2, 4, 6]
+    assert [cost.bits for cost in one] == [8, 16, 24]
+    for name in ("encode_gflop", "decode_gflop"):
+        counted = [getattr(cost, name) for cost in one]
+        assert 0 < counted[0] < counted[1] < counted[2]
+        assert counted == pytest.approx([getattr(cost, name) for cost in three])
+    assert all(1e3 / cost.encode_ms == pytest.approx(cost.images_per_second) for cost in one)
+    assert all(
+        3 * small.peak_mib == pytest.approx(large.peak_mib, rel=0.2) for small, large in zip(one, three, strict=True)
+    )
 
 
 def test_a_tokenizer_that_only_keeps_the_protocol_is_timed_as_a_whole():

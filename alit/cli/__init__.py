@@ -6,7 +6,7 @@ Exit status: 0 when all is done, 2 after one line that says what was wrong, 130 
 import argparse
 from collections.abc import Sequence
 
-from alit.cli import convert, decode, encode, info
+from alit.cli import bench, convert, decode, encode, info
 from alit.errors import run_command
 
 
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="alit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (encode, decode, info, convert):
+    for command in (encode, decode, info, convert, bench):
         command.add_to(commands)
     return parser
 

@@ -58,28 +58,28 @@ def measure_cost(tokenizers: Mapping[str, Tokenizer], images: Tensor) -> CostTab
     return CostTables(pd.DataFrame(counts), pd.DataFrame(times))
 
 
-def seconds_of(operation: Operation, image: Tensor) -> float:
-    """Return the time that an operation takes on image (1, 3, h, w), until its device has finished."""
-    prepared = operation.prepare(image)
-    _wait_for(image.device)
+def seconds_of(operation: Operation, images: Tensor) -> float:
+    """Return the time that an operation takes on images (b, 3, h, w), until its device has finished."""
+    prepared = operation.prepare(images)
+    _wait_for(images.device)
     start = time.perf_counter()
     operation.run(prepared)
-    _wait_for(image.device)
+    _wait_for(images.device)
     return time.perf_counter() - start
 
 
-def gigaflop(operation: Operation, image: Tensor) -> float:
-    """Return the floating-point operations on image (1, 3, h, w) in units of 1e9, by torch's counter."""
-    prepared = operation.prepare(image)
+def gigaflop(operation: Operation, images: Tensor) -> float:
+    """Return the floating-point operations on images (b, 3, h, w) in units of 1e9, by torch's counter."""
+    prepared = operation.prepare(images)
     counter = FlopCounterMode(display=False)
     with counter:
         operation.run(prepared)
     return counter.get_total_flops() / GIGA
 
 
-def peak_mebibytes(operation: Operation, image: Tensor) -> float:
+def peak_mebibytes(operation: Operation, images: Tensor) -> float:
     """Return the most memory in MiB of tensors that an operation makes and that are alive at once."""
-    prepared = operation.prepare(image)
+    prepared = operation.prepare(images)
     with LiveTensors() as live:
         operation.run(prepared)
     return live.peak / MEBI

@@ -6,38 +6,26 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from alit.criteria import FixedLength
 from alit.encoding import encode_to_length, encode_until
 from alit.grid_tokenizer import GridTokenizer
 from alit.protocol import Tokenizer
-from alit.rollout import Rollout
 from alit.tokenizer import AdaptiveTokenizer
 
 ENCODE, ENCODE_UNTIL, DECODE, BOTH = "encode", "encode until it suffices", "decode", "encode and decode"
 
 
 class Operation(NamedTuple):
-    """One thing that a tokenizer does to one image at one length."""
+    """One thing that a tokenizer does to images at one length."""
 
     name: str
     iteration: int  # 1-based place of the length
     length: int
-    prepare: Callable[[Tensor], Any]  # from an image (1, 3, h, w) to what `run` takes; not timed
+    prepare: Callable[[Tensor], Any]  # from images (b, 3, h, w) to what `run` takes; not timed
     run: Callable[[Any], object]
-
-
-class StopAt:
-    """A criterion that holds at a length, whatever the image: what deciding costs, apart from what is decided."""
-
-    sees_image_tokens = False
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __call__(self, images: Tensor, rollout: Rollout) -> Tensor:
-        """Return (b,) bool."""
-        return torch.full((len(images),), rollout.length >= self.length, device=images.device)
 
 
 def operations(tokenizer: Tokenizer) -> list[Operation]:
@@ -52,7 +40,7 @@ def operations(tokenizer: Tokenizer) -> list[Operation]:
         return [part for iteration, length in lengths for part in _adaptive(tokenizer, iteration, length)]
     if isinstance(tokenizer, GridTokenizer):
         (length,) = tokenizer.lengths
-        codes = lambda image: tokenizer.base.encode(image).codes  # noqa: E731 - used twice, named once
+        codes = lambda images: tokenizer.base.encode(images).codes  # noqa: E731 - used twice, named once
         return [
             Operation(ENCODE, 1, length, _as_it_is, codes),
             Operation(DECODE, 1, length, codes, tokenizer.base.decode),
@@ -64,14 +52,17 @@ def operations(tokenizer: Tokenizer) -> list[Operation]:
 
 
 def _adaptive(tokenizer: AdaptiveTokenizer, iteration: int, length: int) -> list[Operation]:
-    def encode(image: Tensor) -> Tensor:
-        return encode_to_length(tokenizer, image, length)[0].values
+    # What deciding costs, apart from what is decided: pixels are decoded at each length, whatever they look like.
+    criterion = FixedLength(length, sees_pixels=True)
 
-    def encode_until_it_suffices(image: Tensor) -> object:
-        return encode_until(tokenizer, image, StopAt(length))
+    def encode(images: Tensor) -> Tensor:
+        return torch.cat([tokens.values for tokens in encode_to_length(tokenizer, images, length)])
 
-    def codes(image: Tensor) -> Tensor:
-        values = encode(image)[None]
+    def encode_until_it_suffices(images: Tensor) -> object:
+        return encode_until(tokenizer, images, criterion)
+
+    def codes(images: Tensor) -> Tensor:
+        values = rearrange(encode(images), "(b k) ... -> b k ...", k=length)
         return values if tokenizer.distillation.quantizer is None else tokenizer.distillation.quantizer.lookup(values)
 
     def decode(values: Tensor) -> Tensor:
@@ -85,9 +76,9 @@ def _adaptive(tokenizer: AdaptiveTokenizer, iteration: int, length: int) -> list
     ]
 
 
-def _reconstruct(tokenizer: Tokenizer, count: int, image: Tensor) -> object:
-    return list(islice(tokenizer.reconstructions(image), count))
+def _reconstruct(tokenizer: Tokenizer, count: int, images: Tensor) -> object:
+    return list(islice(tokenizer.reconstructions(images), count))
 
 
-def _as_it_is(image: Tensor) -> Tensor:
-    return image
+def _as_it_is(images: Tensor) -> Tensor:
+    return images
