@@ -6,24 +6,50 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import images, tokenizer
+from PIL import Image
+from skimage.data import astronaut
+from tiny import tokenizer
 
+from alit.cli import main
+from alit.config import load_profile
 from alit.paths import project_root
 
 ROOT = project_root(Path(__file__).parent)
+CHECKPOINT = "zoo/alit-imagenette"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_code_of_the_library_section_runs(tmp_path, monkeypatch, capsys):
-    code = next(block for language, block in BLOCKS if language == "python")
-    model = tokenizer()
-    model.save_pretrained(tmp_path / "runs" / "cpu" / "tokenizer")
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """A reader's folder: a picture of their own, and the zoo's checkpoint, or one of its layout with random weights."""
     monkeypatch.chdir(tmp_path)
-    names = {"images": images(2)}
+    Image.fromarray(astronaut()).save("picture.jpg")
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(astronaut()[:200]).save("pictures/part.png")
+    if (ROOT / CHECKPOINT).is_dir():
+        (tmp_path / "zoo").symlink_to(ROOT / "zoo")
+    else:
+        tokenizer(load_profile(ROOT / "configs" / "imagenette.yaml").tokenizer).save_pretrained(CHECKPOINT)
+    return tmp_path
+
+
+def test_the_five_lines_encode_a_picture_of_ones_own(own_folder):
+    code = next(block for language, block in BLOCKS if language == "python")
+    assert len([line for line in code.splitlines() if line]) == 5
+    names = {}
     exec(code, names)
-    assert names["rebuilt"].shape == (2, 3, 16, 16)
-    assert "tensor" in capsys.readouterr().out
+    assert names["images"].shape == names["rebuilt"].shape == (1, 3, 64, 64)
+    assert names["tokens"].lengths[0] in names["tokenizer"].lengths
+
+
+def test_the_shell_lines_run(own_folder):
+    lines = next(block for _, block in BLOCKS if block.startswith("alit encode")).splitlines()
+    for line in lines:
+        program, *arguments = line.split()
+        assert program == "alit"
+        main(arguments)
+    assert [path.name for path in (own_folder / "rebuilt").iterdir()] == ["00000-part.png"]
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
