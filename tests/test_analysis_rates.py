@@ -1,12 +1,12 @@
 """Rates: every measure at every length, in the table's form, on a bits axis, and what made the numbers."""
 
-import numpy as np
 import pandas as pd
 import pytest
-from synthetic_tables import synthetic_evidence, synthetic_table
+from synthetic_tables import synthetic_evidence, synthetic_table, write_project
 
 from alit.analysis import fold, rates
 from alit.analysis.curves import Resampling
+from alit.analysis.evidence import load_sweeps
 from alit.analysis.measures import measure
 
 HOW = Resampling(resamples=50, confidence=0.95, seed=0)
@@ -68,12 +68,12 @@ def test_tokenizers_meet_on_a_bits_axis_in_the_measures_that_all_have():
     ours = fold(synthetic_table(30, ("val", "near")))
     codec = synthetic_table(30, ("val",), lengths=(10, 80)).drop(columns="perceptual_net")
     codec["bits"] *= 10
-    table = rates.rates_by_bits({"alit": ours, "jpeg": fold(codec)}, "val", 256, HOW)
+    other = fold(synthetic_table(10, ("near",)))
+    table = rates.rates_by_bits({"alit": ours, "jpeg": fold(codec), "elsewhere": other}, "val", HOW)
     assert set(table["measure"]) == {"l1", "psnr", "ssim"}
     assert set(table["dataset"]) == {"val"}
-    spent = table[table["measure"] == "l1"].groupby("tokenizer")["bits_per_pixel"].apply(list)
-    assert spent["alit"] == pytest.approx(8 * np.arange(4, 33, 4) / 256)
-    assert spent["jpeg"] == pytest.approx([800 / 256, 6400 / 256])
+    spent = table[table["measure"] == "l1"].groupby("tokenizer")["bits"].apply(list)
+    assert spent.to_dict() == {"alit": [8.0 * k for k in range(4, 33, 4)], "jpeg": [800, 6400]}
 
 
 def test_the_protocol_says_view_rounding_and_weights(evidence):
@@ -89,3 +89,12 @@ def test_the_protocol_says_view_rounding_and_weights(evidence):
     assert found["reconstructions as files"] == "round half to even"
     assert found["features net"] == "a/b at 9 px, bilinear; weights 0123456789ab"
     assert rates.protocol(evidence).empty
+
+
+def test_sweeps_are_the_profiles_own_and_those_of_its_baselines(tmp_path):
+    paths = write_project(tmp_path / "checkout")
+    (paths.baselines / "jpeg").mkdir(parents=True)
+    synthetic_table(20, ("val",)).to_parquet(paths.baselines / "jpeg" / "table.parquet")
+    sweeps = load_sweeps("smoke", str(paths.root))
+    assert list(sweeps) == ["own", "jpeg"]
+    assert sweeps["jpeg"].datasets == ("val",)

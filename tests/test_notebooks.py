@@ -10,7 +10,7 @@ from synthetic_tables import synthetic_table, write_project
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 FIGURES = {
-    "reconstruction": {"rate_distortion", "selected_lengths"},
+    "reconstruction": {"rate_distortion", "by_bits", "selected_lengths"},
     "complexity": {"loss_by_complexity", "length_by_complexity", "correlations", "given_codecs", "controlled"},
     "familiarity": {"gaps", "detection"},
     "attention": {"overlap", "lead", "sparsity", "images_maps"},

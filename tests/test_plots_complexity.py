@@ -27,7 +27,7 @@ class Tables:
         self.gaps = gap_table(evidence)
         self.detection = detection_table(evidence)
         sweeps = {"alit": evidence.grid, "jpeg": fold(synthetic_table(60, ("val",), lengths=(10, 40, 80)))}
-        self.bits = rates.rates_by_bits(sweeps, "val", 1024, evidence.how)
+        self.bits = rates.rates_by_bits(sweeps, "val", evidence.how)
 
     def drawn(self):
         return {
@@ -96,14 +96,29 @@ def test_compared_panels_share_their_scales(drawn):
     assert len({panel.get_xlim() for panel in drawn["detection"][0].axes}) == 1
 
 
-def test_gaps_are_drawn_from_zero_in_the_order_of_familiarity(drawn, tables):
-    for panel in drawn["gaps"][0].axes:
-        assert panel.get_ylim()[0] <= 0
-        names = [label.get_text().split("\n")[0] for label in panel.get_xticklabels()]
-        assert names == ["val", "near", "far"]
-    first = drawn["gaps"][0].axes[0].containers[0].lines[0].get_ydata()
+def test_gaps_stand_in_the_order_of_familiarity_with_their_numbers_of_images(drawn, tables):
+    panels = drawn["gaps"][0].axes
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == [
+        "val (n = 60)",
+        "near (n = 60)",
+        "far (n = 60)",
+    ]
+    first = panels[0].containers[0].lines[0].get_xdata()
     expected = tables.gaps[(tables.gaps["measure"] == "l1") & (tables.gaps["length"] == 4)]["value"]
     assert list(first) == pytest.approx(list(expected))
+
+
+def test_a_measure_of_fewer_images_says_so(tables):
+    fewer = tables.gaps.copy()
+    fewer.loc[fewer["measure"] == "frechet_net", "images"] = 40
+    titles = [panel.get_title() for panel in plots.familiarity_gaps(fewer).axes]
+    assert [("n = 40" in title) for title in titles] == [False, True, False]
+
+
+def test_a_number_of_images_is_never_broken_over_lines():
+    table = partial_table(synthetic_evidence(synthetic_table(40, ("a_data_set_of_a_rather_long_name",))))
+    title = plots.partial_correlations(table).axes[0].get_title()
+    assert title.split("\n") == ["a_data_set_of_a_rather_long_name", "(n = 40)"]
 
 
 def test_every_tokenizer_has_a_line_over_its_own_bits(drawn, tables):

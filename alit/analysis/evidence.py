@@ -111,6 +111,21 @@ def open_study(name: str, profile: str, root: str = "", figures: str = "", token
     return Study(load_evidence(paths), folder)
 
 
+def load_sweeps(profile: str, root: str = "") -> dict[str, ScoreGrid]:
+    """Read the sweep of a profile's own tokenizer ("own") and those of its baselines, by name.
+
+    Args:
+        profile: which of `configs/`.
+        root: as in `open_study`.
+    """
+    paths = RunPaths(project_root(Path(root) if root else None), profile)
+    tables = {
+        "own": paths.table,
+        **{path.parent.name: path for path in sorted(paths.baselines.glob("*/table.parquet"))},
+    }
+    return {name: fold(pd.read_parquet(path)) for name, path in tables.items()}
+
+
 def load_evidence(paths: RunPaths) -> Evidence:
     """Read a profile's sweep table and features.
 

@@ -86,27 +86,25 @@ def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
     return table.pivot(index=["measure", "images"], columns="tokens", values="cell").loc[order]
 
 
-def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, pixels: int, how: Resampling) -> pd.DataFrame:
+def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, how: Resampling) -> pd.DataFrame:
     """Return what several tokenizers reach on one data set, and with how many bits: a codec has no tokens to count.
 
     Args:
-        sweeps: name of a tokenizer -> its sweep table, folded; measures that all of them have are compared.
-        dataset: the set, in every sweep.
-        pixels: of one image.
-        how: resampling; images are those of each sweep.
+        sweeps: name of a tokenizer -> its sweep table, folded; those that lack the data set are left out.
+        dataset: the set.
+        how: resampling.
 
     Returns:
-        Columns tokenizer, bits_per_pixel (mean over images), and those of `rate_table`.
+        Columns tokenizer, bits (mean per image), and those of `rate_table`; measures that all tokenizers have.
     """
-    known = [reconstruction_columns(grid) for grid in sweeps.values()]
+    here = {name: grid.dataset(dataset) for name, grid in sweeps.items() if dataset in grid.datasets}
+    known = [reconstruction_columns(grid) for grid in here.values()]
     columns = [name for name in known[0] if all(name in other for other in known)]
     parts = []
-    for tokenizer, grid in sweeps.items():
-        here = grid.dataset(dataset)
-        bits = here.score("bits").mean(axis=0) / pixels
-        rates = rate_table(here, columns, how)
-        places = np.searchsorted(here.lengths, rates["length"].to_numpy())
-        parts.append(rates.assign(tokenizer=tokenizer, bits_per_pixel=bits[places]))
+    for name, grid in here.items():
+        rates = rate_table(grid, columns, how)
+        places = np.searchsorted(grid.lengths, rates["length"].to_numpy())
+        parts.append(rates.assign(tokenizer=name, bits=grid.score("bits").mean(axis=0)[places]))
     return pd.concat(parts, ignore_index=True)
 
 

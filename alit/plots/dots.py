@@ -26,7 +26,9 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
     spread = np.linspace(0.28, -0.28, len(looks)) if shared else np.zeros(len(looks))
     with style():
         height = 0.8 + ROW * len(names) * (1 + 0.5 * shared * (len(looks) - 1))
-        figure, axes = panels(distinct(table, "dataset"), height=height, sharex=True, sharey=True)
+        count = distinct(table, "dataset")
+        columns = 2 if count == 4 else 3  # no row of one panel
+        figure, axes = panels(count, columns=columns, height=height, sharex=True, sharey=True)
         for panel, (name, part) in zip(axes, groups(table, "dataset"), strict=True):
             for number, look in enumerate(looks):
                 dots = rows(part, part[series] == look)

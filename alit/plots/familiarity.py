@@ -4,34 +4,36 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.dots import dot_panels
-from alit.plots.style import MARKERS, PALETTE, note_figure, panel_title, panels, style
-from alit.plots.tables import distinct, groups, numbers, reach, rows, word
+from alit.plots.style import GREY, MARKERS, PALETTE, note_figure, panel_title, panels, style
+from alit.plots.tables import distinct, groups, most, numbers, reach, rows, word
 
 
 def familiarity_gaps(gaps: pd.DataFrame) -> Figure:
     """Draw a panel per measure: the value at few tokens minus that at the most, by data set; bars are 95 % intervals.
 
     Args:
-        gaps: columns dataset, images, measure, label, length (the few tokens), value, low, high; sets in order.
+        gaps: columns dataset, images, measure, label, length (the few tokens), value, low, high; sets in order. A
+            measure that takes fewer images of a set than the first one does takes as many of each.
     """
     if gaps.empty:
         return note_figure("not measurable here: only one length")
+    counts = gaps.drop_duplicates("dataset").set_index("dataset")["images"]
+    names = list(counts.index)
     with style():
-        figure, axes = panels(distinct(gaps, "measure"), height=2.6)
+        figure, axes = panels(distinct(gaps, "measure"), columns=2, height=0.7 + 0.25 * len(names), sharey=True)
         for panel, (_, part) in zip(axes, groups(gaps, "measure"), strict=True):
-            names = list(dict.fromkeys(part["dataset"]))
             for number, (length, line) in enumerate(groups(part, "length")):
-                places = [names.index(name) + 0.12 * (number - 0.5) for name in line["dataset"]]
-                look = {"fmt": MARKERS[number], "color": PALETTE[number], "capsize": 1.5, "lw": 1}
-                panel.errorbar(places, numbers(line, "value"), yerr=reach(line), label=f"{length:g} tokens", **look)
-            counts = [int(rows(part, part["dataset"] == name)["images"].to_numpy()[0]) for name in names]
-            labels = [f"{name}\nn = {count}" for name, count in zip(names, counts, strict=True)]
-            turned = {"rotation": 35, "ha": "right"} if len(names) > 3 else {}
-            panel.set_xticks(range(len(names)), labels=labels, **turned)
-            panel.set_xlim(-0.5, len(names) - 0.5)
-            panel.set_ylim(bottom=min(0, numbers(part, "low").min()))
-            panel_title(panel, word(part, "label"))
-        axes[0].set_ylabel("excess over the longest length")
+                places = [0.12 * (1 - 2 * number) - names.index(name) for name in line["dataset"]]
+                look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
+                panel.errorbar(numbers(line, "value"), places, xerr=reach(line), label=f"{length:g} tokens", **look)
+            panel.axvline(0, color=GREY, lw=0.8)
+            fewer = rows(part, part["images"] != counts.reindex(part["dataset"]).to_numpy())
+            taken = f" (n = {most(fewer, 'images')})" if len(fewer) else ""
+            panel_title(panel, f"{word(part, 'label')}{taken}", 38)
+        labels = [f"{name} (n = {count})" for name, count in counts.items()]
+        axes[0].set_yticks([-i for i in range(len(names))], labels=labels)
+        axes[0].set_ylim(0.5 - len(names), 0.5)
+        figure.suptitle("excess at few tokens over the longest length")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -58,7 +60,10 @@ def detection(areas: pd.DataFrame) -> Figure:
     if areas.empty:
         return note_figure("not measurable here: no other set")
     familiar = int(numbers(areas, "familiar")[0])
-    return dot_panels(areas, "predictor", "kind", f"AUROC against {familiar} familiar images", 0.5)
+    figure = dot_panels(areas, "predictor", "kind", "AUROC", 0.5)
+    with style():
+        figure.suptitle(f"against in-distribution images (n = {familiar})")
+    return figure
 
 
 def detection_alt(areas: pd.DataFrame) -> str:

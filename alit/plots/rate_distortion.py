@@ -32,15 +32,15 @@ def rate_distortion_by_bits(rates: pd.DataFrame) -> Figure:
     """Draw one panel per measure, one line per tokenizer; bands are 95 % intervals.
 
     Args:
-        rates: columns tokenizer, bits_per_pixel, images, measure, label, better, value, low, high; one data set.
+        rates: columns tokenizer, bits, images, measure, label, better, value, low, high; one data set.
     """
     if rates.empty:
         return note_figure("no measurements")
     with style():
-        figure, axes = _measures(rates, "tokenizer", "bits_per_pixel")
+        figure, axes = _measures(rates, "tokenizer", "bits")
         for panel in axes:
             panel.set_xscale("log")
-            panel.set_xlabel("bits per pixel")
+            panel.set_xlabel("bits per image")
     return figure
 
 
@@ -65,10 +65,10 @@ def rate_distortion_by_bits_alt(rates: pd.DataFrame) -> str:
     first = rows(rates, rates["measure"] == word(rates, "measure"))
     ranges = []
     for name, line in groups(first, "tokenizer"):
-        start, end = ends(line, "value", by="bits_per_pixel")
-        spent = line["bits_per_pixel"].to_numpy()
+        start, end = ends(line, "value", by="bits")
+        spent = line["bits"].to_numpy()
         ranges.append(f"{name} from {start:.3g} at {spent.min():.2g} to {end:.3g} at {spent.max():.2g}")
-    return f"Mean {word(first, 'label')} by bits per pixel: {'; '.join(ranges)}."
+    return f"Mean {word(first, 'label')} by bits per image: {'; '.join(ranges)}."
 
 
 def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, list[Axes]]:

@@ -90,7 +90,8 @@ def panels(
 
 def panel_title(panel: Axes, text: str, characters: int = 30) -> None:
     """Set a panel's title, broken into lines that fit a panel: 22, 30 or 46 characters in rows of four, three, two."""
-    panel.set_title("\n".join(wrap(text, characters, break_long_words=False)))
+    whole = text.replace("n = ", "n\u00a0=\u00a0")  # a number of images stays in one line
+    panel.set_title("\n".join(wrap(whole, characters, break_long_words=False)).replace("\u00a0=\u00a0", " = "))
 
 
 def arrow_of(better: str) -> str:
