@@ -1,6 +1,11 @@
 """Adaptive length image tokenization: encode images into as many tokens as they need, and measure how many that is."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenMP reads this when torch is imported: so import alit first, or set it yourself. Threads that spin while they wait
+# take cores from those that they wait for wherever cores are shared; encoding took six times as long (docs/speed.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from alit.criteria import CodeLoss, ReconstructionLoss
