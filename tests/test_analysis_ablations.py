@@ -108,7 +108,7 @@ def test_tables_of_the_notebook_have_a_row_for_each_variant_length_and_measure()
     assert cost_summary(whole).loc["fixed", "tokens"] == 32
     references = reference_rates(whole)
     assert references["tokenizer"].unique().tolist() == ["own", "base", "jpeg"]
-    assert references.loc[references["tokenizer"] == "base", "bits_per_pixel"].tolist() == [640 / 1024]
+    assert references.loc[references["tokenizer"] == "base", "bits"].tolist() == [640]
 
 
 def test_a_profile_without_ablations_has_empty_tables():

@@ -181,7 +181,7 @@ def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def reference_rates(evidence: Evidence) -> pd.DataFrame:
-    """Return reconstruction errors against bits per pixel of the profile's own tokenizer and of its baselines.
+    """Return reconstruction errors against bits per image of the profile's own tokenizer and of its baselines.
 
     Returns:
         Columns as `alit.analysis.rates.rates_by_bits`; empty where no baselines were swept.
@@ -190,7 +190,7 @@ def reference_rates(evidence: Evidence) -> pd.DataFrame:
     if table.empty:
         return table
     sweeps = {str(name): fold(pd.DataFrame(part)) for name, part in table.groupby("tokenizer", sort=False)}
-    return rates_by_bits(sweeps, evidence.dataset, int(table["pixels"].to_numpy()[0]), evidence.how)
+    return rates_by_bits(sweeps, evidence.dataset, evidence.how)
 
 
 def cost_summary(evidence: Evidence) -> pd.DataFrame:
