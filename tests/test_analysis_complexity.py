@@ -1,13 +1,12 @@
 """Complexity beside codecs, and complexity set by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 from synthetic_tables import Effects, synthetic_controlled, synthetic_evidence, synthetic_table
 
 from alit.analysis import CLAIMS
-from alit.analysis.controlled import level_table, measured_levels, rise_table, scenes_by_level
+from alit.analysis.controlled import level_table, measured_levels, rise_table, scenes_by_level, tabulate
 from alit.analysis.curves import Resampling
 from alit.analysis.partial import partial_samples, partial_spearman, partial_table
 from alit.errors import DataError
@@ -146,9 +145,17 @@ def test_controlled_scenes_alone_decide_no_claim(controlled):
     assert CLAIMS["C2"](bare).verdict == CLAIMS["C3"](bare).verdict == "not measurable here"
 
 
+def test_rises_are_tabled_by_setting_and_factor(controlled):
+    table = tabulate(rise_table(controlled))
+    assert table.columns.tolist() == ["objects", "texture", "background"]
+    assert table.index.tolist() == [*(f"L1 with {k} tokens" for k in range(4, 33, 4)), table.index[-1]]
+    assert table.index[-1].startswith("length under L1 < ")
+    assert table.loc["L1 with 4 tokens", "texture"].startswith("+0.")
+
+
 def test_a_profile_without_controlled_scenes_has_empty_tables():
     evidence = synthetic_evidence(synthetic_table(40))
     assert list(measured_levels(evidence)) == []
     assert level_table(evidence).empty
     assert rise_table(evidence).empty
-    assert isinstance(rise_table(evidence), pd.DataFrame)
+    assert tabulate(rise_table(evidence)).empty

@@ -122,16 +122,16 @@ def test_c4_holds_where_each_set_loses_more_at_few_tokens():
     judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)))
     assert judged.verdict == "holds", judged.reason
     deciding = {part.name for part in judged.measurements if part.bound is not None}
-    assert deciding == {"rise_frechet_net_val_near", "rise_frechet_net_near_far"}
+    assert deciding == {"frechet_rise_val_near", "frechet_rise_near_far"}
     beside = {part.name for part in judged.measurements} - deciding
-    assert {"rise_l1_near_far", "rise_kernel_net_val_near", "gap_l1_val", "gap_frechet_net_far"} <= beside
+    assert {"l1_rise_near_far", "kernel_rise_val_near", "l1_gap_val", "frechet_gap_far"} <= beside
 
 
 def test_c4_does_not_hold_in_the_other_order():
     reversed_order = SETTINGS.model_copy(update={"familiarity": ("far", "near")})
     judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)), settings=reversed_order)
     assert judged.verdict == "does not hold"
-    assert "wrong side for rise_frechet_net_far_near" in judged.reason
+    assert "wrong side for frechet_rise_far_near" in judged.reason
 
 
 def test_c4_is_open_where_the_sets_are_alike():
@@ -144,7 +144,7 @@ def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
     judged = claim(synthetic_table(60, SETS), features=False)
     assert judged.verdict == "not measurable here"
     assert "needs features of net" in judged.reason
-    assert {part.name for part in judged.measurements} >= {"gap_l1_val", "rise_l1_val_near"}
+    assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_the_table_of_the_paper_has_a_row_per_measure_and_set_and_a_column_per_l
     assert wide.index[:2].tolist() == [("L1 error ↓", "val (n = 40)"), ("L1 error ↓", "near (n = 40)")]
     assert len(wide) == 12
     first = table[(table["measure"] == "l1") & (table["dataset"] == "val") & (table["length"] == 4)].iloc[0]
-    value, half = wide.loc[("L1 error ↓", "val (n = 40)"), 4].split(" ± ")
+    value, half = wide.loc[("L1 error ↓", "val (n = 40)"), 4].split(" ±\u00a0")
     assert float(value) == pytest.approx(first["value"], rel=0.01)
     assert float(half) == pytest.approx((first["high"] - first["low"]) / 2, rel=0.1)
 

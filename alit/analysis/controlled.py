@@ -101,3 +101,20 @@ def rise_table(evidence: Evidence) -> pd.DataFrame:
         named = {"dataset": found.factor, "images": found.values.shape[1], "kind": found.kind}
         parts.append(pd.DataFrame(named | {"setting": found.settings, "value": samples[0], "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RISES)
+
+
+def tabulate(rises: pd.DataFrame) -> pd.DataFrame:
+    """Return a rise table with a row per setting, a column per factor, and intervals in the cells."""
+    words = {"loss": "L1 with {:g} tokens", "length": "length under L1 < {:g}"}
+    table = pd.DataFrame(
+        {
+            "rise of": [words[kind].format(value) for kind, value in zip(rises["kind"], rises["setting"], strict=True)],
+            "factor": rises["dataset"],
+            "cell": [
+                f"{value:+.3g} [{low:.3g}, {high:.3g}]"
+                for value, low, high in rises[["value", "low", "high"]].itertuples(index=False)
+            ],
+        }
+    )
+    wide = table.pivot(index="rise of", columns="factor", values="cell")
+    return wide.loc[table["rise of"].unique(), table["factor"].unique()]

@@ -78,7 +78,7 @@ def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
             "measure": rates["label"] + arrow,
             "images": rates["dataset"] + " (n = " + rates["images"].astype(str) + ")",
             "tokens": rates["length"],
-            "cell": [f"{value:.3g} ± {spread:.2g}" for value, spread in zip(rates["value"], half, strict=True)],
+            "cell": [f"{value:.3g} ±\u00a0{spread:.2g}" for value, spread in zip(rates["value"], half, strict=True)],
         }
     )
     found = pd.MultiIndex.from_arrays([table["measure"], table["images"]]).unique()

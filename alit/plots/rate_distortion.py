@@ -67,7 +67,7 @@ def rate_distortion_by_bits_alt(rates: pd.DataFrame) -> str:
     for name, line in groups(first, "tokenizer"):
         start, end = ends(line, "value", by="bits")
         spent = line["bits"].to_numpy()
-        ranges.append(f"{name} from {start:.3g} at {spent.min():.2g} to {end:.3g} at {spent.max():.2g}")
+        ranges.append(f"{name} from {start:.3g} at {spent.min():.0f} to {end:.3g} at {spent.max():.0f}")
     return f"Mean {word(first, 'label')} by bits per image: {'; '.join(ranges)}."
 
 

@@ -34,15 +34,20 @@ def unfamiliar_images_lose_most_at_few_tokens(evidence: Evidence) -> Claim:
 
 def _gap(gap: Gap, evidence: Evidence) -> Measurement:
     words = f"{_words(gap, evidence)}, {gap.dataset}"
-    name = f"gap_{gap.column}_{gap.dataset}"
+    name = f"{_kind(gap)}_gap_{gap.dataset}"
     return measured(name, words, gap.samples, evidence.how.confidence, gap.images)
 
 
 def _rise(nearer: Gap, farther: Gap, evidence: Evidence, bound: float | None) -> Measurement:
     words = f"rise of the {_words(nearer, evidence)}, from {nearer.dataset} to {farther.dataset}"
-    name = f"rise_{nearer.column}_{nearer.dataset}_{farther.dataset}"
+    name = f"{_kind(nearer)}_rise_{nearer.dataset}_{farther.dataset}"
     images = min(nearer.images, farther.images)
     return measured(name, words, farther.samples - nearer.samples, evidence.how.confidence, images, bound)
+
+
+def _kind(gap: Gap) -> str:
+    """Return l1, frechet or kernel: names are kept short, and the statistic says which extractor it is."""
+    return gap.column.partition("_")[0]
 
 
 def _words(gap: Gap, evidence: Evidence) -> str:
