@@ -61,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     references = pd.concat(
         reference_rows(pd.read_parquet(folder / TABLE_FILE), dataset).assign(tokenizer=name)
         for name, folder in others.items()
-    ).assign(pixels=images.image_size**2)
+    )
     tables = {"variants": pd.concat(rates), "costs": pd.concat(costs), "references": references}
-    tables["comparisons"] = pd.DataFrame([each.model_dump() for each in profile.ablations.comparisons])
+    asked = [each.model_dump() for each in profile.ablations.comparisons]
+    tables["comparisons"] = pd.DataFrame(asked, columns=["factor", "variant", "than"])
     (out := paths.measured("ablations")).mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_parquet(out / f"ablation_{name}.parquet", index=False)

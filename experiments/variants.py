@@ -15,9 +15,9 @@ from alit.data.subset import Subset
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.tasks.trunks import build_perceptual
+from alit.training import variants
 from alit.training.checkpoint import finish_stage, load_base, save_network, stage_scratch
 from alit.training.fabric import build_fabric
-from alit.training.variants import base_settings, shares_base, train_variant, train_variant_base, variant_settings
 
 
 class Workplace(NamedTuple):
@@ -37,41 +37,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = open_set(paths.data / next(part.name for part in profile.data.sets if part.role == "train"))
     inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
     scratch = stage_scratch(paths.scratch, "variants", {"seed": profile.seed}, inputs)
-    fabric = build_fabric(profile.device, profile.devices, profile.distill.optimisation.precision)
-    place = Workplace(images, fabric, scratch)
+    precision = profile.distill.optimisation.precision
+    place = Workplace(images, build_fabric(profile.device, profile.devices, precision), scratch)
     finished: dict[str, Path] = {}
-    for entry in profile.variants.trainings:
-        variant = profile.variant(entry.name)
-        base = paths.base if shares_base(variant, profile) else _own_base(variant, place)
-        for seed in entry.seeds:
-            finished[f"{entry.name}/{seed}"] = _train(entry.name, variant, seed, base, place)
-    if fabric.is_global_zero:
+    for each in profile.variants.trainings:
+        variant = profile.variant(each.name)
+        base = paths.base if variants.shares_base(variant, profile) else _own_base(variant, place)
+        for seed in each.seeds:
+            done = variants.is_stage_1(variant, profile, seed)  # by the stage before
+            finished[f"{each.name}/{seed}"] = paths.distilled if done else _train(each.name, variant, seed, base, place)
+    if place.fabric.is_global_zero:
         shutil.rmtree(paths.variants, ignore_errors=True)
         for name, folder in finished.items():
             shutil.copytree(folder, paths.variants / name)
         shutil.rmtree(scratch, ignore_errors=True)
-    fabric.barrier()
 
 
 def _own_base(variant: Profile, place: Workplace) -> Path:
-    settings = base_settings(variant)
+    settings = variants.base_settings(variant)
     folder = stage_scratch(place.scratch, "base", settings, [])
     training, finished = folder / "training", folder / "finished"
     if not finished.is_dir():
-        base = train_variant_base(variant, place.images, build_perceptual, fabric=place.fabric, scratch=training)
+        base = variants.train_variant_base(variant, place.images, build_perceptual, place.fabric, training)
         finish_stage(place.fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
     return finished
 
 
 def _train(name: str, variant: Profile, seed: int, base: Path, place: Workplace) -> Path:
     images = Subset(place.images, next(part.images for part in variant.data.sets if part.role == "train"))
-    settings = variant_settings(variant, seed)
+    settings = variants.variant_settings(variant, seed)
     folder = stage_scratch(place.scratch, f"{name}_{seed}", settings, [base / "model.safetensors"])
     tokens = place.scratch / f"base_tokens_{base.parent.name}_{len(images)}"
     if not (folder / "finished").is_dir():
         print(f"variant {name}, seed {seed}", flush=True)
-        start = load_base(base), images, build_perceptual
-        tokenizer = train_variant(variant, *start, fabric=place.fabric, seed=seed, scratch=folder, base_tokens=tokens)
+        given = load_base(base), images, build_perceptual, seed
+        tokenizer = variants.train_variant(variant, *given, fabric=place.fabric, scratch=folder, base_tokens=tokens)
         finish_stage(place.fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
     return folder / "finished"
 

@@ -59,7 +59,7 @@ def ablation_tables(
                 _rates(generator, image, (20, 60, 90)).assign(tokenizer="jpeg"),
             ],
             ignore_index=True,
-        ).assign(dataset="val", split="val", pixels=1024),
+        ),
     }
 
 

@@ -12,7 +12,7 @@ from alit.analysis.ablations import (
     cost_summary,
     headline_rates,
     image_rates,
-    reference_rates,
+    reference_rows,
     sample_reduction,
     variant_rates,
 )
@@ -37,6 +37,13 @@ def test_means_of_the_frechet_column_are_the_distance_itself():
         assert rates.loc[rates["length"] == length, "frechet"].mean() == pytest.approx(expected)
     np.testing.assert_allclose(rates["l1"], grid.score("l1").ravel())
     assert rates["image_id"].tolist()[: len(grid.lengths)] == [grid.images["image_id"][0]] * len(grid.lengths)
+
+
+def test_references_are_the_rows_of_one_set_without_the_originals():
+    table = synthetic_table(20, ("val", "near"))
+    rows = reference_rows(table, "val")
+    assert rows["image_id"].str.startswith("val-").all()
+    assert sorted(rows["length"].unique()) == sorted(set(table["length"]) - {0})
 
 
 def test_trainings_fold_whatever_the_order_of_their_rows():
@@ -106,14 +113,11 @@ def test_tables_of_the_notebook_have_a_row_for_each_variant_length_and_measure()
     assert headline_rates(whole)["series"].unique().tolist() == ["plain", "nested", "a network per length"]
     assert len(comparison_table(whole)) == 2 * 8
     assert cost_summary(whole).loc["fixed", "tokens"] == 32
-    references = reference_rates(whole)
-    assert references["tokenizer"].unique().tolist() == ["own", "base", "jpeg"]
-    assert references.loc[references["tokenizer"] == "base", "bits"].tolist() == [640]
 
 
 def test_a_profile_without_ablations_has_empty_tables():
     nothing = synthetic_evidence(synthetic_table(20, ("val",)))
-    for table in (variant_rates, headline_rates, comparison_table, cost_summary, reference_rates):
+    for table in (variant_rates, headline_rates, comparison_table, cost_summary):
         assert table(nothing).empty
 
 

@@ -27,7 +27,7 @@ FIGURES = {
         "realised_gains",
     },
     "strength": {"performance_by_strength", "drop_by_strength"},
-    "ablations": {"one_pass_or_many", "paired_changes", "by_bits"},
+    "ablations": {"one_pass_or_many", "paired_changes"},
     "cost": {"encode", "encode_until", "decode"},
 }
 ASK_PIXELS_ONLY = ("reconstruction", "familiarity")  # and features, which any image has

@@ -1,28 +1,24 @@
 """The stages of the ablations, on a few tiny scenes: training variants, baselines, measuring, timing."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColour
 
 from alit.config import load_profile
-from alit.data.materialise import materialise_sets
-from alit.paths import RunPaths
 from alit.tasks.build import TaskModels
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
 from alit.training.checkpoint import save_network
-from experiments import ablations, baselines, cost, sweep, variants
+from experiments import ablations, baselines, cost, distill, sweep, variants
 
-ROOT = Path(__file__).parents[1]
 VARIANTS = [
-    {"name": "recurrent", "set": {}, "seeds": [0, 1]},
-    {"name": "nested", "set": {"tokenizer.distillation.growth": "nested"}, "seeds": [0]},
+    {"name": "recurrent", "set": {}, "seeds": [1, 2]},
+    {"name": "nested", "set": {"tokenizer.distillation.growth": "nested"}, "seeds": [1]},
     {
         "name": "continuous_vae",
         "set": {
@@ -38,44 +34,33 @@ VARIANTS = [
 ]
 BASELINES = [
     {"name": "base", "target": "base", "arguments": {}},
-    {"name": "nested", "target": "variants/nested/0", "arguments": {}},
+    {"name": "nested", "target": "variants/nested/1", "arguments": {}},
     {"name": "jpeg", "target": "alit.codec:CodecTokenizer", "arguments": {"image_format": "jpeg", "image_size": 32}},
 ]
 
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-    """A checkout with a handful of scenes, a base and a tokenizer, and the smoke profile cut down to them."""
+    """A checkout with a handful of scenes, and a profile that compares small networks with each other."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ALIT_SCRATCH", raising=False)
-    (tmp_path / "dvc.yaml").touch()
-    (tmp_path / "configs").mkdir()
-    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
-    for images in content["data"]["sets"]:
-        images["images"] = 12 if images["role"] == "train" else 5
+    paths = scene_project(tmp_path)
+    content = yaml.safe_load(paths.config.read_text())
     content["tokenizer"]["base"] |= {"channels": 4, "multipliers": [1, 1, 1]}
     content["tokenizer"]["distillation"] |= {"width": 16, "iterations": 2}
     content["distill"] |= {"cross_entropy_weights": [1.0, 1.0]}
     for stage in ("base_training", "distill", "finetune"):
         content[stage]["optimisation"] |= {"steps": 2, "batch_size": 2, "warmup_steps": 1}
     content["variants"] = {"common": {"finetune.optimisation.steps": 0}, "trainings": VARIANTS}
-    content["ablations"] = {
-        "comparisons": [{"factor": "recurrence", "variant": "recurrent", "than": "nested"}],
-        "images": 4,
-    }
+    recurrence = {"factor": "recurrence", "variant": "recurrent", "than": "nested"}
+    content["ablations"] = {"comparisons": [recurrence], "images": 4}
     content["baselines"] = {"sets": ["val"], "tokenizers": BASELINES}
     content["cost"] = {"images": 2, "threads": torch.get_num_threads()}
-    content["analysis"]["familiarity"] = []
-    paths = RunPaths(tmp_path, "tiny")
     paths.config.write_text(yaml.safe_dump(content))
+    save_tokenizer(paths)
     profile = load_profile(paths.config)
-    materialise_sets(profile.data, paths.data, paths.rejected, ())
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        tokenizer = AdaptiveTokenizer(profile.tokenizer)
-    tokenizer.save_pretrained(paths.tokenizer)
     paths.base.mkdir()
-    save_network(tokenizer.base, profile.tokenizer.base, paths.base)
+    save_network(AdaptiveTokenizer.from_pretrained(paths.tokenizer).base, profile.tokenizer.base, paths.base)
     colour = MeanColour()
     colour.name = profile.analysis.feature_extractor
     for stage in (sweep, baselines, ablations):
@@ -98,22 +83,36 @@ def trained(monkeypatch):
     return calls
 
 
+def test_what_is_the_profiles_own_first_stage_is_not_trained_again(paths, trained):
+    content = yaml.safe_load(paths.config.read_text())
+    content["variants"]["trainings"] = [{"name": "recurrent", "set": {}, "seeds": [0, 1]}]
+    content["ablations"]["comparisons"] = []
+    paths.config.write_text(yaml.safe_dump(content))
+    distill.main(["tiny"])
+    del trained[:]
+    variants.main(["tiny"])
+    assert [seed for _, _, seed in trained] == [1]
+    own = AdaptiveTokenizer.from_pretrained(paths.distilled).fingerprint
+    assert AdaptiveTokenizer.from_pretrained(paths.variants / "recurrent" / "0").fingerprint == own
+    assert paths.distilled.is_dir()
+
+
 def test_each_variant_is_trained_once_per_seed_on_a_base_that_is_shared(paths, trained):
     variants.main(["tiny"])
     assert trained == [
-        ("recurrent", "vqgan", 0),
         ("recurrent", "vqgan", 1),
-        ("nested", "vqgan", 0),
+        ("recurrent", "vqgan", 2),
+        ("nested", "vqgan", 1),
         ("recurrent", "vae", 0),
     ]
     found = {str(path.parent.relative_to(paths.variants)) for path in paths.variants.rglob("config.json")}
-    assert found == {"recurrent/0", "recurrent/1", "nested/0", "continuous_vae/0"}
+    assert found == {"recurrent/1", "recurrent/2", "nested/1", "continuous_vae/0"}
     load = AdaptiveTokenizer.from_pretrained
     base = load(paths.tokenizer).base.state_dict()
-    for folder in ("recurrent/0", "recurrent/1", "nested/0"):
+    for folder in ("recurrent/1", "recurrent/2", "nested/1"):
         own = load(paths.variants / folder).base.state_dict()
         assert all(torch.equal(own[name], value) for name, value in base.items())
-    assert load(paths.variants / "recurrent/0").fingerprint != load(paths.variants / "recurrent/1").fingerprint
+    assert load(paths.variants / "recurrent/1").fingerprint != load(paths.variants / "recurrent/2").fingerprint
     assert load(paths.variants / "continuous_vae/0").config.base.kind == "vae"
     assert not any(paths.scratch.iterdir())
 
@@ -132,8 +131,8 @@ def test_a_killed_run_keeps_the_trainings_that_are_finished(paths, trained, monk
         variants.main(["tiny"])
     assert not paths.variants.exists()
     variants.main(["tiny"])
-    assert [seed for _, _, seed in trained] == [0, 1, 1, 0, 0]
-    assert (paths.variants / "recurrent" / "0" / "model.safetensors").is_file()
+    assert [seed for _, _, seed in trained] == [1, 2, 2, 1, 0]
+    assert (paths.variants / "recurrent" / "1" / "model.safetensors").is_file()
 
 
 def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
@@ -146,13 +145,13 @@ def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
     }
     rates = tables["ablation_variants"]
     sizes = rates.groupby(["variant", "seed"]).size().to_dict()
-    trained = [("continuous_vae", 0), ("nested", 0), ("recurrent", 0), ("recurrent", 1)]
+    trained = [("continuous_vae", 0), ("nested", 1), ("recurrent", 1), ("recurrent", 2)]
     assert sizes == dict.fromkeys(trained, 4 * 2)
     assert rates[["bits", "l1", "frechet"]].notna().all(axis=None)
     assert set(tables["ablation_references"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
     costs = tables["ablation_costs"].set_index(["variant", "seed"])
     assert (costs["visits"] == 4).all()
-    assert costs.loc[("recurrent", 0), "training_tflop"].max() > costs.loc[("nested", 0), "training_tflop"].max()
+    assert costs.loc[("recurrent", 1), "training_tflop"].max() > costs.loc[("nested", 1), "training_tflop"].max()
     assert set(tables["cost_times"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
     assert np.isfinite(tables["cost_times"]["seconds"]).all()
     assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "nested"]

@@ -17,9 +17,8 @@ from alit.analysis.bootstrap import interval
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet import features_to_statistics
 from alit.analysis.frechet_samples import covariance_root, frechet_influence
-from alit.analysis.grid import KEY, ScoreGrid, fold
+from alit.analysis.grid import ScoreGrid
 from alit.analysis.measures import Measure, measure
-from alit.analysis.rates import PIXEL_ERRORS, rates_by_bits
 from alit.analysis.trainings import Trainings, fold_trainings, over_trainings, sample_trainings
 
 VARIANTS, COSTS = "ablation_variants", "ablation_costs"
@@ -30,7 +29,7 @@ TABLES = {  # their columns, for a profile that has not measured them
     VARIANTS: ("variant", "seed", "image_id", "length", "bits", "l1", FRECHET),
     COSTS: ("variant", "seed", "length", "encode_gflop", "decode_gflop", "parameters", "visits", "training_tflop"),
     COMPARISONS: ("factor", "variant", "than"),
-    REFERENCES: ("tokenizer", "dataset", "split", "image_id", "length", "bits", "l1", "pixels"),
+    REFERENCES: ("tokenizer", "image_id", "length", "bits", "l1"),
 }
 RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "low", "high", "encode_gflop")
 COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
@@ -174,23 +173,9 @@ def headline_rates(evidence: Evidence) -> pd.DataFrame:
 
 
 def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the rows and columns of a sweep table that other tokenizers are compared by."""
-    errors = [name for name in table if name in PIXEL_ERRORS or str(name).startswith("perceptual_")]
+    """Return what other tokenizers are compared by from the rows of a sweep table."""
     rows = (table["dataset"] == dataset) & (table["length"] > 0)
-    return pd.DataFrame(table.loc[rows, [*KEY, "length", "bits", *errors]])
-
-
-def reference_rates(evidence: Evidence) -> pd.DataFrame:
-    """Return reconstruction errors against bits per image of the profile's own tokenizer and of its baselines.
-
-    Returns:
-        Columns as `alit.analysis.rates.rates_by_bits`; empty where no baselines were swept.
-    """
-    table = measured_table(evidence, REFERENCES)
-    if table.empty:
-        return table
-    sweeps = {str(name): fold(pd.DataFrame(part)) for name, part in table.groupby("tokenizer", sort=False)}
-    return rates_by_bits(sweeps, evidence.dataset, evidence.how)
+    return pd.DataFrame(table.loc[rows, ["image_id", "length", "bits", "l1"]])
 
 
 def cost_summary(evidence: Evidence) -> pd.DataFrame:

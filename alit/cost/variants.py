@@ -56,7 +56,7 @@ def variant_costs(
 def read_stage_1(folder: Path) -> DistillTrainingConfig:
     """Return the settings of stage 1 that a finished training was made with."""
     path = folder / TRAINING_FILE
-    return parse_settings(DistillTrainingConfig, json.loads(path.read_text())["distill"], source=str(path))
+    return parse_settings(DistillTrainingConfig, json.loads(path.read_text())["training"], source=str(path))
 
 
 def stage_1_gigaflop(tokenizer: AdaptiveTokenizer, config: DistillTrainingConfig, image: Tensor, seed: int) -> float:

@@ -24,6 +24,14 @@ def shares_base(variant: Profile, profile: Profile) -> bool:
     return (variant.tokenizer.base, variant.base_training) == own
 
 
+def is_stage_1(variant: Profile, profile: Profile, seed: int) -> bool:
+    """Whether a training is stage 1 of the profile itself, so that the stage before has done it."""
+    same = (variant.data, variant.tokenizer, variant.base_training, variant.distill)
+    own = (profile.data, profile.tokenizer, profile.base_training, profile.distill)
+    stage_1_only = variant.finetune.optimisation.steps == 0
+    return same == own and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
+
+
 def base_settings(variant: Profile) -> dict[str, Any]:
     """Return all that a variant's own base tokenizer depends on."""
     return {
@@ -44,13 +52,13 @@ def variant_settings(variant: Profile, seed: int) -> dict[str, Any]:
         "data": variant.data,
         "tokenizer": variant.tokenizer,
         "perceptual_trunk": variant.perceptual_trunk,
-        "distill": variant.distill,
+        "training": variant.distill,
         "finetune": variant.finetune,
     }
 
 
 def train_variant_base(
-    variant: Profile, images: TrainingImages, make_perceptual: MakePerceptual, *, fabric: Fabric, scratch: Path
+    variant: Profile, images: TrainingImages, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
 ) -> BaseTokenizer:
     """Train a variant's own base tokenizer, resumably; see `alit.training.base.train_base`."""
     config = variant.base_training
@@ -71,9 +79,9 @@ def train_variant(
     base: BaseTokenizer,
     images: TrainingImages,
     make_perceptual: MakePerceptual,
+    seed: int,
     *,
     fabric: Fabric,
-    seed: int,
     scratch: Path,
     base_tokens: Path,
 ) -> AdaptiveTokenizer:
@@ -84,8 +92,8 @@ def train_variant(
         base: trained; stays as it is.
         images: the training set.
         make_perceptual: builds the perceptual term of stage 2, where it has one.
-        fabric: runs both stages in its precision.
         seed: of both stages; the base tokenizer is that of the profile's seed.
+        fabric: runs both stages in its precision.
         scratch: folder of resume states.
         base_tokens: folder of cached tokens of `images` by `base`, shared by variants that share both.
     """
