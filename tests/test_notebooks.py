@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import yaml
 from synthetic_tables import synthetic_table, write_project
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -31,6 +32,7 @@ FIGURES = {
     "cost": {"encode", "encode_until", "decode"},
 }
 ASK_PIXELS_ONLY = ("reconstruction", "familiarity")  # and features, which any image has
+STUDIES_OF_A_SWEEP = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["studies"]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -81,10 +83,12 @@ def test_its_parameters_have_working_defaults(notebook):
     tagged = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [cell for cell in content.cells if cell.cell_type == "code"][:1]
     found = papermill.inspect_notebook(str(notebook))
+    asks_a_sweep = {"tokenizer": '""'} if notebook.stem in STUDIES_OF_A_SWEEP else {}
     assert {name: part["default"] for name, part in found.items()} == {
         "profile": '"cpu"',
         "root": '""',
         "figures": '""',
+        **asks_a_sweep,
     }
 
 
@@ -97,6 +101,17 @@ def test_it_runs_from_another_directory_and_writes_its_figures(notebook, tmp_pat
     assert "paper" in executed.cells[-1].outputs[0]["data"]["text/html"]
     shown = [output for cell in executed.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("<img alt=" in output["data"].get("text/html", "") for output in shown) == len(FIGURES[notebook.stem])
+
+
+def test_a_baseline_is_asked_in_place_of_the_profiles_own_tokenizer(tmp_path, monkeypatch):
+    paths = write_project(tmp_path / "checkout")
+    other = paths._replace(swept="blocks")
+    paths.baselines.mkdir()
+    paths.sweep.rename(other.sweep)
+    notebook = next(path for path in NOTEBOOKS if path.stem == "tsc_toi")
+    run(notebook, tmp_path, monkeypatch, profile="smoke", root=str(paths.root), tokenizer="blocks")
+    folder = tmp_path / "checkout" / "reports" / "smoke" / "baselines" / "blocks" / "tsc_toi" / "figures"
+    assert {path.stem for path in folder.iterdir()} == FIGURES["tsc_toi"]
 
 
 def test_it_finds_the_checkout_that_it_is_run_in(notebook, tmp_path, monkeypatch):
