@@ -147,6 +147,13 @@ def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
     assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
 
 
+def test_c4_cannot_be_asked_of_a_tokenizer_of_one_length():
+    judged = claim(synthetic_table(40, SETS, lengths=(32,)))
+    assert judged.verdict == "not measurable here"
+    assert "one length" in judged.reason
+    assert gap_table(synthetic_evidence(synthetic_table(40, SETS, lengths=(32,)))).empty
+
+
 @pytest.mark.parametrize(
     ("sets", "order", "words"),
     [

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from alit.analysis.claims.ledger import Claim, Measurement, Statement, measured
 from alit.analysis.evidence import Evidence
-from alit.analysis.familiarity import Gap, measured_gaps, ordered_sets
+from alit.analysis.familiarity import Gap, few_lengths, measured_gaps, ordered_sets
 from alit.analysis.measures import measure
 
 C4 = Statement(
@@ -55,6 +55,8 @@ def _words(gap: Gap, evidence: Evidence) -> str:
 
 
 def _missing(evidence: Evidence, order: tuple[str, ...], has_features: bool) -> list[str]:
+    if not few_lengths(evidence.grid):
+        return ["a tokenizer of one length has no fewer tokens to lose at"]
     absent = [name for name in evidence.settings.familiarity if name not in order]
     missing = [f"the table has no images of {name}" for name in absent]
     if not evidence.settings.familiarity:
