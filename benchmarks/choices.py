@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import torch
 from einops import rearrange
-from networks import read_profile
+from networks import read_profile, sizes_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +40,7 @@ from alit.tokenizer import AdaptiveTokenizer
 QUARTER = "published, a quarter of its widths"
 BUFFER = "one buffer"
 WITHOUT_BUFFER = ("encode until, to the end", "learn")  # done images leave the batch; gradients need what was there
-IMAGES = {"cpu": 64, "imagenette": 64, QUARTER: 4}  # of one batch
+IMAGES = {"cpu": 64, "imagenette": 16, QUARTER: 2}  # of one batch
 
 
 class Alternative(NamedTuple):
@@ -183,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "command": "python benchmarks/choices.py",
         "rounds": arguments.rounds,
         "machine": machine(),
+        "networks": {size: sizes_of(tokenizer_config(size)) for size in arguments.sizes},
         "time_over_as_it_is": {size: compare(size, arguments.rounds) for size in arguments.sizes},
     }
     text = json.dumps(result, indent=2)

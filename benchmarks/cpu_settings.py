@@ -106,7 +106,7 @@ def _over(rows: list[dict[str, float]], others: list[dict[str, float]], kind: st
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="imagenette", help="whose networks and batch (default: %(default)s)")
+    parser.add_argument("--profile", default="cpu", help="whose networks and batch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each kind (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # in a process of its own
@@ -114,9 +114,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.measure:
         print(json.dumps({name: measure(name, arguments.profile) for name in WORKS}))
         return
+    from networks import read_profile, sizes_of  # with torch, which must not be here where settings are tried
+
     result = {
         "command": "python benchmarks/cpu_settings.py",
-        "profile": arguments.profile,
+        "networks": sizes_of(read_profile(arguments.profile).tokenizer),
         "rounds": arguments.rounds,
         "cores": os.cpu_count(),
         "settings": SETTINGS,

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alit.config import Profile, load_profile
+from alit.config import Profile, TokenizerConfig, load_profile
 from alit.models.build import build_base
 from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance
@@ -38,6 +38,17 @@ class NoiseImages:
 def read_profile(name: str) -> Profile:
     """Return the settings of a file in configs/."""
     return load_profile(project_root(Path(__file__).parent) / "configs" / f"{name}.yaml")
+
+
+def sizes_of(config: TokenizerConfig) -> dict[str, Any]:
+    """Return what a result says of the networks that it was measured with: profiles change."""
+    return {
+        "image_size": config.image_size,
+        "base": f"{config.base.kind}, {config.base.channels} channels x {config.base.multipliers}",
+        "width": config.distillation.width,
+        "layers": config.distillation.layers,
+        "lengths": config.lengths,
+    }
 
 
 def base_stage(profile: Profile) -> BaseStage:

@@ -26,7 +26,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 import torch
-from networks import finetune_stage, read_profile
+from networks import finetune_stage, read_profile, sizes_of
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -178,7 +178,7 @@ def learn(generator: adversarial.Generator, images: Tensor, iteration: int, oppo
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="imagenette", help="whose networks and batch (default: %(default)s)")
+    parser.add_argument("--profile", default="cpu", help="whose networks and batch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="repeats of each call (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--measure", nargs=2, metavar=("FORM", "PLAYER"), help=argparse.SUPPRESS)  # own process
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     result = {
         "command": "python benchmarks/stage2_step.py",
-        "profile": arguments.profile,
+        "networks": sizes_of(read_profile(arguments.profile).tokenizer),
         "rounds": arguments.rounds,
         "machine": machine(),
         "players": compare(arguments.profile, arguments.rounds),
