@@ -92,7 +92,8 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     assert sorted(table["length"].unique()) == [0, *profile.tokenizer.lengths]
     assert table[["class_rank_small_cnn", "class_rank_resnet18"]].notna().any().all()
     assert table["depth_true_error_small_unet"].notna().all()
-    assert table["depth_rank_agreement_small_unet"].notna().all()
+    scenes = table["dataset"] != "far"  # whose patterns may all be at one distance, which orders nothing
+    assert table.loc[scenes, "depth_rank_agreement_small_unet"].notna().all()
     assert table["caption_true_score_dual_encoder"].notna().all()
     assert (table.loc[table["length"] == 0, "caption_score_dual_encoder"] == 1).all()
     features = np.load(paths.sweep / f"features_{profile.analysis.feature_extractor}.npy", mmap_mode="r")
