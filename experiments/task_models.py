@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from alit.config import TaskModelConfig, load_profile
 from alit.data.imageset import ImageSet, open_set
-from alit.errors import run_command
+from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root
 from alit.tasks.dual_encoder import DualEncoder
 from alit.tasks.trained import evaluate_trained, is_trained_here, new_network, save_trained
@@ -28,17 +28,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     models = [model for model in profile.task_models if is_trained_here(model)]
-    train, held_out = (
-        open_set(paths.data / next(images.name for images in profile.data.sets if images.role == role))
-        for role in ("train", "evaluate")
-    )
+    first = {role: next(part.name for part in profile.data.sets if part.role == role) for role in ("train", "evaluate")}
+    chosen = [(model.train_on or first["train"], model.test_on or first["evaluate"]) for model in models]
+    sets = {name: open_set(paths.data / name) for name in sorted({name for pair in chosen for name in pair})}
     settings = {"seed": profile.seed, "task_models": models}
-    scratch = stage_scratch(paths.scratch, "task_models", settings, [train.folder / "manifest.csv"])
+    manifests = [images.folder / "manifest.csv" for images in sets.values()]
+    scratch = stage_scratch(paths.scratch, "task_models", settings, manifests)
     fabric = build_fabric(profile.device, devices=1)
     (finished := scratch / "finished").mkdir(parents=True, exist_ok=True)
-    for model in models:
+    for model, (train, test) in zip(models, chosen, strict=True):
         if not (finished / model.name).is_dir():
-            _train(model, train, held_out, fabric, profile.seed, scratch / model.name, finished / model.name)
+            folders = (scratch / model.name, finished / model.name)
+            _train(model, sets[train], sets[test], fabric, profile.seed, *folders)
     shutil.rmtree(paths.task_models, ignore_errors=True)
     shutil.copytree(finished, paths.task_models)
     shutil.rmtree(scratch)
@@ -47,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _train(
     model: TaskModelConfig, train: ImageSet, held_out: ImageSet, fabric: Fabric, seed: int, scratch: Path, folder: Path
 ) -> None:
+    if model.kind == "depth" and train.depth([0]) is None:
+        raise ConfigError(
+            f"task model {model.name}: expected a set with depth in metres to train on, found {train.name}"
+        )
     with default_randomness(seed, model.name, "weights"):
         network = new_network(model, train.class_names, train.captions(range(len(train))))
     train_supervised(

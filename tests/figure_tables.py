@@ -9,7 +9,7 @@ from synthetic_tables import synthetic_evidence, synthetic_table
 from alit import plots
 from alit.analysis import rates, strength, studies
 
-CURVES = ("task", "criterion", "capacity", "gains", "performance", "drops")
+CURVES = ("task", "criterion", "capacity", "gains", "performance", "drops", "agreement")
 NAMES = ("rates", "losses", "lengths", "correlations", "counts", *CURVES, "training")
 
 
@@ -27,6 +27,7 @@ class Tables:
         self.best = studies.oracle_curves(evidence)
         self.gains = studies.realised_gains(evidence)
         self.strength = strength.strength_table(evidence)
+        self.agreement = strength.depth_agreement_table(evidence)
         steps = np.arange(1, 60)
         late = np.where(steps < 9, np.nan, 1.0)
         self.log = pd.DataFrame({"step": steps, "loss": 2.0 / steps, "note": "x", "late": late})
@@ -56,5 +57,6 @@ class Tables:
                 plots.performance_by_strength_alt(self.strength),
             ),
             "drops": (plots.drop_by_strength(self.strength), plots.drop_by_strength_alt(self.strength)),
+            "agreement": (plots.depth_agreement(self.agreement), plots.depth_agreement_alt(self.agreement)),
             "training": (plots.training_curves(self.log, "Base"), plots.training_curves_alt(self.log, "Base")),
         }

@@ -40,6 +40,8 @@ def with_rivals(
         columns[f"class_rank_{settings.classifiers[place]}"] = np.where(hard < kept, 0.0, 3.0)
         columns[f"depth_true_error_{settings.depth_models[place]}"] = error
         columns[f"depth_error_{settings.depth_models[place]}"] = rival.loss * lost * (0.5 + hard)
+        agreement = np.clip(rival.clean * (1 - rival.loss * lost) + 0.2 * (0.5 - hard), -1, 1)
+        columns[f"depth_rank_agreement_{settings.depth_models[place]}"] = agreement
         columns[f"caption_true_score_{settings.captioners[place]}"] = np.clip(kept + 0.2 * (0.5 - hard) + noise, 0, 1)
         columns[f"caption_score_{settings.captioners[place]}"] = 1 - np.clip(rival.loss * lost * 2 * hard, 0, 1)
     return table.assign(**columns)

@@ -15,6 +15,8 @@ def model(**changes):
         "architecture": "small_cnn",
         "weights": "train",
         "input_size": 16,
+        "train_on": None,
+        "test_on": None,
         "steps": 1,
         "batch_size": 4,
         "learning_rate": 1e-3,

@@ -6,7 +6,7 @@ from strength_tables import STRONG, WEAK, Rival, with_rivals
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table
 
 from alit.analysis import CLAIMS, Claim
-from alit.analysis.strength import contests, performances, rivals, strength_table
+from alit.analysis.strength import contests, depth_agreement_table, performances, rivals, strength_table
 
 IMAGES = 400
 
@@ -123,3 +123,27 @@ def test_c8_cannot_be_measured_without_two_models_of_a_task():
     assert judged.verdict == "not measurable here"
     assert judged.reason == "no task has a weak and a strong model here"
     assert strength_table(evidence(settings=SETTINGS.model_copy(update=alone))).empty
+
+
+def test_depth_agreement_is_a_mean_over_the_images_with_known_depth_of_each_set():
+    table = with_rivals(synthetic_table(30, ("val", "near", "far")))
+    columns = ["depth_rank_agreement_coarse", "depth_rank_agreement_depth"]
+    table.loc[table["dataset"] == "val", columns] = np.nan
+    table.loc[table["image_id"] == "near-00003", columns[0]] = np.nan
+    found = depth_agreement_table(synthetic_evidence(table))
+    sizes = found.groupby(["dataset", "model"])["images"].unique().str[0].to_dict()
+    assert sizes == {("far", "coarse"): 30, ("far", "depth"): 30, ("near", "coarse"): 29, ("near", "depth"): 29}
+    line = found[(found["dataset"] == "near") & (found["model"] == "depth")]
+    known = table[(table["dataset"] == "near") & (table["image_id"] != "near-00003")]
+    means = known.groupby("length")["depth_rank_agreement_depth"].mean()
+    assert line["clean"].unique() == pytest.approx([means[0]])
+    assert line["value"].to_numpy() == pytest.approx(means[line["length"]].to_numpy())
+    assert (line["low"] < line["value"]).all()
+    assert (line["value"] < line["high"]).all()
+
+
+def test_depth_agreement_is_empty_where_no_depth_is_known_or_no_network_asked():
+    for settings in (SETTINGS, SETTINGS.model_copy(update={"depth_models": ()})):
+        found = depth_agreement_table(synthetic_evidence(synthetic_table(5, ("val",)), settings))
+        assert found.empty
+        assert "dataset" in found

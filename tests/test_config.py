@@ -70,6 +70,17 @@ def test_entries_of_a_list_have_the_same_keys_everywhere(section):
     assert len({frozenset(entry) for entry in entries}) == 1
 
 
+def test_a_task_model_is_not_tested_on_the_set_that_it_trains_on(tmp_path):
+    text = (ROOT / "configs" / "imagenette.yaml").read_text()
+    assert "train_on: scenes, test_on: scenes_val" in text
+    path = tmp_path / "same.yaml"
+    path.write_text(text.replace("test_on: scenes_val", "test_on: scenes"))
+    with pytest.raises(
+        ConfigError, match=r"scenes_small_unet\.test_on: expected one of imagenette_val, .* found scenes$"
+    ):
+        load_profile(path)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_head_comment_says_what_the_profile_reproduces(profile):
     lines = (ROOT / "configs" / f"{profile}.yaml").read_text().splitlines()
@@ -149,6 +160,21 @@ def test_a_script_answers_a_typo_with_one_line_and_exit_code_2(tmp_path):
         ("depth_models: [small_unet,", "depth_models: [big_unet,", "analysis.depth_models: expected one of"),
         ("[near, far]", "[near, farr]", "analysis.familiarity: expected one of near, far, found farr"),
         ("[near, far]", "[val, far]", "analysis.familiarity: expected one of near, far, found val"),
+        (
+            "small_unet, weights: train, input_size: 32, train_on: null",
+            "small_unet, weights: train, input_size: 32, train_on: val",
+            "task_models small_unet.train_on: expected one of train, found val",
+        ),
+        (
+            "small_unet, weights: train, input_size: 32, train_on: null, test_on: null",
+            "small_unet, weights: train, input_size: 32, train_on: null, test_on: train",
+            "task_models small_unet.test_on: expected one of val, near, far, objects, texture, background, found train",
+        ),
+        (
+            "weights: shared, input_size: 32, train_on: null",
+            "weights: shared, input_size: 32, train_on: train",
+            "task_models small_cnn_features: expected null as train_on of weights shared",
+        ),
         ("\nseed: 0", "\nseed: [0", "is not YAML"),
     ],
 )

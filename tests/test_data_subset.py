@@ -29,6 +29,7 @@ def test_rows_are_spread_over_the_whole_and_read_as_there(whole):
     assert torch.equal(part.images(order), whole.images(rows[order]))
     assert torch.equal(part.labels(order), whole.labels(rows[order]))
     assert torch.equal(part.depth(order), whole.depth(rows[order]))
+    assert part.inverse_depth(order) is whole.inverse_depth(rows[order]) is None
     assert part.captions(order) == whole.captions(rows[order])
     assert (part.name, part.image_size, part.class_names) == (whole.name, whole.image_size, whole.class_names)
 

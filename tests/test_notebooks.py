@@ -27,7 +27,7 @@ FIGURES = {
         "equal_capacity",
         "realised_gains",
     },
-    "strength": {"performance_by_strength", "drop_by_strength"},
+    "strength": {"performance_by_strength", "drop_by_strength", "depth_agreement"},
     "ablations": {"one_pass_or_many", "paired_changes"},
     "cost": {"encode", "encode_until", "decode"},
 }

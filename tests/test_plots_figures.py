@@ -122,6 +122,7 @@ def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figu
         (plots.realised_gains, plots.realised_gains_alt, "gains"),
         (plots.performance_by_strength, plots.performance_by_strength_alt, "strength"),
         (plots.drop_by_strength, plots.drop_by_strength_alt, "strength"),
+        (plots.depth_agreement, plots.depth_agreement_alt, "agreement"),
         (plots.training_curves, plots.training_curves_alt, "log"),
     ],
 )

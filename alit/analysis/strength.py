@@ -38,6 +38,13 @@ SCORES: dict[tuple[str, Against], Score] = {
 }
 
 
+AGREEMENT = "depth_rank_agreement_"  # column prefix
+AGREEMENT_COLUMNS = [
+    *("dataset", "model", "images", "clean", "clean_low", "clean_high"),  # one value for all lengths
+    *("length", "value", "low", "high"),
+]
+
+
 class Contest(NamedTuple):
     """Models of one task, weak to strong, what they are compared with, and the images that all have scores of."""
 
@@ -122,6 +129,37 @@ def strength_table(evidence: Evidence) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=["task", "against", "model", "place", "images", "length", "value", "drop"])
     return pd.concat(parts, ignore_index=True)
+
+
+def depth_agreement_table(evidence: Evidence) -> pd.DataFrame:
+    """Return how far each depth model orders pixels as their known depth does, by data set and length.
+
+    The Spearman correlation over an image's pixels, averaged over the images that have known depth, metric or
+    relative, with bootstrap intervals over these images. Data sets without known depth have no rows.
+
+    Returns:
+        Columns dataset, model, images, clean, clean_low, clean_high (untouched images), length, value, low, high.
+    """
+    columns = [
+        AGREEMENT + model for model in evidence.settings.depth_models if AGREEMENT + model in evidence.grid.scores
+    ]
+    parts = []
+    for name in evidence.grid.datasets:
+        grid = evidence.grid.dataset(name).complete(columns)
+        clean = np.array([grid.clean[column] for column in columns]).reshape(len(columns), len(grid))  # model image
+        grid = grid.subset(np.flatnonzero(np.isfinite(clean).all(axis=0)))
+        for column in columns if len(grid) else ():
+            parts.append(_agreement_rows(grid, name, column, evidence.how))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=AGREEMENT_COLUMNS)
+
+
+def _agreement_rows(grid: ScoreGrid, dataset: str, column: str, how: Resampling) -> pd.DataFrame:
+    both = np.concatenate([grid.clean[column][:, None], grid.score(column)], axis=1)
+    means = resampled_means(both, how.resamples, how.seed)
+    low, high = interval(means, how.confidence)
+    values = (dataset, column.removeprefix(AGREEMENT), len(grid), means[0, 0], low[0], high[0])
+    lines = (grid.lengths, means[0, 1:], low[1:], high[1:])
+    return pd.DataFrame(dict(zip(AGREEMENT_COLUMNS, (*values, *lines), strict=True)))
 
 
 def _rows(evidence: Evidence, contest: Contest) -> Iterator[pd.DataFrame]:

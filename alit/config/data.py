@@ -14,8 +14,9 @@ class ImageSetConfig(Settings):
     """One image set: where it comes from and what it is used for."""
 
     name: str
-    role: Literal["train", "evaluate", "study"]  # study: not swept, read only by the studies that name it
-    source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks"]
+    # study: not swept, read only by the studies that name it; task: read only by the task models that name it
+    role: Literal["train", "evaluate", "study", "task"]
+    source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
     path: str | None  # below $ALIT_DATA or data/; null for scenes
     variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
     split: str

@@ -15,6 +15,8 @@ class TaskModelConfig(Settings):
     architecture: str  # see alit.tasks.build
     weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
     input_size: PositiveInt  # pixels per side that the network sees
+    train_on: str | None  # a set with role train or task; null: the first with role train
+    test_on: str | None  # a set with role task or evaluate, for its card alone; null: the first with role evaluate
     steps: int = Field(ge=0)  # training steps when weights are "train"
     batch_size: PositiveInt
     learning_rate: PositiveFloat

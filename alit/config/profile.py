@@ -107,6 +107,20 @@ class Profile(Settings):
             _require_known("ablations.comparisons", comparison.than, variants)
         return self
 
+    @model_validator(mode="after")
+    def _task_models_train_apart(self) -> "Profile":
+        """Refuse a task model that would learn from images that it is to be judged on."""
+        roles = {image_set.name: image_set.role for image_set in self.data.sets}
+        lessons = [name for name, role in roles.items() if role in ("train", "task")]
+        for model in self.task_models:
+            tests = [name for name, role in roles.items() if role in ("task", "evaluate") and name != model.train_on]
+            for key, chosen, known in (("train_on", model.train_on, lessons), ("test_on", model.test_on, tests)):
+                if chosen is not None and model.weights != "train":
+                    raise ValueError(f"task_models {model.name}: expected null as {key} of weights {model.weights}")
+                if chosen is not None:
+                    _require_known(f"task_models {model.name}.{key}", chosen, known)
+        return self
+
     def variant(self, name: str) -> "Profile":
         """Return the profile that one of `variants.trainings` is.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alit.config import FACTORS, ImageSetConfig
+from alit.data.depth_files import depth_source
 from alit.data.folder import folder_source
 from alit.data.locate import locate_data
 from alit.data.mask_files import MASK_LAYOUTS, masked_source
@@ -33,6 +34,8 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
         return folder_source(config.name, root, config.split)
     if config.source in MASK_LAYOUTS:
         return masked_source(config.name, root, config.split, config.source)
+    if config.source == "depth_pairs":
+        return depth_source(config.name, root, config.split)
     if config.source == "savoias":
         return savoias_source(config.name, root, config.split)
     if not config.pack:

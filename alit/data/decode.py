@@ -45,6 +45,19 @@ def read_image(path: Path) -> np.ndarray:
     return to_rgb(upright)
 
 
+def read_pixels(path: Path) -> np.ndarray:
+    """Read an image file as it is coded: values or palette indices (h, w), or colours (h, w, channels).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image)
+    except BROKEN as error:
+        raise DataError(describe_fault(error)) from error
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Turn a loaded image of any mode into uint8 (h, w, 3); see the table above."""
     if image.mode == "F":

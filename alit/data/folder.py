@@ -37,6 +37,10 @@ class FileSource:
         """Return None: plain image files come without depth."""
         return None
 
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return None: plain image files come without depth."""
+        return None
+
     def masks(self, index: int) -> np.ndarray | None:
         """Return None: plain image files come without masks."""
         return None

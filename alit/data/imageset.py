@@ -26,7 +26,7 @@ class SetCard(Settings):
     """`set.json`: what a set is, beside its manifest."""
 
     name: str
-    role: Literal["train", "evaluate", "study"]
+    role: Literal["train", "evaluate", "study", "task"]
     source: str
     path: str | None  # below $ALIT_DATA or data/
     variant: str | None  # of embedded scenes
@@ -39,8 +39,8 @@ class SetCard(Settings):
 class ImageSet:
     """Square images with what is known about them, by row of the manifest.
 
-    A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, metres) and `masks.npy`
-    (uint8 n h w); another decodes its files below `root` on demand.
+    A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, metres) or
+    `inverse_depth.npy` (float32 n h w), and `masks.npy` (uint8 n h w); another reads files below `root`.
     """
 
     def __init__(self, folder: Path, card: SetCard, root: Path | None) -> None:
@@ -76,6 +76,11 @@ class ImageSet:
         """Return float32 depth (b, h, w) in metres, or None for a set without."""
         rows = self._rows("depth.npy", indices)
         return None if rows is None else torch.from_numpy(rows.astype(np.float32))
+
+    def inverse_depth(self, indices: Indices) -> Tensor | None:
+        """Return relative inverse depth (b, h, w), larger is nearer, or None for a set without; not finite: unknown."""
+        rows = self._rows("inverse_depth.npy", indices)
+        return None if rows is None else torch.from_numpy(rows)
 
     def captions(self, indices: Indices) -> list[str | None]:
         """Return the reference caption of each image, None where there is none."""

@@ -40,9 +40,9 @@ FETCH = {
     ),
     "coco": Fetch("COCO 2017 images with panoptic annotations", "https://cocodataset.org/#download", "about 20 GB"),
     "depth": Fetch(
-        "images with depth, such as NYU Depth V2",
-        "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
-        "about 3 GB",
+        "images with depth, laid out as data/README.md says: photographs with the answers of MiDaS v2, or NYU Depth V2",
+        "https://github.com/isl-org/MiDaS or https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
+        "NYU: about 3 GB",
     ),
 }
 

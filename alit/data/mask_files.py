@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from alit.data.decode import BROKEN, describe_fault
+from alit.data.decode import read_pixels
 from alit.data.folder import FileSource, describe_files
 from alit.data.sources import UNKNOWN_SEGMENT, Record, list_images
 from alit.errors import DataError
@@ -52,7 +51,7 @@ class MaskedSource(FileSource):
         if path is None:
             raise DataError("no mask file")
         try:
-            return number_segments(self._layout.read(_read_pixels(path)))
+            return number_segments(self._layout.read(read_pixels(path)))
         except DataError as error:
             raise DataError(f"mask {path.name}: {error}") from error
 
@@ -130,15 +129,6 @@ def _mask_of(image: Path, base: Path, folders: list[Path], suffixes: tuple[str, 
     places = [(folder / image).with_suffix(".png") for folder in folders]
     places += [(base / image).with_name(f"{image.stem}{suffix}.png") for suffix in suffixes]
     return next((path for path in places if path.is_file()), None)
-
-
-def _read_pixels(path: Path) -> np.ndarray:
-    """Read a PNG as it is coded: values or palette indices (h, w), or colours (h, w, channels)."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image)
-    except BROKEN as error:
-        raise DataError(describe_fault(error)) from error
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:

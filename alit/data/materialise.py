@@ -41,6 +41,7 @@ class View(NamedTuple):
     sha256: str
     image: np.ndarray  # uint8 (h, w, 3)
     depth: np.ndarray | None  # float16 (h, w), metres
+    inverse_depth: np.ndarray | None  # float32 (h, w): its scale is unknown, so that float16 may be too narrow
     masks: np.ndarray | None  # uint8 (h, w)
 
 
@@ -131,13 +132,16 @@ def _view(source: ImageSource, index: int, size: int) -> View | Rejected:
     """Decode one image, or say why not."""
     try:
         image, depth, masks = source.read(index), source.depth(index), source.masks(index)
-        if masks is not None and masks.shape != image.shape[:2]:
-            raise DataError(f"expected masks of the image's size {image.shape[:2]}, found {masks.shape}")
+        inverse_depth = source.inverse_depth(index)
+        for name, found in (("depth", depth), ("inverse depth", inverse_depth), ("masks", masks)):
+            if found is not None and found.shape != image.shape[:2]:
+                raise DataError(f"expected {name} of the image's size {image.shape[:2]}, found {found.shape}")
         return View(
             record=source.record(index),
             sha256=source.digest(index),
             image=centre_view(image, size),
             depth=None if depth is None else centre_map(depth, size).astype(np.float16),
+            inverse_depth=None if inverse_depth is None else centre_map(inverse_depth, size),
             masks=None if masks is None else centre_map(masks, size),
         )
     except DataError as error:
@@ -150,6 +154,8 @@ def _arrays(view: View, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
         yield "images.npy", view.image
     if view.depth is not None:
         yield "depth.npy", view.depth
+    if view.inverse_depth is not None:
+        yield "inverse_depth.npy", view.inverse_depth
     if view.masks is not None:
         yield "masks.npy", view.masks
 

@@ -67,6 +67,10 @@ class PackedSource:
         depth = self._value("depth", index)
         return None if depth is None else np.asarray(depth, np.float32)
 
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return None: arrays hold metres or no depth."""
+        return None
+
     def masks(self, index: int) -> np.ndarray | None:
         """Return the segment of each pixel, uint8 (h, w), if there are masks."""
         masks = self._value("masks", index)

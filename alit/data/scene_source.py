@@ -54,6 +54,10 @@ class SceneSource:
         """Return one depth map, float32 (h, w), metres."""
         return self._scene(index).depth
 
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return None: scenes have metres."""
+        return None
+
     def masks(self, index: int) -> np.ndarray:
         """Return one instance map, uint8 (h, w), 0 for background and 1 for the main object."""
         return self._scene(index).masks

@@ -49,6 +49,13 @@ class ImageSource(Protocol):
         """Return metres from the camera, float32 (h, w), where they are known."""
         ...
 
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return relative inverse depth where it is known: float32 (h, w), larger is nearer, of any scale and shift.
+
+        Pixels that are not finite are unknown.
+        """
+        ...
+
     def masks(self, index: int) -> np.ndarray | None:
         """Return the segment of each pixel, if there are masks: uint8 (h, w), 0 background, 255 unknown."""
         ...

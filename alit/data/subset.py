@@ -39,6 +39,10 @@ class Subset:
         """Return depth (b, h, w) in metres, or None."""
         return self._whole.depth(self._in_whole(indices))
 
+    def inverse_depth(self, indices: Indices) -> Tensor | None:
+        """Return relative inverse depth (b, h, w), larger is nearer, or None."""
+        return self._whole.inverse_depth(self._in_whole(indices))
+
     def captions(self, indices: Indices) -> list[str | None]:
         """Return what each picture shows, in words; None where unknown."""
         return self._whole.captions(self._in_whole(indices))

@@ -57,6 +57,8 @@ from alit.plots.rate_distortion import (
     rate_distortion_by_bits_alt,
 )
 from alit.plots.strength import (
+    depth_agreement,
+    depth_agreement_alt,
     drop_by_strength,
     drop_by_strength_alt,
     performance_by_strength,
@@ -98,6 +100,8 @@ __all__ = [
     "cost_by_length_alt",
     "criteria_for_task",
     "criteria_for_task_alt",
+    "depth_agreement",
+    "depth_agreement_alt",
     "detection",
     "detection_alt",
     "drop_by_strength",

@@ -9,6 +9,7 @@ from alit.plots.style import BAND, GREY, arrow_of, looks_of_series, note_figure,
 from alit.plots.tables import distinct, ends, groups, most, rows, word
 
 NOTHING = "not measurable here: no task with a weak and a strong model"
+NO_DEPTH = "not measurable here: no images with known depth, or no depth network"
 
 
 def performance_by_strength(strength: pd.DataFrame) -> Figure:
@@ -88,6 +89,46 @@ def drop_by_strength_alt(strength: pd.DataFrame) -> str:
         words.append(f"in {task} {' and '.join(models)}")
     shortest, longest = strength["length"].min(), strength["length"].max()
     return f"From {shortest} to {longest} tokens models are worse than on untouched images: {'; '.join(words)}."
+
+
+def depth_agreement(agreement: pd.DataFrame) -> Figure:
+    """Draw how far each depth model orders pixels as known depth does, by length, one panel per data set.
+
+    Args:
+        agreement: columns dataset, model, images, clean, clean_low, clean_high, length, value, low, high; rank
+            correlations from -1 to 1. Horizontal lines are untouched images.
+    """
+    if agreement.empty:
+        return note_figure(NO_DEPTH)
+    with style():
+        figure, axes = panels(distinct(agreement, "dataset"), height=2.9, sharey=True)
+        for panel, (dataset, lines) in zip(axes, groups(agreement, "dataset"), strict=True):
+            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+                clean = float(line["clean"].to_numpy()[0])
+                panel.axhline(clean, color=look[0], ls=look[2], lw=0.8)
+                panel.axhspan(*line[["clean_low", "clean_high"]].to_numpy()[0], color=look[0], alpha=BAND / 2, lw=0)
+                _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")
+            panel.axhline(0, color=GREY, lw=0.8)
+            panel_title(panel, f"{dataset} (n = {most(lines, 'images')})")
+            _finish(panel, lines)
+        figure.supylabel("rank agreement with known depth\u00a0↑")
+    return figure
+
+
+def depth_agreement_alt(agreement: pd.DataFrame) -> str:
+    """Say how far each depth model is right about the order of depth, untouched and at the shortest length."""
+    if agreement.empty:
+        return f"{NO_DEPTH.capitalize()}."
+    words = []
+    for dataset, lines in groups(agreement, "dataset"):
+        models = []
+        for model, line in groups(lines, "model"):
+            clean, low, high = line[["clean", "clean_low", "clean_high"]].to_numpy()[0]
+            few, many = ends(line, "value", by="length")
+            models.append(f"{model} {clean:.2f} ({low:.2f} to {high:.2f}) untouched, {few:.2f} to {many:.2f} rebuilt")
+        words.append(f"{dataset} ({most(lines, 'images')} images): {', '.join(models)}")
+    lengths = f"from {agreement['length'].min()} to {agreement['length'].max()} tokens"
+    return f"Rank agreement of depth networks with known depth, {lengths}: {'; '.join(words)}."
 
 
 def _band(

@@ -42,6 +42,10 @@ class SweepSet(Protocol):
         """Return depth (b, h, w) in metres, or None."""
         ...
 
+    def inverse_depth(self, indices: np.ndarray) -> Tensor | None:
+        """Return relative inverse depth (b, h, w), larger is nearer, or None."""
+        ...
+
     def captions(self, indices: np.ndarray) -> list[str | None]:
         """Return the reference caption of each image, None where there is none."""
         ...
@@ -130,13 +134,14 @@ def _measure_batch(images: SweepSet, indices: np.ndarray, instruments: Instrumen
 
 
 def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
-    depth = images.depth(indices)
+    depth, inverse_depth = images.depth(indices), images.inverse_depth(indices)
     return SweepBatch(
         images.images(indices).to(device),
         images.labels(indices),
         images.class_names,
         None if depth is None else depth.to(device),
         images.captions(indices),
+        None if inverse_depth is None else inverse_depth.to(device),
     )
 
 

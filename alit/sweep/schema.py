@@ -22,6 +22,9 @@ TASK_COLUMNS = {
     r"^perceptual_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^class_rank_\w+$": pa.Column("Int32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^depth_error_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
+    r"^depth_rank_agreement_\w+$": pa.Column(
+        "float32", pa.Check.in_range(-1, 1), nullable=True, regex=True, required=False
+    ),
     r"^depth_true_error_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^caption_score_\w+$": pa.Column("float32", pa.Check.in_range(0, 1), nullable=True, regex=True, required=False),
     r"^caption_true_score_\w+$": pa.Column(

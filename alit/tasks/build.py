@@ -3,8 +3,9 @@
 kind        architecture                       weights     gives
 classifier  small_cnn, timm/<name>             train       class_rank_<model>
             timm/<name>, efficientnet_lite0|1|2  pretrained
-depth       small_unet, unet                   train       depth_error_<model>, depth_true_error_<model>
-            depth_anything_v2_small|base|large pretrained  depth_error_<model>
+depth       small_unet, unet                   train       depth_error_<model>, depth_rank_agreement_<model>,
+                                                          depth_true_error_<model>
+            depth_anything_v2_small|base|large pretrained  depth_error_<model>, depth_rank_agreement_<model>
 caption     small_dual_encoder, dual_encoder   train       caption_score_<model>, caption_true_score_<model>
             blip_base|large                    pretrained  caption_score_<model>, caption_true_score_<model>
 features    task/<name of a classifier above>  as there    perceptual_<model>, features_<model>

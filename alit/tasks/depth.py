@@ -1,10 +1,11 @@
-"""Depth: how far a depth network's answer moves from image to reconstruction (paper, section 4)."""
+"""Depth: how far a depth network's answer moves from image to reconstruction (paper, section 4), and if it is right."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,14 +51,15 @@ class DepthNetwork(nn.Module):
 
 
 class DepthTask:
-    """Columns depth_error_<name> and, for metric networks, depth_true_error_<name>.
+    """Columns depth_error_<name>, depth_rank_agreement_<name> and, for metric networks, depth_true_error_<name>.
 
-    The first compares with the network's own answer on the original, the paper's pseudo ground truth; the
-    second with the known depth of the scene, where there is one.
+    The first compares with the network's own answer on the original, the paper's pseudo ground truth; the others with
+    the known depth of the scene, where there is one: its order, which relative depth is enough for, and its metres.
     """
 
     def __init__(self, name: str, network: DepthNetwork, record: Mapping[str, Any]) -> None:
-        self.columns = (f"depth_error_{name}", *([f"depth_true_error_{name}"] if network.metric else []))
+        known = [f"depth_true_error_{name}"] if network.metric else []
+        self.columns = (f"depth_error_{name}", f"depth_rank_agreement_{name}", *known)
         self.record = record
         self._network = network
 
@@ -66,12 +68,21 @@ class DepthTask:
         return self._network.look(batch.images)
 
     def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
-        """Return the relative errors (b,) of images (b, 3, h, w) in [0, 1]."""
+        """Return the relative errors and rank agreements (b,) of images (b, 3, h, w) in [0, 1]."""
         depth = self._network.look(images)
-        scores = {self.columns[0]: relative_depth_error(depth, reference).float().cpu().numpy()}
+        scores = {
+            self.columns[0]: relative_depth_error(depth, reference).float().cpu().numpy(),
+            self.columns[1]: self._agreement(images, known_order(batch)),
+        }
         if self._network.metric:
-            scores[self.columns[1]] = self._true_error(images, batch.depth)
+            scores[self.columns[2]] = self._true_error(images, batch.depth)
         return scores
+
+    def _agreement(self, images: Tensor, order: Tensor | None) -> np.ndarray:
+        if order is None:
+            return np.full(len(images), np.nan, dtype=np.float32)
+        answer = self._network.at_size_of(images, order)
+        return rank_agreement(answer if self._network.metric else -answer, order)
 
     def _true_error(self, images: Tensor, truth: Tensor | None) -> np.ndarray:
         if truth is None:
@@ -91,3 +102,38 @@ def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     mean = torch.where(known, reference, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
     relative = (depth - reference).abs() / reference.clamp(min=FLOOR * mean[:, None, None])
     return torch.where(known, relative, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
+
+
+def known_order(batch: SweepBatch) -> Tensor | None:
+    """Return what is known of an image set's depth as (b, h, w): larger is farther, NaN where unknown.
+
+    Metres, where the set has them, else relative inverse depth with its sign turned; only their order has a meaning.
+    """
+    if batch.depth is not None:
+        return batch.depth.where(batch.depth.isfinite() & (batch.depth > 0), torch.nan)
+    if batch.inverse_depth is not None:
+        return -batch.inverse_depth.where(batch.inverse_depth.isfinite(), torch.nan)
+    return None
+
+
+def rank_agreement(depth: Tensor, order: Tensor) -> np.ndarray:
+    """Return (b,) Spearman correlations over the pixels of each image, ties at their mean rank, float32 in [-1, 1].
+
+    Any rising transform of either leaves it as it is, so that metres and relative depth can be compared.
+
+    Args:
+        depth: (b, h, w), larger is farther. A constant one orders nothing and agrees by 0.
+        order: (b, h, w), larger is farther; pixels that are not finite are left out. NaN is returned for an image
+            in which no two known pixels differ.
+    """
+    answers, orders = depth.float().cpu().numpy(), order.float().cpu().numpy()
+    return np.array([_spearman(*pair) for pair in zip(answers, orders, strict=True)], dtype=np.float32)
+
+
+def _spearman(answer: np.ndarray, order: np.ndarray) -> float:
+    known = np.isfinite(order)
+    if not known.any() or np.ptp(order[known]) == 0:
+        return np.nan
+    first, second = (ranks - ranks.mean() for ranks in (rankdata(answer[known]), rankdata(order[known])))
+    spread = np.sqrt((first**2).sum() * (second**2).sum())
+    return float(np.clip((first * second).sum() / spread, -1, 1)) if spread != 0 else 0.0

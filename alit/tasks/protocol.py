@@ -15,6 +15,7 @@ class SweepBatch(NamedTuple):
     class_names: tuple[str, ...]
     depth: Tensor | None = None  # (b, h, w) float32 in metres, 0 where unknown; None for sets without depth
     captions: Sequence[str | None] | None = None  # None where there is none, or for sets without any
+    inverse_depth: Tensor | None = None  # (b, h, w) float32, larger is nearer, of unknown scale; not finite: unknown
 
 
 class Task(Protocol):
