@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = build_task_models(profile.task_models, paths.task_models, device)
     sweep(
         tokenizer,
-        [open_set(paths.data / images.name) for images in profile.data.sets if images.role == "evaluate"],
+        [open_set(paths.data / images.name) for images in profile.data.sets if images.swept],
         models.tasks,
         models.extractors,
         config=profile.sweep,

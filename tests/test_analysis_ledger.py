@@ -148,6 +148,16 @@ def test_the_evidence_of_a_profile_starts_with_its_first_evaluation_set(tmp_path
     assert set(evidence.features) == {"small_cnn_features"}
 
 
+def test_sets_that_only_check_are_asked_no_claim(tmp_path):
+    paths = write_project(tmp_path / "checkout", table=synthetic_table(30, ("val", "near", "far")))
+    text = paths.config.read_text().replace("familiarity: [near, far]", "familiarity: [far]")
+    paths.config.write_text(text.replace("{name: near, role: evaluate", "{name: near, role: check"))
+    evidence = load_evidence(paths)
+    assert evidence.grid.datasets == ("val", "far")
+    assert evidence.checks is not None
+    assert evidence.checks.datasets == ("near",)
+
+
 def test_missing_tables_and_features_of_another_table_are_refused(tmp_path):
     paths = write_project(tmp_path / "checkout")
     np.save(paths.sweep / "features_other.npy", np.zeros((3, 2)))

@@ -5,7 +5,7 @@ import pytest
 from strength_tables import STRONG, WEAK, Rival, with_rivals
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim
+from alit.analysis import CLAIMS, Claim, fold
 from alit.analysis.strength import contests, depth_agreement_table, performances, rivals, strength_table
 
 IMAGES = 400
@@ -140,6 +140,15 @@ def test_depth_agreement_is_a_mean_over_the_images_with_known_depth_of_each_set(
     assert line["value"].to_numpy() == pytest.approx(means[line["length"]].to_numpy())
     assert (line["low"] < line["value"]).all()
     assert (line["value"] < line["high"]).all()
+
+
+def test_depth_agreement_is_told_of_sets_that_no_claim_asks():
+    table = with_rivals(synthetic_table(6, ("val", "gauge")))
+    own = table["dataset"] == "val"
+    whole = synthetic_evidence(table[own].assign(depth_rank_agreement_depth=np.nan))
+    found = depth_agreement_table(whole._replace(checks=fold(table[~own])))
+    assert set(found["dataset"]) == {"gauge"}
+    assert set(found["images"]) == {6}
 
 
 def test_depth_agreement_is_empty_where_no_depth_is_known_or_no_network_asked():

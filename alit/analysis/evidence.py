@@ -28,6 +28,7 @@ class Evidence(NamedTuple):
     features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
     tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
     controlled: ScoreGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
+    checks: ScoreGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
     record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
 
     @property
@@ -137,12 +138,13 @@ def load_evidence(paths: RunPaths) -> Evidence:
     if not paths.table.is_file():
         raise DataError(f"expected the sweep table {paths.table}, found none; run dvc repro")
     table = pd.read_parquet(paths.table)
-    swept = [part for part in profile.data.sets if part.role == "evaluate"]
-    names = [part.name for part in swept if not part.controlled]
-    by_hand = [part.name for part in swept if part.controlled]
-    whole = fold(table).arranged([*names, *by_hand])
-    controlled = whole.images["dataset"].isin(by_hand).to_numpy(dtype=bool)
-    grid = whole.subset(~controlled) if controlled.any() else whole
+    swept = [part for part in profile.data.sets if part.swept]
+    controlled = [part.name for part in swept if part.controlled]
+    checks = [part.name for part in swept if part.role == "check"]
+    names = [part.name for part in swept if part.name not in (*controlled, *checks)]
+    whole = fold(table).arranged([*names, *controlled, *checks])
+    aside = whole.images["dataset"].isin([*controlled, *checks]).to_numpy(dtype=bool)
+    grid = whole.subset(~aside) if aside.any() else whole
     sets = [name for name in names if name in grid.datasets]
     if not sets:
         raise DataError(f"expected a data set of {paths.config} in the sweep table, found {', '.join(grid.datasets)}")
@@ -163,6 +165,13 @@ def load_evidence(paths: RunPaths) -> Evidence:
         seed=profile.seed,
         features=features,
         tables=tables,
-        controlled=whole.subset(controlled) if controlled.any() else None,
+        controlled=_only(whole, controlled),
+        checks=_only(whole, checks),
         record=record,
     )
+
+
+def _only(whole: ScoreGrid, datasets: list[str]) -> ScoreGrid | None:
+    """Return the images of some data sets, or None where there are none."""
+    chosen = whole.images["dataset"].isin(datasets).to_numpy(dtype=bool)
+    return whole.subset(chosen) if chosen.any() else None

@@ -143,9 +143,10 @@ def depth_agreement_table(evidence: Evidence) -> pd.DataFrame:
     columns = [
         AGREEMENT + model for model in evidence.settings.depth_models if AGREEMENT + model in evidence.grid.scores
     ]
+    checks = [] if evidence.checks is None else [(evidence.checks, name) for name in evidence.checks.datasets]
     parts = []
-    for name in evidence.grid.datasets:
-        grid = evidence.grid.dataset(name).complete(columns)
+    for whole, name in [*((evidence.grid, name) for name in evidence.grid.datasets), *checks]:
+        grid = whole.dataset(name).complete(columns)
         clean = np.array([grid.clean[column] for column in columns]).reshape(len(columns), len(grid))  # model image
         grid = grid.subset(np.flatnonzero(np.isfinite(clean).all(axis=0)))
         for column in columns if len(grid) else ():

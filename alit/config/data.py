@@ -14,14 +14,20 @@ class ImageSetConfig(Settings):
     """One image set: where it comes from and what it is used for."""
 
     name: str
+    # evaluate: swept, and asked every claim; check: swept, for how far depth networks may be trusted alone;
     # study: not swept, read only by the studies that name it; task: read only by the task models that name it
-    role: Literal["train", "evaluate", "study", "task"]
+    role: Literal["train", "evaluate", "check", "study", "task"]
     source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
     path: str | None  # below $ALIT_DATA or data/; null for scenes
     variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
     split: str
     images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
     pack: bool  # decode once into an array (small sets) or read files on demand
+
+    @property
+    def swept(self) -> bool:
+        """Whether the sweep table has its images."""
+        return self.role in ("evaluate", "check")
 
     @property
     def controlled(self) -> bool:

@@ -26,7 +26,7 @@ class SetCard(Settings):
     """`set.json`: what a set is, beside its manifest."""
 
     name: str
-    role: Literal["train", "evaluate", "study", "task"]
+    role: Literal["train", "evaluate", "check", "study", "task"]
     source: str
     path: str | None  # below $ALIT_DATA or data/
     variant: str | None  # of embedded scenes
