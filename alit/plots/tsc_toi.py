@@ -52,7 +52,7 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
         figure.suptitle(f"TSC: {word(part, 'tsc_label')} (n = {most(part, 'images')})")
         figure.supxlabel(_threshold_name(part))
-        figure.supylabel("share of base tokens")
+        figure.supylabel("share of the most tokens")
     return figure
 
 
@@ -67,7 +67,7 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure
             marks = _heat_line(panel, line, limits[task])
             panel_title(panel, f"TSC: {word(line, 'tsc_label')}")
             panel.set_xlabel(_threshold_name(line))
-        figure.supylabel("share of base tokens")
+        figure.supylabel("share of the most tokens")
         figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
         figure.suptitle(f"TOI: {word(part, 'toi_label')} (n = {most(part, 'images')})")
     return figure
@@ -97,7 +97,7 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Figure:
                 panel.plot(line["capacity"], line["value"], **look)
             panel_title(panel, f"TOI: {word(part, 'toi_label')}{arrow_of(word(part, 'better'))}", 46)
         for panel in axes[-2:]:
-            panel.set_xlabel("share of base tokens")
+            panel.set_xlabel("share of the most tokens")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
             handles,
@@ -119,7 +119,7 @@ def tasks_under_criterion_alt(curves: pd.DataFrame, criterion: str | None) -> st
         start, end = ends(line, "value", by="capacity")
         changes.append(f"{word(line, 'toi_label')} from {start:.3g} to {end:.3g}")
     return (
-        f"With tokens chosen by {word(part, 'tsc_label')}, the share of base tokens goes from "
+        f"With tokens chosen by {word(part, 'tsc_label')}, the share of the most tokens goes from "
         f"{part['capacity'].min():.0%} to {part['capacity'].max():.0%} and {'; '.join(changes)}."
     )
 
@@ -131,7 +131,7 @@ def criteria_for_task_alt(curves: pd.DataFrame, task: str) -> str:
         return "Not measurable here: no scores for this task."
     ranges = [
         f"{line['value'].min():.3g} to {line['value'].max():.3g} with {line['capacity'].min():.0%} to "
-        f"{line['capacity'].max():.0%} of base tokens under {word(line, 'tsc_label')}"
+        f"{line['capacity'].max():.0%} of the most tokens under {word(line, 'tsc_label')}"
         for _, line in groups(part, "tsc")
     ]
     return f"{word(part, 'toi_label')}: {'; '.join(ranges)}."
@@ -147,7 +147,7 @@ def tasks_by_capacity_alt(curves: pd.DataFrame) -> str:
         pick = max if word(part, "better") == "higher" else min
         name = pick(values, key=lambda label: values[label])
         best.append(f"{word(part, 'toi_label')} is best under {name} ({values[name]:.3g})")
-    return f"At {middle:.0%} of the base tokens, {'; '.join(best)}."
+    return f"At {middle:.0%} of the most tokens, {'; '.join(best)}."
 
 
 def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> ScalarMappable:
