@@ -58,10 +58,10 @@ def paired_changes(comparisons: pd.DataFrame) -> Figure:
     if comparisons.empty:
         return note_figure(NOTHING)
     asked = list(dict.fromkeys(zip(comparisons["factor"], comparisons["variant"], comparisons["than"], strict=True)))
-    ticks = [f"{factor}: {variant} rather than {than}" for factor, variant, than in asked]
+    ticks = [f"{factor}:\n{variant} rather than {than}" for factor, variant, than in asked]
     with style():
         count = distinct(comparisons, "measure")
-        figure, axes = panels(count, columns=count, height=0.9 + 0.24 * len(asked), sharey=True)
+        figure, axes = panels(count, columns=count, height=1.1 + 0.36 * len(asked), sharey=True)
         for panel, (_, part) in zip(axes, groups(comparisons, "measure"), strict=True):
             keys = list(zip(part["factor"], part["variant"], part["than"], strict=True))
             places = [-asked.index(key) for key in keys]
@@ -69,7 +69,7 @@ def paired_changes(comparisons: pd.DataFrame) -> Figure:
             panel.errorbar(values, places, xerr=reach(part), fmt=MARKERS[0], color=PALETTE[0], lw=1, markersize=4)
             panel.axvline(0, color=GREY, lw=0.8)
             panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            panel_title(panel, f"{word(part, 'label')}, n = {most(part, 'images')}", 40)
+            panel_title(panel, f"{word(part, 'label')}, n = {most(part, 'images')}", 24)
             panel.set_xlabel("lower by (right is better)")
         axes[0].set_yticks([-place for place in range(len(asked))], labels=ticks)
         axes[0].set_ylim(-len(asked) + 0.5, 0.5)
