@@ -73,7 +73,7 @@ def test_distance_on_the_lpips_trunk_is_lpips():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_depth_anything_measures_relative_error_only():
+def test_depth_anything_measures_relative_error_and_order_but_no_metres():
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
     backbone = Dinov2Config(
@@ -96,7 +96,7 @@ def test_depth_anything_measures_relative_error_only():
     )
     network = pretrained.wrap_depth_anything(DepthAnythingForDepthEstimation(config), input_size=28).eval()
     task = DepthTask("depth_anything_v2", network, {})
-    assert task.columns == ("depth_error_depth_anything_v2",)
+    assert task.columns == ("depth_error_depth_anything_v2", "depth_rank_agreement_depth_anything_v2")
     with torch.no_grad():
         batch = batch_of(pictures(2, 20))
         assert task.reference(batch).shape == (2, 28, 28)
