@@ -8,7 +8,14 @@ from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_table
 
 from alit.analysis import Criterion, capacity, evaluate, fold, select
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
-from alit.analysis.complexity import correlation_table, length_counts, loss_by_complexity, middle_threshold, spearman
+from alit.analysis.complexity import (
+    correlation_table,
+    error_correlations,
+    length_counts,
+    loss_by_complexity,
+    middle_threshold,
+    spearman,
+)
 from alit.analysis.curves import (
     CurveSamples,
     Resampling,
@@ -138,6 +145,23 @@ def test_correlations_name_every_predictor_and_codec_bytes_where_the_table_has_t
     assert set(rows["dataset"]) == {"val", "near"}
     assert rows["kind"].value_counts().to_dict() == {"loss": 16, "length": 4, "codec": 2}
     assert rows.loc[rows["kind"] == "codec", "value"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_errors_are_compared_by_how_much_worse_they_get_with_complexity():
+    table = synthetic_table(60)
+    table["jpeg_bytes"] = 100 - table["complexity"]
+    table["ssim"] = 1 - (table["complexity"] + table["length"]) / 1000
+    table.loc[table["dataset"] == "near", "perceptual_net"] = np.nan
+    rows = error_correlations(fold(table), ["l1", "ssim", "perceptual_net"], HOW).set_index("dataset")
+    assert rows.loc["val", "kind"].value_counts().to_dict() == {
+        "L1 error": 3,
+        "SSIM": 3,
+        "perceptual distance on net": 3,
+        "codec bytes": 1,
+    }
+    assert set(rows.loc["near", "kind"]) == {"L1 error", "SSIM", "codec bytes"}
+    assert rows.loc[rows["kind"] == "SSIM", "value"].tolist() == pytest.approx([1.0] * 6)
+    assert rows.loc[rows["kind"] == "codec bytes", "value"].tolist() == pytest.approx([-1.0] * 2)
 
 
 def test_bins_of_complexity_hold_every_image_once(grid):

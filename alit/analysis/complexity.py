@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from alit.analysis.bootstrap import interval, resampled, resampled_means
 from alit.analysis.curves import Allocation, Resampling, allocate
 from alit.analysis.grid import ScoreGrid
+from alit.analysis.measures import measure
 from alit.analysis.selection import Criterion
 
 MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
@@ -102,6 +103,39 @@ def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampl
             )
         )
     columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
+    """Spearman of complexity with several measures of error at the shortest, a middle and the longest length.
+
+    Measures of which more is better are counted downwards, so that a value above 0 says "worse where more complex".
+
+    Args:
+        grid: of one tokenizer.
+        columns: scores such as l1, ssim and a perceptual distance; those that a data set lacks are left out there.
+        how: intervals are made.
+
+    Returns:
+        Columns dataset, images, kind (the measure's label, or "codec bytes"), predictor (words), value, low, high.
+    """
+    chosen = np.unique([0, len(grid.lengths) // 2, len(grid.lengths) - 1])
+    parts = []
+    for name in scored_datasets(grid):
+        part = scored_images(grid, name)
+        measures = [measure(column) for column in columns if np.isfinite(part.score(column)).all()]
+        codecs = [codec for codec in CODECS if np.isfinite(part.per_image(codec)).all()]
+        values = [-each.sign * part.score(each.column)[:, chosen] for each in measures]
+        values += [part.per_image(codec)[:, None] for codec in codecs]
+        samples = spearman_samples(part.per_image("complexity"), np.concatenate(values, axis=1), how)
+        low, high = interval(samples, how.confidence)
+        words = [f"{each.label} with {length} tokens" for each in measures for length in part.lengths[chosen]]
+        kinds = [each.label for each in measures for _ in chosen] + ["codec bytes"] * len(codecs)
+        told = {"predictor": words + [codec_label(codec) for codec in codecs], "value": samples[0]}
+        parts.append(
+            pd.DataFrame({"dataset": name, "images": len(part), "kind": kinds, **told, "low": low, "high": high})
+        )
+    columns = ["dataset", "images", "kind", "predictor", "value", "low", "high"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 

@@ -3,7 +3,13 @@
 import pandas as pd
 
 from alit.analysis.bootstrap import interval
-from alit.analysis.complexity import correlation_table, length_by_complexity, length_counts, loss_by_complexity
+from alit.analysis.complexity import (
+    correlation_table,
+    error_correlations,
+    length_by_complexity,
+    length_counts,
+    loss_by_complexity,
+)
 from alit.analysis.curves import allocate, curve_table, uniform_allocation
 from alit.analysis.evidence import Evidence
 from alit.analysis.frechet_samples import sample_frechet
@@ -20,6 +26,13 @@ def complexity_losses(evidence: Evidence) -> pd.DataFrame:
 def complexity_lengths(evidence: Evidence) -> pd.DataFrame:
     """Binned selected length against complexity under each L1 threshold; see `length_by_complexity`."""
     return length_by_complexity(evidence.grid, evidence.settings.l1_thresholds, evidence.how)
+
+
+def complexity_by_error(evidence: Evidence) -> pd.DataFrame:
+    """Spearman of complexity with L1, SSIM and the perceptual distance of record; see `error_correlations`."""
+    columns = ("l1", "ssim", evidence.perceptual_column)
+    known = [column for column in columns if column in evidence.grid.scores]
+    return error_correlations(evidence.grid, known, evidence.how)
 
 
 def complexity_correlations(evidence: Evidence) -> pd.DataFrame:
