@@ -32,6 +32,7 @@ def part(value: float, low: float, high: float, side="above", bound: float | Non
         (part(0.5, 0.4, 0.6, side="below"), "holds", "right side"),
         (part(0.5, 0.4, 1.6, side="below"), "does not hold", "straddles"),
         (part(1.0, 1.0, 1.0), "does not hold", "wrong side"),
+        (part(2.0, math.nan, math.nan), "does not hold", "some resamples of 50 images leave a undefined"),
     ],
 )
 def test_a_claim_holds_only_if_the_unfavourable_end_meets_the_criterion(measurement, verdict, words):

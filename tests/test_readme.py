@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -13,6 +14,7 @@ from tiny import tokenizer
 from alit.cli import main
 from alit.config import load_profile
 from alit.paths import project_root
+from alit.report.pages import mean_errors
 
 ROOT = project_root(Path(__file__).parent)
 CHECKPOINT = "zoo/alit-imagenette"
@@ -102,3 +104,13 @@ def test_a_setting_named_in_the_readme_exists():
     for key in keys.split("."):
         content = content[key]
     assert isinstance(content, int)
+
+
+def test_errors_in_the_readme_are_those_of_the_reference_run():
+    head, _, row = [re.findall(r"[\d.]+", line) for line in section("Results so far").splitlines() if line[:1] == "|"]
+    table = pd.read_parquet(ROOT / "results" / "runs" / "imagenette" / "sweep" / "table.parquet")
+    means = mean_errors(table, ["imagenette_val"]).loc["imagenette_val"]
+    assert [int(length) for length in head] == list(means.index)
+    assert row == [f"{value:.4f}" for value in means]
+    card = json.loads((ROOT / CHECKPOINT / "card.json").read_text())
+    assert f"{card['base']['l1']:.4f} with {card['base']['tokens']}" in README

@@ -42,13 +42,22 @@ class Measurement:
         """Distance from the bound to the unfavourable end of the interval; positive is clearly met."""
         if self.bound is None:
             return math.inf
+        if not self.has_interval:
+            return -math.inf
         return self.low - self.bound if self.side == "above" else self.bound - self.high
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the statistic is defined in every resample; a share of an improvement is not where there is none."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def outcome(self) -> Literal["met", "straddles", "missed"]:
         """Clearly met; not decided by these images; or the whole interval on the wrong side."""
         if self.bound is None or self.margin > 0:
             return "met"
+        if not self.has_interval:
+            return "straddles"
         best = self.high - self.bound if self.side == "above" else self.bound - self.low
         return "straddles" if best > 0 else "missed"
 
@@ -187,6 +196,9 @@ def _why_not(deciding: Sequence[Measurement]) -> str:
     if missed:
         return f"{share}; the whole interval is on the wrong side for {_listed(missed)}"
     images = min(part.images for part in failed)
+    undefined = [part for part in failed if not part.has_interval]
+    if undefined:
+        return f"{share}: not shown, since some resamples of {images} images leave {_listed(undefined)} undefined"
     return f"{share}: not shown, since the interval straddles the criterion with {images} images for {_listed(failed)}"
 
 
