@@ -129,7 +129,8 @@ def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling)
         values += [part.per_image(codec)[:, None] for codec in codecs]
         samples = spearman_samples(part.per_image("complexity"), np.concatenate(values, axis=1), how)
         low, high = interval(samples, how.confidence)
-        words = [f"{each.label} with {length} tokens" for each in measures for length in part.lengths[chosen]]
+        short = [each.label.split(" on ")[0] for each in measures]  # `kind` names the network
+        words = [f"{label} with {length} tokens" for label in short for length in part.lengths[chosen]]
         kinds = [each.label for each in measures for _ in chosen] + ["codec bytes"] * len(codecs)
         told = {"predictor": words + [codec_label(codec) for codec in codecs], "value": samples[0]}
         parts.append(
