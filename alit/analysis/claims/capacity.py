@@ -145,7 +145,7 @@ def _advantages(
     own, label, confidence = own_column(task), measure(task).label, evidence.how.confidence
     gain, parts = improvement(curves["l1"], task), []
     for name in (name for name in curves if name != own):
-        advantage = measure(task).sign * mean_advantage(curves[own], curves[name]) / gain
+        advantage = _share(measure(task).sign * mean_advantage(curves[own], curves[name]), gain)
         words = f"mean advantage in {label} of its own criterion over {name}, share of improvement"
         decides = task in _paper_tasks(evidence) and name in _paper_criteria(evidence)
         bound = 0.0 if decides else None
@@ -161,7 +161,7 @@ def _advantages(
 def _spread(curves: Sequence[CurveSamples], grid: ScoreGrid, task: str) -> np.ndarray:
     """Return (1 + r,) largest minus smallest value of a task over curves, as a share of its improvement."""
     values = np.stack([at_tokens(curve, COMPARED_AT * grid.longest) for curve in curves])
-    return np.ptp(values, axis=0) / improvement(curves[0], task)
+    return _share(np.ptp(values, axis=0), improvement(curves[0], task))
 
 
 def _similar(
@@ -195,3 +195,8 @@ def _wider_spreads(evidence: Evidence, grid: ScoreGrid) -> list[Measurement]:
             spread = _spread(curves, grid, task)
             parts.append(measured(f"wide_spread_of_{task}", words, spread, evidence.how.confidence, len(grid)))
     return parts
+
+
+def _share(values: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Return values (1 + r,) as shares of an improvement, not a number in resamples that have none."""
+    return np.divide(values, gain, out=np.full_like(gain, np.nan), where=gain != 0)
