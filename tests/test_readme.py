@@ -59,7 +59,7 @@ def test_links_lead_to_files(target):
     assert (ROOT / target).is_file()
 
 
-@pytest.mark.parametrize("target", sorted({"repro", "test", *re.findall(r"`make (\w+)", README)}))
+@pytest.mark.parametrize("target", sorted({"repro", "test", *re.findall(r"`make ([\w-]+)", README)}))
 def test_named_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from alit.analysis import assess, ledger_to_json, load_evidence
 from alit.analysis.claims.ledger import Statement, measured
 from alit.analysis.claims.recheck import recheck
 from alit.errors import DataError
+from alit.paths import project_root
 from experiments import results
 
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
@@ -91,3 +93,9 @@ def test_a_verdict_that_was_written_over_is_found(paths):
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="found 1 faults"):
         results.main([paths.profile, "--check"])
+
+
+def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
+    monkeypatch.chdir(project_root(Path(__file__).parent))
+    results.main(["imagenette", "--check"])
+    assert "17 claims" in capsys.readouterr().out
