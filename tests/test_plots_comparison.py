@@ -59,7 +59,7 @@ def test_the_headline_names_trainings_and_images(tables):
 def test_every_change_has_its_row_in_each_panel(tables):
     figure, _ = drawn(tables)["paired_changes"]
     assert len(figure.axes) == 2
-    assert "recurrence: plain rather than nested" in words(figure)
+    assert "recurrence:\nplain rather than nested" in words(figure)
 
 
 def test_costs_name_threads_and_images(tables):
