@@ -15,7 +15,6 @@ from measure import machine, ratio, take_turns  # isort: skip - before torch
 
 import argparse
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -26,6 +25,7 @@ from unittest.mock import patch
 import torch
 from einops import rearrange
 from networks import read_profile, sizes_of
+from output import tell
 from torch import Tensor
 from torch.nn import functional
 
@@ -186,10 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "networks": {size: sizes_of(tokenizer_config(size)) for size in arguments.sizes},
         "time_over_as_it_is": {size: compare(size, arguments.rounds) for size in arguments.sizes},
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
 
 
 if __name__ == "__main__":

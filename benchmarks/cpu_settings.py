@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from output import tell
 from tqdm import tqdm
 
 from alit.errors import run_command
@@ -124,10 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "settings": SETTINGS,
         "works": compare(arguments.profile, arguments.rounds),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ CPU; exits with 1 beyond the bars. FLOPs are those of the timed calls, and of on
 from measure import Seconds, gigaflops, machine, ratio, take_turns  # isort: skip - before torch
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from networks import read_profile, sizes_of
+from output import tell
 from torch import Tensor
 
 from alit.criteria import ReconstructionLoss
@@ -122,10 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "profiles": profiles,
         "flops_gain_at_published_size": published_gain() if PUBLISHED in arguments.profiles else None,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
     over = [p for p in profiles.values() if p["time_over_each_alone"]["wall"]["median"] > MOST_OVER_ALONE]
     under = [p for p in profiles.values() if p["gain_over_all_to_the_end"]["wall"]["median"] < LEAST_GAIN]
     sys.exit(1 if over or under else 0)

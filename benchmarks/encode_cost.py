@@ -5,13 +5,13 @@ Takes minutes on a CPU. `bars` are what the encoding must not exceed; exits with
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from measure import gigaflops
+from output import tell
 from torch import Tensor
 
 from alit.config import load_profile
@@ -67,10 +67,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     result = measure()
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
     over = [n for n, bar in FIXED_BARS.items() if result["fixed_length"][n] > bar]
     over += [n for n, bar in UNTIL_BARS.items() if result["until_l1"][n] > bar]
     gain = result["until_l1"][160] / result["until_l1_screened"][160]

@@ -7,7 +7,6 @@ learning from it, untrained networks.
 from measure import machine  # isort: skip - before torch
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from choices import IMAGES, learn, tokenizer_config
 from networks import sizes_of
+from output import tell
 from torch.profiler import ProfilerActivity, profile
 
 from alit.criteria import ReconstructionLoss
@@ -76,10 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "networks": {size: sizes_of(tokenizer_config(size)) for size in arguments.sizes},
         "share_of_cpu_time": {size: measure(size) for size in arguments.sizes},
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
 
 
 if __name__ == "__main__":

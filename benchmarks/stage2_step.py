@@ -13,7 +13,6 @@ holds what they yield until the step is over, as the published code does. Figure
 from measure import LiveTensors, gigaflops, machine, ratio, take_turns  # isort: skip - before torch
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 import psutil
 import torch
 from networks import finetune_stage, read_profile, sizes_of
+from output import tell
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -194,10 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "players": compare(arguments.profile, arguments.rounds),
         "published_size": {form: count_published(form) for form in GENERATORS},
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    tell(result, arguments.output)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def keep(paths: RunPaths, kept: RunPaths) -> None:
     for folder in (kept.run, kept.report):
         shutil.rmtree(folder, ignore_errors=True)
     files = [paths.config, paths.config.with_name("paper.yaml"), paths.claims, paths.table, paths.sweep / "config.json"]
+    files += sorted(paths.baselines.glob("*/table.parquet"))
     files += sorted(paths.measured("").glob("*/*.parquet"))
     files += [path for path in sorted(paths.report.glob("*/figures/*.png")) if not path.stem.startswith("images_")]
     for path in files:

@@ -157,11 +157,11 @@ def test_errors_are_compared_by_how_much_worse_they_get_with_complexity():
         "L1 error": 3,
         "SSIM": 3,
         "perceptual distance on net": 3,
-        "codec bytes": 1,
+        "codec": 1,
     }
-    assert set(rows.loc["near", "kind"]) == {"L1 error", "SSIM", "codec bytes"}
+    assert set(rows.loc["near", "kind"]) == {"L1 error", "SSIM", "codec"}
     assert rows.loc[rows["kind"] == "SSIM", "value"].tolist() == pytest.approx([1.0] * 6)
-    assert rows.loc[rows["kind"] == "codec bytes", "value"].tolist() == pytest.approx([-1.0] * 2)
+    assert rows.loc[rows["kind"] == "codec", "value"].tolist() == pytest.approx([-1.0] * 2)
 
 
 def test_bins_of_complexity_hold_every_image_once(grid):

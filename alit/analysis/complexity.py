@@ -1,6 +1,7 @@
 """Complexity against loss and against selected length (paper, section 4, Fig. 4, 11, 12)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,15 @@ from alit.analysis.selection import Criterion
 
 MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
 CODECS = ("jpeg_bytes", "webp_bytes")
+
+
+class Predictor(NamedTuple):
+    """Something that may go with complexity."""
+
+    kind: str
+    setting: float  # a length or a threshold; not a number where there is none
+    words: str
+    values: np.ndarray  # (n,) one per image
 
 
 def codec_label(column: str) -> str:
@@ -75,35 +85,18 @@ def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampl
         Columns dataset, images, kind ("loss", "length" or "codec"), setting (length, threshold or nan), predictor
         (words), value, low, high.
     """
-    parts = []
-    for name in scored_datasets(grid):
-        part = scored_images(grid, name)
+
+    def predictors(part: ScoreGrid) -> list[Predictor]:
+        losses = zip(part.lengths, part.score("l1").T, strict=True)
         allocation = allocate(part, Criterion("l1"), thresholds)
-        codecs = [codec for codec in CODECS if np.isfinite(part.per_image(codec)).all()]
-        columns = [part.score("l1"), part.lengths[allocation.positions], *(part.per_image(c)[:, None] for c in codecs)]
-        samples = spearman_samples(part.per_image("complexity"), np.concatenate(columns, axis=1), how)
-        low, high = interval(samples, how.confidence)
-        words = [f"L1 with {length} tokens" for length in part.lengths]
-        words += [f"length under L1 < {threshold:g}" for threshold in thresholds]
-        words += [codec_label(codec) for codec in codecs]
-        settings = [*map(float, part.lengths), *thresholds, *[np.nan] * len(codecs)]
-        kinds = ["loss"] * len(part.lengths) + ["length"] * len(thresholds) + ["codec"] * len(codecs)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "dataset": name,
-                    "images": len(part),
-                    "kind": kinds,
-                    "setting": settings,
-                    "predictor": words,
-                    "value": samples[0],
-                    "low": low,
-                    "high": high,
-                }
-            )
-        )
-    columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        picked = zip(thresholds, part.lengths[allocation.positions].T, strict=True)
+        return [
+            *(Predictor("loss", float(length), f"L1 with {length} tokens", loss) for length, loss in losses),
+            *(Predictor("length", limit, f"length under L1 < {limit:g}", length) for limit, length in picked),
+            *codec_predictors(part),
+        ]
+
+    return _correlated(grid, predictors, how)
 
 
 def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
@@ -114,30 +107,47 @@ def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling)
     Args:
         grid: of one tokenizer.
         columns: scores such as l1, ssim and a perceptual distance; those that a data set lacks are left out there.
-        how: intervals are made.
+        how: how intervals are made.
 
     Returns:
-        Columns dataset, images, kind (the measure's label, or "codec bytes"), predictor (words), value, low, high.
+        Columns as of `correlation_table`; kind is the measure's label, or "codec".
     """
     chosen = np.unique([0, len(grid.lengths) // 2, len(grid.lengths) - 1])
+
+    def predictors(part: ScoreGrid) -> list[Predictor]:
+        found = []
+        for each in (measure(column) for column in columns if np.isfinite(part.score(column)).all()):
+            short = each.label.split(" on ")[0]  # `kind` names the network
+            for place in chosen:
+                words = f"{short} with {part.lengths[place]} tokens"
+                values = -each.sign * part.score(each.column)[:, place]
+                found.append(Predictor(each.label, float(part.lengths[place]), words, values))
+        return [*found, *codec_predictors(part)]
+
+    return _correlated(grid, predictors, how)
+
+
+def codec_predictors(grid: ScoreGrid) -> list[Predictor]:
+    """Return the sizes of images as files, where the table has them for every image."""
+    known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
+    return [Predictor("codec", np.nan, codec_label(codec), grid.per_image(codec)) for codec in known]
+
+
+def _correlated(
+    grid: ScoreGrid, predictors: Callable[[ScoreGrid], Sequence[Predictor]], how: Resampling
+) -> pd.DataFrame:
+    """Correlate complexity with what each data set's images are predicted by."""
     parts = []
     for name in scored_datasets(grid):
         part = scored_images(grid, name)
-        measures = [measure(column) for column in columns if np.isfinite(part.score(column)).all()]
-        codecs = [codec for codec in CODECS if np.isfinite(part.per_image(codec)).all()]
-        values = [-each.sign * part.score(each.column)[:, chosen] for each in measures]
-        values += [part.per_image(codec)[:, None] for codec in codecs]
-        samples = spearman_samples(part.per_image("complexity"), np.concatenate(values, axis=1), how)
+        found = predictors(part)
+        values = np.stack([each.values for each in found], axis=1)
+        samples = spearman_samples(part.per_image("complexity"), values, how)
         low, high = interval(samples, how.confidence)
-        short = [each.label.split(" on ")[0] for each in measures]  # `kind` names the network
-        words = [f"{label} with {length} tokens" for label in short for length in part.lengths[chosen]]
-        kinds = [each.label for each in measures for _ in chosen] + ["codec bytes"] * len(codecs)
-        told = {"predictor": words + [codec_label(codec) for codec in codecs], "value": samples[0]}
-        parts.append(
-            pd.DataFrame({"dataset": name, "images": len(part), "kind": kinds, **told, "low": low, "high": high})
-        )
-    columns = ["dataset", "images", "kind", "predictor", "value", "low", "high"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        told = pd.DataFrame([each[:3] for each in found], columns=["kind", "setting", "predictor"])
+        parts.append(told.assign(dataset=name, images=len(part), value=samples[0], low=low, high=high))
+    columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
 
 
 def loss_by_complexity(grid: ScoreGrid, how: Resampling, bins: int = 6) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.data.decode import describe_fault, read_pixels
-from alit.data.folder import FileSource, describe_files
-from alit.data.sources import Record, list_images
+from alit.data.folder import PairedSource, describe_files
+from alit.data.sources import list_images
 from alit.errors import DataError
 
 
@@ -24,21 +24,8 @@ class DepthLayout(NamedTuple):
     read: Callable[[Path], np.ndarray]  # file -> float32 (h, w)
 
 
-class DepthSource(FileSource):
-    """Images in files with a file of depth each, all of one layout."""
-
-    def __init__(
-        self,
-        name: str,
-        root: Path,
-        records: tuple[Record, ...],
-        class_names: tuple[str, ...],
-        maps: tuple[Path | None, ...],
-        layout: DepthLayout,
-    ) -> None:
-        super().__init__(name, root, records, class_names)
-        self._maps = maps
-        self._layout = layout
+class DepthSource(PairedSource[DepthLayout]):
+    """Images in files with a file of depth each."""
 
     def depth(self, index: int) -> np.ndarray | None:
         """Return metres from the camera, float32 (h, w), 0 where unknown, or None where maps are relative.
@@ -46,7 +33,7 @@ class DepthSource(FileSource):
         Raises:
             DataError: the image has no map, or one that cannot be read or holds nothing known.
         """
-        return None if self._layout.inverse else self._read(index)
+        return None if self.layout.inverse else self._read(index)
 
     def inverse_depth(self, index: int) -> np.ndarray | None:
         """Return relative inverse depth, float32 (h, w), or None where maps are in millimetres.
@@ -54,7 +41,7 @@ class DepthSource(FileSource):
         Raises:
             DataError: see `depth`.
         """
-        return self._read(index) if self._layout.inverse else None
+        return self._read(index) if self.layout.inverse else None
 
     def digest(self, index: int) -> str:
         """Return the sha256 of the image's file and its map's, one behind the other."""
@@ -64,15 +51,12 @@ class DepthSource(FileSource):
     def _read(self, index: int) -> np.ndarray:
         path = self._map(index)
         try:
-            return self._layout.read(path)
+            return self.layout.read(path)
         except DataError as error:
             raise DataError(f"depth {path.name}: {error}") from error
 
     def _map(self, index: int) -> Path:
-        path = self._maps[index]
-        if path is None:
-            raise DataError(f"no depth file: expected one that ends in {self._layout.ending} beside the image")
-        return path
+        return self.partner(index, f"no depth file: expected one that ends in {self.layout.ending} beside the image")
 
 
 def depth_source(name: str, root: Path, split: str) -> DepthSource:

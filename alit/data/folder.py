@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from alit.data.decode import read_image
 from alit.data.sources import Record, list_images
 from alit.errors import DataError
 
+Layout = TypeVar("Layout")
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -48,6 +50,34 @@ class FileSource:
     def digest(self, index: int) -> str:
         """Return the sha256 of one file."""
         return hashlib.sha256((self.root / self.records[index].origin).read_bytes()).hexdigest()
+
+
+class PairedSource(FileSource, Generic[Layout]):
+    """Images in files with a second file each, such as a mask or depth, all of one layout."""
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        records: tuple[Record, ...],
+        class_names: tuple[str, ...],
+        partners: tuple[Path | None, ...],
+        layout: Layout,
+    ) -> None:
+        super().__init__(name, root, records, class_names)
+        self.layout = layout
+        self._partners = partners
+
+    def partner(self, index: int, absent: str) -> Path:
+        """Return the file that belongs to an image.
+
+        Raises:
+            DataError: there is none; `absent` says so.
+        """
+        path = self._partners[index]
+        if path is None:
+            raise DataError(absent)
+        return path
 
 
 def folder_source(name: str, root: Path, split: str) -> FileSource:

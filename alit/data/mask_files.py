@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.data.decode import read_pixels
-from alit.data.folder import FileSource, describe_files
-from alit.data.sources import UNKNOWN_SEGMENT, Record, list_images
+from alit.data.folder import PairedSource, describe_files
+from alit.data.sources import UNKNOWN_SEGMENT, list_images
 from alit.errors import DataError
 
 _BACKGROUND, _UNKNOWN = 0, -1  # among ids, before segments are numbered
@@ -25,21 +25,8 @@ class MaskLayout(NamedTuple):
     suffixes: tuple[str, ...]  # of the file names of masks that lie beside their images
 
 
-class MaskedSource(FileSource):
+class MaskedSource(PairedSource[MaskLayout]):
     """Images in files with a mask file each."""
-
-    def __init__(
-        self,
-        name: str,
-        root: Path,
-        records: tuple[Record, ...],
-        class_names: tuple[str, ...],
-        mask_files: tuple[Path | None, ...],
-        layout: MaskLayout,
-    ) -> None:
-        super().__init__(name, root, records, class_names)
-        self._mask_files = mask_files
-        self._layout = layout
 
     def masks(self, index: int) -> np.ndarray:
         """Return the segment of each pixel, uint8 (h, w), numbered from 1 in the order of their ids.
@@ -47,11 +34,9 @@ class MaskedSource(FileSource):
         Raises:
             DataError: the image has no mask file, or one that cannot be read.
         """
-        path = self._mask_files[index]
-        if path is None:
-            raise DataError("no mask file")
+        path = self.partner(index, "no mask file")
         try:
-            return number_segments(self._layout.read(read_pixels(path)))
+            return number_segments(self.layout.read(read_pixels(path)))
         except DataError as error:
             raise DataError(f"mask {path.name}: {error}") from error
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from alit.config import OptimisationConfig, Profile
+from alit.config import OptimisationConfig, Profile, TaskModelConfig
 
 
 class Difference(NamedTuple):
@@ -75,14 +75,20 @@ def _adversary(profile: Profile) -> str:
 def _models(kind: str) -> Callable[[Profile], str]:
     def tell(profile: Profile) -> str:
         found = [model for model in profile.task_models if model.kind == kind]
-        return ", ".join(f"{model.architecture} at {model.input_size} px" for model in found) or "none"
+        return ", ".join(map(_model, found)) or "none"
 
     return tell
+
+
+def _model(model: TaskModelConfig) -> str:
+    lessons = f", trained on {model.train_on}" if model.train_on else ""
+    return f"{model.architecture} at {model.input_size} px{lessons}"
 
 
 MATTERS: dict[str, Callable[[Profile], str]] = {
     "Training images": lambda profile: _sets(profile, "train"),
     "Evaluation images": lambda profile: _sets(profile, "evaluate"),
+    "Images that check depth networks": lambda profile: _sets(profile, "check") or "none",
     "Image size": lambda profile: f"{profile.data.image_size} px",
     "Base tokenizer": _base,
     "Latent tokens": _latents,

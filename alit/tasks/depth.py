@@ -134,6 +134,6 @@ def _spearman(answer: np.ndarray, order: np.ndarray) -> float:
     known = np.isfinite(order)
     if not known.any() or np.ptp(order[known]) == 0:
         return np.nan
-    first, second = (ranks - ranks.mean() for ranks in (rankdata(answer[known]), rankdata(order[known])))
-    spread = np.sqrt((first**2).sum() * (second**2).sum())
-    return float(np.clip((first * second).sum() / spread, -1, 1)) if spread != 0 else 0.0
+    if np.ptp(answer[known]) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(answer[known]), rankdata(order[known]))[0, 1])
