@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # OpenMP reads this when torch is imported: so import alit first, or set it yourself. Threads that spin while they wait
-# take cores from those that they wait for where cores are shared: encoding took fourteen times as long (docs/lab-log.md).
+# take cores from those that they wait for where cores are shared: encoding took 14 times as long (docs/lab-log.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
