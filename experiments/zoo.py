@@ -1,4 +1,7 @@
-"""Keep a trained profile as a checkpoint of zoo/, with its logs and its card; run by hand, not by the pipeline."""
+"""Keep a trained profile as a checkpoint of zoo/, with its logs and its card; or check that a card comes out again.
+
+Run by hand, not by the pipeline: `python -m experiments.zoo cpu alit-scenes`, and `--check` for the second.
+"""
 
 import argparse
 import hashlib
@@ -6,9 +9,9 @@ import json
 import math
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +20,10 @@ from tqdm import tqdm
 
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
-from alit.errors import run_command
+from alit.errors import DataError, run_command
 from alit.models.base import BaseTokenizer
 from alit.paths import RunPaths, project_root
-from alit.report.card import Card, LengthScore, StageCost, card_text
+from alit.report.card import Card, LengthScore, StageCost, card_from_json, card_text, card_to_json, compare_cards
 from alit.tasks.images import round_to_8_bit
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.checkpoint import TRAINING_FILE, WEIGHTS_FILE, load_base, save_network
@@ -28,22 +31,62 @@ from alit.training.codebooks import perplexity
 from alit.training.loop import LOG_FILE
 
 BATCH = 64
+TOLERANCE = 0.03  # of an L1: another processor or number of threads adds up in another order, as good as another seed
+CARD_FILE = "card.json"
 STAGES = {"base": "base", "distill": "stage_1", "finetune": "."}  # stage -> folder of its log in the checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `zoo/<name>/` from `runs/<profile>/`, trained from scratch."""
+    """Write `zoo/<name>/` from `runs/<profile>/`, trained from scratch, or compare that training with its card."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("name", help="of the checkpoint, such as alit-scenes")
     parser.add_argument("--cores", type=int, default=1, help="that the training had; for its core-hours")
+    parser.add_argument("--check", action="store_true", help="write nothing: compare the training with the card")
     arguments = parser.parse_args(argv)
     paths = RunPaths(project_root(), arguments.profile)
     folder = paths.root / "zoo" / arguments.name
+    if arguments.check:
+        check(paths, folder)
+    else:
+        keep(paths, folder, arguments.cores)
+
+
+def keep(paths: RunPaths, folder: Path, cores: int) -> None:
+    """Write a trained profile and its card to a folder of zoo/."""
     pack(paths, folder)
-    card = assess(folder, paths, arguments.cores)
-    (folder / "card.json").write_text(json.dumps(plain_card(card), indent=2) + "\n", encoding="utf-8")
+    head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    card = assess(folder, paths, cores, commit=head.stdout.strip())
+    (folder / CARD_FILE).write_text(card_to_json(card), encoding="utf-8")
     (folder / "README.md").write_text(card_text(card), encoding="utf-8")
+
+
+def check(paths: RunPaths, folder: Path) -> None:
+    """Print the card's L1 beside that of `runs/<profile>/`, trained from scratch once more.
+
+    Raises:
+        DataError: there is no card, the settings are others, or an L1 differs by more than `TOLERANCE`.
+    """
+    if not (folder / CARD_FILE).is_file():
+        kept = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{CARD_FILE}"))) or "none"
+        raise DataError(f"expected a checkpoint among those of zoo/ ({kept}), found {folder.name}")
+    card = card_from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = Path(scratch) / folder.name
+        pack(paths, packed)
+        again = assess(packed, paths, cores=1, commit=card.commit)
+    comparisons = compare_cards(card, again)
+    for what, ours, theirs in comparisons:
+        print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
+    furthest = max(comparisons, key=lambda pair: abs(pair.change))
+    if abs(furthest.change) > TOLERANCE:
+        raise DataError(
+            f"expected every L1 within {TOLERANCE:.0%} of the card's, found {furthest.what} {furthest.change:+.1%}"
+        )
+    same = card.sha256 == again.sha256
+    print(
+        "the same weights, byte for byte" if same else f"other weights, every L1 within {TOLERANCE:.0%} of the card's"
+    )
 
 
 def pack(paths: RunPaths, folder: Path) -> None:
@@ -59,7 +102,7 @@ def pack(paths: RunPaths, folder: Path) -> None:
             shutil.copyfile(source / file, folder / name / file)
 
 
-def assess(folder: Path, paths: RunPaths, cores: int) -> Card:
+def assess(folder: Path, paths: RunPaths, cores: int, *, commit: str) -> Card:
     """Measure a packed checkpoint on the profile's validation images and gather what its card says."""
     sets = load_profile(paths.config).data.sets
     train = next(part for part in sets if part.role == "train")
@@ -68,11 +111,10 @@ def assess(folder: Path, paths: RunPaths, cores: int) -> Card:
     logs = {stage: pd.read_csv(folder / name / LOG_FILE).iloc[-1] for stage, name in STAGES.items()}
     scores, usage = measure(AdaptiveTokenizer.from_pretrained(folder), images)
     weights = [WEIGHTS_FILE, f"base/{WEIGHTS_FILE}"]
-    head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
     return Card(
         name=folder.name,
         profile=paths.profile,
-        commit=head.stdout.strip(),
+        commit=commit,
         data=f"{train.path or 'embedded scenes'}, split {train.split}",
         validation=images.name,
         images=len(images),
@@ -116,12 +158,6 @@ def measure_base(base: BaseTokenizer, images: ImageSet) -> LengthScore:
 def summed_l1(reconstruction: torch.Tensor, images: torch.Tensor) -> float:
     """Return the sum over images (b, 3, h, w) of their mean absolute errors, reconstructions as a file holds them."""
     return float((round_to_8_bit(reconstruction.clamp(0, 1)) - images).abs().mean(dim=(1, 2, 3)).sum())
-
-
-def plain_card(card: Card) -> dict[str, Any]:
-    """Return a card as plain data for JSON."""
-    lists = {"costs": [cost._asdict() for cost in card.costs], "scores": [score._asdict() for score in card.scores]}
-    return {**card._asdict(), **lists, "base": card.base._asdict()}
 
 
 if __name__ == "__main__":

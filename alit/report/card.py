@@ -1,9 +1,12 @@
 """The card of a zoo checkpoint: what it is, what it was trained on, for how long, and how good it is."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from alit.errors import DataError
 
 
 class StageCost(NamedTuple):
@@ -37,6 +40,63 @@ class Card(NamedTuple):
     scores: Sequence[LengthScore]
     perplexity: float  # of the latent codebook over the validation images, at the longest length
     sha256: Mapping[str, str]  # file -> digest
+
+
+def card_to_json(card: Card) -> str:
+    """Return a card as the text of `card.json`."""
+    lists = {"costs": [cost._asdict() for cost in card.costs], "scores": [score._asdict() for score in card.scores]}
+    return json.dumps({**card._asdict(), **lists, "base": card.base._asdict()}, indent=2) + "\n"
+
+
+def card_from_json(text: str) -> Card:
+    """Return the card that `card_to_json` wrote."""
+    fields = json.loads(text)
+    costs = [StageCost(**cost) for cost in fields.pop("costs")]
+    scores = [LengthScore(**score) for score in fields.pop("scores")]
+    return Card(**{**fields, "base": LengthScore(**fields["base"])}, costs=costs, scores=scores)
+
+
+class Comparison(NamedTuple):
+    """L1 at one length: as the card has it, and from a training that was run again."""
+
+    what: str
+    card: float
+    again: float
+
+    @property
+    def change(self) -> float:
+        """Share of the card's L1 by which the other differs, signed."""
+        return self.again / self.card - 1
+
+
+def compare_cards(card: Card, again: Card) -> list[Comparison]:
+    """Compare L1 of the base tokenizer and of every length.
+
+    Raises:
+        DataError: the two were trained or measured by other settings, and there is nothing to compare.
+    """
+    kept, found = (
+        {"settings": _of_training(one.settings), "data": one.data, "validation": one.validation, "images": one.images}
+        for one in (card, again)
+    )
+    for what, value in kept.items():
+        if found[what] != value:
+            raise DataError(
+                f"expected {what} as on the card of {card.name}, found others; train profile {card.profile} as it is "
+                f"committed, with INIT_FROM=scratch"
+            )
+    pairs = zip([card.base, *card.scores], [again.base, *again.scores], strict=True)
+    names = ["base tokenizer", *(f"{score.tokens} latent tokens" for score in card.scores)]
+    return [Comparison(name, ours.l1, theirs.l1) for name, (ours, theirs) in zip(names, pairs, strict=True)]
+
+
+def _of_training(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of each stage without the image sets that it does not train on."""
+    found = {}
+    for stage, values in settings.items():
+        data = values["data"]
+        found[stage] = {**values, "data": {**data, "sets": [part for part in data["sets"] if part["role"] == "train"]}}
+    return found
 
 
 def deviations(settings: Mapping[str, Any]) -> list[str]:
