@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if known[name] != "scenes":
         print(f"The pictures of {name} are not this project's to publish: keep this profile's report to yourself")
     images = open_set(paths.data / name)
-    rows = np.arange(min(profile.report.example_images, len(images)))
+    rows = spread_rows(len(images), profile.report.example_images)
     originals = images.images(rows)
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).eval()
     with torch.no_grad():
@@ -51,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = pd.DataFrame(errors, index=pd.Index(ids, name="image_id"), columns=list(tokenizer.lengths))
     tidy = table.reset_index().melt("image_id", var_name="length", value_name="l1")
     tidy.to_csv(paths.examples / "examples.csv", index=False, float_format="%.6g", lineterminator="\n")
+
+
+def spread_rows(total: int, wanted: int) -> np.ndarray:
+    """Return `wanted` rows, or all, evenly over a set: sets are ordered by class, and the first would all be of one."""
+    count = min(wanted, total)
+    return np.arange(count) * total // count
 
 
 def _to_8_bit(images: Tensor) -> np.ndarray:

@@ -127,3 +127,8 @@ def test_examples_of_an_unknown_set_are_refused(paths):
     paths.config.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match="nowhere"):
         examples.main(["tiny"])
+
+
+@pytest.mark.parametrize(("total", "wanted", "rows"), [(10, 4, [0, 2, 5, 7]), (3, 8, [0, 1, 2]), (500, 2, [0, 250])])
+def test_examples_come_from_all_over_the_set(total, wanted, rows):
+    assert examples.spread_rows(total, wanted).tolist() == rows

@@ -2,11 +2,12 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from alit.plots.style import GREY, PALETTE, note_figure, panel_title, panels, style
 from alit.plots.tables import ends, numbers, rows
 
-SMOOTHING = 25  # logged rows in the running median; short logs use a fifth of theirs
+SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 
 
 def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
@@ -32,6 +33,9 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
             low, high = numbers(line, name).min(), numbers(line, name).max()
             if 0 < 10 * low < high:
                 panel.set_yscale("log")
+                panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+                panel.yaxis.set_major_formatter("{x:g}")
+                panel.yaxis.set_minor_formatter(NullFormatter())
             panel_title(panel, name.replace("_", " "), 22)
             panel.locator_params(axis="x", nbins=4)
         figure.supxlabel("step")
