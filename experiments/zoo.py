@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("name", help="of the checkpoint, such as alit-scenes")
-    parser.add_argument("--cores", type=int, default=1, help="that the training had; for its core-hours")
+    parser.add_argument("--threads", type=int, default=1, help="that the training ran on, a core each; for its card")
     parser.add_argument("--check", action="store_true", help="write nothing: compare the training with the card")
     arguments = parser.parse_args(argv)
     paths = RunPaths(project_root(), arguments.profile)
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.check:
         check(paths, folder)
     else:
-        keep(paths, folder, arguments.cores)
+        keep(paths, folder, arguments.threads)
 
 
-def keep(paths: RunPaths, folder: Path, cores: int) -> None:
+def keep(paths: RunPaths, folder: Path, threads: int) -> None:
     """Write a trained profile and its card to a folder of zoo/."""
     pack(paths, folder)
     head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-    card = assess(folder, paths, cores, commit=head.stdout.strip())
+    card = assess(folder, paths, threads, commit=head.stdout.strip())
     (folder / CARD_FILE).write_text(card_to_json(card), encoding="utf-8")
     (folder / "README.md").write_text(card_text(card), encoding="utf-8")
 
@@ -74,7 +74,7 @@ def check(paths: RunPaths, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / folder.name
         pack(paths, packed)
-        again = assess(packed, paths, cores=1, commit=card.commit)
+        again = assess(packed, paths, card.threads, commit=card.commit)
     comparisons = compare_cards(card, again)
     for what, ours, theirs in comparisons:
         print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
@@ -102,7 +102,7 @@ def pack(paths: RunPaths, folder: Path) -> None:
             shutil.copyfile(source / file, folder / name / file)
 
 
-def assess(folder: Path, paths: RunPaths, cores: int, *, commit: str) -> Card:
+def assess(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Card:
     """Measure a packed checkpoint on the profile's validation images and gather what its card says."""
     sets = load_profile(paths.config).data.sets
     train = next(part for part in sets if part.role == "train")
@@ -115,11 +115,12 @@ def assess(folder: Path, paths: RunPaths, cores: int, *, commit: str) -> Card:
         name=folder.name,
         profile=paths.profile,
         commit=commit,
+        threads=threads,
         data=f"{train.path or 'embedded scenes'}, split {train.split}",
         validation=images.name,
         images=len(images),
         settings=settings,
-        costs=[StageCost(stage, int(log["images"]), log["seconds"] * cores / 3600) for stage, log in logs.items()],
+        costs=[StageCost(stage, int(log["images"]), log["seconds"] * threads / 3600) for stage, log in logs.items()],
         base=measure_base(load_base(folder / "base"), images),
         scores=scores,
         perplexity=usage,

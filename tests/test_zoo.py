@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(zoo.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
-        zoo.main(["tiny", "alit-tiny", "--cores", "2"])
+        zoo.main(["tiny", "alit-tiny", "--threads", "2"])
     return paths
 
 
@@ -74,6 +74,7 @@ def test_its_card_says_what_was_measured(checkpoint):
     text = (folder / "README.md").read_text()
     assert f"| {card['scores'][0]['tokens']} |" in text
     assert card["sha256"]["model.safetensors"] in text
+    assert "`OMP_NUM_THREADS=2 make repro PROFILE=tiny INIT_FROM=scratch`" in text
 
 
 @pytest.fixture

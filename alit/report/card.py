@@ -31,6 +31,7 @@ class Card(NamedTuple):
     name: str
     profile: str
     commit: str
+    threads: int  # that the training ran on, a core each: another number adds up in another order
     data: str  # of the training set
     validation: str
     images: int  # validation images
