@@ -31,7 +31,7 @@ from alit.training.codebooks import perplexity
 from alit.training.loop import LOG_FILE
 
 BATCH = 64
-TOLERANCE = 0.05  # of an L1: sums in another order are as good as another seed, which moved L1 by 3 % (docs/lab-log.md)
+TOLERANCE = 0.03  # of an L1: set before any training was run again; what one gave then: docs/lab-log.md
 CARD_FILE = "card.json"
 STAGES = {"base": "base", "distill": "stage_1", "finetune": "."}  # stage -> folder of its log in the checkpoint
 

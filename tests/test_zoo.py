@@ -95,25 +95,25 @@ def edited(path, edit):
 
 
 def test_a_training_that_gives_the_same_weights_agrees_with_its_card(kept_card, capsys):
-    before = sorted(kept_card.parent.rglob("*")), kept_card.read_text()
+    before = sorted(kept_card.parent.rglob("*"))
     edited(kept_card, lambda card: card["settings"]["base"]["data"]["sets"].pop())  # not one that it trains on
     zoo.main(["tiny", "alit-tiny", "--check"])
     assert "the same weights, byte for byte" in capsys.readouterr().out
-    assert sorted(kept_card.parent.rglob("*")) == before[0]
+    assert sorted(kept_card.parent.rglob("*")) == before
 
 
 def test_other_weights_agree_with_a_card_if_every_error_is_near_it(kept_card, capsys):
     edited(kept_card, lambda card: card["sha256"].update({"model.safetensors": "0" * 64}))
-    edited(kept_card, lambda card: card["scores"][0].update(l1=card["scores"][0]["l1"] * 1.04))
+    edited(kept_card, lambda card: card["scores"][0].update(l1=card["scores"][0]["l1"] * 1.02))
     zoo.main(["tiny", "alit-tiny", "--check"])
-    assert "other weights, every L1 within 5%" in capsys.readouterr().out
+    assert "other weights, every L1 within 3%" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("factor", [1.06, 0.94])
+@pytest.mark.parametrize("factor", [1.05, 0.95])
 def test_an_error_far_from_the_cards_is_named(kept_card, factor):
     length = json.loads(kept_card.read_text())["scores"][1]["tokens"]
     edited(kept_card, lambda card: card["scores"][1].update(l1=card["scores"][1]["l1"] * factor))
-    with pytest.raises(DataError, match=f"within 5%.*{length} latent tokens [-+]"):
+    with pytest.raises(DataError, match=f"within 3%.*{length} latent tokens [-+]"):
         zoo.main(["tiny", "alit-tiny", "--check"])
 
 
