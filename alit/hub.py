@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig, parse_settings
+from alit.config.parse import parse_settings
+from alit.config.s_distillation import TokenizerConfig
 from alit.errors import CheckpointError
 
 CARD = """---

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from alit.config import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
+from alit.config.s_distillation import DistillationConfig, TokenizerConfig
 from alit.config.sizes import SIZES
 from alit.errors import CheckpointError
 from alit.tokenizer import AdaptiveTokenizer

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.criteria import Criterion, FixedLength
 from alit.encoding import Encoded, encode_halting, encode_to_budget, encode_to_length, encode_until
 from alit.errors import ConfigError, TokenFileError

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alit import fingerprint
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.criteria import ReconstructionLoss
 from alit.errors import run_command
 from alit.models.latent_encoder import LatentEncoder

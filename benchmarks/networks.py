@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alit.config import Profile, TokenizerConfig, load_profile
+from alit.config.profile import Profile, load_profile
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.build import build_base
 from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance

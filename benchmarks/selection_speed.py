@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from alit.analysis import Criterion, capacity, evaluate, fold, select
+from alit.analysis.grid import fold
+from alit.analysis.selection import Criterion, capacity, evaluate, select
 from alit.errors import run_command
 
 MAX_SECONDS, MAX_GIB = 10.0, 2.0

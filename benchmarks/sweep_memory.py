@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from alit.config import ImageSetConfig, Profile, load_profile
+from alit.config.profile import Profile, load_profile
+from alit.config.s_data import ImageSetConfig
 from alit.data.imageset import open_set
 from alit.data.materialise import materialise_sets
 from alit.errors import run_command

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alit.analysis import fold
 from alit.analysis.ablations import image_rates, reference_rows
-from alit.config import load_profile
+from alit.analysis.grid import fold
+from alit.config.profile import load_profile
 from alit.cost.variants import read_stage_1, variant_costs
 from alit.data.imageset import open_set
 from alit.data.subset import Subset

@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from alit.analysis import CLAIMS, ledger_to_json, load_evidence
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import ledger_to_json
+from alit.analysis.evidence import load_evidence
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from alit.config import load_profile
+from alit.config.profile import load_profile
 from alit.cost.measure import measure_cost
 from alit.data.imageset import open_set
 from alit.data.subset import Subset

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from alit.config import FinetuneTrainingConfig, Profile, load_profile
+from alit.config.profile import Profile, load_profile
+from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.models.perceptual import PerceptualDistance

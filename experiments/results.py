@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from alit.analysis import assess, ledger_from_json, load_evidence
+from alit.analysis.claims import assess
+from alit.analysis.claims.ledger import ledger_from_json
 from alit.analysis.claims.recheck import recheck
-from alit.config import load_profile
+from alit.analysis.evidence import load_evidence
+from alit.config.profile import load_profile
 from alit.errors import DataError, run_command
 from alit.paths import RunPaths, project_root
 from alit.report.differences import differences

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.config import Profile, TokenizerConfig, load_profile, parse_settings
+from alit.config.parse import parse_settings
+from alit.config.profile import Profile, load_profile
+from alit.config.s_distillation import TokenizerConfig
 from alit.errors import CheckpointError, run_command
 from alit.paths import RunPaths, project_root
 from alit.training.checkpoint import CONFIG_FILE

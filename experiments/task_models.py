@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from alit.config import TaskModelConfig, load_profile
+from alit.config.profile import load_profile
+from alit.config.s_tasks import TaskModelConfig
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lightning_fabric import Fabric
 
-from alit.config import Profile, load_profile
+from alit.config.profile import Profile, load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.data.subset import Subset
 from alit.errors import run_command

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alit.config import DataConfig, ImageSetConfig
+from alit.config.s_data import DataConfig, ImageSetConfig
 from alit.data.materialise import materialise_sets
 
 

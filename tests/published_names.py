@@ -2,7 +2,7 @@
 
 import re
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 
 PLAIN = {
     "distillation.encoder.class_token": "encoder_class_embedding",

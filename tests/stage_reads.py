@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from closure import import_closure
 
-from alit.config import Profile
+from alit.config.profile import Profile
 from alit.paths import project_root
 
 ROOT = project_root(Path(__file__).parent)

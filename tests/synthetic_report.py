@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from synthetic_tables import synthetic_table
 
-from alit.analysis import Claim, ledger_to_json
-from alit.analysis.claims.ledger import Measurement
+from alit.analysis.claims.ledger import Claim, Measurement, ledger_to_json
 from alit.paths import RunPaths, project_root
 
 PROFILE = "toy"

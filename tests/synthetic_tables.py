@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 from synthetic_measured import IMAGES, write_measured
 
-from alit.analysis import Evidence, fold
-from alit.config import FACTORS, AnalysisConfig, load_profile
+from alit.analysis.evidence import Evidence
+from alit.analysis.grid import fold
+from alit.config.profile import load_profile
+from alit.config.s_analysis import AnalysisConfig
+from alit.config.s_factor import FACTORS
 from alit.paths import RunPaths
 
 CONFIGS = Path(__file__).parents[1] / "configs"

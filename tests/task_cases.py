@@ -2,7 +2,7 @@
 
 import torch
 
-from alit.config import TaskModelConfig
+from alit.config.s_tasks import TaskModelConfig
 from alit.tasks.protocol import SweepBatch
 
 CPU = torch.device("cpu")

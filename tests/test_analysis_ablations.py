@@ -6,7 +6,6 @@ import pytest
 from synthetic_comparison import GAINS, LENGTHS, ablation_tables
 from synthetic_tables import synthetic_evidence, synthetic_features, synthetic_table
 
-from alit.analysis import assess, fold
 from alit.analysis.ablations import (
     comparison_table,
     cost_summary,
@@ -16,8 +15,10 @@ from alit.analysis.ablations import (
     sample_reduction,
     variant_rates,
 )
+from alit.analysis.claims import assess
 from alit.analysis.curves import Resampling
 from alit.analysis.frechet import frechet_distance
+from alit.analysis.grid import fold
 from alit.analysis.trainings import fold_trainings, over_trainings, sample_trainings
 from alit.errors import DataError
 

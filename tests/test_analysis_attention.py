@@ -5,7 +5,10 @@ import pytest
 from synthetic_attention import Effects, attention_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim, Evidence, attention
+from alit.analysis import attention
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import Claim
+from alit.analysis.evidence import Evidence
 
 
 def without_tables() -> Evidence:

@@ -6,7 +6,8 @@ import pytest
 from strength_tables import with_rivals
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import Claim
 
 
 def claim(name: str, table: pd.DataFrame, **options) -> Claim:

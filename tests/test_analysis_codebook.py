@@ -7,8 +7,11 @@ from scipy.stats import entropy
 from synthetic_codebook import CODES, LENGTHS, codebook_tables, continuous_tables, synthetic_ids
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim, Evidence, codebook
+from alit.analysis import codebook
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import Claim
 from alit.analysis.curves import Resampling
+from alit.analysis.evidence import Evidence
 from alit.errors import DataError
 
 HOW = Resampling(400, 0.95, 0)

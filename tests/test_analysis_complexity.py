@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 from synthetic_tables import Effects, synthetic_controlled, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS
+from alit.analysis.claims import CLAIMS
 from alit.analysis.controlled import level_table, measured_levels, rise_table, scenes_by_level, tabulate
 from alit.analysis.curves import Resampling
 from alit.analysis.partial import partial_samples, partial_spearman, partial_table

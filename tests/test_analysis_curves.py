@@ -6,7 +6,6 @@ from scipy import stats
 from strength_tables import with_rivals
 from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_table
 
-from alit.analysis import Criterion, capacity, evaluate, fold, select
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
 from alit.analysis.complexity import (
     correlation_table,
@@ -27,6 +26,8 @@ from alit.analysis.curves import (
     tokens_to_reach,
     uniform_allocation,
 )
+from alit.analysis.grid import fold
+from alit.analysis.selection import Criterion, capacity, evaluate, select
 from alit.analysis.studies import task_curves
 from alit.errors import DataError
 

@@ -6,10 +6,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_tables import SETTINGS, Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, fold
+from alit.analysis.claims import CLAIMS
 from alit.analysis.curves import Resampling
 from alit.analysis.detection import auroc_samples, detection_table
 from alit.analysis.familiarity import few_lengths, gap_table, measured_gaps, ordered_sets
+from alit.analysis.grid import fold
 
 HOW = Resampling(resamples=400, confidence=0.95, seed=0)
 SETS = ("val", "near", "far")

@@ -5,7 +5,6 @@ import pytest
 from scipy import linalg
 from synthetic_tables import synthetic_features, synthetic_table
 
-from alit.analysis import Criterion, fold, select
 from alit.analysis.bootstrap import resampled_indices
 from alit.analysis.curves import Resampling
 from alit.analysis.frechet import (
@@ -16,6 +15,8 @@ from alit.analysis.frechet import (
     statistics_to_distance,
 )
 from alit.analysis.frechet_samples import covariance_root, frechet_influence, sample_frechet
+from alit.analysis.grid import fold
+from alit.analysis.selection import Criterion, select
 from alit.errors import DataError
 
 HOW = Resampling(resamples=300, confidence=0.95, seed=3)

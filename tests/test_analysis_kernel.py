@@ -6,9 +6,9 @@ import torch
 from synthetic_tables import synthetic_features, synthetic_table
 from torchmetrics.image.kid import poly_mmd
 
-from alit.analysis import fold
 from alit.analysis.bootstrap import resampled_indices
 from alit.analysis.curves import Resampling
+from alit.analysis.grid import fold
 from alit.analysis.kernel_samples import kernel_influence, kernel_sums, sample_kernel
 from alit.errors import DataError
 

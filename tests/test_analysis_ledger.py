@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table, write_project
 
-from alit.analysis import CLAIMS, Claim, assess, claims_table, ledger_from_json, ledger_to_json, load_evidence
-from alit.analysis.claims.ledger import Measurement, Statement
+from alit.analysis.claims import CLAIMS, assess
+from alit.analysis.claims.ledger import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
+from alit.analysis.evidence import load_evidence
 from alit.errors import ConfigError, DataError
 from experiments import claims as stage
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from strength_tables import with_rivals
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import fold, studies
+from alit.analysis import studies
 from alit.analysis.curves import Resampling, allocate, covering_thresholds, picked, sample_curve, uniform_allocation
+from alit.analysis.grid import fold
 from alit.analysis.oracle import frame, hull_corners, oracle_allocation, realised_share, realised_table
 from alit.analysis.selection import criterion_on, own_column
 

@@ -6,7 +6,10 @@ import pytest
 from synthetic_probe import LENGTHS, probe_tables, synthetic_points, unlabelled_tables
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim, Evidence, probe
+from alit.analysis import probe
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import Claim
+from alit.analysis.evidence import Evidence
 from alit.errors import DataError
 
 # Classification is done early and the loss falls slowly; the reverse is EARLY_LOSS.

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 from synthetic_tables import synthetic_evidence, synthetic_table, write_project
 
-from alit.analysis import fold, rates
+from alit.analysis import rates
 from alit.analysis.curves import Resampling
 from alit.analysis.evidence import load_sweeps
+from alit.analysis.grid import fold
 from alit.analysis.measures import measure
 
 HOW = Resampling(resamples=50, confidence=0.95, seed=0)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_tables import LENGTHS, synthetic_table
 
-from alit.analysis import Criterion, capacity, evaluate, fold, select
+from alit.analysis.grid import fold
+from alit.analysis.selection import Criterion, capacity, evaluate, select
 from alit.errors import DataError
 
 

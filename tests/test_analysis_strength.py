@@ -5,7 +5,9 @@ import pytest
 from strength_tables import STRONG, WEAK, Rival, with_rivals
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table
 
-from alit.analysis import CLAIMS, Claim, fold
+from alit.analysis.claims import CLAIMS
+from alit.analysis.claims.ledger import Claim
+from alit.analysis.grid import fold
 from alit.analysis.strength import contests, depth_agreement_table, performances, rivals, strength_table
 
 IMAGES = 400

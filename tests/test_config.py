@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alit.config import ImageSetConfig, Profile, load_profile, parse_settings
+from alit.config.parse import parse_settings
+from alit.config.profile import Profile, load_profile
+from alit.config.s_data import ImageSetConfig
 from alit.errors import ConfigError
 from alit.paths import project_root
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alit.config import load_profile, vary
+from alit.config.profile import load_profile, vary
 from alit.errors import ConfigError
 from alit.paths import project_root
 

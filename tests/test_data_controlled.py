@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_data_scenes import SEEDS, digest
 
-from alit.config import FACTORS
+from alit.config.s_factor import FACTORS
 from alit.data.scene_controlled import LEVELS, MOST_OTHERS, draw_controlled
 from alit.data.scene_draws import Draws
 from alit.data.scene_source import ControlledSource

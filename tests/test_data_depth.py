@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alit.config import DataConfig, ImageSetConfig
+from alit.config.s_data import DataConfig, ImageSetConfig
 from alit.data.build import build_source
 from alit.data.depth_files import depth_source, read_inverse_depth, read_millimetres
 from alit.data.imageset import open_set

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.config import ImageSetConfig
+from alit.config.s_data import ImageSetConfig
 from alit.data.build import build_source
 from alit.data.imageset import open_set
 from alit.data.mask_files import class_ids, masked_source, number_segments, panoptic_ids, plain_ids

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.config import ImageSetConfig
+from alit.config.s_data import ImageSetConfig
 from alit.data.build import build_source
 from alit.data.folder import folder_source
 from alit.data.locate import FETCH, data_roots, locate_data

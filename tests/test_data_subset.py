@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alit.config import DataConfig, ImageSetConfig
+from alit.config.s_data import DataConfig, ImageSetConfig
 from alit.data.imageset import open_set
 from alit.data.materialise import materialise_sets
 from alit.data.subset import Subset

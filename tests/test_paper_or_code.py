@@ -9,8 +9,8 @@ import yaml
 from tiny import images, tokenizer, tokenizer_config
 
 from alit import ReconstructionLoss
+from alit.models.distillation import Halting
 from alit.paths import project_root
-from alit.tokenizer import Halting
 
 ROOT = project_root(Path(__file__).parent)
 PAGE = (ROOT / "docs" / "paper-or-code.md").read_text(encoding="utf-8")

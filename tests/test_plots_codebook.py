@@ -10,7 +10,8 @@ from synthetic_codebook import codebook_tables, continuous_tables, synthetic_ids
 from synthetic_tables import synthetic_evidence, synthetic_table
 
 from alit import plots
-from alit.analysis import Evidence, codebook
+from alit.analysis import codebook
+from alit.analysis.evidence import Evidence
 
 SWEPT = synthetic_evidence(synthetic_table(60, ("val", "near")), features=False)
 FULL = SWEPT._replace(tables=codebook_tables({"val": synthetic_ids(), "near": synthetic_ids(used=0.3, seed=1)}))

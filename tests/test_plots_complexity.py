@@ -6,10 +6,11 @@ from figure_checks import check_description, check_files, check_text_fits, words
 from synthetic_tables import synthetic_controlled, synthetic_evidence, synthetic_table
 
 from alit import plots
-from alit.analysis import fold, rates
+from alit.analysis import rates
 from alit.analysis.controlled import level_table, rise_table
 from alit.analysis.detection import detection_table
 from alit.analysis.familiarity import gap_table
+from alit.analysis.grid import fold
 from alit.analysis.partial import partial_table
 
 NAMES = ("given_codecs", "controlled", "gaps", "detection", "bits")

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from synthetic_tables import synthetic_table
 
 from alit import plots
-from alit.analysis import fold, rates
+from alit.analysis import rates
 from alit.analysis.curves import Resampling
+from alit.analysis.grid import fold
 from alit.plots.style import DASHES, MARKERS, PALETTE, heat
 
 

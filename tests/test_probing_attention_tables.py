@@ -10,7 +10,8 @@ import tiny
 from PIL import Image
 from scene_project import save_tokenizer, scene_project
 
-from alit.config import AttentionConfig, ImageSetConfig
+from alit.config.s_attention import AttentionConfig
+from alit.config.s_data import ImageSetConfig
 from alit.data.build import build_source
 from alit.data.imageset import ImageSet, open_set
 from alit.data.materialise import write_set

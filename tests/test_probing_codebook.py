@@ -10,7 +10,8 @@ from PIL import Image
 from scene_project import save_tokenizer, scene_project
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.config import CodebookConfig, load_profile
+from alit.config.profile import load_profile
+from alit.config.s_codebook import CodebookConfig
 from alit.errors import DataError
 from alit.probing.codebook import ABSENT, measure_codebook, rollout_ids
 from alit.probing.neighbours import closest_pairs, nearest_images

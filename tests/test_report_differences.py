@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alit.config import load_profile, vary
+from alit.config.profile import load_profile, vary
 from alit.report.differences import MATTERS, differences
 from alit.report.pages import by_section
 from alit.report.studies import Study

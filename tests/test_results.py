@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from synthetic_report import synthetic_project
 
-from alit.analysis import assess, ledger_to_json, load_evidence
-from alit.analysis.claims.ledger import Statement, measured
+from alit.analysis.claims import assess
+from alit.analysis.claims.ledger import Statement, ledger_to_json, measured
 from alit.analysis.claims.recheck import recheck
+from alit.analysis.evidence import load_evidence
 from alit.errors import DataError
 from alit.paths import project_root
 from experiments import results

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_sweep import CONFIG, FadingTokenizer, MeanColour, ToySet
 
-from alit.config import SweepConfig
+from alit.config.s_sweep import SweepConfig
 from alit.errors import DataError
 from alit.protocol import Tokenizer
 from alit.sweep.engine import sweep

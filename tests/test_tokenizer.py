@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.errors import ConfigError
+from alit.models.distillation import Halting
 from alit.protocol import Tokenizer
-from alit.tokenizer import Halting
 
 
 def rolled(model, batch, **options):

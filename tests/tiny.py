@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from alit.config import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
+from alit.config.s_distillation import DistillationConfig, TokenizerConfig
 from alit.tokenizer import AdaptiveTokenizer
 
 

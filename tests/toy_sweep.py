@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alit.config import SweepConfig
+from alit.config.s_sweep import SweepConfig
 from alit.protocol import Reconstruction
 
 SIZE = 8

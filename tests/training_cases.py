@@ -7,15 +7,12 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from alit.config import (
-    BaseTokenizerConfig,
-    BaseTrainingConfig,
-    DistillationConfig,
-    DistillTrainingConfig,
-    FinetuneTrainingConfig,
-    OptimisationConfig,
-    TokenizerConfig,
-)
+from alit.config.s_base import BaseTokenizerConfig
+from alit.config.s_base_training import BaseTrainingConfig
+from alit.config.s_distill_training import DistillTrainingConfig
+from alit.config.s_distillation import DistillationConfig, TokenizerConfig
+from alit.config.s_finetune import FinetuneTrainingConfig
+from alit.config.s_optim import OptimisationConfig
 from alit.models.build import build_base
 from alit.models.latent_encoder import LatentEncoder
 from alit.models.perceptual import PerceptualDistance

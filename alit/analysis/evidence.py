@@ -12,7 +12,8 @@ import pandas as pd
 from alit.analysis.curves import Resampling
 from alit.analysis.grid import ScoreGrid, fold
 from alit.analysis.selection import Criterion, criterion_on
-from alit.config import AnalysisConfig, load_profile
+from alit.config.profile import load_profile
+from alit.config.s_analysis import AnalysisConfig
 from alit.errors import DataError
 from alit.paths import RunPaths, project_root
 

@@ -1,36 +1,32 @@
 """A profile: the complete settings of a run, read strictly from `configs/<profile>.yaml`."""
 
-import difflib
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import model_validator
 
-from alit.config.comparison import AblationsConfig, BaselinesConfig, CostConfig, VariantsConfig
-from alit.config.data import DataConfig
-from alit.config.evaluation import (
-    AnalysisConfig,
-    AttentionConfig,
-    CodebookConfig,
-    ProbeConfig,
-    ReportConfig,
-    SweepConfig,
-    TaskModelConfig,
-)
-from alit.config.model import TokenizerConfig
+from alit.config.parse import parse_settings
+from alit.config.s_ablations import AblationsConfig
+from alit.config.s_analysis import AnalysisConfig
+from alit.config.s_attention import AttentionConfig
+from alit.config.s_base_training import BaseTrainingConfig
+from alit.config.s_baselines import BaselinesConfig
+from alit.config.s_codebook import CodebookConfig
+from alit.config.s_cost import CostConfig
+from alit.config.s_data import DataConfig
+from alit.config.s_distill_training import DistillTrainingConfig
+from alit.config.s_distillation import TokenizerConfig
+from alit.config.s_finetune import ContinuedTrainingConfig, FinetuneTrainingConfig
+from alit.config.s_probe import ProbeConfig
+from alit.config.s_report import ReportConfig
+from alit.config.s_sweep import SweepConfig
+from alit.config.s_tasks import TaskModelConfig
+from alit.config.s_variants import VariantsConfig
 from alit.config.settings import Settings
-from alit.config.training import (
-    BaseTrainingConfig,
-    ContinuedTrainingConfig,
-    DistillTrainingConfig,
-    FinetuneTrainingConfig,
-)
 from alit.errors import ConfigError
-
-S = TypeVar("S", bound=Settings)
 
 # What a variant may change; of the data, only how many images it trains on.
 VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")
@@ -164,14 +160,6 @@ def load_profile(path: Path) -> Profile:
     return checked
 
 
-def parse_settings(kind: type[S], content: Any, *, source: str) -> S:
-    """Build settings from plain data; the first fault becomes one `ConfigError` line naming `source`."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(_describe(error, kind, source)) from error
-
-
 def vary(profile: Profile, changes: Mapping[str, Any], *, source: str) -> Profile:
     """Return a profile with some keys changed, checked like one that was read.
 
@@ -208,30 +196,3 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
             seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
-
-
-def _describe(error: ValidationError, kind: type[BaseModel], source: str) -> str:
-    """Turn pydantic's report into one line; unknown keys first, since they explain missing ones."""
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    fault = faults[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "missing":
-        return f"{source}: expected the key {key}, found none; the other files in configs/ show its form"
-    if fault["type"] != "extra_forbidden":
-        found = "" if isinstance(fault["input"], dict | BaseModel) else f", found {fault['input']!r}"
-        message = fault["msg"].removeprefix("Value error, ")
-        return f"{source}: {f'{key}: ' if key else ''}{message}{found}"
-    valid = _valid_keys(kind, fault["loc"][:-1])
-    close = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.0)
-    return f"{source}: unknown key {key}; the closest valid key is {close[0] if close else '(none)'}"
-
-
-def _valid_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the settings model that `location` points into."""
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = kind.model_fields[part].annotation
-        arguments = getattr(annotation, "__args__", ())
-        kind = next(a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel))
-    return list(kind.model_fields)

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from alit.config.model import BaseTokenizerConfig, DistillationConfig, TokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
+from alit.config.s_distillation import DistillationConfig, TokenizerConfig
 
 
 class Size(NamedTuple):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alit.config import DistillTrainingConfig, parse_settings
+from alit.config.parse import parse_settings
+from alit.config.s_distill_training import DistillTrainingConfig
 from alit.cost.measure import GIGA, gigaflop
 from alit.cost.operations import DECODE, ENCODE, operations
 from alit.tokenizer import AdaptiveTokenizer

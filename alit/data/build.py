@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from alit.config import FACTORS, ImageSetConfig
+from alit.config.s_data import ImageSetConfig
+from alit.config.s_factor import FACTORS
 from alit.data.depth_files import depth_source
 from alit.data.folder import folder_source
 from alit.data.locate import locate_data

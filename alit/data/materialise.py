@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from alit.config import DataConfig, ImageSetConfig
+from alit.config.s_data import DataConfig, ImageSetConfig
 from alit.data.arrays import ArrayWriter
 from alit.data.build import build_source
 from alit.data.imageset import SetCard

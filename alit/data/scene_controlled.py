@@ -9,7 +9,7 @@ texture: every object has a pattern, from none (plain) to one of full contrast a
 background: backdrop and ground show from a small, pale piece of a photograph to most of it, undimmed.
 """
 
-from alit.config.data import FACTORS, Factor
+from alit.config.s_factor import FACTORS, Factor
 from alit.data.scene_draws import Draws
 from alit.data.scene_layout import Body, Stage, draw_layers, draw_main, draw_others, draw_view
 from alit.data.scene_textures import REGULAR_PATTERNS, Texture, draw_texture

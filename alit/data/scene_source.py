@@ -4,10 +4,11 @@ import hashlib
 
 import numpy as np
 
-from alit.config.data import Factor
+from alit.config.s_factor import Factor
 from alit.data.scene_controlled import LEVELS
 from alit.data.scene_photos import Variant
-from alit.data.scenes import SCENE_CLASSES, Scene, render_controlled, render_scene
+from alit.data.scene_shapes import SCENE_CLASSES
+from alit.data.scenes import Scene, render_controlled, render_scene
 from alit.data.sources import Record
 from alit.errors import ConfigError, DataError
 

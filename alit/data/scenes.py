@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alit.config.data import Factor
+from alit.config.s_factor import Factor
 from alit.data.scene_controlled import draw_controlled
 from alit.data.scene_draws import Draws
 from alit.data.scene_far import draw_far

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from alit.config import BaseTokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
 
 
 class BaseTokens(NamedTuple):

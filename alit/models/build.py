@@ -2,7 +2,7 @@
 
 import torch
 
-from alit.config import BaseTokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
 from alit.models.base import BaseTokenizer
 from alit.models.vae import VAE
 from alit.models.vqgan import VQGAN

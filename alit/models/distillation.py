@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.base import BaseTokens
 from alit.models.heads import Prediction, chosen_probability
 from alit.models.latent_decoder import LatentDecoder

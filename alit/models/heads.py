@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 
 
 class Prediction(NamedTuple):

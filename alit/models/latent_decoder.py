@@ -6,7 +6,7 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.heads import Prediction, build_head
 from alit.models.transformer import Transformer, free_parameter, initialise
 

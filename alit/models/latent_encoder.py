@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.transformer import Transformer, free_parameter, initialise
 
 

@@ -9,7 +9,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.latent_encoder import LatentEncoder
 
 

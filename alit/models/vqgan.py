@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from alit.config import BaseTokenizerConfig
+from alit.config.s_base import BaseTokenizerConfig
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.convolution import Upsample, group_norm
 from alit.models.quantizer import VectorQuantizer

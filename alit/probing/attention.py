@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config import AttentionConfig
+from alit.config.s_attention import AttentionConfig
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.probing.attention_controls import centred_blobs, cluster_maps, placed_blobs, random_maps, shuffled

@@ -10,7 +10,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from alit.config import AttentionConfig
+from alit.config.s_attention import AttentionConfig
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.probing.attention_maps import rollout_maps, to_pixels

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config import CodebookConfig
+from alit.config.s_codebook import CodebookConfig
 from alit.data.imageset import ImageSet
 from alit.probing.neighbours import closest_pairs, nearest_images
 from alit.tokenizer import AdaptiveTokenizer

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alit.config import MaeProbeConfig, ProbeConfig
+from alit.config.s_probe import MaeProbeConfig, ProbeConfig
 
 MOMENTUM, TRUST = 0.9, 1e-3  # MAE's LARS
 

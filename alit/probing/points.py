@@ -3,7 +3,8 @@
 from itertools import product
 from typing import NamedTuple
 
-from alit.config import ProbeConfig, TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
+from alit.config.s_probe import ProbeConfig
 
 CONTROLS = ("constant", "colours", "pixels", "base", "base grid")
 

@@ -8,7 +8,7 @@ import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config import ProbeConfig
+from alit.config.s_probe import ProbeConfig
 from alit.errors import DataError
 from alit.probing.features import ProbedSet, compute_features, gather
 from alit.probing.linear import fit_probe

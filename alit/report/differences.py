@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from alit.config import OptimisationConfig, Profile, TaskModelConfig
+from alit.config.profile import Profile
+from alit.config.s_optim import OptimisationConfig
+from alit.config.s_tasks import TaskModelConfig
 
 
 class Difference(NamedTuple):

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from alit.analysis import Claim, ledger_from_json
-from alit.config import load_profile
+from alit.analysis.claims.ledger import Claim, ledger_from_json
+from alit.config.profile import load_profile
 from alit.errors import DataError
 from alit.paths import RunPaths
-from alit.plots import save, training_curves, training_curves_alt
+from alit.plots.style import save
+from alit.plots.training import training_curves, training_curves_alt
 from alit.report.differences import differences
 from alit.report.pictures import write_examples
 from alit.report.site import Site

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from alit.analysis import Claim
+from alit.analysis.claims.ledger import Claim
 from alit.report.differences import Difference
 from alit.report.pages import VERDICTS, mean_errors
 from alit.report.site import format_interval, format_number

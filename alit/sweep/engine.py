@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from alit.config import SweepConfig
+from alit.config.s_sweep import SweepConfig
 from alit.errors import DataError
 from alit.protocol import Tokenizer
 from alit.sweep.measure import Chunk, Instruments, SweepSet, measure_chunk

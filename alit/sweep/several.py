@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from alit.config import SweepConfig
+from alit.config.s_sweep import SweepConfig
 from alit.protocol import Tokenizer
 from alit.sweep.engine import sweep
 from alit.sweep.measure import SweepSet

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from alit.config import TaskModelConfig
+from alit.config.s_tasks import TaskModelConfig
 from alit.errors import ConfigError
 from alit.tasks.captioning import Captioner, CaptionTask
 from alit.tasks.classification import ClassificationTask, Classifier

@@ -10,7 +10,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from alit.config import TaskModelConfig
+from alit.config.s_tasks import TaskModelConfig
 from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError
 from alit.tasks.captioning import CaptionTask

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit.config import FinetuneTrainingConfig
+from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer

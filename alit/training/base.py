@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.config import BaseTokenizerConfig, BaseTrainingConfig
+from alit.config.s_base import BaseTokenizerConfig
+from alit.config.s_base_training import BaseTrainingConfig
 from alit.models.base import BaseTokenizer
 from alit.models.build import build_base
 from alit.models.perceptual import PerceptualDistance

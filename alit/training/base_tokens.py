@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config import TokenizerConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.training.sampling import Augmentation, Batch, TrainingImages
 

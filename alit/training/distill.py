@@ -9,7 +9,8 @@ from einops import rearrange
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from alit.config import DistillTrainingConfig, TokenizerConfig
+from alit.config.s_distill_training import DistillTrainingConfig
+from alit.config.s_distillation import TokenizerConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
 from alit.tokenizer import AdaptiveTokenizer

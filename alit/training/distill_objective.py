@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from alit.config import DistillTrainingConfig
+from alit.config.s_distill_training import DistillTrainingConfig
 from alit.models.base import BaseTokens
 from alit.models.distillation import Distillation, Distilled, Halting
 

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.config import FinetuneTrainingConfig
+from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.errors import ConfigError
 from alit.models.discriminator import PatchDiscriminator
 from alit.models.perceptual import PerceptualDistance

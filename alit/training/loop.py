@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from alit.config import OptimisationConfig
+from alit.config.s_optim import OptimisationConfig
 from alit.errors import CheckpointError, TrainingError
 from alit.training.interruption import Interruption
 from alit.training.log import TrainingLog

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from alit.config import OptimisationConfig
+from alit.config.s_optim import OptimisationConfig
 from alit.training.ema import Average
 from alit.training.schedules import learning_rate
 

@@ -2,7 +2,8 @@
 
 import math
 
-from alit.config import FinetuneTrainingConfig, OptimisationConfig
+from alit.config.s_finetune import FinetuneTrainingConfig
+from alit.config.s_optim import OptimisationConfig
 
 
 def learning_rate(step: int, config: OptimisationConfig) -> float:

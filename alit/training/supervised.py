@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.config import OptimisationConfig
+from alit.config.s_optim import OptimisationConfig
 from alit.training.loop import run_training
 from alit.training.optimiser import Learner
 from alit.training.sampling import Augmentation, BatchSampler, TrainingImages

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from alit.config import Profile
+from alit.config.profile import Profile
 from alit.models.base import BaseTokenizer
 from alit.models.perceptual import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer

@@ -1,13 +1,11 @@
-"""Settings of the image sets."""
+"""Settings."""
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from alit.config.s_factor import FACTORS, Factor
 from alit.config.settings import Settings
-
-Factor = Literal["objects", "texture", "background"]
-FACTORS: Final = ("objects", "texture", "background")  # of scenes that differ in one of them alone
 
 
 class ImageSetConfig(Settings):

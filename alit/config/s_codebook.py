@@ -1,0 +1,12 @@
+"""Settings."""
+
+from pydantic import PositiveInt
+
+from alit.config.settings import Settings
+
+
+class CodebookConfig(Settings):
+    """The study of token ids."""
+
+    batch_size: PositiveInt
+    pairs: PositiveInt  # closest pairs of images kept of each set

@@ -1,0 +1,12 @@
+"""Settings."""
+
+from pydantic import PositiveInt
+
+from alit.config.settings import Settings
+
+
+class CostConfig(Settings):
+    """Timing, one image at a time."""
+
+    images: PositiveInt  # each is one round: every tokenizer, operation and length once, in turn
+    threads: PositiveInt  # on a CPU

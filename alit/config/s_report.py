@@ -1,0 +1,12 @@
+"""Settings."""
+
+from pydantic import PositiveInt
+
+from alit.config.settings import Settings
+
+
+class ReportConfig(Settings):
+    """What the static site shows."""
+
+    example_images: PositiveInt
+    example_set: str
