@@ -13,7 +13,7 @@ from einops import reduce
 from torch import Tensor
 
 from alit.errors import ConfigError
-from alit.models.heads import Prediction, chosen_probability
+from alit.models.distillation import Prediction, chosen_probability
 from alit.rollout import Rollout
 
 Criterion = Callable[[Tensor, Rollout], Tensor]

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alit.config.parse import parse_settings
-from alit.config.s_distillation import TokenizerConfig
 from alit.errors import CheckpointError
+from alit.models.distillation import TokenizerConfig
+from alit.settings import parse_settings
 
 CARD = """---
 {{ card_data }}

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from alit.config.s_base import BaseTokenizerConfig
-from alit.config.s_distillation import DistillationConfig, TokenizerConfig
 from alit.config.sizes import SIZES
 from alit.errors import CheckpointError
+from alit.models.base import BaseTokenizerConfig
+from alit.models.distillation import DistillationConfig, TokenizerConfig
 from alit.tokenizer import AdaptiveTokenizer
 
 HEADS_BY_SIZE = {(size.width, size.layers): size.heads for size in SIZES.values()}

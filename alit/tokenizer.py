@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alit.config.s_distillation import TokenizerConfig
 from alit.criteria import Criterion, FixedLength
 from alit.encoding import Encoded, encode_halting, encode_to_budget, encode_to_length, encode_until
 from alit.errors import ConfigError, TokenFileError
 from alit.fingerprint import Fingerprint
 from alit.hub import CODERS, HubCheckpoint
 from alit.inputs import checked_batches
-from alit.models.base import BaseTokens
-from alit.models.build import build_base
-from alit.models.distillation import Distillation, Distilled, Halting
+from alit.models.base import BaseTokens, build_base
+from alit.models.distillation import Distillation, Distilled, Halting, TokenizerConfig
 from alit.protocol import Reconstruction
 from alit.rollout import Rollout
 from alit.tokens import TokenSet

@@ -30,10 +30,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from alit import fingerprint
-from alit.config.s_distillation import TokenizerConfig
 from alit.criteria import ReconstructionLoss
 from alit.errors import run_command
-from alit.models.latent_encoder import LatentEncoder
+from alit.models.distillation import LatentEncoder, TokenizerConfig
 from alit.models.transformer import Transformer, TransformerOutput
 from alit.tokenizer import AdaptiveTokenizer
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from alit.config.profile import Profile, load_profile
-from alit.config.s_distillation import TokenizerConfig
-from alit.models.build import build_base
-from alit.models.discriminator import PatchDiscriminator
-from alit.models.perceptual import PerceptualDistance
+from alit.models.base import build_base
+from alit.models.distillation import TokenizerConfig
+from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.paths import project_root
 from alit.tasks.trunks import build_trunk
 from alit.tokenizer import AdaptiveTokenizer

@@ -32,8 +32,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from alit.errors import run_command
 from alit.models.base import BaseTokens
-from alit.models.discriminator import PatchDiscriminator
 from alit.models.distillation import Distillation, Distilled
+from alit.models.losses import PatchDiscriminator
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training import adversarial, finetune
 from alit.training.base_tokens import frozen_tokens

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from alit.config.profile import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.training.base import train_base
 from alit.training.checkpoint import adopt_stage, finish_stage, save_network, stage_scratch

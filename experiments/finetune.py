@@ -7,7 +7,7 @@ from alit.config.profile import Profile, load_profile
 from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.data.imageset import open_set
 from alit.errors import run_command
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.checkpoint import adopt_stage, finish_stage, stage_scratch

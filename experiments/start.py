@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.config.parse import parse_settings
 from alit.config.profile import Profile, load_profile
-from alit.config.s_distillation import TokenizerConfig
 from alit.errors import CheckpointError, run_command
+from alit.models.distillation import TokenizerConfig
 from alit.paths import RunPaths, project_root
+from alit.settings import parse_settings
 from alit.training.checkpoint import CONFIG_FILE
 
 

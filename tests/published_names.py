@@ -2,7 +2,7 @@
 
 import re
 
-from alit.config.s_distillation import TokenizerConfig
+from alit.models.distillation import TokenizerConfig
 
 PLAIN = {
     "distillation.encoder.class_token": "encoder_class_embedding",

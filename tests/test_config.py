@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alit.config.parse import parse_settings
 from alit.config.profile import Profile, load_profile
 from alit.config.s_data import ImageSetConfig
 from alit.errors import ConfigError
 from alit.paths import project_root
+from alit.settings import parse_settings
 
 ROOT = project_root(Path(__file__).parent)
 PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper")

@@ -13,7 +13,7 @@ from alit.cost.measure import LiveTensors, gigaflop, measure_cost
 from alit.cost.operations import BOTH, DECODE, ENCODE, ENCODE_UNTIL, Operation, operations
 from alit.cost.variants import stage_1_gigaflop, variant_costs
 from alit.grid_tokenizer import GridTokenizer
-from alit.models.build import build_base
+from alit.models.base import build_base
 
 
 def operation_of(run, prepare=lambda image: image):

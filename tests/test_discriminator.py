@@ -4,8 +4,7 @@ import pytest
 import torch
 from training_cases import Edges, perceptual
 
-from alit.models.discriminator import PatchDiscriminator
-from alit.models.perceptual import PerceptualDistance, perceptual_distance
+from alit.models.losses import PatchDiscriminator, PerceptualDistance, perceptual_distance
 from alit.training.adversarial import Judge, adaptive_weight, hinge_loss
 
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.models.distillation import Halting, draw_halted
-from alit.models.heads import Prediction, build_head
+from alit.models.distillation import Halting, Prediction, build_head, draw_halted
 
 BASES = [{"kind": "vqgan"}, {"kind": "vae"}]
 

@@ -13,7 +13,7 @@ from toy_sweep import CONFIG, MeanColour, ToySet
 from alit.codec import CodecTokenizer
 from alit.errors import AlitError, CheckpointError, ConfigError
 from alit.grid_tokenizer import GridTokenizer
-from alit.models.build import build_base
+from alit.models.base import build_base
 from alit.sweep.schema import read_table
 from alit.sweep.several import Entrant, move_whole, sweep_several
 from alit.targets import load_tokenizer

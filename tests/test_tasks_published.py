@@ -8,7 +8,7 @@ import torch
 from task_cases import batch_of, model, pictures
 
 from alit.errors import CheckpointError, ConfigError
-from alit.models.perceptual import perceptual_distance
+from alit.models.losses import perceptual_distance
 from alit.tasks import pretrained
 from alit.tasks.captioning import CaptionTask
 from alit.tasks.depth import DepthTask

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from alit.errors import DataError
-from alit.models.perceptual import perceptual_distance
+from alit.models.losses import perceptual_distance
 from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error

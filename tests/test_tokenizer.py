@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
 
-from alit.config.s_distillation import TokenizerConfig
 from alit.errors import ConfigError
-from alit.models.distillation import Halting
+from alit.models.distillation import Halting, TokenizerConfig
 from alit.protocol import Tokenizer
 
 

@@ -16,9 +16,8 @@ from training_cases import (
 
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
-from alit.models.discriminator import PatchDiscriminator
-from alit.models.latent_decoder import LatentDecoder
-from alit.models.latent_encoder import LatentEncoder
+from alit.models.distillation import LatentDecoder, LatentEncoder
+from alit.models.losses import PatchDiscriminator
 from alit.training.adversarial import Generator
 from alit.training.fabric import build_fabric
 from alit.training.finetune import FinetuneStage, train_finetune

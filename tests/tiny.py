@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from alit.config.s_base import BaseTokenizerConfig
-from alit.config.s_distillation import DistillationConfig, TokenizerConfig
+from alit.models.base import BaseTokenizerConfig
+from alit.models.distillation import DistillationConfig, TokenizerConfig
 from alit.tokenizer import AdaptiveTokenizer
 
 

@@ -7,15 +7,13 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from alit.config.s_base import BaseTokenizerConfig
 from alit.config.s_base_training import BaseTrainingConfig
 from alit.config.s_distill_training import DistillTrainingConfig
-from alit.config.s_distillation import DistillationConfig, TokenizerConfig
 from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.config.s_optim import OptimisationConfig
-from alit.models.build import build_base
-from alit.models.latent_encoder import LatentEncoder
-from alit.models.perceptual import PerceptualDistance
+from alit.models.base import BaseTokenizerConfig, build_base
+from alit.models.distillation import DistillationConfig, LatentEncoder, TokenizerConfig
+from alit.models.losses import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base import train_base
 from alit.training.distill import train_distillation

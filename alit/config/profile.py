@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 from pydantic import model_validator
 
-from alit.config.parse import parse_settings
 from alit.config.s_ablations import AblationsConfig
 from alit.config.s_analysis import AnalysisConfig
 from alit.config.s_attention import AttentionConfig
@@ -18,15 +17,15 @@ from alit.config.s_codebook import CodebookConfig
 from alit.config.s_cost import CostConfig
 from alit.config.s_data import DataConfig
 from alit.config.s_distill_training import DistillTrainingConfig
-from alit.config.s_distillation import TokenizerConfig
 from alit.config.s_finetune import ContinuedTrainingConfig, FinetuneTrainingConfig
 from alit.config.s_probe import ProbeConfig
 from alit.config.s_report import ReportConfig
 from alit.config.s_sweep import SweepConfig
 from alit.config.s_tasks import TaskModelConfig
 from alit.config.s_variants import VariantsConfig
-from alit.config.settings import Settings
 from alit.errors import ConfigError
+from alit.models.distillation import TokenizerConfig
+from alit.settings import Settings, parse_settings
 
 # What a variant may change; of the data, only how many images it trains on.
 VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")

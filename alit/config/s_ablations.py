@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 VariedFactor = Literal[
     "continuous", "width", "depth", "steps", "data", "stage 2", "halting", "curriculum", "recurrence", "fixed length"

@@ -2,7 +2,7 @@
 
 from pydantic import Field, PositiveInt
 
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class AnalysisConfig(Settings):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class AttentionConfig(Settings):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class BaselineConfig(Settings):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from alit.config.s_factor import FACTORS, Factor
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class ImageSetConfig(Settings):

@@ -3,7 +3,7 @@
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from alit.config.s_optim import OptimisationConfig
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class ContinuedTrainingConfig(Settings):

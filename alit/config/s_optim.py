@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from alit.config.settings import Settings
+from alit.settings import Settings
 
 
 class OptimisationConfig(Settings):

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from alit.config.s_base import BaseTokenizerConfig
-from alit.config.s_distillation import DistillationConfig, TokenizerConfig
+from alit.models.base import BaseTokenizerConfig
+from alit.models.distillation import DistillationConfig, TokenizerConfig
 
 
 class Size(NamedTuple):

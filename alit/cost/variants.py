@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alit.config.parse import parse_settings
 from alit.config.s_distill_training import DistillTrainingConfig
 from alit.cost.measure import GIGA, gigaflop
 from alit.cost.operations import DECODE, ENCODE, operations
+from alit.settings import parse_settings
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base_tokens import encode_frozen
 from alit.training.checkpoint import TRAINING_FILE

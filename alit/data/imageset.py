@@ -12,12 +12,12 @@ import torch
 from pydantic import PositiveInt, ValidationError
 from torch import Tensor
 
-from alit.config.settings import Settings
 from alit.data.decode import read_image
 from alit.data.locate import data_roots, locate_data
 from alit.data.manifest import read_manifest
 from alit.data.transforms import centre_view, to_images
 from alit.errors import DataError
+from alit.settings import Settings
 
 Indices = Sequence[int] | np.ndarray | Tensor
 

@@ -1,11 +1,55 @@
-"""What a base tokenizer is: the frozen 2D tokenizer that turns an image into a grid of image tokens."""
+"""Base tokenizers: the 2D VQGAN and KL-VAE that turn an image into a grid of image tokens."""
 
+import itertools
+import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from alit.config.s_base import BaseTokenizerConfig
+from alit.models.quantizer import VectorQuantizer
+from alit.settings import Settings
+
+# How often something is repeated: beyond this a file is damaged, and building what it says would never end.
+Repetitions = Annotated[int, Field(gt=0, le=1024)]
+
+
+class BaseTokenizerConfig(Settings):
+    """A convolutional 2D tokenizer: MaskGIT-style VQGAN or KL-VAE (published-code facts, section 2.2).
+
+    Each level but the last halves the resolution, so the patch of one image token is
+    `stem * 2 ** (len(multipliers) - 1)` pixels wide.
+    """
+
+    kind: Literal["vqgan", "vae"]
+    stem: PositiveInt  # pixels per side that become channels before the first level; published: 1
+    channels: PositiveInt  # c, width of the first level
+    multipliers: Annotated[
+        tuple[PositiveInt, ...], Field(min_length=1, max_length=16)
+    ]  # width of each level in units of `channels`
+    blocks: Repetitions  # residual blocks per level
+    code_size: PositiveInt  # numbers per image token; z = 256 (VQGAN) or 16 (VAE) as published
+    codebook_size: PositiveInt | None  # v, VQGAN only; 1024 as published
+    unit_codes: bool  # l2-normalised codes and features; published VQGAN: false
+    latent_scale: PositiveFloat  # VAE only: factor between latents and image tokens; published: 0.2325
+    sample_posterior: bool  # VAE only: tokens are a posterior sample (as published) instead of its mode
+    rescale_decode: bool  # VAE only: undo latent_scale before decoding; published: false
+    level_attention: bool  # VAE only: self-attention in the encoder's last level; published: true
+
+    @property
+    def patch(self) -> int:
+        """Pixels per side that one image token stands for."""
+        return self.stem * 2 ** (len(self.multipliers) - 1)
+
+    @model_validator(mode="after")
+    def _codebook_belongs_to_the_vqgan(self) -> "BaseTokenizerConfig":
+        if (self.kind == "vqgan") != (self.codebook_size is not None):
+            raise ValueError("codebook_size is a number for kind vqgan and null for kind vae")
+        return self
 
 
 class BaseTokens(NamedTuple):
@@ -41,3 +85,295 @@ class BaseTokenizer(nn.Module, ABC):
     @abstractmethod
     def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution, where the adversarial weight is balanced."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return GroupNorm of 32 groups as published, or of as many as divide a narrower width."""
+    return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling and a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (b, c, h, w) to (b, c, 2h, 2w)."""
+        return self.conv(F.interpolate(maps, scale_factor=2.0, mode="nearest"))
+
+
+class VQGANBlock(nn.Module):
+    """Two bias-free 3x3 convolutions with group norm and swish."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = group_norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(outputs, outputs, 1, bias=False) if inputs != outputs else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (b, inputs, h, w) to (b, outputs, h, w)."""
+        branch = self.conv1(F.silu(self.norm1(maps)))
+        branch = self.conv2(F.silu(self.norm2(branch)))
+        return branch + (maps if self.shortcut is None else self.shortcut(branch))
+
+
+def _vqgan_level(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    widths = [inputs] + [outputs] * blocks
+    return nn.Sequential(*(VQGANBlock(a, b) for a, b in itertools.pairwise(widths)))
+
+
+class VQGANEncoder(nn.Module):
+    """Residual levels with 2x2 average pooling in between."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in config.multipliers]
+        self.stem = config.stem
+        self.conv_in = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1, bias=False)
+        inputs = [config.channels, *widths[:-1]]
+        self.levels = nn.ModuleList(_vqgan_level(a, b, config.blocks) for a, b in zip(inputs, widths, strict=True))
+        self.middle = _vqgan_level(widths[-1], widths[-1], 2)
+        self.norm_out = group_norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], config.code_size, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (b, 3, h, w) to features (b, z, h / patch, w / patch)."""
+        maps = self.conv_in(F.pixel_unshuffle(images, self.stem))
+        for index, level in enumerate(self.levels):
+            maps = level(maps if index == 0 else F.avg_pool2d(maps, 2))
+        return self.conv_out(F.silu(self.norm_out(self.middle(maps))))
+
+
+class VQGANDecoder(nn.Module):
+    """The encoder's levels in reverse, with nearest-neighbour upsampling in between."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in reversed(config.multipliers)]
+        self.conv_in = nn.Conv2d(config.code_size, widths[0], 3, padding=1)
+        self.middle = _vqgan_level(widths[0], widths[0], 2)
+        inputs = [widths[0], *widths[:-1]]
+        self.levels = nn.ModuleList(_vqgan_level(a, b, config.blocks) for a, b in zip(inputs, widths, strict=True))
+        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
+        self.norm_out = group_norm(widths[-1])
+        self.stem = config.stem
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.stem**2, 3, padding=1)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes (b, z, h, w) to images (b, 3, h * patch, w * patch)."""
+        maps = self.middle(self.conv_in(codes))
+        for index, level in enumerate(self.levels):
+            maps = level(maps)
+            if index < len(self.upsamples):
+                maps = self.upsamples[index](maps)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(maps))), self.stem)
+
+
+class VQGAN(BaseTokenizer):
+    """Convolutional encoder, codebook and decoder."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__(config)
+        assert config.codebook_size is not None
+        self.encoder = VQGANEncoder(config)
+        self.decoder = VQGANDecoder(config)
+        self.quantizer = VectorQuantizer(config.codebook_size, config.code_size, unit=config.unit_codes)
+
+    def encode(self, images: Tensor) -> BaseTokens:
+        """Tokenize images (b, 3, h, w) in [0, 1]; features are the vectors before quantisation."""
+        features = rearrange(self.encoder(images), "b z h w -> b (h w) z")
+        if self.config.unit_codes:
+            features = F.normalize(features, dim=-1)
+        quantized = self.quantizer(features)
+        return BaseTokens(features, quantized.codes, quantized.ids, quantized.loss)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Rebuild images (b, 3, h, w), not clipped, from code vectors (b, n, z)."""
+        side = math.isqrt(codes.shape[1])
+        return self.decoder(rearrange(codes, "b (h w) z -> b z h w", h=side))
+
+    @property
+    def codebook(self) -> Tensor:
+        """Code vectors (v, z)."""
+        return self.quantizer.codebook
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.decoder.conv_out.weight
+
+
+class VAEBlock(nn.Module):
+    """Two 3x3 convolutions with group norm and swish; a 1x1 shortcut where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = group_norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (b, inputs, h, w) to (b, outputs, h, w)."""
+        branch = self.conv1(F.silu(self.norm1(maps)))
+        return self.shortcut(maps) + self.conv2(F.silu(self.norm2(branch)))
+
+
+class SpatialAttention(nn.Module):
+    """Single-head self-attention over the positions of a feature map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (b, c, h, w) to the same shape."""
+        height = maps.shape[2]
+        normed = self.norm(maps)
+        queries, keys, values = (
+            rearrange(project(normed), "b c h w -> b 1 (h w) c") for project in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        return maps + self.out(rearrange(mixed, "b 1 (h w) c -> b c h w", h=height))
+
+
+class Downsample(nn.Module):
+    """A strided 3x3 convolution, padded at the right and bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (b, c, h, w) to (b, c, h / 2, w / 2)."""
+        return self.conv(F.pad(maps, (0, 1, 0, 1)))
+
+
+def _vae_level(inputs: int, outputs: int, blocks: int, *, attention: bool = False) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for index in range(blocks):
+        parts.append(VAEBlock(inputs if index == 0 else outputs, outputs))
+        if attention:
+            parts.append(SpatialAttention(outputs))
+    return nn.Sequential(*parts)
+
+
+def _vae_middle(width: int) -> nn.Sequential:
+    return nn.Sequential(VAEBlock(width, width), SpatialAttention(width), VAEBlock(width, width))
+
+
+class VAEEncoder(nn.Module):
+    """Residual levels with strided convolutions in between."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in config.multipliers]
+        inputs = [config.channels, *widths[:-1]]
+        self.stem = config.stem
+        self.conv_in = nn.Conv2d(3 * config.stem**2, config.channels, 3, padding=1)
+        self.levels = nn.ModuleList(
+            _vae_level(a, b, config.blocks, attention=config.level_attention and index == len(widths) - 1)
+            for index, (a, b) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.downsamples = nn.ModuleList(Downsample(width) for width in widths[:-1])
+        self.middle = _vae_middle(widths[-1])
+        self.norm_out = group_norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.code_size, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (b, 3, h, w) to posterior moments (b, 2z, h / patch, w / patch)."""
+        maps = self.conv_in(F.pixel_unshuffle(images, self.stem))
+        for index, level in enumerate(self.levels):
+            maps = level(maps)
+            if index < len(self.downsamples):
+                maps = self.downsamples[index](maps)
+        return self.conv_out(F.silu(self.norm_out(self.middle(maps))))
+
+
+class VAEDecoder(nn.Module):
+    """The levels in reverse, each with one residual block more."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__()
+        widths = [config.channels * m for m in reversed(config.multipliers)]
+        inputs = [widths[0], *widths[:-1]]
+        self.conv_in = nn.Conv2d(config.code_size, widths[0], 3, padding=1)
+        self.middle = _vae_middle(widths[0])
+        self.levels = nn.ModuleList(_vae_level(a, b, config.blocks + 1) for a, b in zip(inputs, widths, strict=True))
+        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
+        self.norm_out = group_norm(widths[-1])
+        self.stem = config.stem
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.stem**2, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (b, z, h, w) to images (b, 3, h * patch, w * patch)."""
+        maps = self.middle(self.conv_in(latents))
+        for index, level in enumerate(self.levels):
+            maps = level(maps)
+            if index < len(self.upsamples):
+                maps = self.upsamples[index](maps)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(maps))), self.stem)
+
+
+class VAE(BaseTokenizer):
+    """Convolutional encoder, diagonal Gaussian posterior and decoder."""
+
+    def __init__(self, config: BaseTokenizerConfig) -> None:
+        super().__init__(config)
+        self.encoder = VAEEncoder(config)
+        self.moments = nn.Conv2d(2 * config.code_size, 2 * config.code_size, 1)
+        self.latents_in = nn.Conv2d(config.code_size, config.code_size, 1)
+        self.decoder = VAEDecoder(config)
+
+    def encode(self, images: Tensor) -> BaseTokens:
+        """Tokenize images (b, 3, h, w) in [0, 1].
+
+        With `sample_posterior` the tokens are drawn from torch's default generator, as published; otherwise they are
+        the posterior's mode and encoding is deterministic.
+        """
+        mean, log_variance = self.moments(self.encoder(images)).chunk(2, dim=1)
+        log_variance = log_variance.clamp(-30, 20)
+        latents = mean
+        if self.config.sample_posterior:
+            latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
+        tokens = rearrange(latents, "b z h w -> b (h w) z") * self.config.latent_scale
+        return BaseTokens(tokens, tokens, None, divergence)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Rebuild images (b, 3, h, w), not clipped, from scaled latents (b, n, z)."""
+        if self.config.rescale_decode:
+            codes = codes / self.config.latent_scale
+        side = math.isqrt(codes.shape[1])
+        return self.decoder(self.latents_in(rearrange(codes, "b (h w) z -> b z h w", h=side)))
+
+    @property
+    def codebook(self) -> None:
+        """A VAE has no codebook."""
+        return None
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.decoder.conv_out.weight
+
+
+BASE_TOKENIZERS: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
+
+
+def build_base(config: BaseTokenizerConfig) -> BaseTokenizer:
+    """Return the base tokenizer that the settings describe, with random weights.
+
+    Convolutions are laid out with channels last: faster on a CPU in float32 but for the narrowest (docs/speed.md).
+    """
+    return BASE_TOKENIZERS[config.kind](config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

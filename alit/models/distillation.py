@@ -1,19 +1,325 @@
-"""Recurrent distillation: encoder, latent quantiser and decoder, one iteration after another (paper, section 3)."""
+"""Recurrent distillation: encoder, latent quantizer, decoder and heads (paper, section 3)."""
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from alit.config.s_distillation import TokenizerConfig
-from alit.models.base import BaseTokens
-from alit.models.heads import Prediction, chosen_probability
-from alit.models.latent_decoder import LatentDecoder
-from alit.models.latent_encoder import LatentEncoder
-from alit.models.nested_encoder import NestedEncoder
+from alit.models.base import BaseTokenizerConfig, BaseTokens, Repetitions
 from alit.models.quantizer import VectorQuantizer
+from alit.models.transformer import Transformer, free_parameter, initialise
+from alit.settings import Settings
+
+
+class DistillationConfig(Settings):
+    """The recurrent encoder and the latent decoder (paper, section 3; published-code facts, 2.3 to 2.8)."""
+
+    width: PositiveInt  # d
+    layers: Repetitions  # encoder and decoder have as many each
+    heads: PositiveInt
+    tokens_per_iteration: PositiveInt  # s
+    iterations: Repetitions  # T
+    quantize: bool
+    latent_codebook_size: PositiveInt  # m; unused when latents are continuous
+    latent_code_size: PositiveInt  # numbers per latent token; 12 as published
+    prediction: Literal["logits", "similarity", "regression"]
+    similarity_scale: PositiveFloat  # only for prediction: similarity; logits = -scale * squared distance
+    # More latents come from another iteration that rewrites all (the paper), or are a longer prefix of one encoding,
+    # which the transformer then makes in so many passes (alit.models.nested_encoder). Older checkpoints do not say.
+    growth: Literal["recurrent", "nested"] = "recurrent"
+    passes: Repetitions = 1  # nested only
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "DistillationConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if self.growth == "recurrent" and self.passes > 1:
+            raise ValueError(f"growth: recurrent makes one pass an iteration, found passes: {self.passes}")
+        return self
+
+
+class TokenizerConfig(Settings):
+    """Everything that fixes the shape of an adaptive tokenizer; travels with each checkpoint."""
+
+    image_size: PositiveInt  # pixels per side
+    base: BaseTokenizerConfig
+    distillation: DistillationConfig
+
+    @property
+    def tokens_per_iteration(self) -> int:
+        """Latent tokens that each iteration appends, s."""
+        return self.distillation.tokens_per_iteration
+
+    @property
+    def iterations(self) -> int:
+        """Most iterations, T."""
+        return self.distillation.iterations
+
+    @property
+    def quantize(self) -> bool:
+        """Whether latent tokens are ids of a codebook."""
+        return self.distillation.quantize
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Latent token counts of one image, shortest first."""
+        return tuple(self.tokens_per_iteration * (t + 1) for t in range(self.iterations))
+
+    @property
+    def grid(self) -> int:
+        """Image tokens per side."""
+        return self.image_size // self.base.patch
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of image tokens, n."""
+        return self.grid**2
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "TokenizerConfig":
+        if self.image_size % self.base.patch:
+            raise ValueError(f"image_size {self.image_size} must be a multiple of the patch {self.base.patch}")
+        if self.base.kind == "vae" and self.distillation.prediction != "regression":
+            raise ValueError("a vae base has no codebook to predict: set prediction: regression")
+        if self.base.code_size >= self.distillation.width:
+            raise ValueError("width must exceed the base's code_size: the rest of a token is its patch embedding")
+        return self
+
+
+class Prediction(NamedTuple):
+    """The latent decoder's answer for every image token."""
+
+    scores: Tensor  # (b, n, v) logits over the base codebook, or (b, n, z) values for a continuous base
+    codes: Tensor  # (b, n, z), what the base decoder receives
+
+
+class LogitHead(nn.Module):
+    """Logits over the base codebook; the code is their expectation, the "soft code" (published-code facts, 2.7)."""
+
+    def __init__(self, width: int, codes: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(width, codes)
+
+    def forward(self, hidden: Tensor, codebook: Tensor) -> Prediction:
+        """Predict from hidden (b, n, d) over a codebook (v, z), which gets no gradient."""
+        logits = self.mlp(hidden)
+        return Prediction(logits, logits.softmax(dim=-1) @ codebook.detach())
+
+
+class RegressionHead(nn.Module):
+    """The code itself, as published for the VAE base."""
+
+    def __init__(self, width: int, code_size: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(width, code_size)
+
+    def forward(self, hidden: Tensor, codebook: Tensor | None) -> Prediction:
+        """Predict from hidden (b, n, d); scores and codes are the same values."""
+        codes = self.mlp(hidden)
+        return Prediction(codes, codes)
+
+
+class SimilarityHead(nn.Module):
+    """A regressed code vector, whose logits are its scaled negative squared distances to the base codes.
+
+    A deviation from the published logit head: at small scale a regression target teaches the latents where a
+    softmax over unrelated classes does not, and the paper's cross-entropy still applies to the logits.
+    """
+
+    def __init__(self, width: int, code_size: int, scale: float) -> None:
+        super().__init__()
+        self.mlp = _mlp(width, code_size)
+        self.scale = scale
+
+    def forward(self, hidden: Tensor, codebook: Tensor) -> Prediction:
+        """Predict from hidden (b, n, d) over a codebook (v, z), which gets no gradient."""
+        codes = self.mlp(hidden)
+        codebook = codebook.detach()
+        # The squared norm of the prediction is the same for every class: the softmax does not see it.
+        distances = codebook.square().sum(dim=-1) - 2 * codes @ codebook.T
+        return Prediction(-self.scale * distances, codes)
+
+
+def build_head(config: TokenizerConfig) -> LogitHead | RegressionHead | SimilarityHead:
+    """Return the head that `config.distillation.prediction` names."""
+    width = config.distillation.width
+    if config.distillation.prediction == "logits":
+        assert config.base.codebook_size is not None
+        return LogitHead(width, config.base.codebook_size)
+    if config.distillation.prediction == "similarity":
+        return SimilarityHead(width, config.base.code_size, config.distillation.similarity_scale)
+    return RegressionHead(width, config.base.code_size)
+
+
+def _mlp(width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.Tanh(), nn.Linear(2 * width, outputs))
+
+
+def chosen_probability(prediction: Prediction, ids: Tensor) -> Tensor:
+    """Return the probability (b, n) that a prediction over the codebook gives to the base ids (b, n)."""
+    return torch.gather(prediction.scores.softmax(dim=-1), -1, ids[..., None])[..., 0]
+
+
+class LatentEncoder(nn.Module):
+    """Distils image tokens into latents; the sequence is (b, 1 + n + k, d) with the class token first."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        settings = config.distillation
+        width, patch, new = settings.width, config.base.patch, settings.tokens_per_iteration
+        self.image_tokens = config.image_tokens
+        self.patch_embedding = nn.Conv2d(3, width - config.base.code_size, patch, stride=patch)
+        self.class_token = free_parameter(1, width)
+        self.mask_token = free_parameter(1, 1, width)
+        self.positions = free_parameter(1 + config.image_tokens, width)
+        self.new_latents = free_parameter(new, width)
+        self.latent_positions = free_parameter(new, width)
+        self.iteration_embedding = free_parameter(settings.iterations, new, width)
+        self.norm_first = nn.LayerNorm(width)
+        self.norm_next = nn.LayerNorm(width)
+        self.norm_out = nn.LayerNorm(width)
+        self.transformer = Transformer(width, settings.layers, settings.heads)
+        self.to_code = nn.Linear(width, settings.latent_code_size)
+        initialise(self)
+
+    @property
+    def latent_rows(self) -> slice:
+        """Where latents stand in a sequence: behind the class token and the image tokens."""
+        return slice(1 + self.image_tokens, None)
+
+    def start(self, images: Tensor, features: Tensor) -> Tensor:
+        """Return the class and image tokens (b, 1 + n, d).
+
+        Args:
+            images: (b, 3, h, w) in [0, 1], for the learned patch embedding.
+            features: (b, n, z), the base tokenizer's view of the same images.
+        """
+        patches = rearrange(self.patch_embedding(images), "b d h w -> b (h w) d")
+        tokens = F.normalize(torch.cat([features, patches], dim=-1), dim=-1)
+        class_token = repeat(self.class_token, "one d -> b one d", b=len(tokens))
+        return torch.cat([class_token, tokens], dim=1) + self.positions
+
+    def iterate(self, sequence: Tensor, iteration: int, rows: slice = slice(None)) -> Tensor:
+        """Append new latents to the sequence of the iteration before and refine all tokens together.
+
+        Args:
+            sequence: (b, 1 + n + k - s, d); the residual stream that the last iteration left, or `start`'s.
+            iteration: 1-based.
+            rows: the rows that the caller needs of the output; where no iteration follows, `latent_rows` will do.
+        """
+        new = self.new_latents + self.latent_positions + self.iteration_embedding[iteration - 1]
+        sequence = torch.cat([sequence, repeat(new, "s d -> b s d", b=len(sequence))], dim=1)
+        norm = self.norm_first if iteration == 1 else self.norm_next
+        return self.transformer(norm(sequence), rows=rows).tokens
+
+    def latents(self, sequence: Tensor, iteration: int) -> Tensor:
+        """Return an iteration's latents (b, k, d) from what `iterate` returned: the whole sequence or `latent_rows`."""
+        return sequence[:, -iteration * len(self.new_latents) :]
+
+    def read_out(self, latents: Tensor) -> Tensor:
+        """Factorise latents (b, k, d) into raw codes (b, k, z), not yet quantised or normalised."""
+        return self.to_code(self.norm_out(latents))
+
+    def mask(self, sequence: Tensor, halted: Tensor) -> Tensor:
+        """Replace the halted (b, n) image tokens of a sequence (b, 1 + n + k, d) by the mask token at their place."""
+        first, last = 1, 1 + self.image_tokens
+        masks = self.mask_token + self.positions[first:last]
+        image_tokens = torch.where(halted[..., None], masks, sequence[:, first:last])
+        return torch.cat([sequence[:, :first], image_tokens, sequence[:, last:]], dim=1)
+
+
+class NestedEncoder(LatentEncoder):
+    """Makes the latents of every length in the first iteration; later ones have nothing left to do.
+
+    With `passes` above one the transformer is applied that often to the same tokens: as much computation as
+    recurrence, without its growing memory.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        longest = {"tokens_per_iteration": config.lengths[-1], "iterations": 1}
+        at_once = config.distillation.model_copy(update=longest)
+        super().__init__(config.model_copy(update={"distillation": at_once}))
+        self.lengths = config.lengths
+        self.passes = config.distillation.passes
+
+    def iterate(self, sequence: Tensor, iteration: int, rows: slice = slice(None)) -> Tensor:
+        """Append all latents to the sequence of `start` in the first iteration; return later ones as they are.
+
+        Image tokens stay those of `start`: nothing reads them afterwards, so the last layer does not compute them.
+        """
+        if iteration > 1:
+            return sequence[:, rows]
+        new = self.new_latents + self.latent_positions + self.iteration_embedding[0]
+        tokens = torch.cat([sequence, repeat(new, "k d -> b k d", b=len(sequence))], dim=1)
+        tokens = self.norm_first(tokens)
+        for _ in range(self.passes - 1):
+            tokens = self.norm_next(self.transformer(tokens).tokens)
+        latents = self.transformer(tokens, rows=self.latent_rows).tokens
+        return torch.cat([sequence, latents], dim=1)[:, rows]
+
+    def latents(self, sequence: Tensor, iteration: int) -> Tensor:
+        """Return the prefix (b, k, d) that is an iteration's encoding."""
+        return sequence[:, -self.lengths[-1] :][:, : self.lengths[iteration - 1]]
+
+
+class Decoded(NamedTuple):
+    """What the latent decoder says of every image token."""
+
+    prediction: Prediction
+    attention: Tensor | None  # (layers, b, n queries, k keys): how image tokens look at latents, head-averaged
+
+
+class LatentDecoder(nn.Module):
+    """Masked image tokens attend to latents, and a head reads their codes."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        settings = config.distillation
+        width = settings.width
+        self.image_tokens = config.image_tokens
+        self.class_token = free_parameter(1, width)
+        self.mask_token = free_parameter(1, 1, width)
+        self.positions = free_parameter(1 + config.image_tokens, width)
+        self.from_code = nn.Linear(settings.latent_code_size, width)
+        self.latent_positions = free_parameter(config.lengths[-1], width)
+        self.norm_in = nn.LayerNorm(width)
+        self.transformer = Transformer(width, settings.layers, settings.heads)
+        self.norm_out = nn.LayerNorm(width)
+        self.head = build_head(config)
+        initialise(self)
+
+    def forward(self, codes: Tensor, codebook: Tensor | None, *, attention: bool = False) -> Decoded:
+        """Predict the image tokens from latent codes (b, k, z), for any k up to the longest length.
+
+        Args:
+            codes: (b, k, z) latent codes.
+            codebook: (v, z) of the base tokenizer, or None for a continuous base.
+            attention: also return how image tokens attend to latents; weights of each row sum to less than one,
+                the rest goes to the class token and to the other image tokens.
+        """
+        batch, length, _ = codes.shape
+        masks = repeat(self.mask_token, "1 1 d -> b n d", b=batch, n=self.image_tokens)
+        class_token = repeat(self.class_token, "one d -> b one d", b=batch)
+        image_part = torch.cat([class_token, masks], dim=1) + self.positions
+        latent_part = self.from_code(codes) + self.latent_positions[:length]
+        sequence = self.norm_in(torch.cat([image_part, latent_part], dim=1))
+        image_rows = slice(1, 1 + self.image_tokens)
+        output = self.transformer(sequence, rows=image_rows, attention=attention)
+        prediction = self.head(self.norm_out(output.tokens), codebook)
+        return Decoded(prediction, self._image_to_latent(output.attention))
+
+    def _image_to_latent(self, maps: tuple[Tensor, ...] | None) -> Tensor | None:
+        """Cut (image query, latent key) blocks out of each layer's map; the last layer has image rows only."""
+        if maps is None:
+            return None
+        first, last = 1, 1 + self.image_tokens
+        earlier = [layer[:, first:last, last:] for layer in maps[:-1]]
+        return torch.stack([*earlier, maps[-1][:, :, last:]])
+
 
 ENCODERS: dict[str, type[LatentEncoder]] = {"recurrent": LatentEncoder, "nested": NestedEncoder}
 

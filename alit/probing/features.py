@@ -10,7 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config.s_distillation import TokenizerConfig
+from alit.models.distillation import TokenizerConfig
 from alit.probing.points import FeaturePoint
 from alit.tokenizer import AdaptiveTokenizer
 

@@ -3,8 +3,8 @@
 from itertools import product
 from typing import NamedTuple
 
-from alit.config.s_distillation import TokenizerConfig
 from alit.config.s_probe import ProbeConfig
+from alit.models.distillation import TokenizerConfig
 
 CONTROLS = ("constant", "colours", "pixels", "base", "base grid")
 

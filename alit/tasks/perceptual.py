@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from alit.models.perceptual import perceptual_distance
+from alit.models.losses import perceptual_distance
 from alit.tasks.protocol import SweepBatch
 
 

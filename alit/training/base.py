@@ -8,11 +8,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.config.s_base import BaseTokenizerConfig
 from alit.config.s_base_training import BaseTrainingConfig
-from alit.models.base import BaseTokenizer
-from alit.models.build import build_base
-from alit.models.perceptual import PerceptualDistance
+from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
+from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.training.codebooks import CodebookCare, perplexity
 from alit.training.loop import run_training

@@ -14,8 +14,8 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.config.s_distillation import TokenizerConfig
 from alit.models.base import BaseTokenizer, BaseTokens
+from alit.models.distillation import TokenizerConfig
 from alit.training.sampling import Augmentation, Batch, TrainingImages
 
 CACHE_LIMIT = 8 * 2**30  # bytes on disk beyond which tokens are computed afresh

@@ -14,11 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from alit.config.parse import parse_settings
-from alit.config.s_base import BaseTokenizerConfig
 from alit.errors import CheckpointError
-from alit.models.base import BaseTokenizer
-from alit.models.build import build_base
+from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
+from alit.settings import parse_settings
 from alit.training.loop import LOG_FILE
 
 WEIGHTS_FILE = "model.safetensors"

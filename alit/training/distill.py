@@ -10,9 +10,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from alit.config.s_distill_training import DistillTrainingConfig
-from alit.config.s_distillation import TokenizerConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
+from alit.models.distillation import TokenizerConfig
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base_tokens import TokenSource, token_source
 from alit.training.codebooks import CodebookCare, perplexity

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.errors import ConfigError
-from alit.models.discriminator import PatchDiscriminator
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.adversarial import Generated, Generator, Judge, Judged, frozen

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from alit.config.profile import Profile
 from alit.models.base import BaseTokenizer
-from alit.models.perceptual import PerceptualDistance
+from alit.models.losses import PerceptualDistance
 from alit.tokenizer import AdaptiveTokenizer
 from alit.training.base import train_base
 from alit.training.distill import train_distillation

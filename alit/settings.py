@@ -1,12 +1,18 @@
-"""Settings."""
+"""The base of all settings: frozen, strict about unknown keys, and one line for the first fault."""
 
 import difflib
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from alit.config.settings import Settings
 from alit.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Frozen settings; an unknown key is an error, and so is a missing one where no default is stated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
 
 S = TypeVar("S", bound=Settings)
 
