@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from alit.criteria import CodeLoss, ReconstructionLoss
-    from alit.data.pictures import load_images
-    from alit.published import load_published
-    from alit.tokenizer import AdaptiveTokenizer
-    from alit.tokens import TokenSet
+    from alit.data.images import load_images
+    from alit.tokenizer.encoding import CodeLoss, ReconstructionLoss
+    from alit.tokenizer.published import load_published
+    from alit.tokenizer.tokenizer import AdaptiveTokenizer
+    from alit.tokenizer.tokens import TokenSet
 
 _HOME = {
-    "AdaptiveTokenizer": "alit.tokenizer",
-    "CodeLoss": "alit.criteria",
-    "ReconstructionLoss": "alit.criteria",
-    "TokenSet": "alit.tokens",
-    "load_images": "alit.data.pictures",
-    "load_published": "alit.published",
+    "AdaptiveTokenizer": "alit.tokenizer.tokenizer",
+    "CodeLoss": "alit.tokenizer.tokenizer.encoding",
+    "ReconstructionLoss": "alit.tokenizer.tokenizer.encoding",
+    "TokenSet": "alit.tokenizer.tokenizer.tokens",
+    "load_images": "alit.data.images",
+    "load_published": "alit.tokenizer.published",
 }
 
 __all__ = ["AdaptiveTokenizer", "CodeLoss", "ReconstructionLoss", "TokenSet", "load_images", "load_published"]

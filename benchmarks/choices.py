@@ -29,12 +29,12 @@ from output import tell
 from torch import Tensor
 from torch.nn import functional
 
-from alit import fingerprint
-from alit.criteria import ReconstructionLoss
 from alit.errors import run_command
 from alit.models.distillation import LatentEncoder, TokenizerConfig
 from alit.models.transformer import Transformer, TransformerOutput
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer import checkpoint as fingerprint
+from alit.tokenizer.encoding import ReconstructionLoss
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 QUARTER = "published, a quarter of its widths"
 BUFFER = "one buffer"

@@ -46,8 +46,8 @@ def work(name: str, profile: str) -> Callable[[int], object]:
     import torch
     from networks import base_stage, finetune_stage, read_profile
 
-    from alit.criteria import ReconstructionLoss
-    from alit.tokenizer import AdaptiveTokenizer
+    from alit.tokenizer.encoding import ReconstructionLoss
+    from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
     settings = read_profile(profile)
     if name == "base":

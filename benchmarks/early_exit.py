@@ -21,10 +21,9 @@ from networks import read_profile, sizes_of
 from output import tell
 from torch import Tensor
 
-from alit.criteria import ReconstructionLoss
 from alit.errors import run_command
-from alit.rollout import Rollout
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.encoding import ReconstructionLoss, Rollout
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 IMAGES = 64
 MOST_OVER_ALONE = 1.15  # time of the mixed batch / sum of what each image needs alone

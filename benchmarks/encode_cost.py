@@ -15,10 +15,9 @@ from output import tell
 from torch import Tensor
 
 from alit.config.profile import load_profile
-from alit.encoding import encode_to_length, encode_until
 from alit.paths import project_root
-from alit.rollout import Rollout
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.encoding import Rollout, encode_to_length, encode_until
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 FIXED_BARS = {32: 190, 64: 258, 128: 415, 160: 505, 256: 818}  # GFLOP
 UNTIL_BARS = {32: 439, 64: 764, 128: 1456, 160: 1824, 256: 3017}

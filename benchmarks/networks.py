@@ -12,12 +12,12 @@ from alit.models.base import build_base
 from alit.models.distillation import TokenizerConfig
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.paths import project_root
-from alit.tasks.trunks import build_trunk
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tasks.perceptual import build_trunk
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import finetune
 from alit.training.base import BaseStage
-from alit.training.fabric import build_fabric
-from alit.training.sampling import Augmentation
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation
 
 
 class NoiseImages:

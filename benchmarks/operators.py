@@ -19,9 +19,9 @@ from networks import sizes_of
 from output import tell
 from torch.profiler import ProfilerActivity, profile
 
-from alit.criteria import ReconstructionLoss
 from alit.errors import run_command
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.encoding import ReconstructionLoss
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 KINDS = {  # part of an operator's name -> what it is; the first that fits
     "convolution": "convolutions",

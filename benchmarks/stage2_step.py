@@ -34,9 +34,10 @@ from alit.errors import run_command
 from alit.models.base import BaseTokens
 from alit.models.distillation import Distillation, Distilled
 from alit.models.losses import PatchDiscriminator
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training import adversarial, finetune
-from alit.training.base_tokens import frozen_tokens
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training import finetune
+from alit.training import finetune as adversarial
+from alit.training.engine.loader import frozen_tokens
 
 PLAYERS = "generator", "discriminator"
 PUBLISHED_SHARE = 12  # images of a process: 96 on 8 GPUs
@@ -73,7 +74,7 @@ class NaiveGenerator(adversarial.Generator):
         *,
         decode: tuple[int, ...],
     ) -> Distilled:
-        """Stand in for `alit.training.rollout.distil_at`: all iterations, with their image tokens."""
+        """Stand in for `alit.training.distill.distil_at`: all iterations, with their image tokens."""
         self.held = ()
         self.held = tuple(distillation.iterate(images, tokens, codebook, decode=decode))
         return self.held[iteration - 1]

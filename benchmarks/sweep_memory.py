@@ -21,17 +21,15 @@ from pathlib import Path
 import torch
 
 from alit.config.profile import Profile, load_profile
-from alit.config.s_data import ImageSetConfig
 from alit.data.imageset import open_set
-from alit.data.materialise import materialise_sets
+from alit.data.prepare import ImageSetConfig, materialise_sets
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.protocol import Reconstruction
 from alit.sweep.engine import sweep
-from alit.tasks.build import build_task_models
-from alit.tasks.images import resize
-from alit.tasks.trained import is_trained_here, new_network, save_trained
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tasks.protocol import resize
+from alit.tasks.registry import build_task_models, is_trained_here, new_network, save_trained
+from alit.tokenizer.protocol import Reconstruction
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,16 +13,15 @@ from alit.analysis.ablations import image_rates, reference_rows
 from alit.analysis.grid import fold
 from alit.config.profile import load_profile
 from alit.cost.variants import read_stage_1, variant_costs
-from alit.data.imageset import open_set
-from alit.data.subset import Subset
+from alit.data.imageset import Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.sweep.several import Entrant, sweep_several
+from alit.sweep.engine import Entrant, sweep_several
 from alit.sweep.store import TABLE_FILE, features_file
-from alit.tasks.build import build_task_models
 from alit.tasks.reconstruction import ReconstructionTask
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.fabric import build_fabric
+from alit.tasks.registry import build_task_models
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:

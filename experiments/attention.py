@@ -9,8 +9,8 @@ from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.probing.attention import measure_attention
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.fabric import build_fabric
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:

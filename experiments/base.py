@@ -9,9 +9,9 @@ from alit.errors import run_command
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.training.base import train_base
-from alit.training.checkpoint import adopt_stage, finish_stage, save_network, stage_scratch
-from alit.training.fabric import build_fabric
-from alit.training.sampling import Augmentation
+from alit.training.engine.checkpoint import adopt_stage, finish_stage, save_network, stage_scratch
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _perceptual(trunk: str) -> PerceptualDistance:
-    from alit.tasks.trunks import build_trunk  # only where a perceptual term is trained
+    from alit.tasks.perceptual import build_trunk
 
     return PerceptualDistance(build_trunk(trunk))
 

@@ -9,10 +9,10 @@ from alit.config.profile import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.sweep.several import Entrant, move_whole, sweep_several
-from alit.targets import load_tokenizer
-from alit.tasks.build import build_task_models
-from alit.training.fabric import build_fabric
+from alit.sweep.engine import Entrant, move_whole, sweep_several
+from alit.tasks.registry import build_task_models
+from alit.tokenizer.adapters import load_tokenizer
+from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,12 +8,11 @@ import torch
 
 from alit.config.profile import load_profile
 from alit.cost.measure import measure_cost
-from alit.data.imageset import open_set
-from alit.data.subset import Subset
+from alit.data.imageset import Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.targets import load_tokenizer
-from alit.training.fabric import build_fabric
+from alit.tokenizer.adapters import load_tokenizer
+from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:

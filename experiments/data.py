@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Sequence
 
 from alit.config.profile import load_profile
-from alit.data.locate import data_roots
-from alit.data.materialise import materialise_sets
+from alit.data.imageset import data_roots
+from alit.data.prepare import materialise_sets
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 

@@ -7,10 +7,10 @@ from alit.config.profile import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.training.checkpoint import adopt_stage, finish_stage, load_base, stage_scratch
 from alit.training.distill import train_distillation
-from alit.training.fabric import build_fabric
-from alit.training.sampling import Augmentation
+from alit.training.engine.checkpoint import adopt_stage, finish_stage, load_base, stage_scratch
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation
 
 
 def main(argv: Sequence[str] | None = None) -> None:

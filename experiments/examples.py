@@ -13,7 +13,7 @@ from alit.config.profile import load_profile
 from alit.data.imageset import open_set
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 def main(argv: Sequence[str] | None = None) -> None:

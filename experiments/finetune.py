@@ -4,16 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from alit.config.profile import Profile, load_profile
-from alit.config.s_finetune import FinetuneTrainingConfig
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import adopt_stage, finish_stage, stage_scratch
-from alit.training.fabric import build_fabric
-from alit.training.finetune import train_finetune
-from alit.training.sampling import Augmentation
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import adopt_stage, finish_stage, stage_scratch
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation
+from alit.training.finetune import FinetuneTrainingConfig, train_finetune
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,7 +59,7 @@ def continued(profile: Profile) -> FinetuneTrainingConfig:
 
 
 def _perceptual(trunk: str) -> PerceptualDistance:
-    from alit.tasks.trunks import build_trunk  # only where a perceptual term is trained
+    from alit.tasks.perceptual import build_trunk
 
     return PerceptualDistance(build_trunk(trunk))
 

@@ -9,9 +9,9 @@ from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.probing.probe import measure_probes
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import WEIGHTS_FILE, stage_scratch
-from alit.training.fabric import build_fabric
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import WEIGHTS_FILE, stage_scratch
+from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
 from alit.paths import RunPaths, project_root
 from alit.settings import parse_settings
-from alit.training.checkpoint import CONFIG_FILE
+from alit.training.engine.checkpoint import CONFIG_FILE
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,16 +9,14 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from alit.config.profile import load_profile
-from alit.config.s_tasks import TaskModelConfig
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root
-from alit.tasks.dual_encoder import DualEncoder
-from alit.tasks.trained import evaluate_trained, is_trained_here, new_network, save_trained
-from alit.training.checkpoint import stage_scratch
-from alit.training.fabric import build_fabric
-from alit.training.loop import LOG_FILE
-from alit.training.randomness import default_randomness
+from alit.tasks.captioning import DualEncoder
+from alit.tasks.registry import TaskModelConfig, evaluate_trained, is_trained_here, new_network, save_trained
+from alit.training.engine.checkpoint import stage_scratch
+from alit.training.engine.fabric import build_fabric, default_randomness
+from alit.training.engine.loop import LOG_FILE
 from alit.training.supervised import loss_for, supervised_optimisation, train_supervised
 
 

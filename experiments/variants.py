@@ -10,14 +10,13 @@ from typing import NamedTuple
 from lightning_fabric import Fabric
 
 from alit.config.profile import Profile, load_profile
-from alit.data.imageset import ImageSet, open_set
-from alit.data.subset import Subset
+from alit.data.imageset import ImageSet, Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.tasks.trunks import build_perceptual
+from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
-from alit.training.checkpoint import finish_stage, load_base, save_network, stage_scratch
-from alit.training.fabric import build_fabric
+from alit.training.engine.checkpoint import finish_stage, load_base, save_network, stage_scratch
+from alit.training.engine.fabric import build_fabric
 
 
 class Workplace(NamedTuple):

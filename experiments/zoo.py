@@ -24,11 +24,11 @@ from alit.errors import DataError, run_command
 from alit.models.base import BaseTokenizer
 from alit.paths import RunPaths, project_root
 from alit.report.card import Card, LengthScore, StageCost, card_from_json, card_text, card_to_json, compare_cards
-from alit.tasks.images import round_to_8_bit
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import TRAINING_FILE, WEIGHTS_FILE, load_base, save_network
-from alit.training.codebooks import perplexity
-from alit.training.loop import LOG_FILE
+from alit.tasks.protocol import round_to_8_bit
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import TRAINING_FILE, WEIGHTS_FILE, load_base, save_network
+from alit.training.engine.loop import LOG_FILE
+from alit.training.optim import perplexity
 
 BATCH = 64
 TOLERANCE = 0.03  # of an L1: set before any training was run again; what one gave then: docs/lab-log.md

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from alit import AdaptiveTokenizer, load_published
 from alit.errors import AlitError
-from alit.token_file import DIGEST_BYTES, pack, unpack
+from alit.tokenizer.tokens import DIGEST_BYTES, pack, unpack
 
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 ODD_VALUES = [b"0", b"-1", b"1", b"7", b"65536", b"99999999999999999999", b"1e999", b"null", b'"x"', b"[]", b"{}"]

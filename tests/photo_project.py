@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alit.config.s_data import DataConfig, ImageSetConfig
-from alit.data.materialise import materialise_sets
+from alit.data.prepare import DataConfig, ImageSetConfig, materialise_sets
 
 
 def one_set(name="photos", **changes) -> ImageSetConfig:

@@ -6,9 +6,9 @@ import torch
 import yaml
 
 from alit.config.profile import load_profile
-from alit.data.materialise import materialise_sets
+from alit.data.prepare import materialise_sets
 from alit.paths import RunPaths
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

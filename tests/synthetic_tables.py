@@ -13,7 +13,7 @@ from alit.analysis.evidence import Evidence
 from alit.analysis.grid import fold
 from alit.config.profile import load_profile
 from alit.config.s_analysis import AnalysisConfig
-from alit.config.s_factor import FACTORS
+from alit.data.scenes.scene import FACTORS
 from alit.paths import RunPaths
 
 CONFIGS = Path(__file__).parents[1] / "configs"

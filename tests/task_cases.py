@@ -2,8 +2,8 @@
 
 import torch
 
-from alit.config.s_tasks import TaskModelConfig
 from alit.tasks.protocol import SweepBatch
+from alit.tasks.registry import TaskModelConfig
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit.allocation import allocate, lower_hull
 from alit.errors import DataError
+from alit.tokenizer.budget import allocate, lower_hull
 
 LENGTHS = (2, 4, 6, 8)
 

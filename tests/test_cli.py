@@ -13,7 +13,7 @@ from tiny import images, tokenizer, tokenizer_config
 from alit import AdaptiveTokenizer
 from alit.cli import main
 from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
-from alit.token_file import pack
+from alit.tokenizer.tokens import pack
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import torch
 from PIL import features
 from tiny import images
 
-from alit.codec import CodecTokenizer
 from alit.errors import ConfigError
-from alit.protocol import Tokenizer
+from alit.tokenizer.adapters import CodecTokenizer
+from alit.tokenizer.protocol import Tokenizer
 
 FORMATS = [
     pytest.param(name, marks=pytest.mark.skipif(name != "jpeg" and not features.check(name), reason=f"no {name}"))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from alit.config.profile import Profile, load_profile
-from alit.config.s_data import ImageSetConfig
+from alit.data.prepare import ImageSetConfig
 from alit.errors import ConfigError
 from alit.paths import project_root
 from alit.settings import parse_settings

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from test_data_scenes import SEEDS, digest
 
-from alit.config.s_factor import FACTORS
-from alit.data.scene_controlled import LEVELS, MOST_OTHERS, draw_controlled
-from alit.data.scene_draws import Draws
-from alit.data.scene_source import ControlledSource
-from alit.data.scenes import render_controlled
+from alit.data.scenes.scene import FACTORS, LEVELS, MOST_OTHERS, draw_controlled, render_controlled
+from alit.data.scenes.source import ControlledSource
+from alit.data.scenes.textures import Draws
 from alit.errors import ConfigError
 
 # Of the pixels, masks and depth of SEEDS at 32 pixels at every level; see test_data_scenes.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.data.decode import read_image
+from alit.data.images import read_image
 from alit.errors import DataError
 
 

@@ -8,12 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from alit.config.s_data import DataConfig, ImageSetConfig
-from alit.data.build import build_source
-from alit.data.depth_files import depth_source, read_inverse_depth, read_millimetres
-from alit.data.imageset import open_set
-from alit.data.materialise import materialise_sets, write_set
-from alit.data.subset import Subset
+from alit.data.imageset import Subset, open_set
+from alit.data.prepare import DataConfig, ImageSetConfig, build_source, materialise_sets, write_set
+from alit.data.sources.depth import depth_source, read_inverse_depth, read_millimetres
 from alit.errors import DataError
 
 RAMP = np.arange(48, dtype=np.float16).reshape(6, 8)

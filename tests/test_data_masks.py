@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.config.s_data import ImageSetConfig
-from alit.data.build import build_source
 from alit.data.imageset import open_set
-from alit.data.mask_files import class_ids, masked_source, number_segments, panoptic_ids, plain_ids
-from alit.data.materialise import write_set
-from alit.data.sources import UNKNOWN_SEGMENT
+from alit.data.prepare import ImageSetConfig, build_source, write_set
+from alit.data.sources.masks import class_ids, masked_source, number_segments, panoptic_ids, plain_ids
+from alit.data.sources.source import UNKNOWN_SEGMENT
 from alit.errors import DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 from photo_project import Project, one_set, scenes
 
 from alit.data.imageset import open_set
-from alit.data.scene_source import SceneSource
+from alit.data.scenes.source import SceneSource
 from alit.errors import ConfigError, DataError
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_set_is_absent_and_the_next_run_completes_it(project, mon
     class Interrupted(SceneSource):
         record = interrupted
 
-    monkeypatch.setattr("alit.data.build.SceneSource", Interrupted)
+    monkeypatch.setattr("alit.data.prepare.SceneSource", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         project.materialise(scenes())
     with pytest.raises(DataError, match="run the data stage"):

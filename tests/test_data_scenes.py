@@ -5,14 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 
-from alit.data.scene_draws import Draws
-from alit.data.scene_layout import draw_stage
-from alit.data.scene_photos import BACKDROPS, GROUNDS, Crop, load_photo, read_crop
-from alit.data.scene_render import draw_raster
-from alit.data.scene_shapes import SCENE_CLASSES, SHAPES
-from alit.data.scene_source import SceneSource, first_seed
-from alit.data.scene_textures import COLOURS
-from alit.data.scenes import Scene, render_scene
+from alit.data.scenes.layout import draw_stage
+from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, load_photo, read_crop
+from alit.data.scenes.render import draw_raster
+from alit.data.scenes.scene import Scene, render_scene
+from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
+from alit.data.scenes.source import SceneSource, first_seed
+from alit.data.scenes.textures import COLOURS, Draws
 
 VARIANTS = ("base", "near", "far")
 SEEDS = range(24)

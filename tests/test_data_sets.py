@@ -9,13 +9,11 @@ import torch
 from photo_project import Project, one_set, scenes
 from PIL import Image
 
-from alit.data.arrays import ArrayWriter
-from alit.data.imageset import open_set
-from alit.data.manifest import COLUMNS, build_manifest, read_manifest, write_manifest
-from alit.data.materialise import chosen_indices
-from alit.data.scene_source import SceneSource
-from alit.data.sources import Record
-from alit.data.transforms import centre_view
+from alit.data.images import centre_view
+from alit.data.imageset import COLUMNS, build_manifest, open_set, read_manifest, write_manifest
+from alit.data.prepare import ArrayWriter, chosen_indices
+from alit.data.scenes.source import SceneSource
+from alit.data.sources.source import Record
 from alit.errors import DataError
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.config.s_data import ImageSetConfig
-from alit.data.build import build_source
-from alit.data.folder import folder_source
-from alit.data.locate import FETCH, data_roots, locate_data
-from alit.data.packed import PackedSource
-from alit.data.savoias import CATEGORIES, savoias_source
+from alit.data.imageset import FETCH, data_roots, locate_data
+from alit.data.prepare import ImageSetConfig, build_source
+from alit.data.sources.folder import folder_source
+from alit.data.sources.packed import PackedSource
+from alit.data.sources.savoias import CATEGORIES, savoias_source
 from alit.errors import ConfigError, DataError
 
 

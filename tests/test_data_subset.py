@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alit.config.s_data import DataConfig, ImageSetConfig
-from alit.data.imageset import open_set
-from alit.data.materialise import materialise_sets
-from alit.data.subset import Subset
+from alit.data.imageset import Subset, open_set
+from alit.data.prepare import DataConfig, ImageSetConfig, materialise_sets
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit.data.batches import batch_indices
-from alit.data.transforms import augment, centre_map, centre_view, to_images
+from alit.data.images import augment, centre_map, centre_view, to_images
+from alit.training.engine.loader import batch_indices
 
 
 def images(batch=6, size=16, seed=0):

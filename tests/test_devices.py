@@ -7,7 +7,7 @@ import torch
 from tiny import images, tokenizer, tokenizer_config
 
 from alit import CodeLoss, ReconstructionLoss
-from alit.encoding import encode_to_length
+from alit.tokenizer.encoding import encode_to_length
 
 CONFIGS = [
     tokenizer_config(),

@@ -5,7 +5,7 @@ import torch
 from training_cases import Edges, perceptual
 
 from alit.models.losses import PatchDiscriminator, PerceptualDistance, perceptual_distance
-from alit.training.adversarial import Judge, adaptive_weight, hinge_loss
+from alit.training.finetune import Judge, adaptive_weight, hinge_loss
 
 
 def test_the_published_size_has_the_published_number_of_parameters():

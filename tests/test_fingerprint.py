@@ -7,8 +7,8 @@ import torch
 from tiny import tokenizer
 from torch.optim import AdamW
 
-from alit import fingerprint
-from alit.fingerprint import Fingerprint, checksums, digest
+from alit.tokenizer import checkpoint as fingerprint
+from alit.tokenizer.checkpoint import Fingerprint, checksums, digest
 
 
 def swap_rows(model):

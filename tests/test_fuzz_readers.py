@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 from tiny import images, tokenizer
 
-from alit.token_file import pack
+from alit.tokenizer.tokens import pack
 
 NAMES = (
     "token file",

@@ -10,8 +10,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import images, tokenizer, tokenizer_config
 
-from alit import AdaptiveTokenizer, hub
+from alit import AdaptiveTokenizer
 from alit.errors import CheckpointError, ConfigError
+from alit.tokenizer import checkpoint as hub
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.criteria import ReconstructionLoss
+from alit.tokenizer.encoding import ReconstructionLoss
 
 
 def nested(**changes):

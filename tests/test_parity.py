@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from alit.config.profile import load_profile
-from alit.published import load_published, rename
-from alit.training.distill_objective import iteration_loss
+from alit.tokenizer.published import load_published, rename
+from alit.training.distill import iteration_loss
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "reference" / "golden"
 CONFIGS = Path(__file__).parents[1] / "configs"

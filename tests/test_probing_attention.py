@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alit.data.sources import UNKNOWN_SEGMENT
+from alit.data.sources.source import UNKNOWN_SEGMENT
 from alit.probing.attention_controls import (
     centred_blobs,
     cluster_maps,

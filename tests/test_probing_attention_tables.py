@@ -11,10 +11,8 @@ from PIL import Image
 from scene_project import save_tokenizer, scene_project
 
 from alit.config.s_attention import AttentionConfig
-from alit.config.s_data import ImageSetConfig
-from alit.data.build import build_source
 from alit.data.imageset import ImageSet, open_set
-from alit.data.materialise import write_set
+from alit.data.prepare import ImageSetConfig, build_source, write_set
 from alit.errors import DataError
 from alit.probing.attention import AttentionTables, measure_attention
 from experiments import attention

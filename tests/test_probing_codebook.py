@@ -15,7 +15,7 @@ from alit.config.s_codebook import CodebookConfig
 from alit.errors import DataError
 from alit.probing.codebook import ABSENT, measure_codebook, rollout_ids
 from alit.probing.neighbours import closest_pairs, nearest_images
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import codebook
 
 CODES = 256  # enough for every image to have ids of its own

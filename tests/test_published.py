@@ -13,8 +13,8 @@ from tiny import images, tokenizer, tokenizer_config
 from alit import load_published
 from alit.cli import main
 from alit.config.profile import load_profile
-from alit.config.sizes import SIZES, published_config
 from alit.errors import CheckpointError
+from alit.tokenizer.published import SIZES, published_config
 
 HEADS = 2
 PAPER = Path(__file__).parents[1] / "configs" / "paper.yaml"

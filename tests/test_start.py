@@ -9,8 +9,8 @@ import yaml
 from alit.config.profile import load_profile
 from alit.errors import CheckpointError
 from alit.paths import RunPaths
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import save_network
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import save_network
 from experiments import base, distill, finetune, start
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,7 @@ import tiny
 from test_tasks_scores import seeded, tiny_tasks
 from toy_sweep import ToySet
 
-from alit.config.s_sweep import SweepConfig
-from alit.sweep.engine import sweep
+from alit.sweep.engine import SweepConfig, sweep
 from alit.sweep.schema import read_table
 from alit.tasks.classification import Classifier
 from alit.tasks.features import ClassifierFeatures

@@ -6,13 +6,12 @@ import pytest
 import torch
 from toy_sweep import CONFIG, FadingTokenizer, MeanColour, ToySet
 
-from alit.config.s_sweep import SweepConfig
 from alit.errors import DataError
-from alit.protocol import Tokenizer
-from alit.sweep.engine import sweep
+from alit.sweep.engine import SweepConfig, sweep
 from alit.sweep.schema import read_table
-from alit.tasks.images import round_to_8_bit
+from alit.tasks.protocol import round_to_8_bit
 from alit.tasks.reconstruction import ReconstructionTask
+from alit.tokenizer.protocol import Tokenizer
 
 
 def run(tmp_path, tokenizer=None, sets=None, config=CONFIG, out="sweep", **settings):

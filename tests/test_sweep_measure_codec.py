@@ -2,8 +2,8 @@
 
 import torch
 
-from alit.codec import compress
-from alit.sweep.measure import CODEC_QUALITY, file_sizes
+from alit.sweep.engine import CODEC_QUALITY, file_sizes
+from alit.tokenizer.adapters import compress
 
 
 def test_a_busy_image_makes_a_larger_file_than_a_flat_one():

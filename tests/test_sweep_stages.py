@@ -11,11 +11,11 @@ from scene_project import save_tokenizer, scene_project
 
 from alit.config.profile import load_profile
 from alit.data.imageset import open_set
-from alit.data.materialise import materialise_sets
+from alit.data.prepare import materialise_sets
 from alit.errors import ConfigError
 from alit.sweep.schema import read_table
-from alit.tasks.images import round_to_8_bit
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tasks.protocol import round_to_8_bit
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import examples, sweep, task_models
 
 

@@ -10,15 +10,13 @@ import torch
 from tiny import base_config, tokenizer
 from toy_sweep import CONFIG, MeanColour, ToySet
 
-from alit.codec import CodecTokenizer
 from alit.errors import AlitError, CheckpointError, ConfigError
-from alit.grid_tokenizer import GridTokenizer
 from alit.models.base import build_base
+from alit.sweep.engine import Entrant, move_whole, sweep_several
 from alit.sweep.schema import read_table
-from alit.sweep.several import Entrant, move_whole, sweep_several
-from alit.targets import load_tokenizer
 from alit.tasks.reconstruction import ReconstructionTask
-from alit.training.checkpoint import save_network
+from alit.tokenizer.adapters import CodecTokenizer, GridTokenizer, load_tokenizer
+from alit.training.engine.checkpoint import save_network
 
 DOCS = Path(__file__).parents[1] / "docs"
 CPU = torch.device("cpu")

@@ -7,11 +7,9 @@ from task_cases import CPU, batch_of, model, pictures
 from training_cases import MemoryImages
 
 from alit.errors import ConfigError
-from alit.tasks.build import build_task_models
-from alit.tasks.captioning import CaptionTask
-from alit.tasks.dual_encoder import DualEncoder
-from alit.tasks.trained import load_trained, new_network, save_trained
-from alit.training.fabric import build_fabric
+from alit.tasks.captioning import CaptionTask, DualEncoder
+from alit.tasks.registry import build_task_models, load_trained, new_network, save_trained
+from alit.training.engine.fabric import build_fabric
 from alit.training.supervised import contrastive_loss, loss_for, supervised_optimisation, train_supervised
 
 CAPTIONS = ("a red ball on grass", "two blue cubes on sand", "a red ball on grass", "a cat")

@@ -6,10 +6,9 @@ import torch
 from task_cases import CPU, model, pictures
 
 from alit.errors import CheckpointError, ConfigError
-from alit.tasks.build import build_task_models
 from alit.tasks.classification import Classifier
-from alit.tasks.provenance import weights_sha256
-from alit.tasks.trained import load_trained, new_network, save_trained
+from alit.tasks.protocol import weights_sha256
+from alit.tasks.registry import build_task_models, load_trained, new_network, save_trained
 
 
 def test_importing_the_tasks_loads_no_heavy_library():

@@ -13,8 +13,8 @@ from alit.tasks import pretrained
 from alit.tasks.captioning import CaptionTask
 from alit.tasks.depth import DepthTask
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
-from alit.tasks.trained import new_network
-from alit.tasks.trunks import LpipsTrunk, build_trunk
+from alit.tasks.perceptual import LpipsTrunk, build_trunk
+from alit.tasks.registry import new_network
 
 
 @pytest.mark.parametrize(("size", "stages"), [(0, 5), (1, 5), (2, 5)])

@@ -7,12 +7,10 @@ from alit.models.losses import perceptual_distance
 from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
-from alit.tasks.images import LastCall, resize, round_to_8_bit
 from alit.tasks.networks import SmallCNN, UNet
-from alit.tasks.perceptual import PerceptualTask
-from alit.tasks.protocol import SweepBatch
+from alit.tasks.perceptual import PerceptualTask, build_trunk
+from alit.tasks.protocol import LastCall, SweepBatch, resize, round_to_8_bit
 from alit.tasks.reconstruction import ReconstructionTask
-from alit.tasks.trunks import build_trunk
 
 
 def pictures(count, size=16, seed=0):

@@ -6,7 +6,7 @@ from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
 
 from alit.errors import ConfigError
 from alit.models.distillation import Halting, TokenizerConfig
-from alit.protocol import Tokenizer
+from alit.tokenizer.protocol import Tokenizer
 
 
 def rolled(model, batch, **options):

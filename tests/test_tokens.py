@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from alit import TokenSet
 from alit.errors import DataError, TokenFileError
-from alit.token_file import DIGEST_BYTES, MAGIC, pack, unpack
+from alit.tokenizer.tokens import DIGEST_BYTES, MAGIC, pack, unpack
 
 
 def token_set(lengths, *, codebook_size=1000, code_size=3, seed=0, model="m"):

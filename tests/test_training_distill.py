@@ -16,12 +16,10 @@ from training_cases import (
 )
 
 from alit.errors import ConfigError
-from alit.training import base_tokens
-from alit.training.base_tokens import CachedTokens, encode_frozen, token_source
-from alit.training.distill import DistillStage, choose_iterations, train_distillation
-from alit.training.fabric import build_fabric
-from alit.training.rollout import distil_at
-from alit.training.sampling import Augmentation, BatchSampler
+from alit.training.distill import DistillStage, choose_iterations, distil_at, train_distillation
+from alit.training.engine import loader as base_tokens
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation, BatchSampler, CachedTokens, encode_frozen, token_source
 
 
 @pytest.fixture(scope="module")

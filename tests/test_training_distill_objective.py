@@ -4,9 +4,8 @@ import pytest
 import torch
 from training_cases import MemoryImages, count_iterations, distill_config, new_tokenizer, tokenizer_config
 
-from alit.training.base_tokens import encode_frozen
-from alit.training.distill_objective import DistillObjective, iteration_loss
-from alit.training.rollout import distil_at
+from alit.training.distill import DistillObjective, distil_at, iteration_loss
+from alit.training.engine.loader import encode_frozen
 
 
 def case(kind="vqgan", prediction="similarity", quantize=True):

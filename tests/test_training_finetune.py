@@ -18,10 +18,9 @@ from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.distillation import LatentDecoder, LatentEncoder
 from alit.models.losses import PatchDiscriminator
-from alit.training.adversarial import Generator
-from alit.training.fabric import build_fabric
-from alit.training.finetune import FinetuneStage, train_finetune
-from alit.training.sampling import Augmentation
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation
+from alit.training.finetune import FinetuneStage, Generator, train_finetune
 
 
 @pytest.fixture(scope="module")

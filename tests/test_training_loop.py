@@ -8,10 +8,9 @@ import torch
 from training_cases import optimisation
 
 from alit.errors import CheckpointError, ConfigError, TrainingError
-from alit.training import fabric as fabric_module
-from alit.training.fabric import build_fabric
-from alit.training.loop import Progress, run_training
-from alit.training.randomness import default_randomness, derive_generator, derive_seed
+from alit.training.engine import fabric as fabric_module
+from alit.training.engine.fabric import build_fabric, default_randomness, derive_generator, derive_seed
+from alit.training.engine.loop import Progress, run_training
 
 
 class Walk:

@@ -6,12 +6,10 @@ from training_cases import MemoryImages, new_base, optimisation, tokenizer_confi
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.quantizer import VectorQuantizer
-from alit.training.checkpoint import finish_stage, load_base, save_network, stage_scratch
-from alit.training.codebooks import CodebookCare, perplexity
-from alit.training.fabric import build_fabric
-from alit.training.optimiser import Learner
-from alit.training.randomness import derive_generator
-from alit.training.sampling import Augmentation, BatchSampler
+from alit.training.engine.checkpoint import finish_stage, load_base, save_network, stage_scratch
+from alit.training.engine.fabric import build_fabric, derive_generator
+from alit.training.engine.loader import Augmentation, BatchSampler
+from alit.training.optim import CodebookCare, Learner, perplexity
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from training_cases import SEED, STAGES, optimisation, train
 
-from alit.training.randomness import derive_seed
-from alit.training.sampling import BatchSampler
+from alit.training.engine.fabric import derive_seed
+from alit.training.engine.loader import BatchSampler
 
 
 class Abort(Exception):

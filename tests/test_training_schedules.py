@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 from torch import nn
 from training_cases import finetune_config, optimisation
 
-from alit.training.ema import Average, average_decay
-from alit.training.fabric import build_fabric
-from alit.training.optimiser import Learner, parameter_groups
-from alit.training.schedules import adversarial_weight, learning_rate, switch_step, unlocked_iterations
+from alit.training.engine.fabric import build_fabric
+from alit.training.optim import (
+    Average,
+    Learner,
+    adversarial_weight,
+    average_decay,
+    learning_rate,
+    parameter_groups,
+    switch_step,
+    unlocked_iterations,
+)
 
 
 @pytest.fixture(scope="module")

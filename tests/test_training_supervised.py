@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from training_cases import MemoryImages
 
-from alit.training.fabric import build_fabric
+from alit.training.engine.fabric import build_fabric
 from alit.training.supervised import (
     Targets,
     classification_loss,

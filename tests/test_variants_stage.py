@@ -9,11 +9,11 @@ from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColour
 
 from alit.config.profile import load_profile
-from alit.tasks.build import TaskModels
 from alit.tasks.reconstruction import ReconstructionTask
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tasks.registry import TaskModels
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
-from alit.training.checkpoint import save_network
+from alit.training.engine.checkpoint import save_network
 from experiments import ablations, baselines, cost, distill, sweep, variants
 
 VARIANTS = [

@@ -10,12 +10,12 @@ import yaml
 from tiny import images as random_images
 
 from alit.config.profile import load_profile
-from alit.data.materialise import materialise_sets
+from alit.data.prepare import materialise_sets
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.report.card import card_from_json, card_text, deviations
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.checkpoint import plain, save_network
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import plain, save_network
 from experiments import start, zoo
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import torch
 
 from alit.models.base import BaseTokenizerConfig
 from alit.models.distillation import DistillationConfig, TokenizerConfig
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 def base_config(**changes: Any) -> BaseTokenizerConfig:

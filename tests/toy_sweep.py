@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alit.config.s_sweep import SweepConfig
-from alit.protocol import Reconstruction
+from alit.sweep.engine import SweepConfig
+from alit.tokenizer.protocol import Reconstruction
 
 SIZE = 8
 

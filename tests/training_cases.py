@@ -7,20 +7,16 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from alit.config.s_base_training import BaseTrainingConfig
-from alit.config.s_distill_training import DistillTrainingConfig
-from alit.config.s_finetune import FinetuneTrainingConfig
-from alit.config.s_optim import OptimisationConfig
 from alit.models.base import BaseTokenizerConfig, build_base
 from alit.models.distillation import DistillationConfig, LatentEncoder, TokenizerConfig
 from alit.models.losses import PerceptualDistance
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.base import train_base
-from alit.training.distill import train_distillation
-from alit.training.fabric import build_fabric
-from alit.training.finetune import train_finetune
-from alit.training.randomness import default_randomness
-from alit.training.sampling import Augmentation
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.base import BaseTrainingConfig, train_base
+from alit.training.distill import DistillTrainingConfig, train_distillation
+from alit.training.engine.fabric import build_fabric, default_randomness
+from alit.training.engine.loader import Augmentation
+from alit.training.finetune import FinetuneTrainingConfig, train_finetune
+from alit.training.optim import OptimisationConfig
 
 STAGES = ("base", "distill", "finetune")
 SEED = 4  # under which no vector comes to lie between two codes, where rounding would choose

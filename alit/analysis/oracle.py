@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.allocation import lower_hull
 from alit.analysis.bootstrap import estimate
 from alit.analysis.curves import (
     Allocation,
@@ -25,6 +24,7 @@ from alit.analysis.curves import (
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.measures import measure
 from alit.analysis.selection import criterion_on, own_column
+from alit.tokenizer.budget import lower_hull
 
 COLUMNS = ("tsc", "tsc_label", "toi", "toi_label", "own", "images", "possible", "value", "low", "high")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from alit.errors import ConfigError, DataError
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 def positive_integer(text: str) -> int:

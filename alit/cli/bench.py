@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from alit.cli.arguments import add_device, load_tokenizer, positive_integer, to_device
 from alit.cli.info import describe_tokenizer
-from alit.config.sizes import SIZES, published_config
 from alit.cost.lengths import LengthCost, measure_lengths
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.published import SIZES, published_config
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 HEADINGS = ("tokens", "bits", "encode ms", "decode ms", "encode GFLOP", "decode GFLOP", "images/s", "peak MiB")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alit.cli.arguments import positive_integer, writing
 from alit.cli.info import describe_tokenizer
-from alit.published import load_published
+from alit.tokenizer.published import load_published
 
 LICENCE = "The authors published these weights without a licence; the code that reads them is Apache-2.0."
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from alit.cli.arguments import add_device, add_model, load_tokenizer, positive_integer, read_bytes, writing
-from alit.token_file import unpack
+from alit.tokenizer.tokens import unpack
 
 STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes
 

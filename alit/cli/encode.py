@@ -20,11 +20,11 @@ from alit.cli.arguments import (
     writing,
 )
 from alit.cli.info import describe
-from alit.criteria import ReconstructionLoss
-from alit.data.pictures import batch_of, read_view
-from alit.data.sources import IMAGE_SUFFIXES
+from alit.data.images import batch_of, read_view
+from alit.data.sources.source import IMAGE_SUFFIXES
 from alit.errors import DataError
-from alit.token_file import pack
+from alit.tokenizer.encoding import ReconstructionLoss
+from alit.tokenizer.tokens import pack
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

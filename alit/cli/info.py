@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from alit.cli.arguments import load_tokenizer, read_bytes
-from alit.token_file import unpack
-from alit.tokenizer import AdaptiveTokenizer
-from alit.tokens import TokenSet
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokens import TokenSet, unpack
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

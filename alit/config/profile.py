@@ -11,21 +11,21 @@ from pydantic import model_validator
 from alit.config.s_ablations import AblationsConfig
 from alit.config.s_analysis import AnalysisConfig
 from alit.config.s_attention import AttentionConfig
-from alit.config.s_base_training import BaseTrainingConfig
-from alit.config.s_baselines import BaselinesConfig
 from alit.config.s_codebook import CodebookConfig
 from alit.config.s_cost import CostConfig
-from alit.config.s_data import DataConfig
-from alit.config.s_distill_training import DistillTrainingConfig
-from alit.config.s_finetune import ContinuedTrainingConfig, FinetuneTrainingConfig
 from alit.config.s_probe import ProbeConfig
 from alit.config.s_report import ReportConfig
-from alit.config.s_sweep import SweepConfig
-from alit.config.s_tasks import TaskModelConfig
-from alit.config.s_variants import VariantsConfig
+from alit.data.prepare import DataConfig
 from alit.errors import ConfigError
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings, parse_settings
+from alit.sweep.engine import SweepConfig
+from alit.tasks.registry import TaskModelConfig
+from alit.tokenizer.adapters import BaselinesConfig
+from alit.training.base import BaseTrainingConfig
+from alit.training.distill import DistillTrainingConfig
+from alit.training.finetune import ContinuedTrainingConfig, FinetuneTrainingConfig
+from alit.training.variants import VariantsConfig
 
 # What a variant may change; of the data, only how many images it trains on.
 VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")

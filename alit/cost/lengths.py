@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alit.cost.measure import gigaflop, peak_mebibytes, seconds_of
 from alit.cost.operations import DECODE, ENCODE, operations
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 class LengthCost(NamedTuple):

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from alit.cost.operations import Operation, operations
-from alit.protocol import Tokenizer
+from alit.tokenizer.protocol import Tokenizer
 
 GIGA, MEBI = 1e9, 2**20
 

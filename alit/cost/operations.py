@@ -9,11 +9,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit.criteria import FixedLength
-from alit.encoding import encode_to_length, encode_until
-from alit.grid_tokenizer import GridTokenizer
-from alit.protocol import Tokenizer
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.adapters import GridTokenizer
+from alit.tokenizer.encoding import FixedLength, encode_to_length, encode_until
+from alit.tokenizer.protocol import Tokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 ENCODE, ENCODE_UNTIL, DECODE, BOTH = "encode", "encode until it suffices", "decode", "encode and decode"
 

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alit.config.s_distill_training import DistillTrainingConfig
 from alit.cost.measure import GIGA, gigaflop
 from alit.cost.operations import DECODE, ENCODE, operations
 from alit.settings import parse_settings
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.base_tokens import encode_frozen
-from alit.training.checkpoint import TRAINING_FILE
-from alit.training.distill import NAME, choose_iterations
-from alit.training.distill_objective import DistillObjective
-from alit.training.randomness import derive_generator
-from alit.training.schedules import unlocked_iterations
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.distill import NAME, DistillObjective, DistillTrainingConfig, choose_iterations
+from alit.training.engine.checkpoint import TRAINING_FILE
+from alit.training.engine.fabric import derive_generator
+from alit.training.engine.loader import encode_frozen
+from alit.training.optim import unlocked_iterations
 
 
 def variant_costs(

@@ -1,10 +1,11 @@
-"""Image sets as every later stage sees them: a folder with a manifest, read by row."""
+"""Image sets as every later stage sees them: a folder with a manifest, read by row, whole or in part."""
 
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,122 @@ import torch
 from pydantic import PositiveInt, ValidationError
 from torch import Tensor
 
-from alit.data.decode import read_image
-from alit.data.locate import data_roots, locate_data
-from alit.data.manifest import read_manifest
-from alit.data.transforms import centre_view, to_images
+from alit.data.images import centre_view, read_image, to_images
+from alit.data.sources.source import Record
 from alit.errors import DataError
 from alit.settings import Settings
+
+
+class Fetch(NamedTuple):
+    """What a user needs to know to get a data set."""
+
+    what: str
+    home: str
+    size: str
+
+
+# By the beginning of the path below $ALIT_DATA or data/; the longest one that fits is meant.
+FETCH = {
+    "imagenette": Fetch(
+        "Imagenette, the 160 px or 320 px release, with train/ and val/",
+        "https://github.com/fastai/imagenette",
+        "about 100 MB (160 px) or 330 MB (320 px)",
+    ),
+    "savoias": Fetch("SAVOIAS, the whole repository", "https://github.com/esaraee/Savoias-Dataset", "1,420 images"),
+    "imagenet1k": Fetch(
+        "ImageNet-1k (ILSVRC 2012), as train/<wnid>/ and val/<wnid>/",
+        "https://www.image-net.org/download.php",
+        "about 150 GB",
+    ),
+    "imagenet100": Fetch(
+        "the ImageNet-100 classes of ImageNet-1k, as train/<wnid>/ and val/<wnid>/",
+        "https://www.image-net.org/download.php",
+        "about 17 GB",
+    ),
+    "imagenet-s": Fetch(
+        "ImageNet-S, masks for ImageNet images",
+        "https://github.com/LUSSeg/ImageNet-S",
+        "masks only; the images are ImageNet-1k's",
+    ),
+    "coco": Fetch("COCO 2017 images with panoptic annotations", "https://cocodataset.org/#download", "about 20 GB"),
+    "depth": Fetch(
+        "images with depth, laid out as data/README.md says: photographs with the answers of MiDaS v2, or NYU Depth V2",
+        "https://github.com/isl-org/MiDaS or https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
+        "NYU: about 3 GB",
+    ),
+}
+
+
+def data_roots(project: Path) -> tuple[Path, ...]:
+    """Return the folders that may hold data sets, first choice first: `$ALIT_DATA`, then `<project>/data`."""
+    named = os.environ.get("ALIT_DATA")
+    return (*([Path(named)] if named else []), project / "data")
+
+
+def locate_data(path: str, roots: tuple[Path, ...]) -> Path:
+    """Return the first `<root>/<path>` that exists.
+
+    Raises:
+        DataError: there is none; one line says what to fetch, from where, how large, and where to put it.
+    """
+    for root in roots:
+        if (root / path).exists():
+            return root / path
+    searched = " or ".join(str(root / path) for root in roots)
+    beginnings = [name for name in FETCH if PurePosixPath(path).parts[0].lower().startswith(name)]
+    if not beginnings:
+        raise DataError(f"expected data at {searched}, found none; put it there, or set ALIT_DATA to its parent")
+    fetch = FETCH[max(beginnings, key=len)]
+    raise DataError(
+        f"expected data at {searched}, found none; fetch {fetch.what} ({fetch.size}) from {fetch.home} "
+        f"and put it at {roots[-1] / path}, or set ALIT_DATA to the folder that holds {path}"
+    )
+
+
+COLUMNS = (*Record._fields, "sha256")
+_TYPES = {
+    "image_id": "string",
+    "origin": "string",
+    "label": "Int64",
+    "class_name": "string",
+    "split": "string",
+    "complexity": "Float64",
+    "caption": "string",
+    "objects": "Int64",
+    "sha256": "string",
+}
+
+
+def build_manifest(records: Sequence[Record], digests: Sequence[str]) -> pd.DataFrame:
+    """Return one row per record: image_id, origin, label (Int64), class_name, split, complexity, caption,
+    objects (Int64), sha256; unknown values are missing.
+    """
+    table = pd.DataFrame.from_records(list(records), columns=list(Record._fields))
+    return table.assign(sha256=list(digests)).astype(_TYPES)
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
+    """Write a manifest as CSV, with the same bytes everywhere."""
+    manifest.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read a manifest with the column types of `build_manifest`.
+
+    Raises:
+        DataError: the file is missing or is not a manifest.
+    """
+    if not path.is_file():
+        raise DataError(f"expected a manifest at {path}, found none; run the data stage")
+    try:
+        # Only an empty field is missing: a class may well be called "None" or "nan".
+        table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
+        if tuple(table.columns) != COLUMNS:
+            raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
+        return table.astype(_TYPES)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is not a manifest: {error}; run the data stage again") from error
+
 
 Indices = Sequence[int] | np.ndarray | Tensor
 
@@ -141,3 +252,47 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
     checkout = folder.resolve().parents[3]  # of <checkout>/runs/<profile>/data/<name>
     roots = (data_root,) if data_root is not None else data_roots(checkout)
     return ImageSet(folder, card, locate_data(card.path, roots))
+
+
+def chosen_indices(length: int, limit: int | None) -> list[int]:
+    """Return at most `limit` indices, spread evenly over `length`, so that every class gets its share."""
+    count = length if limit is None else min(limit, length)
+    return [index * length // count for index in range(count)]
+
+
+class Subset:
+    """At most `limit` images of a set, spread evenly over it."""
+
+    def __init__(self, whole: ImageSet, limit: int | None) -> None:
+        self.name = whole.name
+        self.image_size = whole.image_size
+        self.class_names = whole.class_names
+        self._whole = whole
+        self._rows = np.array(chosen_indices(len(whole), limit), dtype=np.int64)
+        self.manifest: pd.DataFrame = whole.manifest.iloc[self._rows].reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: Indices) -> Tensor:
+        """Return float32 images (b, 3, h, w) in [0, 1]."""
+        return self._whole.images(self._in_whole(indices))
+
+    def labels(self, indices: Indices) -> Tensor:
+        """Return int64 labels (b,), -1 where unknown."""
+        return self._whole.labels(self._in_whole(indices))
+
+    def depth(self, indices: Indices) -> Tensor | None:
+        """Return depth (b, h, w) in metres, or None."""
+        return self._whole.depth(self._in_whole(indices))
+
+    def inverse_depth(self, indices: Indices) -> Tensor | None:
+        """Return relative inverse depth (b, h, w), larger is nearer, or None."""
+        return self._whole.inverse_depth(self._in_whole(indices))
+
+    def captions(self, indices: Indices) -> list[str | None]:
+        """Return what each picture shows, in words; None where unknown."""
+        return self._whole.captions(self._in_whole(indices))
+
+    def _in_whole(self, indices: Indices) -> np.ndarray:
+        return self._rows[np.asarray(indices, np.int64)]

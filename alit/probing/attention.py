@@ -17,7 +17,7 @@ from alit.probing.attention_controls import centred_blobs, cluster_maps, placed_
 from alit.probing.attention_examples import read_segments, trace_examples
 from alit.probing.attention_maps import LatentMaps, entropy, gini, rollout_maps, to_pixels
 from alit.probing.overlap import Segments, jaccard, keep_mass, keep_pixels, mean_best, rank_pixels
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 # Shares of the pixels that are tried for the best threshold of an image; masks are small more often than large.
 BEST_SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

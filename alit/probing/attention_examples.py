@@ -15,7 +15,7 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.probing.attention_maps import rollout_maps, to_pixels
 from alit.probing.overlap import Segments, jaccard, keep_pixels, rank_pixels, segment_masks
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 def read_segments(

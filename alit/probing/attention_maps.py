@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 class LatentMaps(NamedTuple):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from alit.config.s_codebook import CodebookConfig
 from alit.data.imageset import ImageSet
 from alit.probing.neighbours import closest_pairs, nearest_images
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 ABSENT = -1  # no such token yet
 

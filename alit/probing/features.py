@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from alit.models.distillation import TokenizerConfig
 from alit.probing.points import FeaturePoint
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 BASE_GRID = 4  # the base grid control keeps so many cells a side
 PIXEL_GRID = 16

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit.data.sources import UNKNOWN_SEGMENT
+from alit.data.sources.source import UNKNOWN_SEGMENT
 
 
 class Segments(NamedTuple):

@@ -13,7 +13,7 @@ from alit.errors import DataError
 from alit.probing.features import ProbedSet, compute_features, gather
 from alit.probing.linear import fit_probe
 from alit.probing.points import FeaturePoint, feature_points
-from alit.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 class LabelledSet(ProbedSet, Protocol):

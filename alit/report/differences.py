@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from alit.config.profile import Profile
-from alit.config.s_optim import OptimisationConfig
-from alit.config.s_tasks import TaskModelConfig
+from alit.tasks.registry import TaskModelConfig
+from alit.training.optim import OptimisationConfig
 
 
 class Difference(NamedTuple):

@@ -7,15 +7,17 @@ images have equal captions.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from einops import reduce
 from torch import Tensor, nn
+from torch.nn import functional
 
-from alit.tasks.images import LastCall, Normalise, resize
-from alit.tasks.protocol import SweepBatch
+from alit.tasks.networks import convolution_stages
+from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, which BLIP was trained with
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -98,3 +100,88 @@ def token_f1(caption: str, reference: str) -> float:
 def words_of(text: str) -> list[str]:
     """Return the words of a text, in lower case and without punctuation."""
     return re.findall(r"\w+", text.lower())
+
+
+SIZE = 64  # numbers of a vector
+LARGEST_SCALE = 100.0  # CLIP's bound
+SIMILARITIES_AT_A_TIME = 4_000_000  # numbers: 16 MB
+WIDTHS = {  # architecture -> channels of the image encoder's five convolutions
+    "small_dual_encoder": (16, 24, 32, 48, 64),
+    "dual_encoder": (32, 48, 96, 128, 192),
+}
+
+
+class WordNumbers(NamedTuple):
+    """Captions of different lengths in one row: the numbers of their words, and where each caption starts."""
+
+    numbers: Tensor  # (words,) int64
+    starts: Tensor  # (b,) int64
+
+
+class DualEncoder(nn.Module):
+    """Captions images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`.
+
+    The image encoder is five convolutions and a mean; the text encoder is the mean of a caption's word vectors, so
+    that word order is not read. Words that no known caption has are skipped.
+
+    Args:
+        captions: what it can say: those of its training images, each kept once.
+        widths: channels of the convolutions.
+        input_size: pixels per side that it sees.
+    """
+
+    decoding = "nearest of the captions of its training images"
+    known_vectors: Tensor
+
+    def __init__(self, captions: Sequence[str], widths: Sequence[int], *, input_size: int) -> None:
+        super().__init__()
+        self.known_captions = tuple(dict.fromkeys(captions))
+        words = sorted({word for caption in self.known_captions for word in words_of(caption)})
+        self._numbers = {word: number for number, word in enumerate(words)}
+        self.input_size = input_size
+        self.normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.stages = convolution_stages(widths)
+        self.image_head = nn.Linear(widths[-1], SIZE)
+        self.word_vectors = nn.EmbeddingBag(len(words), SIZE, mode="mean")
+        self.text_head = nn.Linear(SIZE, SIZE)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.register_buffer("known_vectors", torch.zeros(len(self.known_captions), SIZE))
+        self.look = LastCall(self.nearest)
+
+    @property
+    def scale(self) -> Tensor:
+        """What similarities are multiplied by before the contrastive loss."""
+        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return unit vectors (b, e) of images (b, 3, h, w)."""
+        maps = self.normalise(resize(images, self.input_size))
+        for stage in self.stages:
+            maps = stage(maps)
+        return functional.normalize(self.image_head(reduce(maps, "b c h w -> b c", "mean")), dim=-1)
+
+    def read(self, captions: Sequence[str]) -> Tensor:
+        """Return unit vectors (b, e) of captions."""
+        words = self._word_numbers(captions)
+        return functional.normalize(self.text_head(self.word_vectors(words.numbers, words.starts)), dim=-1)
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep the vectors of the known captions; call once trained, since they change with the weights."""
+        self.known_vectors.copy_(self.read(self.known_captions))
+
+    @torch.no_grad()
+    def nearest(self, images: Tensor) -> list[str]:
+        """Return for each image (b, 3, h, w) the known caption whose vector is nearest."""
+        step = max(1, SIMILARITIES_AT_A_TIME // len(self.known_captions))
+        best = [(vectors @ self.known_vectors.T).argmax(dim=1) for vectors in self(images).split(step)]
+        return [self.known_captions[number] for number in torch.cat(best).tolist()]
+
+    def _word_numbers(self, captions: Sequence[str]) -> WordNumbers:
+        numbers = [[self._numbers[word] for word in words_of(text) if word in self._numbers] for text in captions]
+        starts = [0]
+        for row in numbers[:-1]:
+            starts.append(starts[-1] + len(row))
+        device = self.known_vectors.device
+        flat = [number for row in numbers for number in row]
+        return WordNumbers(torch.tensor(flat, device=device), torch.tensor(starts, device=device))

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit.tasks.images import LastCall, Normalise, resize
-from alit.tasks.protocol import SweepBatch
+from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
 
 
 class Backbone(Protocol):

@@ -9,8 +9,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alit.tasks.images import LastCall, Normalise, resize
-from alit.tasks.protocol import SweepBatch
+from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
 
 FLOOR = 0.01  # least depth that errors are relative to, as a share of the image's mean depth
 

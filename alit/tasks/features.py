@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from alit.tasks.classification import Classifier
-from alit.tasks.images import round_to_8_bit
 from alit.tasks.pretrained import fetch
+from alit.tasks.protocol import round_to_8_bit
 
 
 class ClassifierFeatures:

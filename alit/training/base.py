@@ -1,4 +1,4 @@
-"""Training of the base tokenizer from scratch (the paper starts from published ones)."""
+"""Settings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,17 +6,30 @@ from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
-from alit.config.s_base_training import BaseTrainingConfig
 from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
-from alit.training.codebooks import CodebookCare, perplexity
-from alit.training.loop import run_training
-from alit.training.optimiser import Learner
-from alit.training.randomness import default_randomness, derive_generator
-from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
+from alit.settings import Settings
+from alit.training.engine.fabric import default_randomness, derive_generator
+from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
+from alit.training.engine.loop import run_training
+from alit.training.optim import CodebookCare, Learner, OptimisationConfig, perplexity
+
+
+class BaseTrainingConfig(Settings):
+    """Training of the base tokenizer from scratch (the paper starts from published ones)."""
+
+    optimisation: OptimisationConfig
+    l1_weight: NonNegativeFloat
+    l2_weight: NonNegativeFloat
+    perceptual_weight: NonNegativeFloat
+    quantiser_weight: NonNegativeFloat  # VQGAN: codebook and commitment
+    kl_weight: NonNegativeFloat  # VAE
+    revive_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
+
 
 NAME = "base"
 
@@ -137,9 +150,9 @@ def train_base(
         images: the training set.
         perceptual: may be None where its weight is zero.
         augmentation: random views.
-        fabric: see `alit.training.fabric.build_fabric`.
+        fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.checkpoint.stage_scratch`.
+        scratch: from `alit.training.engine.checkpoint.stage_scratch`.
     """
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)

@@ -1,29 +1,148 @@
-"""Stage 1: distil base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
+"""Settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from lightning_fabric import Fabric
-from torch import Tensor
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
 
-from alit.config.s_distill_training import DistillTrainingConfig
 from alit.errors import ConfigError
-from alit.models.base import BaseTokenizer
-from alit.models.distillation import TokenizerConfig
-from alit.tokenizer import AdaptiveTokenizer
-from alit.training.base_tokens import TokenSource, token_source
-from alit.training.codebooks import CodebookCare, perplexity
-from alit.training.distill_objective import DistillLosses, DistillObjective
-from alit.training.fabric import gather_batch
-from alit.training.loop import run_training
-from alit.training.optimiser import Learner
-from alit.training.randomness import default_randomness, derive_generator
-from alit.training.rollout import distil_at
-from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
-from alit.training.schedules import switch_step, unlocked_iterations
+from alit.models.base import BaseTokenizer, BaseTokens
+from alit.models.distillation import Distillation, Distilled, Halting, TokenizerConfig
+from alit.settings import Settings
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import default_randomness, derive_generator, gather_batch
+from alit.training.engine.loader import Augmentation, BatchSampler, TokenSource, TrainingImages, token_source
+from alit.training.engine.loop import run_training
+from alit.training.optim import CodebookCare, Learner, OptimisationConfig, perplexity, switch_step, unlocked_iterations
+
+
+class DistillTrainingConfig(Settings):
+    """Stage 1: distil the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
+
+    optimisation: OptimisationConfig
+    cross_entropy_weights: tuple[NonNegativeFloat, ...]  # lambda, one per iteration
+    code_weight: NonNegativeFloat  # squared error of the codes; with prediction: regression, lambda weights it instead
+    quantiser_weight: NonNegativeFloat
+    label_smoothing: float = Field(ge=0, lt=1)  # the paper's "smooth cross-entropy"; published code: 0
+    supervised_iterations: PositiveInt | None  # sampled per step; null supervises all, as published
+    unlock_share: float = Field(ge=0, le=1)  # share of the run over which iterations unlock; published: 0
+    continuous_share: float = Field(ge=0, le=1)  # share of the run before the quantiser is switched in; published: 0
+    revive_every: NonNegativeInt  # steps between re-seeding unused latent codes; 0 never does
+    halting: bool  # mask well-distilled image tokens between iterations
+
+
+def distil_at(
+    distillation: Distillation,
+    images: Tensor,
+    base_tokens: BaseTokens,
+    codebook: Tensor | None,
+    iteration: int,
+    *,
+    decode: Collection[int],
+    quantize: bool = True,
+) -> Distilled:
+    """Roll out to `iteration` (1-based) and no further, and return it, without its image tokens."""
+    rollout = distillation.iterate(images, base_tokens, codebook, last=iteration, decode=decode, quantize=quantize)
+    return next(distilled for distilled in rollout if distilled.iteration == iteration)
+
+
+class IterationLoss(NamedTuple):
+    """Stage 1's loss of one iteration."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    code_error: Tensor
+    quantizer: Tensor
+
+
+def iteration_loss(
+    distilled: Distilled, targets: BaseTokens, config: DistillTrainingConfig, *, regression: bool
+) -> IterationLoss:
+    """Return stage 1's loss of one decoded iteration (published-code facts, 2.9).
+
+    VQGAN: lambda * cross-entropy of the base ids + code weight * squared error of the codes + quantizer loss. With
+    `regression` (VAE, or codes regressed directly): lambda * squared error of the codes + quantizer loss. lambda is
+    the iteration's `cross_entropy_weights`. Label smoothing is the paper's; the published code has none.
+    """
+    assert distilled.prediction is not None
+    weight = config.cross_entropy_weights[distilled.iteration - 1]
+    code_error = F.mse_loss(distilled.prediction.codes, targets.codes)
+    quantizer = distilled.quantizer_loss
+    if regression:
+        total = weight * code_error + config.quantiser_weight * quantizer
+        return IterationLoss(total, code_error.new_zeros(()), code_error, quantizer)
+    assert targets.ids is not None
+    cross_entropy = F.cross_entropy(
+        rearrange(distilled.prediction.scores, "b n v -> (b n) v"),
+        rearrange(targets.ids, "b n -> (b n)"),
+        label_smoothing=config.label_smoothing,
+    )
+    total = weight * cross_entropy + config.code_weight * code_error + config.quantiser_weight * quantizer
+    return IterationLoss(total, cross_entropy, code_error, quantizer)
+
+
+class DistillLosses(NamedTuple):
+    """One batch's losses at the supervised iterations, and what keeping the codebook in use needs."""
+
+    total: Tensor
+    cross_entropy: Tensor  # (iterations,); zero where codes are regressed
+    code_error: Tensor  # (iterations,)
+    quantizer: Tensor  # (iterations,)
+    raw_codes: Tensor  # (b, k, z) of the last iteration, before the quantizer
+    ids: Tensor | None  # (b, all k) of the supervised iterations
+
+
+class DistillObjective(nn.Module):
+    """The sum of `iteration_loss` over the supervised iterations, rolled out as far as the last of them."""
+
+    def __init__(self, distillation: Distillation, config: DistillTrainingConfig) -> None:
+        super().__init__()
+        self.distillation = distillation
+        self.config = config
+
+    def forward(
+        self,
+        images: Tensor,
+        base_tokens: BaseTokens,
+        codebook: Tensor | None,
+        iterations: tuple[int, ...],
+        quantize: bool,
+        generator: torch.Generator | None,
+    ) -> DistillLosses:
+        """Return the losses of images (b, 3, h, w) in [0, 1]; see `Distillation.iterate` for the arguments."""
+        losses, ids = [], []
+        halting = Halting() if self.config.halting else None
+        rollout = self.distillation.iterate(
+            images,
+            base_tokens,
+            codebook,
+            last=iterations[-1],
+            decode=iterations,
+            quantize=quantize,
+            halting=halting,
+            generator=generator,
+        )
+        regression = self.distillation.config.distillation.prediction == "regression"
+        for distilled in rollout:
+            if distilled.iteration in iterations:
+                losses.append(iteration_loss(distilled, base_tokens, self.config, regression=regression))
+                if distilled.ids is not None:
+                    ids.append(distilled.ids)
+        return DistillLosses(
+            torch.stack([loss.total for loss in losses]).sum(),
+            torch.stack([loss.cross_entropy for loss in losses]).detach(),
+            torch.stack([loss.code_error for loss in losses]).detach(),
+            torch.stack([loss.quantizer for loss in losses]).detach(),
+            distilled.raw_codes.detach(),
+            torch.cat(ids, dim=1) if ids else None,
+        )
+
 
 NAME = "distill"
 
@@ -173,9 +292,9 @@ def train_distillation(
         base: the trained base tokenizer.
         images: the training set.
         augmentation: random views; without crops, base tokens are computed once.
-        fabric: see `alit.training.fabric.build_fabric`.
+        fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.checkpoint.stage_scratch`.
+        scratch: from `alit.training.engine.checkpoint.stage_scratch`.
         base_tokens: folder of the cache of base tokens, where trainings share one; by default below `scratch`.
 
     Raises:

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.config.s_optim import OptimisationConfig
-from alit.training.loop import run_training
-from alit.training.optimiser import Learner
-from alit.training.sampling import Augmentation, BatchSampler, TrainingImages
+from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
+from alit.training.engine.loop import run_training
+from alit.training.optim import Learner, OptimisationConfig
 
 
 class LabelledImages(TrainingImages, Protocol):
@@ -80,7 +79,7 @@ def loss_for(kind: str, network: Any) -> SupervisedLoss:
     """Return what a task network of a kind (see `TaskModelConfig`) learns from: labels, depth or captions.
 
     A depth network must answer in metres; a captioner must `read` captions into vectors and have a `scale`, as
-    `alit.tasks.dual_encoder.DualEncoder`.
+    `alit.tasks.captioning.DualEncoder`.
     """
     if kind == "depth":
         return lambda metres, targets: log_depth_loss(metres.log(), targets)
@@ -184,9 +183,9 @@ def train_supervised(
         config: see `supervised_optimisation`.
         name: of the stage, part of every seed.
         flip: mirror half of the images, and their depth.
-        fabric: see `alit.training.fabric.build_fabric`.
+        fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.checkpoint.stage_scratch`; `finish_stage` removes it.
+        scratch: from `alit.training.engine.checkpoint.stage_scratch`; `finish_stage` removes it.
     """
     network.train()
     stage = SupervisedStage(

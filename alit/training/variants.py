@@ -1,4 +1,4 @@
-"""Training a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that is shared."""
+"""Settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +9,28 @@ from lightning_fabric import Fabric
 from alit.config.profile import Profile
 from alit.models.base import BaseTokenizer
 from alit.models.losses import PerceptualDistance
-from alit.tokenizer import AdaptiveTokenizer
+from alit.settings import Settings
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import train_base
 from alit.training.distill import train_distillation
+from alit.training.engine.loader import Augmentation, TrainingImages
 from alit.training.finetune import train_finetune
-from alit.training.sampling import Augmentation, TrainingImages
+
+
+class VariantConfig(Settings):
+    """The profile with some keys changed, trained once per seed."""
+
+    name: str
+    set: dict[str, Any]  # dotted key -> value; numbers index lists, as in data.sets.0.images
+    seeds: tuple[int, ...]  # of what is trained on top of the base tokenizer
+
+
+class VariantsConfig(Settings):
+    """Trainings that differ from the profile's (paper, Tab. 3 and 4, Fig. 10)."""
+
+    common: dict[str, Any]  # changes that every variant shares, such as fewer steps
+    trainings: tuple[VariantConfig, ...]
+
 
 MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its trunk
 

@@ -1,0 +1,157 @@
+"""From image files to the square views that networks see."""
+
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from alit.errors import DataError
+
+# What Pillow's readers raise on damaged files, beside its own UnidentifiedImageError (an OSError).
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+BROKEN = (*_DAMAGE, struct.error, zlib.error, MemoryError, Image.DecompressionBombError)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode an image file into uint8 (h, w, 3).
+
+    Raises:
+        DataError: the file cannot be decoded whole; the message is the reason, without the path.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise DataError("no such file") from error
+    except BROKEN as error:
+        raise DataError(describe_fault(error)) from error
+    return to_rgb(upright)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Read an image file as it is coded: values or palette indices (h, w), or colours (h, w, channels).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image)
+    except BROKEN as error:
+        raise DataError(describe_fault(error)) from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Turn a loaded image of any mode into uint8 (h, w, 3); see the table above."""
+    if image.mode == "F":
+        raise DataError("floating-point pixels of unknown range")
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image))
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    return np.array(image.convert("RGB"))
+
+
+def _from_16_bit(values: np.ndarray) -> np.ndarray:
+    """Scale 16-bit greyscale to 8 bit, rounding to nearest: 65535 = 255 * 257."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise DataError("32-bit integer pixels of unknown range")
+    grey = ((wide + 128) // 257).astype(np.uint8)
+    return np.stack([grey] * 3, axis=-1)
+
+
+def describe_fault(error: BaseException) -> str:
+    """Say in one line why a file could not be read, without the path, which the report names already."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def centre_view(array: np.ndarray, size: int) -> np.ndarray:
+    """Return the centre square of uint8 (h, w, 3), resized to (size, size, 3).
+
+    Equal to resizing the short side with antialiased bicubic interpolation and cropping the centre, the
+    evaluation view of ImageNet models, but cropped first, so that a picture one pixel wide costs no memory.
+    """
+    return np.array(_resize(Image.fromarray(array), size, Image.Resampling.BICUBIC))
+
+
+def centre_map(array: np.ndarray, size: int) -> np.ndarray:
+    """Return the same view of a map (h, w), float32 or uint8, by nearest neighbour: no value is invented."""
+    return np.array(_resize(Image.fromarray(array), size, Image.Resampling.NEAREST))
+
+
+def _resize(image: Image.Image, size: int, method: Image.Resampling) -> Image.Image:
+    """Resize the centre square; a square image of the right size passes unchanged."""
+    if image.size == (size, size):
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return image.resize((size, size), method, box=(left, top, left + side, top + side))
+
+
+def to_images(array: np.ndarray) -> Tensor:
+    """Turn uint8 (b, h, w, 3) into float32 (b, 3, h, w) in [0, 1]."""
+    return rearrange(torch.from_numpy(array), "b h w c -> b c h w").contiguous().float() / 255
+
+
+def augment(images: Tensor, generator: torch.Generator, *, flip: bool, crop_scale: float) -> Tensor:
+    """Return random views of images (b, 3, h, w) in [0, 1], in the same shape and range.
+
+    Each view is a square crop of `crop_scale` to 1 of the image's area, resized back, and mirrored half of
+    the time when `flip`. The result depends on `images` and on the state of `generator` (a CPU one) alone.
+    Deviation: the published training also varies the crop's aspect ratio between 3/4 and 4/3.
+    """
+    batch = images.shape[0]
+    draws = torch.rand(4, batch, generator=generator)
+    mirrored = (draws[3] < 0.5) & flip
+    if crop_scale == 1:
+        return torch.where(rearrange(mirrored.to(images.device), "b -> b 1 1 1"), images.flip(-1), images)
+    side = (crop_scale + (1 - crop_scale) * draws[0]).sqrt()
+    shift = (1 - side) * (2 * draws[1:3] - 1)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0] = torch.where(mirrored, -side, side)
+    theta[:, 1, 1] = side
+    theta[:, :, 2] = shift.T
+    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    views = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return views.clamp(0, 1)
+
+
+def load_images(paths: Iterable[str | Path], *, size: int) -> Tensor:
+    """Read picture files into float32 images (b, 3, size, size) in [0, 1]; b may be zero.
+
+    Each is cut to its centre square and resized with antialiased bicubic interpolation; `alit.data.images` says what
+    happens to transparency, 16 bits, orientation and the like.
+
+    Raises:
+        DataError: a file is missing or cannot be decoded whole; the message names it.
+    """
+    return batch_of([read_view(Path(path), size) for path in paths], size)
+
+
+def read_view(path: Path, size: int) -> np.ndarray:
+    """Read the centre view of one picture file, uint8 (size, size, 3).
+
+    Raises:
+        DataError: the file is missing or cannot be decoded whole; the message names it.
+    """
+    try:
+        return centre_view(read_image(path), size)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def batch_of(views: list[np.ndarray], size: int) -> Tensor:
+    """Stack views of uint8 (size, size, 3) into images (b, 3, size, size) in [0, 1]; b may be zero."""
+    return to_images(np.stack(views)) if views else torch.empty(0, 3, size, size)

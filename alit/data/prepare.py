@@ -1,0 +1,294 @@
+"""Settings."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, PositiveInt
+from tqdm import tqdm
+
+from alit.data.images import centre_map, centre_view
+from alit.data.imageset import SetCard, build_manifest, chosen_indices, locate_data, write_manifest
+from alit.data.scenes.scene import FACTORS, Factor
+from alit.data.scenes.source import ControlledSource, SceneSource
+from alit.data.sources.depth import depth_source
+from alit.data.sources.folder import folder_source
+from alit.data.sources.masks import MASK_LAYOUTS, masked_source
+from alit.data.sources.packed import PackedSource
+from alit.data.sources.savoias import savoias_source
+from alit.data.sources.source import ImageSource, Record
+from alit.errors import ConfigError, DataError
+from alit.settings import Settings
+
+
+class ImageSetConfig(Settings):
+    """One image set: where it comes from and what it is used for."""
+
+    name: str
+    # evaluate: swept, and asked every claim; check: swept, for how far depth networks may be trusted alone;
+    # study: not swept, read only by the studies that name it; task: read only by the task models that name it
+    role: Literal["train", "evaluate", "check", "study", "task"]
+    source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
+    path: str | None  # below $ALIT_DATA or data/; null for scenes
+    variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
+    split: str
+    images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
+    pack: bool  # decode once into an array (small sets) or read files on demand
+
+    @property
+    def swept(self) -> bool:
+        """Whether the sweep table has its images."""
+        return self.role in ("evaluate", "check")
+
+    @property
+    def controlled(self) -> bool:
+        """Whether its complexity is set by hand, one factor at a time: no sample of images like the other sets."""
+        return self.source == "scenes" and self.variant in FACTORS
+
+
+class DataConfig(Settings):
+    """All image sets of a profile; the first set with role train trains the tokenizer."""
+
+    image_size: PositiveInt  # pixels per side after resize and centre crop
+    rejected_share: float = Field(ge=0, le=1)  # unreadable images tolerated before the stage stops
+    flip: bool  # horizontal flips while training
+    crop_scale: float = Field(gt=0, le=1)  # smallest area share of a random training crop; 1 never crops
+    sets: tuple[ImageSetConfig, ...]
+
+
+def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...]) -> ImageSource:
+    """Open the source of one set; `roots` are the folders that may hold real data.
+
+    Raises:
+        ConfigError: the settings do not say enough for this kind of source.
+        DataError: the data are missing (the line says what to fetch) or of another layout.
+    """
+    if config.source == "scenes":
+        if config.images is None or not config.pack:
+            raise ConfigError(f"data.sets {config.name}: scenes need a number of images and pack: true")
+        if config.variant in FACTORS:
+            return ControlledSource(config.name, config.variant, config.split, config.images, image_size)
+        return SceneSource(config.name, config.variant, config.split, config.images, image_size)
+    if config.path is None:
+        raise ConfigError(f"data.sets {config.name}: source {config.source} needs a path below $ALIT_DATA or data/")
+    root = locate_data(config.path, roots)
+    if config.source == "folder":
+        return folder_source(config.name, root, config.split)
+    if config.source in MASK_LAYOUTS:
+        return masked_source(config.name, root, config.split, config.source)
+    if config.source == "depth_pairs":
+        return depth_source(config.name, root, config.split)
+    if config.source == "savoias":
+        return savoias_source(config.name, root, config.split)
+    if not config.pack:
+        raise ConfigError(f"data.sets {config.name}: source packed needs pack: true")
+    return PackedSource(config.name, root, config.split)
+
+
+class ArrayWriter:
+    """Appends equal arrays to a `.npy` file in constant memory; the header is completed on exit.
+
+    The bytes depend on the arrays alone. NumPy pads its header so that the row count can grow in place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = 0
+        self._shape: tuple[int, ...] = ()
+        self._dtype = np.dtype(np.uint8)
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("wb")
+        return self
+
+    def append(self, array: np.ndarray) -> None:
+        """Write one row; every row must have the shape and type of the first."""
+        if self._rows == 0:
+            self._shape, self._dtype = array.shape, array.dtype
+            self._write_header()
+        if (array.shape, array.dtype) != (self._shape, self._dtype):
+            raise ValueError(f"expected {self._dtype} {self._shape}, got {array.dtype} {array.shape}")
+        self._file.write(np.ascontiguousarray(array).tobytes())
+        self._rows += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self._rows, *self._shape),
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+_CHUNK = 64  # images decoded side by side, and held in memory
+
+
+class Rejected(NamedTuple):
+    """An image that could not be read."""
+
+    set: str
+    origin: str
+    reason: str
+
+
+class View(NamedTuple):
+    """One image as it enters a set."""
+
+    record: Record
+    sha256: str
+    image: np.ndarray  # uint8 (h, w, 3)
+    depth: np.ndarray | None  # float16 (h, w), metres
+    inverse_depth: np.ndarray | None  # float32 (h, w): its scale is unknown, so that float16 may be too narrow
+    masks: np.ndarray | None  # uint8 (h, w)
+
+
+def materialise_sets(config: DataConfig, folder: Path, rejected: Path, roots: tuple[Path, ...]) -> None:
+    """Write every set of a profile to `folder/<name>` and the list of unreadable images to `rejected`.
+
+    The list (set, origin, reason) is written even when it is empty and when the stage stops.
+
+    Raises:
+        ConfigError: two sets have the same name, or the settings of one are incomplete.
+        DataError: data are missing, or a set has more unreadable images than `rejected_share` allows.
+    """
+    names = [one.name for one in config.sets]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"data.sets: expected a name of its own for each set, found {', '.join(names)}")
+    sources = [build_source(one, config.image_size, roots) for one in config.sets]  # all faults before any work
+    refused: list[Rejected] = []
+    try:
+        for source, one in zip(sources, config.sets, strict=True):
+            found = write_set(source, one, config.image_size, folder / one.name)
+            refused.extend(found)
+            _check_share(
+                found,
+                chosen_indices(len(source), one.images),
+                config.rejected_share,
+                folder / one.name,
+                rejected,
+            )
+    finally:
+        _write_rejected(refused, rejected)
+
+
+def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, folder: Path) -> list[Rejected]:
+    """Write one set to `folder` and return its unreadable images.
+
+    The set is written beside `folder` and renamed when it is whole: a killed run leaves no set.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    indices = chosen_indices(len(source), config.images)
+    records, digests, refused = [], [], []
+    with ExitStack() as files:
+        writers: dict[str, ArrayWriter] = {}
+        progress = tqdm(_views(source, indices, image_size), f"data: {config.name}", len(indices), unit="image")
+        for view in progress:
+            if isinstance(view, Rejected):
+                refused.append(view)
+                progress.set_postfix(rejected=len(refused))
+                continue
+            records.append(view.record)
+            digests.append(view.sha256)
+            for name, array in _arrays(view, config.pack):
+                if name not in writers:
+                    writers[name] = files.enter_context(ArrayWriter(partial / name))
+                writers[name].append(array)
+    write_manifest(build_manifest(records, digests), partial / "manifest.csv")
+    _write_card(source, config, image_size, partial / "set.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return refused
+
+
+def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, path: Path) -> None:
+    """Write what the set is, as `open_set` reads it."""
+    card = SetCard(
+        name=config.name,
+        role=config.role,
+        source=config.source,
+        path=config.path,
+        variant=config.variant if config.source == "scenes" else None,
+        split=config.split,
+        image_size=image_size,
+        packed=config.pack,
+        class_names=source.class_names,
+    )
+    path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
+
+
+def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[View | Rejected]:
+    """Decode images in order, a chunk at a time on threads: Pillow decodes outside the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(indices), _CHUNK):
+            yield from pool.map(lambda index: _view(source, index, size), indices[start : start + _CHUNK])
+
+
+def _view(source: ImageSource, index: int, size: int) -> View | Rejected:
+    """Decode one image, or say why not."""
+    try:
+        image, depth, masks = source.read(index), source.depth(index), source.masks(index)
+        inverse_depth = source.inverse_depth(index)
+        for name, found in (("depth", depth), ("inverse depth", inverse_depth), ("masks", masks)):
+            if found is not None and found.shape != image.shape[:2]:
+                raise DataError(f"expected {name} of the image's size {image.shape[:2]}, found {found.shape}")
+        return View(
+            record=source.record(index),
+            sha256=source.digest(index),
+            image=centre_view(image, size),
+            depth=None if depth is None else centre_map(depth, size).astype(np.float16),
+            inverse_depth=None if inverse_depth is None else centre_map(inverse_depth, size),
+            masks=None if masks is None else centre_map(masks, size),
+        )
+    except DataError as error:
+        return Rejected(source.name, source.record(index).origin, str(error))
+
+
+def _arrays(view: View, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Name the arrays that a set keeps of one view."""
+    if pack:
+        yield "images.npy", view.image
+    if view.depth is not None:
+        yield "depth.npy", view.depth
+    if view.inverse_depth is not None:
+        yield "inverse_depth.npy", view.inverse_depth
+    if view.masks is not None:
+        yield "masks.npy", view.masks
+
+
+def _check_share(refused: list[Rejected], indices: list[int], share: float, folder: Path, listing: Path) -> None:
+    """Stop at a set with too many unreadable images, or with none that is readable."""
+    found = len(refused) / len(indices)
+    if found > share or len(refused) == len(indices):
+        shutil.rmtree(folder, ignore_errors=True)
+        first = refused[0]
+        raise DataError(
+            f"{first.set}: {len(refused)} of {len(indices)} images could not be read ({found:.1%}; "
+            f"rejected_share allows {share:.1%}), the first is {first.origin}: {first.reason}; "
+            f"all are listed in {listing}"
+        )
+
+
+def _write_rejected(refused: list[Rejected], path: Path) -> None:
+    """Write the list of unreadable images; only a header when every image was read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Rejected._fields)
+        writer.writerows(refused)

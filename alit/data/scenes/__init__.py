@@ -1,0 +1,1 @@
+"""Embedded scenes: small pictures with label, masks, depth and caption, generated from a seed."""

@@ -1,0 +1,166 @@
+"""Where things stand in an embedded scene: a pinhole camera above a ground plane that ends at a backdrop.
+
+Lengths on the picture are shares of its side, rows counted from the top. A ground point at depth z metres is
+seen at row `horizon + drop / z`, so an object's depth follows from where it stands and the other way round.
+Everything is drawn before anything is rasterised, so a seed gives the same scene at every image size.
+"""
+
+from typing import NamedTuple
+
+from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, Variant
+from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
+from alit.data.scenes.textures import DIRECTIONS, Draws, Texture, draw_crop, draw_texture
+
+GROUND_NAMES = {
+    "brick": "bricks",
+    "coins": "a sheet of coins",
+    "grass": "grass",
+    "gravel": "gravel",
+    "moon": "moon dust",
+}
+# Tints of the grey ground photographs, in 1/256: natural ones for base scenes, unusual ones for near ones.
+_TINTS: dict[Variant, tuple[tuple[int, int, int], ...]] = {
+    "base": ((150, 250, 110), (300, 260, 200), (330, 190, 150), (240, 240, 250), (200, 220, 130)),
+    "near": ((200, 160, 300), (140, 230, 260), (320, 200, 230), (270, 270, 160)),
+}
+
+
+class Body(NamedTuple):
+    """One object."""
+
+    label: int
+    depth: float  # metres
+    centre: tuple[float, float]  # column, row
+    extent: tuple[float, float]  # width, height
+    foot: float  # row where it meets the ground, or above which it hangs
+    direction: tuple[float, float]  # cosine and sine of its rotation
+    texture: Texture
+
+
+class Layer(NamedTuple):
+    """A surface of the stage: a photograph's crop with its contrast lowered and its colours shifted."""
+
+    crop: Crop
+    contrast: int  # 1/256
+    gains: tuple[int, int, int]  # 1/256, per channel
+
+
+class View(NamedTuple):
+    """The camera, and where the main object stands in its picture."""
+
+    horizon: float  # row
+    drop: float  # rows below the horizon at 1 m
+    wall: float  # depth of the backdrop, metres
+    depth: float  # of the main object, metres
+    size: float  # of the main object
+    foot: float  # row where the main object meets the ground
+
+
+class Stage(NamedTuple):
+    """A whole scene, before it is drawn."""
+
+    clutter: float  # 0 to 1
+    bodies: tuple[Body, ...]  # nearest first; the first gives the label
+    backdrop: Layer
+    ground: Layer
+    horizon: float  # row
+    drop: float
+    wall: float  # depth of the backdrop, metres
+    light: int  # side that the light comes from
+
+
+def draw_stage(draws: Draws, variant: Variant) -> Stage:
+    """Choose a scene.
+
+    The clutter setting alone decides how many objects are expected, how large (and so how busy) a piece of a
+    photograph fills the background, and how strong and likely patterns are.
+    """
+    clutter = draws.between(0.0, 1.0)
+    view = draw_view(draws)
+    main = draw_main(draws, variant, clutter, view)
+    count = int(clutter * 8 * draws.between(0.75, 1.25) + draws.between(0.0, 1.0))
+    bodies = (main, *draw_others(draws, variant, clutter, view, count))
+    backdrop, ground = draw_layers(draws, variant, clutter)
+    light = draws.choice((-1, 1))
+    return Stage(clutter, bodies, backdrop, ground, view.horizon, view.drop, view.wall, light)
+
+
+def draw_view(draws: Draws) -> View:
+    """Choose the camera and the main object's place."""
+    horizon, wall = draws.between(0.22, 0.45), draws.between(5.0, 14.0)
+    depth, size = draws.between(1.4, 2.2), draws.between(0.4, 0.6)
+    foot = draws.between(0.8, 0.97)
+    return View(horizon, (foot - horizon) * depth, wall, depth, size, foot)
+
+
+def draw_main(draws: Draws, variant: Variant, clutter: float, view: View) -> Body:
+    """Choose the nearest and largest object."""
+    return _draw_body(draws, variant, clutter, view.depth, view.size, draws.between(0.3, 0.7), view.foot)
+
+
+def draw_others(draws: Draws, variant: Variant, clutter: float, view: View, count: int) -> list[Body]:
+    """Choose `count` objects behind the main one, nearest first."""
+    columns = [(slot + draws.between(0.15, 0.85)) / max(count, 1) for slot in range(count)]
+    others = []
+    for column in columns:
+        # Even in 1/z: as many objects in each band of rows of the ground.
+        nearness = draws.between(1 / (view.wall * 0.75), 1 / (view.depth * 1.25))
+        scale = view.size * draws.between(0.75, 1.15) * view.depth * nearness
+        # Far objects would be specks at 32 px: none is drawn smaller than a third of the main one.
+        other = max(scale, view.size / 3)
+        foot = view.horizon + view.drop * nearness
+        others.append(_draw_body(draws, variant, clutter, 1 / nearness, other, column, foot))
+    return sorted(others, key=lambda body: body.depth)
+
+
+def draw_layers(draws: Draws, variant: Variant, clutter: float) -> tuple[Layer, Layer]:
+    """Choose backdrop and ground; how many draws they take does not depend on the clutter."""
+    backdrop = _draw_layer(draws, BACKDROPS[variant], clutter, _draw_gains(draws))
+    return backdrop, _draw_layer(draws, GROUNDS[variant], clutter, draws.choice(_TINTS[variant]))
+
+
+def _draw_body(
+    draws: Draws, variant: Variant, clutter: float, depth: float, size: float, column: float, foot: float
+) -> Body:
+    """Choose what stands at a place."""
+    label = draws.integer(0, len(SCENE_CLASSES))
+    shape = SHAPES[SCENE_CLASSES[label]]
+    width, height = size * draws.between(0.88, 1.12), size * draws.between(0.92, 1.08)
+    lift = height * draws.between(0.05, 0.35) if shape.floats and draws.chance(0.35) else 0.0
+    row = max(foot - lift + height / 2 * shape.foot, 0.42 * height)
+    return Body(
+        label=label,
+        depth=depth,
+        centre=(column, row),
+        extent=(width, height),
+        foot=foot,
+        direction=_rotation(draws, shape.tilt),
+        texture=draw_texture(draws, variant, clutter),
+    )
+
+
+def _rotation(draws: Draws, tilt: int) -> tuple[float, float]:
+    """Choose a rotation of at most `tilt` degrees: the half-angle formulas need no mathematics library."""
+    if tilt == 180:
+        cosine, sine = draws.choice(DIRECTIONS)
+        return (cosine, sine) if draws.chance(0.5) else (-cosine, -sine)
+    # With t = tan(angle / 2), (1 - t^2, 2t) / (1 + t^2) is a unit vector; t is nearly linear in the angle.
+    half = tilt / 114.6 * draws.between(-1.0, 1.0)
+    scale = 1 + half * half
+    return (1 - half * half) / scale, 2 * half / scale
+
+
+def _draw_gains(draws: Draws) -> tuple[int, int, int]:
+    """Choose the exposure and white balance of a backdrop."""
+    exposure = draws.integer(120, 290)
+    red, green, blue = (exposure * draws.integer(200, 313) // 256 for _ in range(3))
+    return red, green, blue
+
+
+def _draw_layer(draws: Draws, photos: tuple[str, ...], clutter: float, gains: tuple[int, int, int]) -> Layer:
+    """Choose a surface: at low clutter a small, pale piece of a photograph, at high most of it, undimmed."""
+    share = 0.05 + 0.9 * clutter * clutter * draws.between(0.6, 1.0)
+    contrast = int(256 * (0.35 + 0.65 * clutter))
+    exposure = draws.integer(210, 380)
+    red, green, blue = (gain * exposure // 256 for gain in gains)
+    return Layer(draw_crop(draws, photos, share), contrast, (red, green, blue))

@@ -1,0 +1,158 @@
+"""Random draws that never change, and what surfaces are made of: named colors and patterns."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, Variant, load_photo, read_crop
+
+T = TypeVar("T")
+
+_WORDS = 256  # fetched at once
+
+
+class Draws:
+    """A stream of draws that depends on `seed` and `stream` alone."""
+
+    def __init__(self, seed: int, stream: int) -> None:
+        self._bits = np.random.PCG64(np.random.SeedSequence([seed, stream]))
+        self._words: list[int] = []
+
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer in [low, high)."""
+        if not self._words:
+            self._words = self._bits.random_raw(_WORDS).tolist()
+        return low + ((self._words.pop() >> 32) * (high - low) >> 32)
+
+    def between(self, low: float, high: float) -> float:
+        """Return one of 65,536 evenly spaced numbers in [low, high)."""
+        return low + (high - low) * (self.integer(0, 65536) / 65536)
+
+    def chance(self, share: float) -> bool:
+        """Return True in `share` of the draws."""
+        return self.between(0.0, 1.0) < share
+
+    def choice(self, options: Sequence[T]) -> T:
+        """Return one of the options."""
+        return options[self.integer(0, len(options))]
+
+
+# No colour serves two variants.
+COLOURS: dict[Variant, dict[str, tuple[int, int, int]]] = {
+    "base": {
+        "red": (216, 48, 40),
+        "orange": (240, 136, 32),
+        "yellow": (240, 208, 56),
+        "green": (56, 160, 72),
+        "blue": (48, 96, 216),
+        "purple": (136, 64, 168),
+        "white": (236, 234, 228),
+        "black": (48, 48, 54),
+    },
+    "near": {
+        "pink": (240, 144, 176),
+        "teal": (16, 136, 136),
+        "olive": (128, 128, 40),
+        "brown": (128, 80, 48),
+        "maroon": (120, 24, 56),
+        "turquoise": (88, 216, 208),
+        "beige": (216, 192, 152),
+        "grey": (136, 140, 146),
+    },
+    "far": {"ink": (24, 24, 40), "paper": (240, 236, 220), "magenta": (232, 32, 168), "lime": (168, 240, 40)},
+}
+REGULAR_PATTERNS = ("striped", "spotted", "checked")  # of two colours
+PATTERNS = (*REGULAR_PATTERNS, "mottled")
+
+# Cosine and sine every 22.5 degrees, rounded so that no mathematics library matters.
+DIRECTIONS = ((1.0, 0.0), (0.92388, 0.38268), (0.70711, 0.70711), (0.38268, 0.92388))
+DIRECTIONS = (*DIRECTIONS, *((-s, c) for c, s in DIRECTIONS))
+
+
+class Texture(NamedTuple):
+    """The look of one surface; `pattern` is None for a plain one."""
+
+    colour: str
+    pattern: str | None
+    first: tuple[int, int, int]
+    second: tuple[int, int, int]
+    frequency: float  # repeats over the half width of the object
+    direction: tuple[float, float]
+    phase: float
+    crop: Crop  # the photograph whose grain a mottled surface takes
+
+
+def draw_texture(draws: Draws, variant: Variant, clutter: float) -> Texture:
+    """Choose a surface; with `clutter` (0 to 1) patterns become likelier, finer and stronger."""
+    palette = COLOURS[variant]
+    names = tuple(palette)
+    colour, other = draws.choice(names), draws.choice(names)
+    first, second = (_jitter(draws, palette[name]) for name in (colour, other))
+    strength = 0.3 + 0.7 * clutter
+    mixed = tuple(int(a + (b - a) * strength) for a, b in zip(first, second, strict=True))
+    pattern = draws.choice(PATTERNS) if draws.chance(0.15 + 0.75 * clutter) else None
+    if other == colour and pattern != "mottled":
+        pattern = None
+    return Texture(
+        colour=colour,
+        pattern=pattern,
+        first=first,
+        second=(mixed[0], mixed[1], mixed[2]),
+        frequency=draws.between(0.8, 1.2) * (1.3 + 1.7 * clutter),
+        direction=draws.choice(DIRECTIONS),
+        phase=draws.between(0.0, 1.0),
+        crop=draw_crop(draws, (*BACKDROPS[variant], *GROUNDS[variant]), 0.15 + 0.35 * clutter),
+    )
+
+
+def draw_crop(draws: Draws, photos: tuple[str, ...], share: float) -> Crop:
+    """Choose a square whose side is `share` of a photograph's short side."""
+    name = draws.choice(photos)
+    height, width = load_photo(name).pixels.shape[:2]
+    side = max(4, int(min(height, width) * share))
+    top, left = draws.integer(0, height - side + 1), draws.integer(0, width - side + 1)
+    return Crop(name, top, left, side, draws.chance(0.5))
+
+
+def _jitter(draws: Draws, colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Vary a colour within its name."""
+    red, green, blue = (min(255, max(0, value + draws.integer(-18, 19))) for value in colour)
+    return red, green, blue
+
+
+def paint(texture: Texture, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray | int, ...]:
+    """Return the three channels of a surface, int32 (h, w) in [0, 255] or one number for all of it.
+
+    Args:
+        texture: what the surface looks like.
+        u, v: coordinates on the object, float32 (h, w).
+    """
+    if texture.pattern is None:
+        return texture.first
+    if texture.pattern == "mottled":
+        return _mottle(texture, u.shape)
+    mask = _pattern_mask(texture, u, v)
+    return tuple(np.where(mask, b, a).astype(np.int32) for a, b in zip(texture.first, texture.second, strict=True))
+
+
+def _pattern_mask(texture: Texture, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Say where the second colour shows."""
+    cosine, sine = (np.float32(value) for value in texture.direction)
+    scale, phase = np.float32(texture.frequency), np.float32(texture.phase)
+    along = (u * cosine + v * sine) * scale + phase
+    along = along - np.floor(along)
+    if texture.pattern == "striped":
+        return along < 0.45
+    across = (v * cosine - u * sine) * scale + phase
+    across = across - np.floor(across)
+    if texture.pattern == "checked":
+        return (along < 0.5) != (across < 0.5)
+    return (along - 0.5) * (along - 0.5) + (across - 0.5) * (across - 0.5) < 0.1
+
+
+def _mottle(texture: Texture, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Carry the grain of a photograph over to the first colour: twice its mean doubles the colour."""
+    grain = read_crop(texture.crop, max(shape)).sum(axis=-1, dtype=np.int32)[: shape[0], : shape[1]]
+    mean = max(1, int(grain.sum(dtype=np.int64)) // grain.size)
+    return tuple(np.minimum(grain * value // mean, 255) for value in texture.first)

@@ -1,0 +1,1 @@
+"""Image collections of every supported layout."""

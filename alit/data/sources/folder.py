@@ -1,0 +1,127 @@
+"""Images in folders: ImageNet's layout, any nesting of it, or one flat folder."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from alit.data.images import read_image
+from alit.data.sources.source import Record, list_images
+from alit.errors import DataError
+
+Layout = TypeVar("Layout")
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+class FileSource:
+    """Images in files below `root`, described by one `Record` each; the base of the layouts below."""
+
+    def __init__(self, name: str, root: Path, records: tuple[Record, ...], class_names: tuple[str, ...]) -> None:
+        self.name = name
+        self.root = root
+        self.records = records
+        self.class_names = class_names
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def record(self, index: int) -> Record:
+        """Describe one image; its origin is the file's path below `root`."""
+        return self.records[index]
+
+    def read(self, index: int) -> np.ndarray:
+        """Decode one file into uint8 (h, w, 3)."""
+        return read_image(self.root / self.records[index].origin)
+
+    def depth(self, index: int) -> np.ndarray | None:
+        """Return None: plain image files come without depth."""
+        return None
+
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return None: plain image files come without depth."""
+        return None
+
+    def masks(self, index: int) -> np.ndarray | None:
+        """Return None: plain image files come without masks."""
+        return None
+
+    def digest(self, index: int) -> str:
+        """Return the sha256 of one file."""
+        return hashlib.sha256((self.root / self.records[index].origin).read_bytes()).hexdigest()
+
+
+class PairedSource(FileSource, Generic[Layout]):
+    """Images in files with a second file each, such as a mask or depth, all of one layout."""
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        records: tuple[Record, ...],
+        class_names: tuple[str, ...],
+        partners: tuple[Path | None, ...],
+        layout: Layout,
+    ) -> None:
+        super().__init__(name, root, records, class_names)
+        self.layout = layout
+        self._partners = partners
+
+    def partner(self, index: int, absent: str) -> Path:
+        """Return the file that belongs to an image.
+
+        Raises:
+            DataError: there is none; `absent` says so.
+        """
+        path = self._partners[index]
+        if path is None:
+            raise DataError(absent)
+        return path
+
+
+def folder_source(name: str, root: Path, split: str) -> FileSource:
+    """Find the images in `root/<split>`, or in `root` itself when it has no such folder.
+
+    The class of an image is the folder it lies in, however deep, and labels number the sorted class names of
+    this split. In one flat folder there are no classes, unless every file is named by a WordNet id
+    (`n01440764.jpg`), which then names its class.
+
+    Raises:
+        DataError: there is no image.
+    """
+    base = root / split if (root / split).is_dir() else root
+    paths = list_images(base)
+    if not paths:
+        raise DataError(f"expected images in {base}, found none; it takes class folders or image files")
+    records, class_names = describe_files(root, base, paths, split)
+    return FileSource(name, root, records, class_names)
+
+
+def describe_files(root: Path, base: Path, paths: list[Path], split: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """Return a record per image file, with its class as `folder_source` has it, and the sorted class names."""
+    classes = _classes(base, paths)
+    class_names = tuple(sorted({class_name for class_name in classes if class_name is not None}))
+    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+    records = tuple(
+        Record(
+            image_id=path.relative_to(base).as_posix(),
+            origin=path.relative_to(root).as_posix(),
+            label=None if class_name is None else numbers[class_name],
+            class_name=class_name,
+            split=split,
+            complexity=None,
+            caption=None,
+            objects=None,
+        )
+        for path, class_name in zip(paths, classes, strict=True)
+    )
+    return records, class_names
+
+
+def _classes(base: Path, paths: list[Path]) -> list[str | None]:
+    """Name the class of each file: its folder, else its WordNet id, else None."""
+    if all(path.parent == base for path in paths):
+        named = all(_WORDNET_ID.fullmatch(path.stem) for path in paths)
+        return [path.stem if named else None for path in paths]
+    return [None if path.parent == base else path.parent.name for path in paths]

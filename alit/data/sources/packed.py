@@ -1,0 +1,95 @@
+"""Images in arrays: one `.npy` of pixels, or an `.npz` with labels and more beside them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from alit.data.sources.source import Record
+from alit.errors import DataError
+
+
+class PackedSource:
+    """Images from arrays; `.npz` members beside `images` are optional.
+
+    images: uint8 (n, h, w, 3) or greyscale (n, h, w); labels: integers (n,), negative for unknown;
+    class_names: strings; complexity: floats (n,); captions: strings (n,); depth: metres (n, h, w);
+    masks: uint8 (n, h, w), segments numbered from 1, 0 for background, 255 where unknown.
+
+    Raises:
+        DataError: the file is damaged, holds no such arrays, or their lengths differ.
+    """
+
+    def __init__(self, name: str, path: Path, split: str) -> None:
+        self.name = name
+        self._split = split
+        self._arrays = _load(path)
+        images = self._arrays.get("images", np.empty(0))
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or images.shape[3:] not in ((), (3,))
+            or not len(images)
+        ):
+            found = f"{images.dtype} {images.shape}"
+            raise DataError(f"{path}: expected images as uint8 (n, h, w, 3) or (n, h, w), found {found}")
+        for key in ("labels", "complexity", "captions", "depth", "masks"):
+            if key in self._arrays and len(self._arrays[key]) != len(images):
+                raise DataError(f"{path}: expected {len(images)} {key}, one per image, found {len(self._arrays[key])}")
+        self.class_names = tuple(str(class_name) for class_name in self._arrays.get("class_names", ()))
+
+    def __len__(self) -> int:
+        return len(self._arrays["images"])
+
+    def record(self, index: int) -> Record:
+        """Describe one row."""
+        number = self._value("labels", index)
+        label = None if number is None or number < 0 else int(number)
+        complexity, caption = self._value("complexity", index), self._value("captions", index)
+        return Record(
+            image_id=f"{index:07d}",
+            origin=f"row:{index}",
+            label=label,
+            class_name=self.class_names[label] if label is not None and self.class_names else None,
+            split=self._split,
+            complexity=None if complexity is None or np.isnan(complexity) else float(complexity),
+            caption=None if caption is None else str(caption),
+            objects=None,
+        )
+
+    def read(self, index: int) -> np.ndarray:
+        """Return one image, uint8 (h, w, 3)."""
+        image = np.array(self._arrays["images"][index])
+        return np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
+
+    def depth(self, index: int) -> np.ndarray | None:
+        """Return one depth map, float32 (h, w), if there are any."""
+        depth = self._value("depth", index)
+        return None if depth is None else np.asarray(depth, np.float32)
+
+    def inverse_depth(self, index: int) -> np.ndarray | None:
+        """Return None: arrays hold metres or no depth."""
+        return None
+
+    def masks(self, index: int) -> np.ndarray | None:
+        """Return the segment of each pixel, uint8 (h, w), if there are masks."""
+        masks = self._value("masks", index)
+        return None if masks is None else np.asarray(masks, np.uint8)
+
+    def digest(self, index: int) -> str:
+        """Return the sha256 of one image's pixels."""
+        return hashlib.sha256(self.read(index).tobytes()).hexdigest()
+
+    def _value(self, key: str, index: int):
+        return self._arrays[key][index] if key in self._arrays else None
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Read a `.npy` (memory-mapped) or a whole `.npz`; never unpickles."""
+    try:
+        if path.suffix == ".npy":
+            return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
+        with np.load(path, allow_pickle=False) as members:
+            return {key: members[key] for key in members.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a .npy or .npz file of plain arrays: {error}") from error

@@ -1,0 +1,310 @@
+"""From the settings of task models to networks, tasks and feature extractors."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import safetensors
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from alit.data.imageset import ImageSet
+from alit.errors import CheckpointError, ConfigError
+from alit.settings import Settings
+from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
+from alit.tasks.classification import ClassificationTask, Classifier
+from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
+from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
+from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
+from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, build_trunk
+from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier
+from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task, weights_sha256
+from alit.tasks.reconstruction import ReconstructionTask
+
+
+class TaskModelConfig(Settings):
+    """One task model: a network that looks at images, originals and reconstructions alike."""
+
+    name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
+    kind: Literal["classifier", "depth", "caption", "features"]
+    architecture: str  # see alit.tasks.build
+    weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
+    input_size: PositiveInt  # pixels per side that the network sees
+    train_on: str | None  # a set with role train or task; null: the first with role train
+    test_on: str | None  # a set with role task or evaluate, for its card alone; null: the first with role evaluate
+    steps: int = Field(ge=0)  # training steps when weights are "train"
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+
+
+TIMM = "timm/"
+SHARED = "task/"
+
+Trained = Classifier | DepthNetwork | DualEncoder
+
+
+def is_trained_here(config: TaskModelConfig) -> bool:
+    """Whether the pipeline trains this network itself, rather than loading or sharing it."""
+    return config.weights == "train" and not config.architecture.startswith(SHARED)
+
+
+def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
+    """Build an untrained network that answers in `class_names`, in metres (depth) or in known captions.
+
+    Weights come from torch's global generator: fork and seed it around this call.
+
+    Args:
+        config: which network.
+        class_names: of the training images.
+        captions: of the training images, one each; read by captioners only.
+
+    Raises:
+        ConfigError: the architecture cannot be trained here, or not on these images.
+    """
+    if config.kind == "classifier" and config.architecture == "small_cnn":
+        return Classifier(SmallCNN(len(class_names)), input_size=config.input_size, class_names=class_names)
+    if config.kind == "classifier" and config.architecture.startswith(TIMM):
+        return _new_timm_classifier(config, class_names)
+    if config.kind == "depth" and config.architecture in UNET_WIDTHS:
+        return _new_depth_network(config)
+    if config.kind == "caption" and config.architecture in WIDTHS:
+        return _new_captioner(config, captions)
+    raise ConfigError(
+        f"task model {config.name}: expected small_cnn or timm/<name> to train a classifier, "
+        f"{' or '.join(UNET_WIDTHS)} to train a depth network, {' or '.join(WIDTHS)} to train a captioner, found "
+        f"{config.architecture} for a {config.kind}"
+    )
+
+
+def _new_timm_classifier(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier:
+    import timm
+
+    name = config.architecture.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise ConfigError(f"task model {config.name}: expected timm/<name of a timm model>, found {name}")
+    network = timm.create_model(name, num_classes=len(class_names))
+    return Classifier(network, input_size=config.input_size, class_names=class_names)
+
+
+def _new_depth_network(config: TaskModelConfig) -> DepthNetwork:
+    if config.input_size % 16:
+        raise ConfigError(
+            f"expected a multiple of 16 as input_size of {config.architecture}, found {config.input_size}"
+        )
+    return DepthNetwork(UNet(UNET_WIDTHS[config.architecture]), input_size=config.input_size, metric=True)
+
+
+def _new_captioner(config: TaskModelConfig, captions: Sequence[str | None]) -> DualEncoder:
+    known = [caption for caption in captions if caption is not None]
+    if len(known) < max(len(captions), 1):
+        raise ConfigError(
+            f"task model {config.name}: expected a caption of each training image, found {len(known)} of "
+            f"{len(captions)}; take a captioner with published weights"
+        )
+    return DualEncoder(known, WIDTHS[config.architecture], input_size=config.input_size)
+
+
+def save_trained(folder: Path, config: TaskModelConfig, network: Trained, results: Any) -> None:
+    """Write model.safetensors and config.json (settings, what it answers in, weight hash, `results`) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "settings": config.model_dump(),
+        "class_names": network.class_names if isinstance(network, Classifier) else None,
+        "captions": network.known_captions if isinstance(network, DualEncoder) else None,
+        "weights_sha256": weights_sha256(network),
+        "results": results,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+@torch.no_grad()
+def evaluate_trained(network: Trained, images: ImageSet, device: torch.device, batch_size: int = 64) -> dict[str, Any]:
+    """Return a network's mean performance on untouched images: accuracy, relative depth error or caption score.
+
+    Images without what the network is compared with do not count; if none has it, the mean is null.
+    """
+    scores: list[np.ndarray] = []
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(images)))
+        depth = images.depth(rows)
+        batch = SweepBatch(
+            images.images(rows).to(device),
+            images.labels(rows),
+            images.class_names,
+            None if depth is None else depth.to(device),
+            images.captions(rows),
+        )
+        scores.append(_performance(network, batch))
+    known = np.concatenate([*scores, np.empty(0)])
+    known = known[~np.isnan(known)]
+    return {
+        "dataset": images.name,
+        "images": len(known),
+        _MEASURES[type(network)]: float(known.mean()) if len(known) else None,
+    }
+
+
+_MEASURES = {Classifier: "accuracy", DepthNetwork: "relative_depth_error", DualEncoder: "caption_score"}
+
+
+def _performance(network: Trained, batch: SweepBatch) -> np.ndarray:
+    """Return what a network scores on each untouched image, NaN where it cannot be compared."""
+    if isinstance(network, Classifier):
+        ranks = ClassificationTask("", network, {})
+        (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
+        return np.where(np.isnan(values), np.nan, values < 1)
+    if isinstance(network, DualEncoder):
+        captions = CaptionTask("", network, {})
+        return captions.score(batch.images, captions.reference(batch), batch)[captions.columns[1]]
+    if batch.depth is None:
+        return np.full(len(batch.images), np.nan)
+    return relative_depth_error(network.at_size_of(batch.images, batch.depth), batch.depth).cpu().numpy()
+
+
+def load_trained(folder: Path, config: TaskModelConfig) -> Trained:
+    """Load what `save_trained` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: the files are missing, broken, or belong to other settings of the same name.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text())
+        weights = load_file(folder / "model.safetensors")
+        names = tuple(content["class_names"] or ())
+        captions = tuple(content["captions"] or ())
+        architecture = content["settings"]["architecture"]
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a trained task model at {folder}, found none that can be read ({error}); "
+            "run the stage task_models"
+        ) from error
+    if architecture != config.architecture:
+        raise CheckpointError(
+            f"expected {config.architecture} at {folder}, found {architecture}; run the stage task_models"
+        )
+    network = new_network(config, names, captions)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: the weights are not of {architecture}: {error}") from error
+    return network
+
+
+PRETRAINED: dict[tuple[str, str], Callable[[int], nn.Module]] = {
+    **{("classifier", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
+    **{("features", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
+    **{("depth", f"depth_anything_v2_{size}"): partial(depth_anything_v2, size) for size in ("small", "base", "large")},
+    **{("caption", f"blip_{size}"): partial(blip, size) for size in ("base", "large")},
+    ("features", "inception"): lambda input_size: reference_inception(),
+    ("features", "lpips_vgg"): lambda input_size: build_trunk("lpips_vgg"),
+}
+RESERVED = {
+    "lpips": ("lpips_vgg",),
+    "fid": ("inception",),
+    "inception": ("inception",),
+    "blip": ("blip_base", "blip_large"),
+}
+
+
+class TaskModels(NamedTuple):
+    """All that looks at an image in a sweep."""
+
+    tasks: tuple[Task, ...]  # pixel errors first, then the profile's order
+    extractors: tuple[FeatureExtractor, ...]
+
+
+def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: torch.device) -> TaskModels:
+    """Build every task and extractor of a profile, frozen, on `device`.
+
+    Args:
+        configs: the profile's task models; `task/<name>` refers to one earlier in the list.
+        folder: where the stage task_models wrote the trained ones.
+        device: where the networks run.
+
+    Raises:
+        ConfigError: an unknown architecture, a name used twice, or a name that promises another network.
+        CheckpointError: weights that are missing or of another model.
+    """
+    tasks: list[Task] = [ReconstructionTask()]
+    extractors: list[FeatureExtractor] = []
+    networks: dict[str, nn.Module] = {}
+    for config in configs:
+        _check_name(config, networks)
+        network = _load_network(config, folder, networks).to(device).eval().requires_grad_(False)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # faster on a CPU: docs/speed.md
+        networks[config.name] = network
+        record = {
+            "name": config.name,
+            "kind": config.kind,
+            "architecture": config.architecture,
+            "weights": config.weights,
+            "weights_sha256": weights_sha256(network),
+            "input_size": getattr(network, "input_size", None),
+            "resize": RESIZE,
+        }
+        tasks += _tasks_of(config, network, record)
+        extractors += _extractors_of(config, network, record)
+    return TaskModels(tuple(tasks), tuple(extractors))
+
+
+def _check_name(config: TaskModelConfig, known: dict[str, nn.Module]) -> None:
+    """Refuse names that are taken, or that would pass one network off as another (DESIGN: honest names)."""
+    if config.name in known:
+        raise ConfigError(f"expected task models of different names, found {config.name} twice; rename one")
+    for word, architectures in RESERVED.items():
+        if word in config.name.lower().split("_") and config.architecture not in architectures:
+            raise ConfigError(
+                f"task model {config.name}: the word {word} is kept for {' and '.join(architectures)}, "
+                f"found architecture {config.architecture}; rename it"
+            )
+
+
+def _load_network(config: TaskModelConfig, folder: Path, networks: dict[str, nn.Module]) -> nn.Module:
+    if config.architecture.startswith(SHARED):
+        shared = networks.get(config.architecture.removeprefix(SHARED))
+        if not isinstance(shared, Classifier):
+            raise ConfigError(
+                f"task model {config.name}: expected {SHARED}<name of a classifier earlier in the list>, "
+                f"found {config.architecture}"
+            )
+        return shared
+    if config.weights == "train":
+        return load_trained(folder / config.name, config)
+    if config.architecture.startswith(TIMM) and config.kind in ("classifier", "features"):
+        return timm_classifier(config.architecture.removeprefix(TIMM), config.input_size)
+    if (config.kind, config.architecture) not in PRETRAINED:
+        known = sorted({architecture for kind, architecture in PRETRAINED if kind == config.kind})
+        raise ConfigError(
+            f"task model {config.name}: expected one of {', '.join(known)} as pretrained {config.kind} "
+            f"network (or timm/<name>), found {config.architecture}"
+        )
+    return PRETRAINED[config.kind, config.architecture](config.input_size)
+
+
+def _tasks_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any]) -> list[Task]:
+    if isinstance(network, DepthNetwork):
+        return [DepthTask(config.name, network, record)]
+    if isinstance(network, Captioner | DualEncoder):
+        return [CaptionTask(config.name, network, record)]
+    if isinstance(network, LpipsTrunk):
+        return [PerceptualTask(config.name, network, record, network.channel_weights)]
+    if isinstance(network, Classifier) and config.kind == "classifier":
+        return [ClassificationTask(config.name, network, record)]
+    if isinstance(network, Classifier):
+        return [PerceptualTask(config.name, lambda images: network.look(images).maps, record)]
+    return []
+
+
+def _extractors_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any]) -> list[FeatureExtractor]:
+    if config.kind != "features" or isinstance(network, LpipsTrunk):
+        return []
+    if isinstance(network, Classifier):
+        return [ClassifierFeatures(config.name, network, record)]
+    return [InceptionFeatures(config.name, network, record)]

@@ -1,0 +1,185 @@
+"""Other tokenizers behind the protocol: image codecs, the base tokenizer alone, checkpoints and classes by name."""
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, features
+from torch import Tensor, nn
+
+from alit.errors import CheckpointError, ConfigError
+from alit.models.base import BaseTokenizer
+from alit.settings import Settings
+from alit.tokenizer.protocol import Reconstruction, Tokenizer
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import CONFIG_FILE, load_base
+
+
+class BaselineConfig(Settings):
+    """Another tokenizer: whatever offers `alit.tokenizer.tokenizer.protocol.Tokenizer`."""
+
+    name: str  # its folder below runs/<profile>/baselines/, and its name in tables
+    target: str  # a checkpoint folder below runs/<profile>/, or "module:Class" (alit.targets)
+    arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
+
+
+class BaselinesConfig(Settings):
+    """The tokenizers that are measured beside the profile's own, as it is."""
+
+    sets: tuple[str, ...]  # the evaluation sets that they are swept over
+    tokenizers: tuple[BaselineConfig, ...]
+
+
+Format = Literal["jpeg", "webp", "avif"]
+QUALITIES = (1, 5, 10, 20, 40, 60, 80, 95)
+
+
+class CodecTokenizer:
+    """Encodes each image with Pillow at several qualities; bits are those of the whole file, header included."""
+
+    def __init__(self, image_format: Format, *, image_size: int, qualities: tuple[int, ...] = QUALITIES) -> None:
+        """Choose the codec.
+
+        Args:
+            image_format: what Pillow writes; AVIF needs a Pillow built with it.
+            image_size: pixels per side of the images.
+            qualities: ascending settings between 0 and 100; each counts as one "length".
+
+        Raises:
+            ConfigError: Pillow cannot write the format, or the qualities do not ascend within [0, 100].
+        """
+        if image_format in ("webp", "avif") and not features.check(image_format):
+            raise ConfigError(
+                f"this Pillow cannot write {image_format}; install a Pillow wheel of version 11.3 or newer"
+            )
+        if list(qualities) != sorted(set(qualities)) or not all(0 <= quality <= 100 for quality in qualities):
+            raise ConfigError(f"expected ascending qualities between 0 and 100, found {qualities}")
+        self.name: str = image_format
+        self.image_size = image_size
+        self.lengths = qualities
+
+    @property
+    def base_tokens(self) -> int:
+        """The highest quality setting."""
+        return self.lengths[-1]
+
+    def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
+        """Yield images (b, 3, h, w) in [0, 1], rounded to 8 bits, compressed and decompressed at each quality."""
+        pixels = rearrange((images * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
+        for quality in self.lengths:
+            files = [compress(image, self.name, quality) for image in pixels]
+            decoded = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
+            bits = torch.tensor([8.0 * len(file) for file in files])
+            rebuilt = rearrange(torch.from_numpy(decoded), "b h w c -> b c h w").float() / 255
+            yield Reconstruction(quality, bits, rebuilt.to(images.device))
+
+
+def compress(image: np.ndarray, image_format: str, quality: int) -> bytes:
+    """Return the file of one 8-bit RGB image (h, w, 3)."""
+    target = io.BytesIO()
+    Image.fromarray(image).save(target, image_format, quality=quality)
+    return target.getvalue()
+
+
+class GridTokenizer(nn.Module):
+    """A base tokenizer as `alit.tokenizer.tokenizer.protocol.Tokenizer`: images of one size, n image tokens each."""
+
+    def __init__(self, base: BaseTokenizer, image_size: int) -> None:
+        super().__init__()
+        self.base = base
+        self.image_size = image_size
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+        return self.base.config.kind
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The number of image tokens, alone."""
+        return ((self.image_size // self.base.config.patch) ** 2,)
+
+    @property
+    def base_tokens(self) -> int:
+        """The number of image tokens."""
+        return self.lengths[0]
+
+    @property
+    def bits_per_token(self) -> int:
+        """Bits of one image token: an id's, or 32 a number when continuous."""
+        size = self.base.config.codebook_size
+        return 32 * self.base.config.code_size if size is None else math.ceil(math.log2(size))
+
+    @torch.no_grad()
+    def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
+        """Yield the reconstruction of images (b, 3, h, w) in [0, 1] from all image tokens."""
+        bits = torch.full((len(images),), float(self.lengths[0] * self.bits_per_token))
+        rebuilt = self.base.decode(self.base.encode(images).codes)
+        yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1))
+
+
+MEMBERS = tuple(name for name in vars(Tokenizer) if not name.startswith("_"))
+
+
+def load_tokenizer(
+    target: str, arguments: Mapping[str, Any], *, folder: Path, image_size: int, device: torch.device
+) -> Tokenizer:
+    """Return a tokenizer on `device`, networks in eval mode.
+
+    Args:
+        target: a checkpoint folder, or "module:Class" (any callable) of a module that Python finds.
+        arguments: keyword arguments of that class.
+        folder: what a relative checkpoint folder is relative to; `runs/<profile>`.
+        image_size: pixels per side, for checkpoints of a base tokenizer, which do not say.
+        device: where networks run.
+
+    Raises:
+        ConfigError: no such folder, module or class, arguments that it refuses, or a member of
+            `alit.tokenizer.tokenizer.protocol.Tokenizer` that it lacks.
+        CheckpointError: a folder without a checkpoint that can be read.
+    """
+    if ":" in target:
+        tokenizer = _call(target, arguments)
+    elif (folder / target).is_dir():
+        tokenizer = _load_checkpoint(folder / target, image_size)
+    else:
+        raise ConfigError(
+            f"expected a tokenizer as module:Class or a checkpoint folder below {folder}, found {target}; "
+            "a class in tokenizer.py beside dvc.yaml is tokenizer:Class"
+        )
+    missing = [name for name in MEMBERS if not hasattr(tokenizer, name)]
+    if missing:
+        raise ConfigError(
+            f"expected {target} to have all of {', '.join(MEMBERS)} (alit/protocol.py), found none of "
+            f"{', '.join(missing)}"
+        )
+    return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer  # type: ignore[return-value]
+
+
+def _call(target: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        make = resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"expected a tokenizer class at {target}, found none: {error}") from error
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{target} cannot be made with the arguments {dict(arguments)}: {error}") from error
+
+
+def _load_checkpoint(folder: Path, image_size: int) -> Tokenizer:
+    """Load what lies in a folder: an adaptive tokenizer, or a base tokenizer alone."""
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"expected a checkpoint with {CONFIG_FILE} in {folder}, found none: {error}") from error
+    if "distillation" in content:
+        return AdaptiveTokenizer.from_pretrained(folder)
+    return GridTokenizer(load_base(folder), image_size)

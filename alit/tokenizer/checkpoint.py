@@ -1,0 +1,281 @@
+"""Checkpoints as folders: config.json, model.safetensors and a model card; on disk or on the Hugging Face hub."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE as WEIGHTS
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from alit.errors import CheckpointError
+from alit.models.distillation import TokenizerConfig
+from alit.settings import parse_settings
+
+CARD = """---
+{{ card_data }}
+---
+
+# Adaptive length image tokenizer, {{ size }} px
+
+Turns an image into {{ rows[0].length }} to {{ rows[-1].length }} tokens, as many as that image needs, and back.
+The method is [Adaptive Length Image Tokenization via Recurrent Allocation](https://arxiv.org/abs/2411.02393)
+(Duggal, Isola, Torralba, Freeman; ICLR 2025). It loads with the Python package `alit-suite`.
+
+```python
+from alit import AdaptiveTokenizer, ReconstructionLoss, load_images
+
+tokenizer = AdaptiveTokenizer.from_pretrained("{{ source }}")
+images = load_images(["picture.jpg"], size=tokenizer.image_size)
+tokens = tokenizer.encode(images, until=ReconstructionLoss(l1=0.1))
+rebuilt = tokenizer.decode(tokens)
+```
+
+## Sizes
+
+{{ parameters }} parameters in float32. {{ network }}
+
+| tokens | bits of an image | bits per pixel |
+|---|---|---|
+{%- for row in rows %}
+| {{ row.length }} | {{ row.bits }} | {{ "%.3f" | format(row.bits / size**2) }} |
+{%- endfor %}
+
+{% if notes %}## Notes
+
+{{ notes }}
+
+{% endif %}## Licence
+
+{{ licence }}
+"""
+# How the hub's mixin turns the settings into config.json; reading it is `read_checkpoint`'s.
+CODERS: dict[type, tuple[Any, Any]] = {
+    TokenizerConfig: (
+        lambda config: config.model_dump(mode="json"),
+        lambda content: parse_settings(TokenizerConfig, content, source=CONFIG_NAME),
+    )
+}
+UNLICENSED = "Not stated by whoever saved these weights; the code that reads them is Apache-2.0."
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint folder holds."""
+
+    config: TokenizerConfig
+    weights: dict[str, Tensor]
+
+
+class Row(NamedTuple):
+    """One length in the card's table."""
+
+    length: int
+    bits: int
+
+
+class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
+    """A network that is built from its settings alone; `push_to_hub` uploads the folder that `save_pretrained` writes.
+
+    Subclasses pass `coders=CODERS` on.
+    """
+
+    bits_per_token: int
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, map_location: str | torch.device = "cpu", **options: Any
+    ) -> Self:
+        """Load a checkpoint from a folder or a hub id, in eval mode.
+
+        Args:
+            pretrained_model_name_or_path: a folder of `save_pretrained`, or a hub id.
+            map_location: the device to load onto.
+            options: those of `hf_hub_download`, such as `revision`, `cache_dir`, `token` and `local_files_only`.
+
+        Raises:
+            CheckpointError: config.json or the weights are missing, damaged, or do not fit each other.
+            ConfigError: config.json has an unknown, missing or impossible setting.
+        """
+        source = str(pretrained_model_name_or_path)
+        checkpoint = read_checkpoint(source, **options)
+        return cls.with_weights(checkpoint.config, checkpoint.weights, source=source).to(map_location)
+
+    @classmethod
+    def with_weights(cls, config: TokenizerConfig, weights: Mapping[str, Tensor], *, source: str) -> Self:
+        """Build a tokenizer around existing weights, in float32 and eval mode; nothing is drawn at random.
+
+        Raises:
+            CheckpointError: a tensor is missing, unknown, or of another shape, or no network can have these settings;
+                the message names it and `source`.
+        """
+        try:
+            with torch.device("meta"):
+                tokenizer = cls(config)
+        except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(f"{source}: networks of these sizes cannot be built: {error}") from error
+        _check_weights(tokenizer.state_dict(), weights, source)
+        tokenizer.to_empty(device="cpu").load_state_dict(weights)
+        return tokenizer.eval()
+
+    def generate_model_card(self, *arguments: Any, **fields: Any) -> ModelCard:
+        """Return the README.md that `save_pretrained` and `push_to_hub` write where none is.
+
+        Args:
+            arguments: none.
+            fields: what they got as `model_card_kwargs`: `license`, `notes` and so on, see `alit.tokenizer.tokenizer.checkpoint.model_card`.
+        """
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return model_card(self.config, parameters=count, bits_per_token=self.bits_per_token, **fields)
+
+
+def read_checkpoint(model: str, **options: Any) -> Checkpoint:
+    """Read a checkpoint from a folder, or from the hub with the options of `hf_hub_download`.
+
+    Raises:
+        CheckpointError: there is none, or a file of it is missing or damaged.
+        ConfigError: config.json has an unknown, missing or impossible setting.
+    """
+    config_file, weights_file = (_locate(model, name, options) for name in (CONFIG_NAME, WEIGHTS))
+    try:
+        content = json.loads(config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{config_file} cannot be read as settings: {error}") from error
+    config = parse_settings(TokenizerConfig, content, source=str(config_file))
+    try:
+        weights = load_file(weights_file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{weights_file} cannot be read as weights (truncated?): {error}") from error
+    return Checkpoint(config, weights)
+
+
+def _locate(model: str, name: str, options: dict[str, Any]) -> Path:
+    """Return a file of a checkpoint; `model` is taken for a hub id unless it begins with a dot or a folder here."""
+    if model[:1] in ("", ".", "~") or Path(Path(model).parts[0]).is_dir():
+        path = Path(model) / name
+        if not path.is_file():
+            raise CheckpointError(f"expected {CONFIG_NAME} and {WEIGHTS} in the folder {model}, found no {name}")
+        return path
+    try:
+        return Path(hf_hub_download(model, name, **options))
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        raise CheckpointError(
+            f"expected a checkpoint folder or hub id, found none at {model}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise CheckpointError(f"{source}: missing tensor for {name} {tuple(tensor.shape)}")
+        if weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+    unknown = sorted(set(weights) - set(expected))
+    if unknown:
+        raise CheckpointError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")
+
+
+def model_card(
+    config: TokenizerConfig,
+    *,
+    parameters: int,
+    bits_per_token: int,
+    source: str = "path/or/hub-id",
+    license: str | None = None,
+    licence_text: str | None = None,
+    notes: str = "",
+) -> ModelCard:
+    """Return the card that goes with a checkpoint as its README.md.
+
+    Args:
+        config: the tokenizer's settings.
+        parameters: how many it has.
+        bits_per_token: of one latent token.
+        source: what to load it from.
+        license: the weights' licence as the hub spells it, such as "apache-2.0"; None leaves it open.
+        licence_text: a sentence instead of that name.
+        notes: Markdown on training data, steps, errors, whatever a reader should know.
+    """
+    tags = ["image-tokenization", "adaptive-length", "arxiv:2411.02393"]
+    return ModelCard.from_template(
+        ModelCardData(license=license, library_name="alit-suite", tags=tags),
+        template_str=CARD,
+        size=config.image_size,
+        rows=[Row(length, length * bits_per_token) for length in config.lengths],
+        parameters=f"{parameters:,}",
+        network=_network(config),
+        source=source,
+        licence=licence_text or (f"The weights: {license}. The code: Apache-2.0." if license else UNLICENSED),
+        notes=notes,
+    )
+
+
+def _network(config: TokenizerConfig) -> str:
+    """Describe the networks in two sentences."""
+    base, distillation = config.base, config.distillation
+    codes = f"ids of {base.codebook_size} codes" if base.kind == "vqgan" else f"{base.code_size} numbers each"
+    latents = (
+        f"ids of {distillation.latent_codebook_size} codes of {distillation.latent_code_size} numbers"
+        if distillation.quantize
+        else f"{distillation.latent_code_size} continuous numbers each"
+    )
+    return (
+        f"Base tokenizer: {base.kind.upper()}, {config.image_tokens} image tokens, {codes}. "
+        f"Distillation: {distillation.layers} + {distillation.layers} layers of width {distillation.width} with "
+        f"{distillation.heads} heads, {distillation.iterations} iterations of {distillation.tokens_per_iteration} "
+        f"latent tokens, {latents}."
+    )
+
+
+WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> its bits as an integer
+
+
+class Fingerprint:
+    """The digest of one tokenizer, worked out again only where its weights have changed.
+
+    Digesting every weight takes longer than encoding an image. Checksums tell in a tenth of the time whether that is
+    due. (Tensors' version counters would be free, but fused optimisers and `.data` change weights behind their back.)
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[str, bytes, str] | None = None  # settings, checksums, and the digest that they had
+
+    def __call__(self, settings: str, weights: Mapping[str, Tensor]) -> str:
+        """Return 16 hexadecimal digits for settings and weights."""
+        sums = checksums(weights)
+        if self._known is None or self._known[:2] != (settings, sums):
+            self._known = settings, sums, digest(settings, weights)
+        return self._known[2]
+
+
+def digest(settings: str, weights: Mapping[str, Tensor]) -> str:
+    """Return 16 hexadecimal digits for settings and weights, which count as float32 in any precision."""
+    whole = hashlib.blake2b(settings.encode(), digest_size=8)
+    for name, tensor in sorted(weights.items()):
+        whole.update(name.encode())
+        whole.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return whole.hexdigest()
+
+
+def checksums(weights: Mapping[str, Tensor]) -> bytes:
+    """Return sums of each tensor's bits over rows and over columns: they change with any number and any order."""
+    whole = hashlib.blake2b()
+    for name, tensor in weights.items():
+        table = tensor.detach().flatten(1) if tensor.ndim > 1 else tensor.detach().reshape(1, -1)
+        words = table.contiguous().view(WORDS[table.element_size()])
+        whole.update(name.encode())
+        for dimension in (0, 1):
+            whole.update(words.sum(dimension, dtype=words.dtype).cpu().numpy().data)
+    return whole.digest()

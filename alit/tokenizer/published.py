@@ -1,0 +1,267 @@
+"""The published sizes, by the names that the authors' code gives them (published-code facts, 2.1 and 2.2)."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from alit.errors import CheckpointError
+from alit.models.base import BaseTokenizerConfig
+from alit.models.distillation import DistillationConfig, TokenizerConfig
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+
+
+class Size(NamedTuple):
+    """What tells the published models apart."""
+
+    width: int
+    layers: int  # of the encoder, and as many of the latent decoder
+    heads: int
+
+
+SIZES = {
+    "tiny": Size(512, 8, 8),
+    "small": Size(1024, 8, 8),
+    "base": Size(768, 12, 12),
+    "semilarge": Size(1024, 16, 16),
+}
+
+
+def published_config(size: str) -> TokenizerConfig:
+    """Return the settings of a published size, one of `SIZES`: 256 px, VQGAN base, 32 to 256 quantized latents."""
+    width, layers, heads = SIZES[size]
+    base = BaseTokenizerConfig(
+        kind="vqgan",
+        stem=1,
+        channels=128,
+        multipliers=(1, 1, 2, 2, 4),
+        blocks=2,
+        code_size=256,
+        codebook_size=1024,
+        unit_codes=False,
+        latent_scale=1.0,
+        sample_posterior=False,
+        rescale_decode=False,
+        level_attention=False,
+    )
+    distillation = DistillationConfig(
+        width=width,
+        layers=layers,
+        heads=heads,
+        tokens_per_iteration=32,
+        iterations=8,
+        quantize=True,
+        latent_codebook_size=4096,
+        latent_code_size=12,
+        prediction="logits",
+        similarity_scale=10.0,
+    )
+    return TokenizerConfig(image_size=256, base=base, distillation=distillation)
+
+
+HEADS_BY_SIZE = {(size.width, size.layers): size.heads for size in SIZES.values()}
+IGNORED = re.compile(r"^(gan_losses|discriminator|perceptual_loss)\b|^base_tokenizer\.vae\.loss\.")
+
+
+class Rule(NamedTuple):
+    """Renames one family of the authors' tensors."""
+
+    pattern: str
+    replacement: str
+
+
+_TRANSFORMER = [
+    Rule(r"^(encoder|decoder)\.transformer\.(\d+)\.", r"distillation.\1.transformer.blocks.\2."),
+    Rule(r"\.ln_1\.", ".norm_attention."),
+    Rule(r"\.ln_2\.", ".norm_mlp."),
+    Rule(r"\.attn\.in_proj_", ".attention.qkv."),
+    Rule(r"\.attn\.out_proj\.", ".attention.out."),
+    Rule(r"\.mlp\.c_fc\.", ".mlp.0."),
+    Rule(r"\.mlp\.c_proj\.", ".mlp.2."),
+]
+_DISTILLATION = [
+    Rule(r"^(encoder|decoder)_positional_embedding$", r"distillation.\1.positions"),
+    Rule(r"^(encoder|decoder)_class_embedding$", r"distillation.\1.class_token"),
+    Rule(r"^(encoder|decoder)_mask_token$", r"distillation.\1.mask_token"),
+    Rule(r"^latent_tokens$", "distillation.encoder.new_latents"),
+    Rule(r"^latent_token_positional_embedding$", "distillation.encoder.latent_positions"),
+    Rule(r"^timestep_embedding$", "distillation.encoder.iteration_embedding"),
+    Rule(r"^encoder_ln_pre\.", "distillation.encoder.norm_first."),
+    Rule(r"^encoder_ln_recursive\.", "distillation.encoder.norm_next."),
+    Rule(r"^encoder_ln_post\.", "distillation.encoder.norm_out."),
+    Rule(r"^pre_quantizer_mlp\.", "distillation.encoder.to_code."),
+    Rule(r"^patch_embed\.", "distillation.encoder.patch_embedding."),
+    Rule(r"^quantize\.embedding\.weight$", "distillation.quantizer.embedding"),
+    Rule(r"^decoder\.decoder_embed\.", "distillation.decoder.from_code."),
+    Rule(r"^decoder\.latent_token_positional_embedding$", "distillation.decoder.latent_positions"),
+    Rule(r"^decoder\.ln_pre\.", "distillation.decoder.norm_in."),
+    Rule(r"^decoder\.ln_post\.", "distillation.decoder.norm_out."),
+    Rule(r"^decoder\.ffn\.", "distillation.decoder.head.mlp."),
+]
+_BASE = [
+    Rule(r"^base_tokenizer\.(?:vqgan|vae)\.", "base."),
+    Rule(r"^base\.quantize\.embedding\.weight$", "base.quantizer.embedding"),
+    Rule(r"^base\.quant_conv\.", "base.moments."),
+    Rule(r"^base\.post_quant_conv\.", "base.latents_in."),
+    Rule(r"\.nin_shortcut\.", ".shortcut."),
+    Rule(r"\.downsample\.conv\.", ".downsample_conv."),
+]
+_ATTENTION = {"q": "query", "k": "key", "v": "value", "proj_out": "out", "norm": "norm"}
+
+
+def load_published(path: str | Path, *, heads: int | None = None) -> AdaptiveTokenizer:
+    """Read a checkpoint with the authors' tensor names into a tokenizer ready to use, in eval mode.
+
+    Args:
+        path: a `.pth` dict with `ema` or `model` (the average is preferred), a plain state dict, or safetensors.
+            Pickles are read with `weights_only` and an allow-list of one type, the argparse namespace.
+        heads: attention heads; needed when width and layers are not one of the published sizes.
+
+    Raises:
+        CheckpointError: not such a checkpoint, a truncated one, or a missing, misshapen or unknown tensor.
+    """
+    tensors = {name: tensor for name, tensor in _read(Path(path)).items() if not IGNORED.match(name)}
+    try:
+        config = infer_config(tensors, heads=heads, source=str(path))
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: no tokenizer has tensors of these shapes: {error.errors()[0]['msg']}"
+        ) from error
+    renamed = {rename(name, config): tensor for name, tensor in tensors.items()}
+    return AdaptiveTokenizer.with_weights(config, renamed, source=str(path))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"expected a checkpoint at {path}, found none")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {error}") from error
+    except Exception as error:  # torch raises pickle.UnpicklingError subclasses for anything outside the allow-list
+        raise CheckpointError(f"{path} holds more than tensors and plain settings; refused: {error}") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    for key in ("ema", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path}: expected tensors under 'ema' or 'model', or a plain state dict")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def infer_config(tensors: dict[str, Tensor], *, heads: int | None, source: str) -> TokenizerConfig:
+    """Read every size off the tensors' shapes."""
+
+    def shape(name: str, dimensions: int) -> tuple[int, ...]:
+        if name not in tensors:
+            raise CheckpointError(f"{source}: missing tensor {name}; expected a checkpoint of the published tokenizer")
+        found = tuple(tensors[name].shape)
+        if len(found) != dimensions or 0 in found:
+            raise CheckpointError(f"{source}: {name} has shape {found}, expected {dimensions} dimensions")
+        return found
+
+    iterations, new, width = shape("timestep_embedding", 3)
+    layers = _count(tensors, r"^encoder\.transformer\.(\d+)\.")
+    heads = heads or HEADS_BY_SIZE.get((width, layers))
+    if heads is None:
+        raise CheckpointError(f"{source}: width {width} with {layers} layers is no published size; pass heads=")
+    patch = shape("patch_embed.weight", 4)[-1]
+    grid = round((shape("encoder_positional_embedding", 2)[0] - 1) ** 0.5)
+    quantize = "quantize.embedding.weight" in tensors
+    code_size = shape("pre_quantizer_mlp.weight", 2)[0]
+    is_vae = any(name.startswith("base_tokenizer.vae.") for name in tensors)
+    return TokenizerConfig(
+        image_size=grid * patch,
+        base=_infer_base(tensors, shape, is_vae),
+        distillation=DistillationConfig(
+            width=width,
+            layers=layers,
+            heads=heads,
+            tokens_per_iteration=new,
+            iterations=iterations,
+            quantize=quantize,
+            latent_codebook_size=shape("quantize.embedding.weight", 2)[0] if quantize else 1,
+            latent_code_size=code_size,
+            prediction="regression" if is_vae else "logits",
+            similarity_scale=1.0,
+        ),
+    )
+
+
+def _infer_base(tensors: dict[str, Tensor], shape: Any, is_vae: bool) -> BaseTokenizerConfig:
+    prefix = f"base_tokenizer.{'vae' if is_vae else 'vqgan'}"
+    channels = shape(f"{prefix}.encoder.conv_in.weight", 4)[0]
+    levels = _count(tensors, rf"^{re.escape(prefix)}\.encoder\.down\.(\d+)\.block\.")
+    blocks = _count(tensors, rf"^{re.escape(prefix)}\.encoder\.down\.0\.block\.(\d+)\.")
+    widths = [shape(f"{prefix}.encoder.down.{level}.block.0.conv2.weight", 4)[0] for level in range(levels)]
+    return BaseTokenizerConfig(
+        kind="vae" if is_vae else "vqgan",
+        channels=channels,
+        stem=1,
+        multipliers=tuple(w // channels for w in widths),
+        blocks=blocks,
+        code_size=shape(f"{prefix}.decoder.conv_in.weight", 4)[1],
+        codebook_size=None if is_vae else shape(f"{prefix}.quantize.embedding.weight", 2)[0],
+        unit_codes=False,
+        latent_scale=0.2325,
+        sample_posterior=False,
+        rescale_decode=False,
+        level_attention=any(name.startswith(f"{prefix}.encoder.down.{levels - 1}.attn.") for name in tensors),
+    )
+
+
+def _count(tensors: dict[str, Tensor], pattern: str) -> int:
+    """Return how many indices the pattern's group takes over all tensor names."""
+    return len({match.group(1) for name in tensors if (match := re.match(pattern, name))})
+
+
+def rename(name: str, config: TokenizerConfig) -> str:
+    """Translate one of the authors' tensor names into this package's."""
+    if not name.startswith("base_tokenizer."):
+        for rule in (*_TRANSFORMER, *_DISTILLATION):
+            name = re.sub(rule.pattern, rule.replacement, name)
+        return name
+    for rule in _BASE:
+        name = re.sub(rule.pattern, rule.replacement, name)
+    return _rename_level(name, config.base)
+
+
+def _rename_level(name: str, base: BaseTokenizerConfig) -> str:
+    """Translate level, middle and attention names; our decoder levels run in the order of computation."""
+    last = len(base.multipliers) - 1
+    attention = base.kind == "vae"
+
+    def level(match: re.Match[str]) -> str:
+        side, index, kind, position = match["side"], int(match["index"]), match["kind"], match["position"]
+        ours = index if side == "encoder" else last - index
+        if kind in ("downsample_conv", "upsample"):
+            return f"base.{side}.{kind.split('_')[0].split('sample')[0]}samples.{ours}.conv."
+        doubled = attention and base.level_attention and side == "encoder" and index == last
+        if position is None or not position.isdecimal():
+            return match[0]  # no name of the authors'; reported as unknown
+        slot = int(position) * (2 if doubled else 1) + (kind == "attn")
+        return f"base.{side}.levels.{ours}.{slot}."
+
+    pattern = (
+        r"^base\.(?P<side>encoder|decoder)\.(?:down|up)\.(?P<index>\d+)\."
+        r"(?P<kind>block|attn|downsample_conv|upsample)\.(?P<position>\d+|conv)?\.?"
+    )
+    name = re.sub(pattern, level, name)
+    middle = {"block_1": 0, "attn_1": 1, "block_2": 2 if attention else 1}
+    name = re.sub(r"\.mid\.(\w+)\.", lambda m: f".middle.{middle.get(m[1], m[1])}.", name)
+    if attention:
+        name = re.sub(r"\.(q|k|v|proj_out)\.(weight|bias)$", lambda m: f".{_ATTENTION[m[1]]}.{m[2]}", name)
+    return name

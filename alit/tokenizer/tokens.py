@@ -1,0 +1,277 @@
+"""`TokenSet`, the ragged result of encoding, and its file: a damaged file never becomes a wrong image."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alit.errors import DataError, TokenFileError
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSet:
+    """Tokens of b images: ids of a codebook of m codes, or continuous codes of z numbers.
+
+    Attributes:
+        lengths: (b,) int64, tokens of each image.
+        values: (sum of lengths,) int64 ids, or (sum of lengths, z) float32 codes; image after image.
+        satisfied: (b,) bool, whether the image met its criterion; all true for a fixed length or a budget.
+        codebook_size: m, or None when values are continuous codes.
+        model: fingerprint of the tokenizer that made them and that alone can decode them.
+    """
+
+    lengths: Tensor
+    values: Tensor
+    satisfied: Tensor
+    codebook_size: int | None
+    model: str
+
+    def __post_init__(self) -> None:
+        total = int(self.lengths.sum())
+        if len(self.values) != total or len(self.satisfied) != len(self.lengths):
+            raise DataError(
+                f"expected {total} tokens and {len(self.lengths)} flags for the lengths given, "
+                f"found {len(self.values)} and {len(self.satisfied)}"
+            )
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether values are codes rather than ids."""
+        return self.codebook_size is None
+
+    @property
+    def bits_per_token(self) -> int:
+        """ceil(log2 m) for ids, 32 z for continuous codes."""
+        if self.codebook_size is None:
+            return 32 * self.values.shape[1]
+        return max(1, (self.codebook_size - 1).bit_length())
+
+    @property
+    def bits(self) -> Tensor:
+        """Size of each image's tokens (b,), int64, without container overhead."""
+        return self.lengths * self.bits_per_token
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator["TokenSet"]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "TokenSet":
+        """Return the tokens of one image, a range, a list of places or a mask, as a `TokenSet` in that order."""
+        rows = _rows(index, len(self))
+        parts = self.values.split(self.lengths.tolist())
+        chosen = [parts[row] for row in rows.tolist()]
+        values = torch.cat(chosen) if chosen else self.values[:0]
+        return TokenSet(self.lengths[rows], values, self.satisfied[rows], self.codebook_size, self.model)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TokenSet):
+            return NotImplemented
+        return (
+            (self.codebook_size, self.model) == (other.codebook_size, other.model)
+            and torch.equal(self.lengths, other.lengths)
+            and torch.equal(self.values, other.values)
+            and torch.equal(self.satisfied, other.satisfied)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @staticmethod
+    def concatenate(parts: Sequence["TokenSet"]) -> "TokenSet":
+        """Join token sets of one tokenizer, in order.
+
+        Raises:
+            DataError: there are none, or they come from different tokenizers.
+        """
+        if not parts:
+            raise DataError("expected at least one token set to concatenate, found none")
+        makers = {(part.model, part.codebook_size) for part in parts}
+        if len(makers) > 1:
+            raise DataError(f"expected token sets of one tokenizer, found {len(makers)}: encode them with the same one")
+        return TokenSet(
+            torch.cat([part.lengths for part in parts]),
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.satisfied for part in parts]),
+            parts[0].codebook_size,
+            parts[0].model,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a compact, self-describing file; see `alit.tokenizer.tokenizer.tokens` for the format."""
+
+        Path(path).write_bytes(pack(self))
+
+    @staticmethod
+    def load(path: str | Path) -> "TokenSet":
+        """Read what `save` wrote.
+
+        Raises:
+            TokenFileError: the file is missing, not a token file, truncated or damaged.
+        """
+
+        path = Path(path)
+        if not path.is_file():
+            raise TokenFileError(f"expected a token file at {path}, found none")
+        return unpack(path.read_bytes(), source=str(path)).tokens
+
+
+def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:
+    everything = torch.arange(count, device="cpu")
+    if isinstance(index, int):
+        if not -count <= index < count:
+            raise IndexError(f"image {index} of a token set of {count}")
+        return everything[index].reshape(1)
+    if isinstance(index, slice):
+        return everything[index]
+    chosen = torch.as_tensor(index, device="cpu")
+    return everything[chosen if chosen.numel() or chosen.dtype == torch.bool else chosen.long()]
+
+
+MAGIC = b"ALIT-TOK"
+VERSION = 1
+DIGEST_BYTES = 16
+_HEADER_KEYS = {"images", "codebook_size", "code_size", "length_bits", "model", "names"}
+_PREFIX = struct.Struct("<8sHI")
+
+
+class TokenFile(NamedTuple):
+    """What a token file holds."""
+
+    tokens: TokenSet
+    names: tuple[str, ...] | None  # one per image
+
+
+def pack(tokens: TokenSet, names: Sequence[str] | None = None) -> bytes:
+    """Return the bytes of a token file; `names`, one per image, travel with it."""
+    assert names is None or len(names) == len(tokens)
+    length_bits = int(tokens.lengths.max()).bit_length() if len(tokens) else 0
+    header = {
+        "images": len(tokens),
+        "codebook_size": tokens.codebook_size,
+        "code_size": tokens.values.shape[1] if tokens.is_continuous else None,
+        "length_bits": length_bits,
+        "model": tokens.model,
+        "names": None if names is None else list(names),
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    stream = np.concatenate(
+        [
+            _to_bits(tokens.lengths.numpy(), length_bits),
+            tokens.satisfied.numpy().astype(np.uint8),
+            _to_bits(_as_integers(tokens), 32 if tokens.is_continuous else tokens.bits_per_token),
+        ]
+    )
+    body = _PREFIX.pack(MAGIC, VERSION, len(text)) + text + np.packbits(stream).tobytes()
+    return body + _digest(body)
+
+
+def unpack(content: bytes, *, source: str) -> TokenFile:
+    """Read the bytes of a token file.
+
+    Raises:
+        TokenFileError: anything but a whole, undamaged token file; the message names `source`.
+    """
+    header, stream = _open(content, source)
+    images, length_bits = header["images"], header["length_bits"]
+    lengths_end = images * length_bits
+    _require(len(stream) >= lengths_end + images, source, "its lengths are cut off")
+    lengths = _from_bits(stream[:lengths_end], length_bits, images)
+    satisfied = stream[lengths_end : lengths_end + images].astype(bool)
+    codebook_size, code_size = header["codebook_size"], header["code_size"]
+    bits = 32 if codebook_size is None else max(1, (codebook_size - 1).bit_length())
+    count = int(lengths.sum()) * (code_size or 1)
+    used = lengths_end + images + count * bits
+    _require((used + 7) // 8 * 8 == len(stream), source, "its size does not fit its lengths")
+    integers = _from_bits(stream[lengths_end + images : used], bits, count)
+    if codebook_size is None:
+        values = torch.from_numpy(integers.astype(np.uint32).view(np.float32).reshape(-1, code_size).copy())
+    else:
+        _require(count == 0 or int(integers.max()) < codebook_size, source, "an id lies outside its codebook")
+        values = torch.from_numpy(integers)
+    flags = torch.from_numpy(satisfied)
+    tokens = TokenSet(torch.from_numpy(lengths), values, flags, codebook_size, header["model"])
+    return TokenFile(tokens, None if header["names"] is None else tuple(header["names"]))
+
+
+def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
+    _require(content[: len(MAGIC)] == MAGIC, source, "it is not a token file")
+    _require(len(content) >= _PREFIX.size + DIGEST_BYTES, source, "it is truncated")
+    _, version, header_bytes = _PREFIX.unpack_from(content)
+    _require(version == VERSION, source, f"its version is {version}, this reads {VERSION}")
+    body = content[:-DIGEST_BYTES]
+    _require(_digest(body) == content[-DIGEST_BYTES:], source, "it is damaged or truncated (checksum)")
+    header_end = _PREFIX.size + header_bytes
+    _require(header_end <= len(body), source, "its header is cut off")
+    try:
+        header = json.loads(body[_PREFIX.size : header_end])
+    except (ValueError, RecursionError):
+        header = None
+    if not _is_header(header):
+        raise _fault(source, "its header is malformed")
+    return header, np.unpackbits(np.frombuffer(body[header_end:], dtype=np.uint8))
+
+
+def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(header, dict) or set(header) != _HEADER_KEYS:
+        return False
+    names = header["names"]
+    named = isinstance(names, list) and all(map(_is_text, names)) and len(names) == header["images"]
+
+    def is_count(value: Any, low: int, high: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    continuous = header["codebook_size"] is None
+    sizes = is_count(header["code_size"], 1, 2**20) if continuous else is_count(header["codebook_size"], 1, 2**31)
+    return (
+        sizes
+        and (continuous or header["code_size"] is None)
+        and is_count(header["images"], 0, 2**40)
+        and is_count(header["length_bits"], 0, 32)
+        and _is_text(header["model"])
+        and (names is None or named)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be printed: JSON may hold halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _require(condition: bool, source: str, fault: str) -> None:
+    if not condition:
+        raise _fault(source, fault)
+
+
+def _fault(source: str, fault: str) -> TokenFileError:
+    return TokenFileError(f"{source} cannot be read: {fault}; expected a file that `TokenSet.save` wrote")
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def _as_integers(tokens: TokenSet) -> np.ndarray:
+    values = tokens.values.numpy()
+    if tokens.is_continuous:
+        return np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).reshape(-1).astype(np.int64)
+    return values
+
+
+def _to_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return the bits (count * bits,) of non-negative integers, most significant first."""
+    shifts = np.arange(bits - 1, -1, -1)
+    return ((values[:, None] >> shifts) & 1).astype(np.uint8).reshape(-1)
+
+
+def _from_bits(stream: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Undo `_to_bits`; returns int64 (count,)."""
+    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
+    return stream.reshape(count, bits).astype(np.int64) @ weights if bits else np.zeros(count, dtype=np.int64)

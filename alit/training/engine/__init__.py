@@ -1,0 +1,1 @@
+"""What every training stage runs in: the loop, resume state, devices, and batches."""

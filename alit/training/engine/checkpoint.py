@@ -1,0 +1,130 @@
+"""Files of a stage: where an unfinished run resumes from, and how a finished one is written."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from pydantic import BaseModel
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from alit.errors import CheckpointError
+from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
+from alit.settings import parse_settings
+from alit.training.engine.loop import LOG_FILE
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+TRAINING_FILE = "training.json"
+
+
+def stage_scratch(root: Path, stage: str, settings: Mapping[str, Any], inputs: Iterable[Path]) -> Path:
+    """Return the folder of a stage's resume state: another one for other settings or other input files.
+
+    Args:
+        root: `RunPaths.scratch`.
+        stage: the stage's name.
+        settings: all that the result depends on; values are settings models or plain data.
+        inputs: files that the stage reads, such as manifests and weights.
+
+    Raises:
+        CheckpointError: an input is missing.
+    """
+    digest = hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode())
+    for path in inputs:
+        if not path.is_file():
+            raise CheckpointError(f"expected an input of stage {stage} at {path}, found none; run the stage before")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return root / f"{stage}-{digest.hexdigest()[:16]}"
+
+
+def plain(value: Any) -> Any:
+    """Turn settings models inside mappings and sequences into plain data for JSON."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def finish_stage(
+    fabric: Fabric, folder: Path, write: Callable[[Path], object], settings: Mapping[str, Any], scratch: Path
+) -> None:
+    """Write a finished stage to `folder` at once and remove its resume state.
+
+    Args:
+        fabric: only its first process writes.
+        folder: the stage's out; replaced.
+        write: writes weights and config into a folder.
+        settings: what the weights were trained with, for `training.json`.
+        scratch: the stage's scratch folder, whose log moves into `folder`.
+    """
+    if fabric.is_global_zero:
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        (partial / TRAINING_FILE).write_text(json.dumps(plain(settings), indent=2) + "\n")
+        if (scratch / LOG_FILE).is_file():
+            shutil.copyfile(scratch / LOG_FILE, partial / LOG_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+        shutil.rmtree(scratch, ignore_errors=True)
+    fabric.barrier()
+
+
+def adopt_stage(finished: Path, folder: Path) -> None:
+    """Take a finished stage over from another folder, whole, instead of training it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not (finished / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage start again")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(finished, folder)
+
+
+def save_network(network: nn.Module, config: Any, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json` into an existing folder."""
+    save_model(network, str(folder / WEIGHTS_FILE))
+    (folder / CONFIG_FILE).write_text(json.dumps(plain(config), indent=2) + "\n")
+
+
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """Load `model.safetensors` of `folder` into a network of the same shape.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another network.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        load_model(network, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"expected weights of this configuration in {path}: {error}; run the stage again"
+        ) from error
+
+
+def load_base(folder: Path) -> BaseTokenizer:
+    """Return the base tokenizer that stage `base` wrote.
+
+    Raises:
+        CheckpointError: the folder does not hold one.
+    """
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"expected a base tokenizer in {folder}: {error}; run stage base") from error
+    base = build_base(parse_settings(BaseTokenizerConfig, content, source=str(folder / CONFIG_FILE)))
+    load_weights(base, folder)
+    return base

@@ -1,0 +1,83 @@
+"""Where training runs, and its randomness: a function of seed, stage and step."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.connector import _is_using_cli
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from alit.errors import ConfigError
+
+
+def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabric:
+    """Return a launched Fabric.
+
+    With more than one device, Fabric starts the other processes itself; under `torchrun` or `fabric run` it
+    joins those that exist, on one node or more.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        devices: processes on each node.
+        precision: Fabric's name of the precision.
+
+    Raises:
+        ConfigError: `torchrun` started other than `devices` processes on a node.
+    """
+    nodes = 1
+    if TorchElasticEnvironment.detect():
+        environment = TorchElasticEnvironment()
+        nodes, surplus = divmod(environment.world_size(), devices)
+        if surplus or environment.local_rank() >= devices:
+            raise ConfigError(
+                f"expected {devices} processes on each node (devices in the profile), but torchrun started "
+                f"{environment.world_size()} in all; set devices or --nproc_per_node so that they agree"
+            )
+    # Which parameters a step uses depends on the iterations it supervises; DDP has to look for the others.
+    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    if not _is_using_cli():  # `fabric run` has launched already, and refuses to be asked again
+        fabric.launch()
+    return fabric
+
+
+def gather_batch(fabric: Fabric, share: Tensor) -> Tensor:
+    """Return the rows of the whole batch, in its order, from each process's `share` (b, ...)."""
+    if fabric.world_size == 1:
+        return share
+    gathered = fabric.all_gather(share)
+    assert isinstance(gathered, Tensor)
+    return gathered.flatten(0, 1)
+
+
+def derive_seed(*parts: str | int) -> int:
+    """Return a seed in [0, 2**63) that depends on all of `parts`, such as (seed, stage, step)."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def derive_generator(*parts: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator on `device` seeded with `derive_seed(*parts)`."""
+    return torch.Generator(device).manual_seed(derive_seed(*parts))
+
+
+@contextmanager
+def default_randomness(*parts: str | int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's default generators within the block and restore them afterwards.
+
+    For what takes no generator: weight initialisation, a VAE's posterior sample.
+    """
+    on_gpu = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.manual_seed(derive_seed(*parts))
+        yield
