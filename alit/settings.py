@@ -1,9 +1,12 @@
 """The base of all settings: frozen, strict about unknown keys, and one line for the first fault."""
 
 import difflib
+from collections.abc import Hashable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from alit.errors import ConfigError
 
@@ -14,18 +17,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-S = TypeVar("S", bound=Settings)
+T = TypeVar("T")  # settings, or plain values and tuples of them
 
 
-def parse_settings(kind: type[S], content: Any, *, source: str) -> S:
+def parse_settings(kind: type[T], content: Any, *, source: str) -> T:
     """Build settings from plain data; the first fault becomes one `ConfigError` line naming `source`."""
     try:
-        return kind.model_validate(content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         raise ConfigError(_describe(error, kind, source)) from error
 
 
-def _describe(error: ValidationError, kind: type[BaseModel], source: str) -> str:
+def _describe(error: ValidationError, kind: Any, source: str) -> str:
     """Turn pydantic's report into one line; unknown keys first, since they explain missing ones."""
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     fault = faults[0]
@@ -41,12 +44,49 @@ def _describe(error: ValidationError, kind: type[BaseModel], source: str) -> str
     return f"{source}: unknown key {key}; the closest valid key is {close[0] if close else '(none)'}"
 
 
-def _valid_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _valid_keys(kind: Any, location: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the settings model that `location` points into."""
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = kind.model_fields[part].annotation
+    for part in (None, *location):
+        annotation = kind if part is None else kind.model_fields[part].annotation if isinstance(part, str) else kind
         arguments = getattr(annotation, "__args__", ())
         kind = next(a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel))
     return list(kind.model_fields)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which no key stands twice.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or repeats a key.
+    """
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ConfigError(f"expected a profile at {path}, found none; profiles here: {', '.join(known)}")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+
+
+def read_section(path: Path, name: str, kind: type[T]) -> T:
+    """Read one top-level section of a profile, and check no other.
+
+    Raises:
+        ConfigError: see `read_yaml`; the section is missing, or a key of it is unknown or of the wrong kind.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or name not in content:
+        raise ConfigError(f"{path}: expected the key {name}, found none; the other files in configs/ show its form")
+    return parse_settings(kind, content[name], source=f"{path}: {name}")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML itself would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)

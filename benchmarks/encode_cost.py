@@ -14,7 +14,7 @@ from measure import gigaflops
 from output import tell
 from torch import Tensor
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.paths import project_root
 from alit.tokenizer.encoding import Rollout, encode_to_length, encode_until
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

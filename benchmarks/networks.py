@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alit.config.profile import Profile, load_profile
+from alit.config import Profile, load_profile
 from alit.models.base import build_base
 from alit.models.distillation import TokenizerConfig
 from alit.models.losses import PatchDiscriminator, PerceptualDistance

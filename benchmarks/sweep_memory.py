@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from alit.config.profile import Profile, load_profile
+from alit.config import Profile, load_profile
 from alit.data.imageset import open_set
 from alit.data.prepare import ImageSetConfig, materialise_sets
 from alit.errors import run_command

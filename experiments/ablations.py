@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alit.analysis.ablations import image_rates, reference_rows
 from alit.analysis.grid import fold
-from alit.config.profile import load_profile
-from alit.cost.variants import read_stage_1, variant_costs
+from alit.config import load_profile
 from alit.data.imageset import Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
+from alit.studies.ablations.measure import read_stage_1, variant_costs
+from alit.studies.ablations.tables import image_rates, reference_rows
 from alit.sweep.engine import Entrant, sweep_several
 from alit.sweep.store import TABLE_FILE, features_file
 from alit.tasks.reconstruction import ReconstructionTask

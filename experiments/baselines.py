@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import ledger_to_json
-from alit.analysis.evidence import load_evidence
+from alit.analysis.claims import ledger_to_json
+from alit.analysis.study_data import load_evidence
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
+from alit.studies import all_claims
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     evidence = load_evidence(paths)
     claims = []
-    for name, assess_claim in CLAIMS.items():
+    for name, assess_claim in all_claims().items():
         claims.append(claim := assess_claim(evidence))
         print(f"{name}  {claim.verdict:<20}  {claim.reason}", flush=True)
     paths.claims.write_text(ledger_to_json(claims), encoding="utf-8")

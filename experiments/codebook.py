@@ -4,11 +4,11 @@ import argparse
 import shutil
 from collections.abc import Sequence
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.probing.codebook import measure_codebook
+from alit.studies.codebook.measure import measure_codebook
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import torch
 
-from alit.config.profile import load_profile
-from alit.cost.measure import measure_cost
+from alit.config import load_profile
 from alit.data.imageset import Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
+from alit.studies.cost.measure import measure_cost
 from alit.tokenizer.adapters import load_tokenizer
 from alit.training.engine.fabric import build_fabric
 

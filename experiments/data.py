@@ -4,7 +4,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import data_roots
 from alit.data.prepare import materialise_sets
 from alit.errors import run_command

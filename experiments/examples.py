@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root

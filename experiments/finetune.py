@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from alit.config.profile import Profile, load_profile
+from alit.config import Profile, load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.models.losses import PerceptualDistance

@@ -9,8 +9,7 @@ from pathlib import Path
 from alit.errors import DataError, run_command
 from alit.paths import RunPaths, project_root
 from alit.report.notebooks import code_html, results_html, run_notebook
-from alit.report.site import Site, provenance
-from alit.report.studies import describe_study, write_study, write_study_pages
+from alit.report.site import Site, describe_study, provenance, write_study, write_study_pages
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,8 +17,7 @@ from alit.report.pages import (
     write_reconstructions,
     write_training,
 )
-from alit.report.site import Site, provenance
-from alit.report.studies import read_study
+from alit.report.site import Site, provenance, read_study
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from alit.analysis.claims import assess
-from alit.analysis.claims.ledger import ledger_from_json
-from alit.analysis.claims.recheck import recheck
-from alit.analysis.evidence import load_evidence
-from alit.config.profile import load_profile
+from alit.analysis.claims import ledger_from_json, recheck
+from alit.analysis.study_data import load_evidence
+from alit.config import load_profile
 from alit.errors import DataError, run_command
 from alit.paths import RunPaths, project_root
-from alit.report.differences import differences
-from alit.report.results import results_text
+from alit.report.card import results_text
+from alit.report.pages import differences
+from alit.studies import assess
 
 
 def main(argv: Sequence[str] | None = None) -> None:

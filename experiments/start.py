@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.config.profile import Profile, load_profile
+from alit.config import Profile, load_profile
 from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
 from alit.paths import RunPaths, project_root

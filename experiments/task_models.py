@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lightning_fabric import Fabric
 
-from alit.config.profile import Profile, load_profile
+from alit.config import load_profile
 from alit.data.imageset import ImageSet, Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     place = Workplace(images, build_fabric(profile.device, profile.devices, precision), scratch)
     finished: dict[str, Path] = {}
     for each in profile.variants.trainings:
-        variant = profile.variant(each.name)
+        variant = variants.vary_training(profile, profile.variants, each.name)
         base = paths.base if variants.shares_base(variant, profile) else _own_base(variant, place)
         for seed in each.seeds:
             done = variants.is_stage_1(variant, profile, seed)  # by the stage before
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _own_base(variant: Profile, place: Workplace) -> Path:
+def _own_base(variant: variants.TrainingSettings, place: Workplace) -> Path:
     settings = variants.base_settings(variant)
     folder = stage_scratch(place.scratch, "base", settings, [])
     training, finished = folder / "training", folder / "finished"
@@ -62,7 +62,7 @@ def _own_base(variant: Profile, place: Workplace) -> Path:
     return finished
 
 
-def _train(name: str, variant: Profile, seed: int, base: Path, place: Workplace) -> Path:
+def _train(name: str, variant: variants.TrainingSettings, seed: int, base: Path, place: Workplace) -> Path:
     images = Subset(place.images, next(part.images for part in variant.data.sets if part.role == "train"))
     settings = variants.variant_settings(variant, seed)
     folder = stage_scratch(place.scratch, f"{name}_{seed}", settings, [base / "model.safetensors"])

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
 from alit.models.base import BaseTokenizer

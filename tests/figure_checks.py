@@ -4,10 +4,9 @@ from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
+from alit.style import save, style
 from matplotlib.figure import Figure
 from PIL import Image
-
-from alit import plots
 
 
 def words(figure: Figure) -> set[str]:
@@ -17,7 +16,7 @@ def words(figure: Figure) -> set[str]:
 
 def check_files(figure: Figure, again: Figure, alt: str, folder: Path) -> None:
     """Two drawings of one table are the same bytes, with the description inside and no date or version."""
-    first, second = (plots.save(each, folder / name, "figure", alt) for each, name in ((figure, "1"), (again, "2")))
+    first, second = (save(each, folder / name, "figure", alt) for each, name in ((figure, "1"), (again, "2")))
     assert first.png.read_bytes() == second.png.read_bytes()
     assert first.svg.read_bytes() == second.svg.read_bytes()
     with Image.open(first.png) as image:
@@ -36,7 +35,7 @@ def check_description(alt: str) -> None:
 
 def check_text_fits(figure: Figure) -> None:
     """No text leaves the figure, and no two titles overlap."""
-    with plots.style():
+    with style():
         figure.canvas.draw()
     width, height = figure.bbox.width, figure.bbox.height
     for axes in figure.axes:

@@ -6,8 +6,43 @@ from matplotlib.figure import Figure
 from strength_tables import with_rivals
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import rates, strength, studies
+from alit.plots.training import training_curves, training_curves_alt
+from alit.studies.complexity.figures import (
+    complexity_correlations,
+    complexity_correlations_alt,
+    length_by_complexity,
+    length_by_complexity_alt,
+    loss_by_complexity,
+    loss_by_complexity_alt,
+)
+from alit.studies.reconstruction import tables as rates
+from alit.studies.reconstruction.figures import (
+    rate_distortion,
+    rate_distortion_alt,
+    selected_lengths,
+    selected_lengths_alt,
+)
+from alit.studies.strength import tables as strength
+from alit.studies.strength.figures import (
+    depth_agreement,
+    depth_agreement_alt,
+    drop_by_strength,
+    drop_by_strength_alt,
+    performance_by_strength,
+    performance_by_strength_alt,
+)
+from alit.studies.tsc_toi import tables as studies
+from alit.studies.tsc_toi.figures import (
+    criteria_for_task,
+    criteria_for_task_alt,
+    realised_gains,
+    realised_gains_alt,
+    task_limits,
+    tasks_by_capacity,
+    tasks_by_capacity_alt,
+    tasks_under_criterion,
+    tasks_under_criterion_alt,
+)
 
 CURVES = ("task", "criterion", "capacity", "gains", "performance", "drops", "agreement")
 NAMES = ("rates", "losses", "lengths", "correlations", "counts", *CURVES, "training")
@@ -33,30 +68,30 @@ class Tables:
         self.log = pd.DataFrame({"step": steps, "loss": 2.0 / steps, "note": "x", "late": late})
 
     def drawn(self) -> dict[str, tuple[Figure, str]]:
-        limits = plots.task_limits(self.curves)
+        limits = task_limits(self.curves)
         task, criterion = "top1_strong", "depth_error_depth"
-        under = plots.tasks_under_criterion(self.curves, criterion, limits)
+        under = tasks_under_criterion(self.curves, criterion, limits)
         return {
-            "rates": (plots.rate_distortion(self.rates), plots.rate_distortion_alt(self.rates)),
-            "losses": (plots.loss_by_complexity(self.losses), plots.loss_by_complexity_alt(self.losses)),
-            "lengths": (plots.length_by_complexity(self.lengths), plots.length_by_complexity_alt(self.lengths)),
+            "rates": (rate_distortion(self.rates), rate_distortion_alt(self.rates)),
+            "losses": (loss_by_complexity(self.losses), loss_by_complexity_alt(self.losses)),
+            "lengths": (length_by_complexity(self.lengths), length_by_complexity_alt(self.lengths)),
             "correlations": (
-                plots.complexity_correlations(self.correlations),
-                plots.complexity_correlations_alt(self.correlations),
+                complexity_correlations(self.correlations),
+                complexity_correlations_alt(self.correlations),
             ),
-            "counts": (plots.selected_lengths(self.counts), plots.selected_lengths_alt(self.counts)),
+            "counts": (selected_lengths(self.counts), selected_lengths_alt(self.counts)),
             "task": (
-                plots.criteria_for_task(self.curves, task, limits),
-                plots.criteria_for_task_alt(self.curves, task),
+                criteria_for_task(self.curves, task, limits),
+                criteria_for_task_alt(self.curves, task),
             ),
-            "criterion": (under, plots.tasks_under_criterion_alt(self.curves, criterion)),
-            "capacity": (plots.tasks_by_capacity(self.curves, self.best), plots.tasks_by_capacity_alt(self.curves)),
-            "gains": (plots.realised_gains(self.gains), plots.realised_gains_alt(self.gains)),
+            "criterion": (under, tasks_under_criterion_alt(self.curves, criterion)),
+            "capacity": (tasks_by_capacity(self.curves, self.best), tasks_by_capacity_alt(self.curves)),
+            "gains": (realised_gains(self.gains), realised_gains_alt(self.gains)),
             "performance": (
-                plots.performance_by_strength(self.strength),
-                plots.performance_by_strength_alt(self.strength),
+                performance_by_strength(self.strength),
+                performance_by_strength_alt(self.strength),
             ),
-            "drops": (plots.drop_by_strength(self.strength), plots.drop_by_strength_alt(self.strength)),
-            "agreement": (plots.depth_agreement(self.agreement), plots.depth_agreement_alt(self.agreement)),
-            "training": (plots.training_curves(self.log, "Base"), plots.training_curves_alt(self.log, "Base")),
+            "drops": (drop_by_strength(self.strength), drop_by_strength_alt(self.strength)),
+            "agreement": (depth_agreement(self.agreement), depth_agreement_alt(self.agreement)),
+            "training": (training_curves(self.log, "Base"), training_curves_alt(self.log, "Base")),
         }

@@ -1,6 +1,6 @@
 """Settings of the probe study in little."""
 
-from alit.config.s_probe import MaeProbeConfig, ProbeConfig
+from alit.studies.probe.measure import MaeProbeConfig, ProbeConfig
 
 CONFIG = ProbeConfig(
     method="ridge",

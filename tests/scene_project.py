@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.prepare import materialise_sets
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from synthetic_tables import SETTINGS
 
-from alit.config.s_analysis import AnalysisConfig
+from alit.analysis.study_data import AnalysisConfig
 
 
 class Rival(NamedTuple):

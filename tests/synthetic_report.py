@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from synthetic_tables import synthetic_table
 
-from alit.analysis.claims.ledger import Claim, Measurement, ledger_to_json
+from alit.analysis.claims import Claim, Measurement, ledger_to_json
 from alit.paths import RunPaths, project_root
 
 PROFILE = "toy"

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from synthetic_measured import IMAGES, write_measured
 
-from alit.analysis.evidence import Evidence
 from alit.analysis.grid import fold
-from alit.config.profile import load_profile
-from alit.config.s_analysis import AnalysisConfig
-from alit.data.scenes.scene import FACTORS
+from alit.analysis.study_data import AnalysisConfig, Evidence
+from alit.config import load_profile
+from alit.data.sources.source import FACTORS
 from alit.paths import RunPaths
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -6,21 +6,23 @@ import pytest
 from synthetic_comparison import GAINS, LENGTHS, ablation_tables
 from synthetic_tables import synthetic_evidence, synthetic_features, synthetic_table
 
-from alit.analysis.ablations import (
-    comparison_table,
-    cost_summary,
-    headline_rates,
-    image_rates,
-    reference_rows,
-    sample_reduction,
-    variant_rates,
-)
-from alit.analysis.claims import assess
 from alit.analysis.curves import Resampling
 from alit.analysis.frechet import frechet_distance
 from alit.analysis.grid import fold
-from alit.analysis.trainings import fold_trainings, over_trainings, sample_trainings
 from alit.errors import DataError
+from alit.studies import assess
+from alit.studies.ablations.tables import (
+    comparison_table,
+    cost_summary,
+    fold_trainings,
+    headline_rates,
+    image_rates,
+    over_trainings,
+    reference_rows,
+    sample_reduction,
+    sample_trainings,
+    variant_rates,
+)
 
 HOW = Resampling(400, 0.95, 0)
 

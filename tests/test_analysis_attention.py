@@ -5,10 +5,10 @@ import pytest
 from synthetic_attention import Effects, attention_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit.analysis import attention
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import Claim
-from alit.analysis.evidence import Evidence
+from alit.analysis.claims import Claim
+from alit.analysis.study_data import Evidence
+from alit.studies import all_claims
+from alit.studies.attention import tables as attention
 
 
 def without_tables() -> Evidence:
@@ -21,7 +21,7 @@ def evidence(images: int = 60, datasets: tuple[str, ...] = ("val",), **effects: 
 
 
 def claim(name: str, *arguments, **effects) -> Claim:
-    return CLAIMS[name](evidence(*arguments, **effects))
+    return all_claims()[name](evidence(*arguments, **effects))
 
 
 def test_overlap_is_the_mean_over_images_of_each_way_to_score():
@@ -110,7 +110,7 @@ def test_c10_must_hold_on_every_data_set():
     flat = (table["dataset"] == "photos") & (table["source"] == "latents")
     fallen = table.assign(miou=table["miou"] - 0.05 * table["iteration"] * flat)
     tables = {**given.tables, attention.OVERLAP: fallen}
-    judged = CLAIMS["C10"](given._replace(tables=tables))
+    judged = all_claims()["C10"](given._replace(tables=tables))
     assert judged.verdict == "does not hold"
     assert "rise_latents_40%_photos" in judged.reason
 
@@ -126,14 +126,14 @@ def test_c11_asks_for_lower_entropy_and_a_higher_gini_index(sparser, verdict):
 def test_c11_needs_both_measures():
     given = evidence()
     table = given.tables[attention.SPARSITY].assign(gini=0.4)
-    judged = CLAIMS["C11"](given._replace(tables={**given.tables, attention.SPARSITY: table}))
+    judged = all_claims()["C11"](given._replace(tables={**given.tables, attention.SPARSITY: table}))
     assert judged.verdict == "does not hold"
     assert "gini_first_latents_val" in judged.reason
 
 
 @pytest.mark.parametrize("name", ["C10", "C11"])
 def test_claims_about_attention_need_its_table(name):
-    judged = CLAIMS[name](without_tables())
+    judged = all_claims()[name](without_tables())
     assert judged.verdict == "not measurable here"
     assert "dvc repro attention" in judged.reason
 
@@ -141,7 +141,7 @@ def test_claims_about_attention_need_its_table(name):
 def test_c10_of_a_single_iteration_has_no_rise_to_decide_by():
     given = evidence()
     single = {name: table[table["iteration"] == 1] for name, table in given.tables.items()}
-    judged = CLAIMS["C10"](given._replace(tables=single))
+    judged = all_claims()["C10"](given._replace(tables=single))
     assert judged.verdict == "not measurable here"
     assert "nothing to rise from" in judged.reason
     assert {item.bound for item in judged.measurements} == {None}

@@ -6,12 +6,12 @@ import pytest
 from strength_tables import with_rivals
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import Claim
+from alit.analysis.claims import Claim
+from alit.studies import all_claims
 
 
 def claim(name: str, table: pd.DataFrame, **options) -> Claim:
-    return CLAIMS[name](synthetic_evidence(table, **options))
+    return all_claims()[name](synthetic_evidence(table, **options))
 
 
 def deciding(judged: Claim) -> set[str]:

@@ -7,12 +7,12 @@ from scipy.stats import entropy
 from synthetic_codebook import CODES, LENGTHS, codebook_tables, continuous_tables, synthetic_ids
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit.analysis import codebook
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import Claim
+from alit.analysis.claims import Claim
 from alit.analysis.curves import Resampling
-from alit.analysis.evidence import Evidence
+from alit.analysis.study_data import Evidence
 from alit.errors import DataError
+from alit.studies import all_claims
+from alit.studies.codebook import tables as codebook
 
 HOW = Resampling(400, 0.95, 0)
 SWEPT = synthetic_evidence(synthetic_table(60, ("val", "near")), features=False)
@@ -23,7 +23,7 @@ def evidence(*sets: np.ndarray) -> Evidence:
 
 
 def claim(ids: np.ndarray) -> Claim:
-    return CLAIMS["C16"](evidence(ids))
+    return all_claims()["C16"](evidence(ids))
 
 
 @pytest.mark.parametrize("share", [1 / CODES, 0.25, 1.0])
@@ -166,6 +166,6 @@ def test_c16_is_open_where_images_differ_too_much():
     ],
 )
 def test_c16_cannot_be_measured_without_ids(tables, words):
-    judged = CLAIMS["C16"](SWEPT._replace(tables=tables))
+    judged = all_claims()["C16"](SWEPT._replace(tables=tables))
     assert judged.verdict == "not measurable here"
     assert words in judged.reason

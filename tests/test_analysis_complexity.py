@@ -5,11 +5,19 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 from synthetic_tables import Effects, synthetic_controlled, synthetic_evidence, synthetic_table
 
-from alit.analysis.claims import CLAIMS
-from alit.analysis.controlled import level_table, measured_levels, rise_table, scenes_by_level, tabulate
 from alit.analysis.curves import Resampling
-from alit.analysis.partial import partial_samples, partial_spearman, partial_table
 from alit.errors import DataError
+from alit.studies import all_claims
+from alit.studies.complexity.tables import (
+    level_table,
+    measured_levels,
+    partial_samples,
+    partial_spearman,
+    partial_table,
+    rise_table,
+    scenes_by_level,
+    tabulate,
+)
 
 HOW = Resampling(resamples=60, confidence=0.95, seed=0)
 
@@ -77,7 +85,7 @@ def test_without_file_sizes_nothing_is_held_fixed():
 
 def test_c3_sets_what_is_left_beside_the_length():
     table = with_bytes(synthetic_table(150, ("val",)), np.random.default_rng(4))
-    judged = CLAIMS["C3"](synthetic_evidence(table))
+    judged = all_claims()["C3"](synthetic_evidence(table))
     left = next(part for part in judged.measurements if part.name == "length_given_codecs_val")
     assert left.low > 0
     assert left.bound is None
@@ -133,7 +141,7 @@ def test_claims_name_what_a_factor_raises_without_deciding_by_it(effect, sign):
         synthetic_table(60, ("val",)), controlled=synthetic_controlled(12, Effects(complexity=effect))
     )
     for name, kind in (("C2", "loss"), ("C3", "length")):
-        judged = CLAIMS[name](evidence)
+        judged = all_claims()[name](evidence)
         found = [part for part in judged.measurements if part.name.startswith(f"{kind}_controlled_")]
         assert [part.name.rpartition("_")[2] for part in found] == ["objects", "texture", "background"]
         assert all(sign * part.value > 0 and part.bound is None for part in found)
@@ -142,7 +150,7 @@ def test_claims_name_what_a_factor_raises_without_deciding_by_it(effect, sign):
 
 def test_controlled_scenes_alone_decide_no_claim(controlled):
     bare = synthetic_evidence(synthetic_table(40, columns=()), controlled=synthetic_controlled(12))
-    assert CLAIMS["C2"](bare).verdict == CLAIMS["C3"](bare).verdict == "not measurable here"
+    assert all_claims()["C2"](bare).verdict == all_claims()["C3"](bare).verdict == "not measurable here"
 
 
 def test_rises_are_tabled_by_setting_and_factor(controlled):

@@ -5,9 +5,9 @@ import pytest
 from synthetic_comparison import LENGTHS, cost_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit.analysis.claims import assess
-from alit.analysis.cost import cost_table, round_times, sample_medians, summary
 from alit.analysis.curves import Resampling
+from alit.studies import assess
+from alit.studies.cost.tables import cost_table, round_times, sample_medians, summary
 
 
 def evidence(**options):

@@ -7,14 +7,6 @@ from strength_tables import with_rivals
 from synthetic_tables import LENGTHS, synthetic_evidence, synthetic_table
 
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
-from alit.analysis.complexity import (
-    correlation_table,
-    error_correlations,
-    length_counts,
-    loss_by_complexity,
-    middle_threshold,
-    spearman,
-)
 from alit.analysis.curves import (
     CurveSamples,
     Resampling,
@@ -23,13 +15,16 @@ from alit.analysis.curves import (
     covering_thresholds,
     curve_table,
     mean_advantage,
+    middle_threshold,
     tokens_to_reach,
     uniform_allocation,
 )
 from alit.analysis.grid import fold
 from alit.analysis.selection import Criterion, capacity, evaluate, select
-from alit.analysis.studies import task_curves
 from alit.errors import DataError
+from alit.studies.complexity.tables import correlation_table, error_correlations, loss_by_complexity, spearman
+from alit.studies.reconstruction.tables import length_counts
+from alit.studies.tsc_toi.tables import task_curves
 
 HOW = Resampling(resamples=300, confidence=0.95, seed=3)
 

@@ -6,11 +6,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_tables import SETTINGS, Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis.claims import CLAIMS
 from alit.analysis.curves import Resampling
-from alit.analysis.detection import auroc_samples, detection_table
-from alit.analysis.familiarity import few_lengths, gap_table, measured_gaps, ordered_sets
 from alit.analysis.grid import fold
+from alit.studies import all_claims
+from alit.studies.familiarity.tables import (
+    auroc_samples,
+    detection_table,
+    few_lengths,
+    gap_table,
+    measured_gaps,
+    ordered_sets,
+)
 
 HOW = Resampling(resamples=400, confidence=0.95, seed=0)
 SETS = ("val", "near", "far")
@@ -116,7 +122,7 @@ def test_the_threshold_is_chosen_on_familiar_images_alone():
 
 
 def claim(table, **options):
-    return CLAIMS["C4"](synthetic_evidence(table, **options))
+    return all_claims()["C4"](synthetic_evidence(table, **options))
 
 
 def test_c4_holds_where_each_set_loses_more_at_few_tokens():

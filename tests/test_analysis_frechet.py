@@ -9,12 +9,14 @@ from alit.analysis.bootstrap import resampled_indices
 from alit.analysis.curves import Resampling
 from alit.analysis.frechet import (
     FeatureStatistics,
+    covariance_root,
     features_to_statistics,
     frechet_distance,
+    frechet_influence,
     frechet_of_selection,
+    sample_frechet,
     statistics_to_distance,
 )
-from alit.analysis.frechet_samples import covariance_root, frechet_influence, sample_frechet
 from alit.analysis.grid import fold
 from alit.analysis.selection import Criterion, select
 from alit.errors import DataError

@@ -8,8 +8,8 @@ from torchmetrics.image.kid import poly_mmd
 
 from alit.analysis.bootstrap import resampled_indices
 from alit.analysis.curves import Resampling
+from alit.analysis.frechet import kernel_influence, kernel_sums, sample_kernel
 from alit.analysis.grid import fold
-from alit.analysis.kernel_samples import kernel_influence, kernel_sums, sample_kernel
 from alit.errors import DataError
 
 HOW = Resampling(resamples=300, confidence=0.95, seed=3)
@@ -49,7 +49,7 @@ def test_it_does_not_depend_on_the_number_of_images_on_average():
 def test_sums_do_not_depend_on_the_blocks(monkeypatch):
     first, second = some_features()
     whole = kernel_sums(first, second)
-    monkeypatch.setattr("alit.analysis.kernel_samples.BLOCK", 7)
+    monkeypatch.setattr("alit.analysis.frechet.KERNEL_BLOCK", 7)
     np.testing.assert_allclose(kernel_sums(first, second), whole)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table, write_project
 
-from alit.analysis.claims import CLAIMS, assess
-from alit.analysis.claims.ledger import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
-from alit.analysis.evidence import load_evidence
+from alit.analysis.claims import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
+from alit.analysis.study_data import load_evidence
 from alit.errors import ConfigError, DataError
+from alit.studies import all_claims, assess
 from experiments import claims as stage
 
 STATEMENT = Statement("C0", "Sentence.", "sec. 0", "so much", "above 1")
@@ -80,7 +80,7 @@ def ledger() -> tuple[Claim, ...]:
 
 
 def test_every_claim_is_assessed_in_order(ledger):
-    assert [item.id for item in ledger] == sorted(CLAIMS, key=lambda name: int(name.removeprefix("C")))
+    assert [item.id for item in ledger] == sorted(all_claims(), key=lambda name: int(name.removeprefix("C")))
     for item in ledger:
         assert item.low <= item.value <= item.high or math.isnan(item.value)
         assert item.sentence.endswith(".")
@@ -94,7 +94,7 @@ def test_the_same_evidence_gives_the_same_bytes(ledger):
 
 def test_another_seed_moves_intervals_but_not_values():
     evidence = synthetic_evidence(synthetic_table(80))
-    first, other = (CLAIMS["C2"](evidence._replace(seed=seed)) for seed in (0, 1))
+    first, other = (all_claims()["C2"](evidence._replace(seed=seed)) for seed in (0, 1))
     assert first.value == other.value
     assert first.low != other.low
 
@@ -102,7 +102,7 @@ def test_another_seed_moves_intervals_but_not_values():
 def test_the_ledger_survives_writing_and_reading(ledger):
     unmeasured = STATEMENT.judge([], ["no labels"])
     back = ledger_from_json(ledger_to_json([*ledger, unmeasured]))
-    assert [item.id for item in back] == [*CLAIMS, "C0"]
+    assert [item.id for item in back] == [*all_claims(), "C0"]
     assert back[0].value == pytest.approx(ledger[0].value, rel=1e-5)
     assert back[0].measurements[0].name == ledger[0].measurements[0].name
     assert math.isnan(back[-1].value)
@@ -125,7 +125,7 @@ def test_the_table_of_a_notebook_has_paper_here_and_verdict(ledger):
 
 def test_classes_and_depth_that_the_settings_do_not_name_are_not_looked_for():
     settings = SETTINGS.model_copy(update={"classifiers": ("absent",), "depth_models": (), "captioners": ()})
-    judged = CLAIMS["C6"](synthetic_evidence(synthetic_table(60), settings))
+    judged = all_claims()["C6"](synthetic_evidence(synthetic_table(60), settings))
     assert judged.verdict == "not measurable here"
 
 
@@ -137,8 +137,8 @@ def test_the_stage_writes_the_ledger_of_a_profile(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(paths.root)
     stage.main(["smoke"])
     claims = ledger_from_json(paths.claims.read_text())
-    assert [item.id for item in claims] == list(CLAIMS)
-    assert capsys.readouterr().out.count("\n") == len(CLAIMS)
+    assert [item.id for item in claims] == list(all_claims())
+    assert capsys.readouterr().out.count("\n") == len(all_claims())
 
 
 def test_the_evidence_of_a_profile_starts_with_its_first_evaluation_set(tmp_path):

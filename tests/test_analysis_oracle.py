@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from strength_tables import with_rivals
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import studies
 from alit.analysis.curves import Resampling, allocate, covering_thresholds, picked, sample_curve, uniform_allocation
 from alit.analysis.grid import fold
 from alit.analysis.oracle import frame, hull_corners, oracle_allocation, realised_share, realised_table
 from alit.analysis.selection import criterion_on, own_column
+from alit.studies.tsc_toi import tables as studies
 
 HOW = Resampling(resamples=50, confidence=0.95, seed=0)
 LENGTHS = (2, 4, 8, 16)

@@ -6,11 +6,11 @@ import pytest
 from synthetic_probe import LENGTHS, probe_tables, synthetic_points, unlabelled_tables
 from synthetic_tables import Effects, synthetic_evidence, synthetic_table
 
-from alit.analysis import probe
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import Claim
-from alit.analysis.evidence import Evidence
+from alit.analysis.claims import Claim
+from alit.analysis.study_data import Evidence
 from alit.errors import DataError
+from alit.studies import all_claims
+from alit.studies.probe import tables as probe
 
 # Classification is done early and the loss falls slowly; the reverse is EARLY_LOSS.
 LATE_LOSS = Effects(loss_rate=2.0, class_rate=8.0, class_spread=0.1)
@@ -23,7 +23,7 @@ def evidence(**effects) -> Evidence:
 
 
 def claim(name: str, **effects) -> Claim:
-    return CLAIMS[name](evidence(**effects))
+    return all_claims()[name](evidence(**effects))
 
 
 def parts(judged: Claim) -> dict[str, float]:
@@ -70,7 +70,7 @@ def test_without_probes_there_are_no_scores_and_the_claims_say_why(tables, words
     assert scores.empty
     assert list(scores.columns) == probe.SCORE_COLUMNS
     for name in ("C9", "C15"):
-        judged = CLAIMS[name](seen)
+        judged = all_claims()[name](seen)
         assert judged.verdict == "not measurable here"
         assert words in judged.reason
 
@@ -126,7 +126,7 @@ def test_c15_does_not_hold_where_the_class_needs_all_latents():
 
 def test_c15_does_not_hold_where_the_loss_is_down_before_the_class_is_there():
     early = synthetic_evidence(synthetic_table(200, ("val",), EARLY_LOSS), features=False)
-    judged = CLAIMS["C15"](early._replace(tables=probe_tables(first=0.0)))
+    judged = all_claims()["C15"](early._replace(tables=probe_tables(first=0.0)))
     assert judged.verdict == "does not hold"
     assert "l1_beyond_accuracy" in judged.reason
 
@@ -143,14 +143,14 @@ def test_c15_cannot_be_measured_where_probes_know_nothing():
     ]
     tables = probe_tables(noise=1.0, images=50, points=points[:-3])
     tables["probe_correct"]["correct"] = np.tile([0.0, 1.0], len(tables["probe_correct"]) // 2)
-    judged = CLAIMS["C15"](SWEPT._replace(tables=tables))
+    judged = all_claims()["C15"](SWEPT._replace(tables=tables))
     assert judged.verdict == "not measurable here"
     assert "not clearly above chance" in judged.reason
 
 
 def test_c15_names_the_labels_that_a_sweep_lacks():
     bare = synthetic_evidence(synthetic_table(200, ("val",), LATE_LOSS, columns=()), features=False)
-    judged = CLAIMS["C15"](bare._replace(tables=probe_tables(first=0.0)))
+    judged = all_claims()["C15"](bare._replace(tables=probe_tables(first=0.0)))
     assert judged.verdict == "not measurable here"
     assert "no scores" in judged.reason
     assert LENGTHS[-1] == 8

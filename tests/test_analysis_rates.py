@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from synthetic_tables import synthetic_evidence, synthetic_table, write_project
 
-from alit.analysis import rates
 from alit.analysis.curves import Resampling
-from alit.analysis.evidence import load_sweeps
 from alit.analysis.grid import fold
-from alit.analysis.measures import measure
+from alit.analysis.metrics import measure
+from alit.analysis.study_data import load_sweeps
+from alit.studies.reconstruction import tables as rates
 
 HOW = Resampling(resamples=50, confidence=0.95, seed=0)
 

@@ -5,10 +5,10 @@ import pytest
 from strength_tables import STRONG, WEAK, Rival, with_rivals
 from synthetic_tables import SETTINGS, synthetic_evidence, synthetic_table
 
-from alit.analysis.claims import CLAIMS
-from alit.analysis.claims.ledger import Claim
+from alit.analysis.claims import Claim
 from alit.analysis.grid import fold
-from alit.analysis.strength import contests, depth_agreement_table, performances, rivals, strength_table
+from alit.studies import all_claims
+from alit.studies.strength.tables import contests, depth_agreement_table, performances, rivals, strength_table
 
 IMAGES = 400
 
@@ -19,7 +19,7 @@ def evidence(weak=WEAK, strong=STRONG, settings=SETTINGS, drop=()):
 
 
 def c8(*args, **changes) -> Claim:
-    return CLAIMS["C8"](evidence(*args, **changes))
+    return all_claims()["C8"](evidence(*args, **changes))
 
 
 def test_every_task_has_a_contest_against_the_truth_and_two_against_own_answers():
@@ -104,7 +104,7 @@ def test_c8_is_not_asked_of_a_model_that_is_stronger_by_name_only():
 def test_c8_is_not_asked_where_no_model_is_left_anything():
     table = with_rivals(synthetic_table(IMAGES, ("val",)))
     table.loc[table["length"] == 4, ["class_rank_weak", "class_rank_strong"]] = 5.0
-    judged = CLAIMS["C8"](synthetic_evidence(table))
+    judged = all_claims()["C8"](synthetic_evidence(table))
     assert judged.verdict == "not measurable here"
     assert "neither weak nor strong is left anything at the shortest length" in judged.reason
     assert "drop_classification" not in {part.name for part in judged.measurements}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alit.config.profile import Profile, load_profile
+from alit.config import Profile, load_profile
 from alit.data.prepare import ImageSetConfig
 from alit.errors import ConfigError
 from alit.paths import project_root

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alit.config.profile import load_profile, vary
+from alit.config import load_profile
 from alit.errors import ConfigError
 from alit.paths import project_root
+from alit.training.variants import vary, vary_training
 
 ROOT = project_root(Path(__file__).parent)
 SMOKE = ROOT / "configs" / "smoke.yaml"
@@ -37,9 +38,9 @@ def test_what_all_variants_share_is_changed_first_and_each_may_change_it_back(tm
     variants += [{"name": "two", "set": {"distill.optimisation.steps": 9}, "seeds": [0]}]
     common = {"distill.optimisation.steps": 5, "finetune.optimisation.steps": 0}
     profile = profile_with(tmp_path, {"common": common, "trainings": variants})
-    assert profile.variant("one").distill.optimisation.steps == 5
-    assert profile.variant("two").distill.optimisation.steps == 9
-    assert profile.variant("two").finetune.optimisation.steps == 0
+    assert vary_training(profile, profile.variants, "one").distill.optimisation.steps == 5
+    assert vary_training(profile, profile.variants, "two").distill.optimisation.steps == 9
+    assert vary_training(profile, profile.variants, "two").finetune.optimisation.steps == 0
 
 
 def test_a_number_in_a_key_counts_the_entries_of_a_list():

@@ -6,13 +6,22 @@ from tiny import base_config, images, tokenizer, tokenizer_config
 from torch import nn
 from training_cases import distill_config, optimisation
 
-from alit.cost import measure
-from alit.cost.lengths import measure_lengths
-from alit.cost.measure import LiveTensors, gigaflop, measure_cost
-from alit.cost.operations import BOTH, DECODE, ENCODE, ENCODE_UNTIL, Operation, operations
-from alit.cost.variants import stage_1_gigaflop, variant_costs
 from alit.models.base import build_base
+from alit.studies.ablations.measure import stage_1_gigaflop, variant_costs
+from alit.studies.cost import measure
+from alit.studies.cost.measure import measure_cost
 from alit.tokenizer.adapters import CodecTokenizer, GridTokenizer
+from alit.tokenizer.cost import (
+    BOTH,
+    DECODE,
+    ENCODE,
+    ENCODE_UNTIL,
+    LiveTensors,
+    Operation,
+    gigaflop,
+    measure_lengths,
+    operations,
+)
 
 
 def operation_of(run, prepare=lambda image: image):

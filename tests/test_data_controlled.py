@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from test_data_scenes import SEEDS, digest
 
-from alit.data.scenes.scene import FACTORS, LEVELS, MOST_OTHERS, draw_controlled, render_controlled
+from alit.data.scenes.scene import LEVELS, MOST_OTHERS, draw_controlled, render_controlled
 from alit.data.scenes.source import ControlledSource
 from alit.data.scenes.textures import Draws
+from alit.data.sources.source import FACTORS
 from alit.errors import ConfigError
 
 # Of the pixels, masks and depth of SEEDS at 32 pixels at every level; see test_data_scenes.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.tokenizer.published import load_published, rename
 from alit.training.distill import iteration_loss
 

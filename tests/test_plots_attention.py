@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from alit.style import style
 from figure_checks import check_description, check_files, check_text_fits, words
 from matplotlib.figure import Figure
 from synthetic_attention import attention_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import attention
+from alit.studies.attention import tables as attention
+from alit.studies.attention.figures import attention_maps
 
 NAMES = ("overlap", "lead", "sparsity", "maps")
 
@@ -52,7 +53,7 @@ def test_a_figure_is_the_same_file_each_time_and_describes_itself(name, drawn, t
 def test_it_says_how_many_images_it_is_from_and_its_text_fits(name, drawn):
     figure = drawn.figure(name)
     assert any("n = 60" in text or "2 pictures" in text for text in words(figure))
-    with plots.style():
+    with style():
         figure.draw_without_rendering()  # lays it out
     check_text_fits(figure)
 
@@ -90,4 +91,4 @@ def test_maps_begin_where_their_latent_does(drawn):
 def test_pictures_that_are_not_ours_carry_a_note(drawn):
     assert not any("keep them to yourself" in text for text in words(drawn.figure("maps")))
     table = drawn.tables["maps"].assign(publishable=False)
-    assert any("keep them to yourself" in text for text in words(plots.attention_maps(table)))
+    assert any("keep them to yourself" in text for text in words(attention_maps(table)))

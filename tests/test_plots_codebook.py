@@ -9,9 +9,20 @@ from matplotlib.figure import Figure
 from synthetic_codebook import codebook_tables, continuous_tables, synthetic_ids
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import codebook
-from alit.analysis.evidence import Evidence
+from alit.analysis.study_data import Evidence
+from alit.studies.codebook import tables as codebook
+from alit.studies.codebook.figures import (
+    closest_pairs,
+    closest_pairs_alt,
+    codebook_usage,
+    codebook_usage_alt,
+    codebook_use,
+    codebook_use_alt,
+    kept_tokens,
+    kept_tokens_alt,
+    nearest_images,
+    nearest_images_alt,
+)
 
 SWEPT = synthetic_evidence(synthetic_table(60, ("val", "near")), features=False)
 FULL = SWEPT._replace(tables=codebook_tables({"val": synthetic_ids(), "near": synthetic_ids(used=0.3, seed=1)}))
@@ -22,27 +33,27 @@ Drawn = tuple[Figure, str]
 
 def _usage(seen: Evidence) -> Drawn:
     table = codebook.usage_curves(seen)
-    return plots.codebook_usage(table), plots.codebook_usage_alt(table)
+    return codebook_usage(table), codebook_usage_alt(table)
 
 
 def _use(seen: Evidence) -> Drawn:
     table = codebook.codebook_use(seen)
-    return plots.codebook_use(table), plots.codebook_use_alt(table)
+    return codebook_use(table), codebook_use_alt(table)
 
 
 def _kept(seen: Evidence) -> Drawn:
     table = codebook.kept_shares(seen)
-    return plots.kept_tokens(codebook.kept_map(seen), table), plots.kept_tokens_alt(table)
+    return kept_tokens(codebook.kept_map(seen), table), kept_tokens_alt(table)
 
 
 def _nearest(seen: Evidence) -> Drawn:
     tables = codebook.nearest_images(seen), codebook.label_agreement(seen)
-    return plots.nearest_images(*tables), plots.nearest_images_alt(*tables)
+    return nearest_images(*tables), nearest_images_alt(*tables)
 
 
 def _pairs(seen: Evidence) -> Drawn:
     table = codebook.closest_pairs(seen)
-    return plots.closest_pairs(table), plots.closest_pairs_alt(table)
+    return closest_pairs(table), closest_pairs_alt(table)
 
 
 @pytest.fixture(params=[_usage, _use, _kept, _nearest, _pairs], ids=lambda draw: draw.__name__[1:])

@@ -6,8 +6,10 @@ from figure_checks import check_description, check_files, check_text_fits, words
 from synthetic_comparison import ablation_tables, cost_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import ablations, cost
+from alit.studies.ablations import tables as ablations
+from alit.studies.ablations.figures import one_pass_or_many, one_pass_or_many_alt, paired_changes, paired_changes_alt
+from alit.studies.cost import tables as cost
+from alit.studies.cost.figures import cost_by_length, cost_by_length_alt
 
 FIGURES = ("one_pass_or_many", "paired_changes", "encode", "encode_until", "decode")
 
@@ -20,10 +22,10 @@ def drawn(tables):
     costs = cost.cost_table(evidence)
     operations = {"encode": cost.ENCODE, "encode_until": cost.ENCODE_UNTIL, "decode": cost.DECODE}
     return {
-        "one_pass_or_many": (plots.one_pass_or_many(rates), plots.one_pass_or_many_alt(rates)),
-        "paired_changes": (plots.paired_changes(compared), plots.paired_changes_alt(compared)),
+        "one_pass_or_many": (one_pass_or_many(rates), one_pass_or_many_alt(rates)),
+        "paired_changes": (paired_changes(compared), paired_changes_alt(compared)),
         **{
-            name: (plots.cost_by_length(costs, operation), plots.cost_by_length_alt(costs, operation))
+            name: (cost_by_length(costs, operation), cost_by_length_alt(costs, operation))
             for name, operation in operations.items()
         },
     }

@@ -5,13 +5,18 @@ import pytest
 from figure_checks import check_description, check_files, check_text_fits, words
 from synthetic_tables import synthetic_controlled, synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import rates
-from alit.analysis.controlled import level_table, rise_table
-from alit.analysis.detection import detection_table
-from alit.analysis.familiarity import gap_table
 from alit.analysis.grid import fold
-from alit.analysis.partial import partial_table
+from alit.studies.complexity.figures import (
+    controlled_complexity,
+    controlled_complexity_alt,
+    partial_correlations,
+    partial_correlations_alt,
+)
+from alit.studies.complexity.tables import level_table, partial_table, rise_table
+from alit.studies.familiarity.figures import detection, detection_alt, familiarity_gaps, familiarity_gaps_alt
+from alit.studies.familiarity.tables import detection_table, gap_table
+from alit.studies.reconstruction import tables as rates
+from alit.studies.reconstruction.figures import rate_distortion_by_bits, rate_distortion_by_bits_alt
 
 NAMES = ("given_codecs", "controlled", "gaps", "detection", "bits")
 
@@ -33,13 +38,13 @@ class Tables:
     def drawn(self):
         return {
             "given_codecs": (
-                plots.partial_correlations(self.given_codecs),
-                plots.partial_correlations_alt(self.given_codecs),
+                partial_correlations(self.given_codecs),
+                partial_correlations_alt(self.given_codecs),
             ),
-            "controlled": (plots.controlled_complexity(self.controlled), plots.controlled_complexity_alt(self.rises)),
-            "gaps": (plots.familiarity_gaps(self.gaps), plots.familiarity_gaps_alt(self.gaps)),
-            "detection": (plots.detection(self.detection), plots.detection_alt(self.detection)),
-            "bits": (plots.rate_distortion_by_bits(self.bits), plots.rate_distortion_by_bits_alt(self.bits)),
+            "controlled": (controlled_complexity(self.controlled), controlled_complexity_alt(self.rises)),
+            "gaps": (familiarity_gaps(self.gaps), familiarity_gaps_alt(self.gaps)),
+            "detection": (detection(self.detection), detection_alt(self.detection)),
+            "bits": (rate_distortion_by_bits(self.bits), rate_distortion_by_bits_alt(self.bits)),
         }
 
 
@@ -70,11 +75,11 @@ def test_it_is_whole_described_and_says_how_many_images_it_is_from(name, drawn, 
 @pytest.mark.parametrize(
     ("draw", "describe", "table"),
     [
-        (plots.partial_correlations, plots.partial_correlations_alt, "given_codecs"),
-        (plots.controlled_complexity, plots.controlled_complexity_alt, "controlled"),
-        (plots.familiarity_gaps, plots.familiarity_gaps_alt, "gaps"),
-        (plots.detection, plots.detection_alt, "detection"),
-        (plots.rate_distortion_by_bits, plots.rate_distortion_by_bits_alt, "bits"),
+        (partial_correlations, partial_correlations_alt, "given_codecs"),
+        (controlled_complexity, controlled_complexity_alt, "controlled"),
+        (familiarity_gaps, familiarity_gaps_alt, "gaps"),
+        (detection, detection_alt, "detection"),
+        (rate_distortion_by_bits, rate_distortion_by_bits_alt, "bits"),
     ],
 )
 def test_an_empty_table_gives_a_note(draw, describe, table, tables):
@@ -112,13 +117,13 @@ def test_gaps_stand_in_the_order_of_familiarity_with_their_numbers_of_images(dra
 def test_a_measure_of_fewer_images_says_so(tables):
     fewer = tables.gaps.copy()
     fewer.loc[fewer["measure"] == "frechet_net", "images"] = 40
-    titles = [panel.get_title() for panel in plots.familiarity_gaps(fewer).axes]
+    titles = [panel.get_title() for panel in familiarity_gaps(fewer).axes]
     assert [("n = 40" in title) for title in titles] == [False, True, False]
 
 
 def test_a_number_of_images_is_never_broken_over_lines():
     table = partial_table(synthetic_evidence(synthetic_table(40, ("a_data_set_of_a_rather_long_name",))))
-    title = plots.partial_correlations(table).axes[0].get_title()
+    title = partial_correlations(table).axes[0].get_title()
     assert title.split("\n") == ["a_data_set_of_a_rather_long_name", "(n = 40)"]
 
 

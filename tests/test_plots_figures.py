@@ -6,16 +6,47 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from alit.style import DASHES, MARKERS, PALETTE, heat, save, style
 from figure_checks import check_description, check_files, check_text_fits, words
 from figure_tables import NAMES, Tables
 from matplotlib.figure import Figure
 from synthetic_tables import synthetic_table
 
-from alit import plots
-from alit.analysis import rates
 from alit.analysis.curves import Resampling
 from alit.analysis.grid import fold
-from alit.plots.style import DASHES, MARKERS, PALETTE, heat
+from alit.plots.training import training_curves, training_curves_alt
+from alit.studies.complexity.figures import (
+    complexity_correlations,
+    complexity_correlations_alt,
+    length_by_complexity,
+    length_by_complexity_alt,
+    loss_by_complexity,
+    loss_by_complexity_alt,
+)
+from alit.studies.reconstruction import tables as rates
+from alit.studies.reconstruction.figures import (
+    rate_distortion,
+    rate_distortion_alt,
+    selected_lengths,
+    selected_lengths_alt,
+)
+from alit.studies.strength.figures import (
+    depth_agreement,
+    depth_agreement_alt,
+    drop_by_strength,
+    drop_by_strength_alt,
+    performance_by_strength,
+    performance_by_strength_alt,
+)
+from alit.studies.tsc_toi.figures import (
+    criteria_for_task,
+    realised_gains,
+    realised_gains_alt,
+    task_limits,
+    tasks_by_capacity,
+    tasks_under_criterion,
+    tasks_under_criterion_alt,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +105,9 @@ def test_darker_marks_are_better_whichever_way_a_measure_runs():
 
 
 def test_marks_of_a_task_share_one_scale_over_panels_and_figures(tables):
-    limits = plots.task_limits(tables.curves)
-    one = plots.criteria_for_task(tables.curves, "top1_strong", limits)
-    others = [plots.tasks_under_criterion(tables.curves, name, limits) for name in ("l1", "class_rank_strong")]
+    limits = task_limits(tables.curves)
+    one = criteria_for_task(tables.curves, "top1_strong", limits)
+    others = [tasks_under_criterion(tables.curves, name, limits) for name in ("l1", "class_rank_strong")]
     scales = [marks.get_clim() for axes in one.axes for marks in axes.collections if marks.get_array() is not None]
     scales += [
         marks.get_clim()
@@ -91,8 +122,8 @@ def test_marks_of_a_task_share_one_scale_over_panels_and_figures(tables):
 
 
 def test_heat_marks_lie_at_threshold_and_capacity(tables):
-    limits = plots.task_limits(tables.curves)
-    figure = plots.tasks_under_criterion(tables.curves, "l1", limits)
+    limits = task_limits(tables.curves)
+    figure = tasks_under_criterion(tables.curves, "l1", limits)
     expected = tables.curves[(tables.curves["tsc"] == "l1") & (tables.curves["toi"] == "top1_strong")]
     marks = figure.axes[0].collections[-1]
     assert np.asarray(marks.get_offsets()) == pytest.approx(expected[["threshold", "capacity"]].to_numpy())
@@ -100,7 +131,7 @@ def test_heat_marks_lie_at_threshold_and_capacity(tables):
 
 
 def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figure(tables):
-    labels = plots.tasks_by_capacity(tables.curves, tables.best).axes[0].get_legend_handles_labels()[1]
+    labels = tasks_by_capacity(tables.curves, tables.best).axes[0].get_legend_handles_labels()[1]
     assert labels == [
         "L1 error < threshold",
         "top-X class of strong",
@@ -115,16 +146,16 @@ def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figu
 @pytest.mark.parametrize(
     ("draw", "describe", "table"),
     [
-        (plots.rate_distortion, plots.rate_distortion_alt, "rates"),
-        (plots.loss_by_complexity, plots.loss_by_complexity_alt, "losses"),
-        (plots.length_by_complexity, plots.length_by_complexity_alt, "lengths"),
-        (plots.complexity_correlations, plots.complexity_correlations_alt, "correlations"),
-        (plots.selected_lengths, plots.selected_lengths_alt, "counts"),
-        (plots.realised_gains, plots.realised_gains_alt, "gains"),
-        (plots.performance_by_strength, plots.performance_by_strength_alt, "strength"),
-        (plots.drop_by_strength, plots.drop_by_strength_alt, "strength"),
-        (plots.depth_agreement, plots.depth_agreement_alt, "agreement"),
-        (plots.training_curves, plots.training_curves_alt, "log"),
+        (rate_distortion, rate_distortion_alt, "rates"),
+        (loss_by_complexity, loss_by_complexity_alt, "losses"),
+        (length_by_complexity, length_by_complexity_alt, "lengths"),
+        (complexity_correlations, complexity_correlations_alt, "correlations"),
+        (selected_lengths, selected_lengths_alt, "counts"),
+        (realised_gains, realised_gains_alt, "gains"),
+        (performance_by_strength, performance_by_strength_alt, "strength"),
+        (drop_by_strength, drop_by_strength_alt, "strength"),
+        (depth_agreement, depth_agreement_alt, "agreement"),
+        (training_curves, training_curves_alt, "log"),
     ],
 )
 def test_an_empty_table_gives_a_note_instead_of_a_figure(draw, describe, table, tables):
@@ -134,28 +165,28 @@ def test_an_empty_table_gives_a_note_instead_of_a_figure(draw, describe, table, 
 
 
 def test_a_criterion_that_was_not_measured_gives_a_note(tables):
-    limits = plots.task_limits(tables.curves)
-    assert any("not measurable" in text for text in words(plots.tasks_under_criterion(tables.curves, None, limits)))
-    assert any("not measurable" in text for text in words(plots.criteria_for_task(tables.curves, "top1_x", limits)))
-    assert plots.tasks_under_criterion_alt(tables.curves, None).startswith("Not measurable")
+    limits = task_limits(tables.curves)
+    assert any("not measurable" in text for text in words(tasks_under_criterion(tables.curves, None, limits)))
+    assert any("not measurable" in text for text in words(criteria_for_task(tables.curves, "top1_x", limits)))
+    assert tasks_under_criterion_alt(tables.curves, None).startswith("Not measurable")
 
 
 def test_losses_over_more_than_a_factor_of_ten_are_on_a_log_scale(tables):
-    figure = plots.training_curves(tables.log)
+    figure = training_curves(tables.log)
     assert [axes.get_title() for axes in figure.axes] == ["loss", "late"]
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 
 
 def test_a_log_of_one_row_is_drawn():
-    assert plots.training_curves_alt(pd.DataFrame({"step": [1], "loss": [0.5]})) == "From step 1 to 1, loss 0.5 to 0.5."
+    assert training_curves_alt(pd.DataFrame({"step": [1], "loss": [0.5]})) == "From step 1 to 1, loss 0.5 to 0.5."
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.training_curves(pd.DataFrame({"step": [1], "loss": [0.5]}))
+        training_curves(pd.DataFrame({"step": [1], "loss": [0.5]}))
 
 
 def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
     figure, _ = drawn["training"]
-    shown = plots.save(figure, tmp_path, "name", 'a < b & "c".')._repr_html_()
+    shown = save(figure, tmp_path, "name", 'a < b & "c".')._repr_html_()
     assert 'alt="a &lt; b &amp; &quot;c&quot;."' in shown
     assert "data:image/png;base64," in shown
 
@@ -163,8 +194,8 @@ def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
 def test_long_names_of_task_models_do_not_run_into_each_other():
     long = {"perceptual_net": "perceptual_efficientnet_lite0_at_260_pixels", "ssim": "ssim", "psnr": "psnr"}
     table = synthetic_table(20).rename(columns=long)
-    figure = plots.rate_distortion(rates.rate_table(fold(table), [*long.values()], Resampling(20, 0.95, 0)))
-    with plots.style():
+    figure = rate_distortion(rates.rate_table(fold(table), [*long.values()], Resampling(20, 0.95, 0)))
+    with style():
         figure.canvas.draw()
     boxes = [axes.title.get_window_extent() for axes in figure.axes]
     assert len(boxes) == 3

@@ -6,16 +6,23 @@ from figure_checks import check_description, check_files, check_text_fits, words
 from synthetic_probe import probe_tables, unlabelled_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
-from alit import plots
-from alit.analysis import probe
+from alit.studies.probe import tables as probe
+from alit.studies.probe.figures import (
+    probe_by_iteration,
+    probe_by_iteration_alt,
+    probe_by_latents,
+    probe_by_latents_alt,
+    probe_grids,
+    probe_grids_alt,
+)
 
 SWEPT = synthetic_evidence(synthetic_table(60, ("val",)), features=False)
 SCORES = probe.probe_scores(SWEPT._replace(tables=probe_tables(noise=0.1)))
 EMPTY = probe.probe_scores(SWEPT._replace(tables=unlabelled_tables()))
 FIGURES = {
-    "by_iteration": (plots.probe_by_iteration, plots.probe_by_iteration_alt),
-    "by_latents": (plots.probe_by_latents, plots.probe_by_latents_alt),
-    "grids": (plots.probe_grids, plots.probe_grids_alt),
+    "by_iteration": (probe_by_iteration, probe_by_iteration_alt),
+    "by_latents": (probe_by_latents, probe_by_latents_alt),
+    "grids": (probe_grids, probe_grids_alt),
 }
 
 
@@ -37,7 +44,7 @@ def test_without_probes_a_figure_is_a_note(name):
 
 
 def test_heat_maps_share_one_scale_and_write_each_accuracy():
-    figure = plots.probe_grids(SCORES)
+    figure = probe_grids(SCORES)
     maps = [axes for axes in figure.axes if axes.get_title()]
     assert {axes.get_title() for axes in maps} == {"latents", "image tokens and latents", "latents, quantised"}
     assert len({axes.collections[0].get_clim() for axes in maps}) == 1
@@ -48,10 +55,10 @@ def test_heat_maps_share_one_scale_and_write_each_accuracy():
 
 
 def test_controls_stand_beside_the_lines_on_their_scale():
-    lines, controls = plots.probe_by_iteration(SCORES).axes
+    lines, controls = probe_by_iteration(SCORES).axes
     assert lines.get_ylim() == controls.get_xlim()
     assert len(controls.patches) == 5
 
 
 def test_the_description_names_the_best_control():
-    assert "base tokens, coarse grid" in plots.probe_by_iteration_alt(SCORES)
+    assert "base tokens, coarse grid" in probe_by_iteration_alt(SCORES)

@@ -7,17 +7,25 @@ import pytest
 import torch
 
 from alit.data.sources.source import UNKNOWN_SEGMENT
-from alit.probing.attention_controls import (
+from alit.studies.attention.maps import (
     centred_blobs,
     cluster_maps,
     covariances,
+    entropy,
+    gini,
     grid_places,
+    jaccard,
+    keep_mass,
+    keep_pixels,
+    latent_maps,
+    mean_best,
     placed_blobs,
     random_maps,
+    rank_pixels,
+    segment_masks,
     shuffled,
+    to_pixels,
 )
-from alit.probing.attention_maps import entropy, gini, latent_maps, to_pixels
-from alit.probing.overlap import jaccard, keep_mass, keep_pixels, mean_best, rank_pixels, segment_masks
 
 PLACES, LATENTS, IMAGES = 36, 5, 4
 

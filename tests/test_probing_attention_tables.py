@@ -10,11 +10,10 @@ import tiny
 from PIL import Image
 from scene_project import save_tokenizer, scene_project
 
-from alit.config.s_attention import AttentionConfig
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, build_source, write_set
 from alit.errors import DataError
-from alit.probing.attention import AttentionTables, measure_attention
+from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
 from experiments import attention
 
 SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centred_blobs", "random", "masks"]

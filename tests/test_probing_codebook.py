@@ -10,11 +10,16 @@ from PIL import Image
 from scene_project import save_tokenizer, scene_project
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.config.profile import load_profile
-from alit.config.s_codebook import CodebookConfig
+from alit.config import load_profile
 from alit.errors import DataError
-from alit.probing.codebook import ABSENT, measure_codebook, rollout_ids
-from alit.probing.neighbours import closest_pairs, nearest_images
+from alit.studies.codebook.measure import (
+    ABSENT,
+    CodebookConfig,
+    closest_pairs,
+    measure_codebook,
+    nearest_images,
+    rollout_ids,
+)
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import codebook
 

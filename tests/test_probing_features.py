@@ -6,9 +6,8 @@ import torch
 from probe_cases import CONFIG
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.probing import features as room
-from alit.probing.features import compute_features, gather
-from alit.probing.points import CONTROLS, FeaturePoint, feature_points
+from alit.studies.probe import measure as room
+from alit.studies.probe.measure import CONTROLS, FeaturePoint, compute_features, feature_points, gather
 
 ROWS = np.array([0, 2, 3, 5, 6, 8, 9])
 

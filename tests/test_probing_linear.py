@@ -10,9 +10,17 @@ from tiny import images, tokenizer
 from torch import nn
 
 from alit.errors import DataError
-from alit.probing.linear import fit_probe, mae_learning_rate, mae_optimiser
-from alit.probing.points import CONTROLS, FeaturePoint, feature_points
-from alit.probing.probe import draw_images, labelled_images, measure_probes
+from alit.studies.probe.measure import (
+    CONTROLS,
+    FeaturePoint,
+    draw_images,
+    feature_points,
+    fit_probe,
+    labelled_images,
+    mae_learning_rate,
+    mae_optimiser,
+    measure_probes,
+)
 from experiments import probe as stage
 
 CPU = torch.device("cpu")

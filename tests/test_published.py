@@ -12,7 +12,7 @@ from tiny import images, tokenizer, tokenizer_config
 
 from alit import load_published
 from alit.cli import main
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.errors import CheckpointError
 from alit.tokenizer.published import SIZES, published_config
 

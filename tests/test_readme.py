@@ -12,7 +12,7 @@ from skimage.data import astronaut
 from tiny import tokenizer
 
 from alit.cli import main
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.paths import project_root
 from alit.report.pages import mean_errors
 

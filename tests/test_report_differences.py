@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from alit.config.profile import load_profile, vary
-from alit.report.differences import MATTERS, differences
-from alit.report.pages import by_section
-from alit.report.studies import Study
+from alit.config import load_profile
+from alit.report.pages import MATTERS, by_section, differences
+from alit.report.site import Study
+from alit.training.variants import vary
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -12,9 +12,8 @@ from synthetic_report import PROFILE, STUDIES, synthetic_notebook
 
 from alit.errors import DataError
 from alit.report.notebooks import results_html, run_notebook, scrub
-from alit.report.pages import read_claims
-from alit.report.pictures import write_examples
-from alit.report.studies import describe_study, read_alt, read_study
+from alit.report.pages import read_claims, write_examples
+from alit.report.site import describe_study, read_alt, read_study
 from experiments import notebook, report
 
 PAGES = ("index.html", "claims.html", "training.html", "reconstructions.html", "differences.html")

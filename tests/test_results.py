@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from synthetic_report import synthetic_project
 
-from alit.analysis.claims import assess
-from alit.analysis.claims.ledger import Statement, ledger_to_json, measured
-from alit.analysis.claims.recheck import recheck
-from alit.analysis.evidence import load_evidence
+from alit.analysis.claims import Statement, ledger_to_json, measured, recheck
+from alit.analysis.study_data import load_evidence
 from alit.errors import DataError
 from alit.paths import project_root
+from alit.studies import assess
 from experiments import results
 
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")

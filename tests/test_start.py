@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.errors import CheckpointError
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

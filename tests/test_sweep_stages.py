@@ -9,7 +9,7 @@ import torch
 import yaml
 from scene_project import save_tokenizer, scene_project
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.data.prepare import materialise_sets
 from alit.errors import ConfigError

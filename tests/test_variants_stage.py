@@ -8,7 +8,7 @@ import yaml
 from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColour
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

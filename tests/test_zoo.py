@@ -9,7 +9,7 @@ import torch
 import yaml
 from tiny import images as random_images
 
-from alit.config.profile import load_profile
+from alit.config import load_profile
 from alit.data.prepare import materialise_sets
 from alit.errors import DataError
 from alit.paths import RunPaths

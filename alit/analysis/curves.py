@@ -12,7 +12,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.grid import ScoreGrid
-from alit.analysis.measures import criterion_label, measure
+from alit.analysis.metrics import criterion_label, measure
 from alit.analysis.selection import Criterion, criterion_on, first_satisfying
 from alit.errors import DataError
 
@@ -187,3 +187,15 @@ def _ascending(tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
     """Sort a curve by tokens and average points that spend the same, so that interpolation is defined."""
     unique, group = np.unique(tokens, return_inverse=True)
     return unique, np.bincount(group, weights=values) / np.bincount(group)
+
+
+def middle_threshold(grid: ScoreGrid, thresholds: Sequence[float]) -> float:
+    """Return the L1 threshold whose mean selected length lies nearest the middle of the shortest and the longest.
+
+    At a very loose or very strict threshold every image gets the same length and nothing can be ordered; this picks
+    the most telling threshold without looking at complexity.
+    """
+    allocation = allocate(grid, Criterion("l1"), thresholds)
+    mean = grid.lengths[allocation.positions].mean(axis=0)
+    middle = (grid.lengths[0] + grid.lengths[-1]) / 2
+    return float(allocation.thresholds[np.argmin(np.abs(mean - middle))])

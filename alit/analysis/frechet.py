@@ -1,14 +1,11 @@
-"""Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017).
-
-Called by the extractor's name everywhere: it is FID only on the reference Inception network. With fewer images than
-features the covariances are rank-deficient and the distance is biased upwards: compare only distances of equally
-many images.
-"""
+"""Distances between sets of features, Fréchet and kernel, each with its bootstrap."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from alit.analysis.bootstrap import resampled_means
+from alit.analysis.curves import Resampling
 from alit.analysis.grid import ScoreGrid
 from alit.analysis.selection import Selection
 from alit.errors import DataError
@@ -86,3 +83,133 @@ def frechet_of_selection(features: np.ndarray, grid: ScoreGrid, selection: Selec
     reference = features_to_statistics(features, grid.clean_rows[chosen])
     other = features_to_statistics(features, grid.rows[chosen, selection.positions[chosen]])
     return statistics_to_distance(reference, other)
+
+
+RANK_TOLERANCE = 1e-8  # eigenvalues below this share of the largest count as none
+
+
+class Influence(NamedTuple):
+    """A distance and how much each of n images moves it, mean 0."""
+
+    value: float
+    effects: np.ndarray  # (n,)
+
+
+class Root(NamedTuple):
+    """Eigenvectors (f, k) and roots of eigenvalues (k,) of a covariance of rank k."""
+
+    vectors: np.ndarray
+    scales: np.ndarray
+
+
+def sample_frechet(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling) -> np.ndarray:
+    """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
+
+    Images are drawn with replacement as everywhere, original and reconstruction together.
+
+    Raises:
+        DataError: the table has no rows of length 0 to compare with.
+    """
+    if grid.clean_rows is None:
+        raise DataError("expected rows of length 0 in the sweep table, the reference of Fréchet distances, found none")
+    reference = features_to_statistics(features, grid.clean_rows)
+    root = covariance_root(reference.covariance)
+    every = np.arange(len(grid))
+    parts = [
+        frechet_influence(features, grid.clean_rows, grid.rows[every, column], reference, root)
+        for column in positions.T
+    ]
+    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), how.resamples, how.seed)
+    return np.array([part.value for part in parts]) + moves
+
+
+def frechet_influence(
+    features: np.ndarray, originals: np.ndarray, others: np.ndarray, reference: FeatureStatistics, root: Root
+) -> Influence:
+    """Return the distance of rows `others` (n,) from rows `originals` (n,) and each pair's influence on it.
+
+    With S1 = R R^T the reference's covariance and M = R^T S2 R, the distance changes with S2 by I - A and with S1 by
+    I - A^-1, where A = R M^(-1/2) R^T maps S2 onto S1.
+    """
+    statistics = features_to_statistics(features, others)
+    half = root.vectors * root.scales  # R
+    values, vectors = np.linalg.eigh(half.T @ statistics.covariance @ half)
+    roots = np.sqrt(values.clip(min=0))
+    inverse = np.divide(1.0, roots, out=np.zeros_like(roots), where=values > RANK_TOLERANCE * values.max())
+    forward, backward = half @ vectors, (root.vectors / root.scales) @ vectors
+    gap = reference.mean - statistics.mean
+    effects = np.empty(len(originals))
+    for start in range(0, len(originals), BLOCK):
+        block = slice(start, start + BLOCK)
+        first = features[originals[block]].astype(np.float64) - reference.mean
+        second = features[others[block]].astype(np.float64) - statistics.mean
+        means = 2 * (first - second) @ gap
+        one = (first**2).sum(axis=1) - (first @ backward) ** 2 @ roots
+        two = (second**2).sum(axis=1) - (second @ forward) ** 2 @ inverse
+        effects[block] = means + one + two
+    spread = np.trace(reference.covariance) + np.trace(statistics.covariance) - 2 * roots.sum()
+    return Influence(float(max(gap @ gap + spread, 0.0)), effects - effects.mean())
+
+
+def covariance_root(covariance: np.ndarray) -> Root:
+    """Decompose a covariance (f, f), leaving out directions without spread."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > RANK_TOLERANCE * values.max()
+    return Root(vectors[:, kept], np.sqrt(values[kept]))
+
+
+KERNEL_BLOCK = 1024  # images whose kernels with all others are in memory at a time
+
+
+def sample_kernel(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling) -> np.ndarray:
+    """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
+
+    Images are drawn with replacement as everywhere, original and reconstruction together.
+
+    Raises:
+        DataError: the table has no rows of length 0 to compare with, or fewer than two images.
+    """
+    if grid.clean_rows is None:
+        raise DataError("expected rows of length 0 in the sweep table, the reference of kernel distances, found none")
+    originals = features[grid.clean_rows]
+    own = kernel_sums(originals, originals)
+    every = np.arange(len(grid))
+    parts = [kernel_influence(originals, features[grid.rows[every, column]], own) for column in positions.T]
+    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), how.resamples, how.seed)
+    return np.array([part.value for part in parts]) + moves
+
+
+def kernel_influence(originals: np.ndarray, others: np.ndarray, own: np.ndarray) -> Influence:
+    """Return the distance of features `others` (n, f) from `originals` (n, f), pair by pair, and each pair's influence.
+
+    Args:
+        originals, others: row i of both is the same image.
+        own: `kernel_sums(originals, originals)`, the same for all that these originals are compared with.
+
+    Raises:
+        DataError: fewer than two images.
+    """
+    images = len(originals)
+    if images < 2:
+        raise DataError(f"expected at least 2 images for a kernel distance, found {images}; use more images")
+    across = kernel_sums(originals, others) + kernel_sums(others, originals)
+    pairs = (own + kernel_sums(others, others) - across) / (images - 1)
+    value = float(pairs.mean())
+    return Influence(value, 2 * (pairs - value))
+
+
+def kernel_sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (n,) sums over j other than i of k(first i, second j), block by block; sums are in float64.
+
+    Args:
+        first, second: features (n, f).
+    """
+    second = np.asarray(second, dtype=np.float64)
+    size = second.shape[1]
+    sums = np.empty(len(first))
+    for start in range(0, len(first), KERNEL_BLOCK):
+        block = np.asarray(first[start : start + KERNEL_BLOCK], dtype=np.float64)
+        kernels = (block @ second.T / size + 1) ** 3
+        itself = kernels[np.arange(len(block)), start + np.arange(len(block))]
+        sums[start : start + KERNEL_BLOCK] = kernels.sum(axis=1) - itself
+    return sums

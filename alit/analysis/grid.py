@@ -179,3 +179,11 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
 
 def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+MIN_IMAGES = 10  # no distance between distributions is asked of fewer images
+
+
+def every_length(grid: ScoreGrid) -> np.ndarray:
+    """Return the positions (n, l) that give all images each of the lengths."""
+    return np.broadcast_to(np.arange(len(grid.lengths)), grid.rows.shape)

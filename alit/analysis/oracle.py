@@ -22,7 +22,7 @@ from alit.analysis.curves import (
     uniform_allocation,
 )
 from alit.analysis.grid import ScoreGrid
-from alit.analysis.measures import measure
+from alit.analysis.metrics import measure
 from alit.analysis.selection import criterion_on, own_column
 from alit.tokenizer.budget import lower_hull
 

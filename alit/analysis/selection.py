@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.grid import KEY, ScoreGrid, fold
-from alit.analysis.measures import measure
+from alit.analysis.metrics import measure
 from alit.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""Settings."""
+"""From sources to image sets on disk: decode once, list what cannot be read, leave whole sets only."""
 
 import csv
 import json
@@ -17,14 +17,13 @@ from tqdm import tqdm
 
 from alit.data.images import centre_map, centre_view
 from alit.data.imageset import SetCard, build_manifest, chosen_indices, locate_data, write_manifest
-from alit.data.scenes.scene import FACTORS, Factor
 from alit.data.scenes.source import ControlledSource, SceneSource
 from alit.data.sources.depth import depth_source
 from alit.data.sources.folder import folder_source
 from alit.data.sources.masks import MASK_LAYOUTS, masked_source
 from alit.data.sources.packed import PackedSource
 from alit.data.sources.savoias import savoias_source
-from alit.data.sources.source import ImageSource, Record
+from alit.data.sources.source import FACTORS, Factor, ImageSource, Record
 from alit.errors import ConfigError, DataError
 from alit.settings import Settings
 

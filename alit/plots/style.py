@@ -1,4 +1,4 @@
-"""One style for every figure, and the one way figures are written: PNG and SVG, the same bytes each time."""
+"""One style for every figure, what figures share, and the one way they are written."""
 
 import base64
 import html
@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
@@ -134,3 +135,90 @@ def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
         figure.savefig(saved.png, metadata={"Software": None, "Description": alt})
         figure.savefig(saved.svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": alt})
     return saved
+
+
+def rows(table: pd.DataFrame, keep: Any) -> pd.DataFrame:
+    """Return the rows where `keep`, a boolean column, is true."""
+    return pd.DataFrame(table.loc[keep])  # pandas leaves open what a comparison or a row selection gives
+
+
+def groups(table: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield (value, rows) for each value of a column, in order of first appearance."""
+    for value in table[column].unique():
+        yield value, rows(table, table[column] == value)
+
+
+def distinct(table: pd.DataFrame, column: str) -> int:
+    """Return how many different values a column has."""
+    return len(table[column].unique())
+
+
+def word(table: pd.DataFrame, column: str) -> str:
+    """Return a column's text in the first row, for columns that say the same in every row."""
+    return str(table[column].to_numpy()[0])
+
+
+def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as (n,) float64."""
+    return table[column].to_numpy(dtype=float)
+
+
+def most(table: pd.DataFrame, column: str) -> int:
+    """Return the largest whole number of a column."""
+    return int(table[column].to_numpy().max())
+
+
+def evenly(values: np.ndarray, count: int) -> list[float]:
+    """Choose at most `count` of the different values, evenly over those there are, both ends included."""
+    different = np.unique(values)
+    return [float(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
+
+
+def ends(table: pd.DataFrame, column: str, by: str) -> tuple[float, float]:
+    """Return a column's values where `by` is smallest and largest."""
+    values = numbers(table.sort_values(by), column)
+    return float(values[0]), float(values[-1])
+
+
+def reach(line: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> np.ndarray:
+    """Return (2, n) distances from the value down to the low and up to the high end of its interval."""
+    numbers = line[[value, low, high]].to_numpy(dtype=float)
+    return np.abs(numbers[:, 1:] - numbers[:, :1]).T
+
+
+ROW = 0.15  # inches
+
+
+def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, reference: float) -> Figure:
+    """Draw one panel per data set, a line of dots per value of `row`, a look per value of `series`.
+
+    Series that share rows lie above each other within a row and are named below the panels.
+
+    Args:
+        table: columns dataset, images, value, low, high, and those that `row` and `series` name; not empty.
+        row, series: columns of words, in order of first appearance.
+        xlabel: what the values are.
+        reference: where a grey line stands for "nothing".
+    """
+    names, looks = (list(dict.fromkeys(table[column])) for column in (row, series))
+    shared = bool(table.duplicated(["dataset", row]).any())
+    spread = np.linspace(0.28, -0.28, len(looks)) if shared else np.zeros(len(looks))
+    with style():
+        height = 0.8 + ROW * len(names) * (1 + 0.5 * shared * (len(looks) - 1))
+        count = distinct(table, "dataset")
+        columns = 2 if count == 4 else 3  # no row of one panel
+        figure, axes = panels(count, columns=columns, height=height, sharex=True, sharey=True)
+        for panel, (name, part) in zip(axes, groups(table, "dataset"), strict=True):
+            for number, look in enumerate(looks):
+                dots = rows(part, part[series] == look)
+                places = [spread[number] - names.index(word) for word in dots[row]]
+                drawn = {"fmt": MARKERS[number % 6], "color": PALETTE[number % 6], "lw": 1, "markersize": 3.5}
+                panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), label=look, **drawn)
+            panel.axvline(reference, color=GREY, lw=0.8)
+            panel.set_yticks([-i for i in range(len(names))], labels=names)
+            panel_title(panel, f"{name} (n = {most(part, 'images')})")
+            panel.set_xlabel(xlabel)
+        if shared:
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure

@@ -4,8 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from alit.plots.style import GREY, PALETTE, note_figure, panel_title, panels, style
-from alit.plots.tables import ends, numbers, rows
+from alit.plots.style import GREY, PALETTE, ends, note_figure, numbers, panel_title, panels, rows, style
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 

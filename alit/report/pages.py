@@ -1,23 +1,186 @@
 """The pages of the site, one function each: read what the pipeline wrote, arrange it, render it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from PIL import Image
+from pydantic import PositiveInt
 
-from alit.analysis.claims.ledger import Claim, ledger_from_json
-from alit.config.profile import load_profile
+from alit.analysis.claims import Claim, ledger_from_json
+from alit.config import Profile, load_profile
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots.style import save
 from alit.plots.training import training_curves, training_curves_alt
-from alit.report.differences import differences
-from alit.report.pictures import write_examples
-from alit.report.site import Site
-from alit.report.studies import Study
+from alit.report.site import Site, Study
+from alit.settings import Settings
+from alit.tasks.registry import TaskModelConfig
+from alit.training.optim import OptimisationConfig
+
+
+class ReportConfig(Settings):
+    """What the static site shows."""
+
+    example_images: PositiveInt
+    example_set: str
+
+
+class Difference(NamedTuple):
+    """One matter in which a run departs from the paper."""
+
+    matter: str
+    paper: str
+    here: str
+
+
+def differences(here: Profile, paper: Profile) -> tuple[Difference, ...]:
+    """Return every matter in which two profiles differ, in the order of the pipeline."""
+    told = ((matter, tell(paper), tell(here)) for matter, tell in MATTERS.items())
+    return tuple(Difference(*each) for each in told if each[1] != each[2])
+
+
+def _sets(profile: Profile, role: str) -> str:
+    names = [
+        part.name + (f" ({part.images:,})" if part.images else "") for part in profile.data.sets if part.role == role
+    ]
+    return ", ".join(names)
+
+
+def _base(profile: Profile) -> str:
+    base = profile.tokenizer.base
+    codes = f"{base.codebook_size:,} codes of" if base.codebook_size else "continuous,"
+    stem = f", {base.stem} x {base.stem} pixels folded into channels" if base.stem > 1 else ""
+    return (
+        f"{base.kind} of patch {base.patch}, {profile.tokenizer.image_tokens} image tokens, {codes} {base.code_size} "
+        f"numbers, {base.channels} channels{stem}"
+    )
+
+
+def _latents(profile: Profile) -> str:
+    lengths, latent = profile.tokenizer.lengths, profile.tokenizer.distillation
+    kind = f"{latent.latent_codebook_size:,} codes of" if latent.quantize else "continuous, of"
+    return f"{lengths[0]} to {lengths[-1]} in {len(lengths)} steps, {kind} {latent.latent_code_size} numbers"
+
+
+def _networks(profile: Profile) -> str:
+    latent = profile.tokenizer.distillation
+    return f"{latent.layers} + {latent.layers} layers, width {latent.width}, {latent.heads} heads"
+
+
+def _visits(optimisation: OptimisationConfig) -> str:
+    return f"{optimisation.steps * optimisation.batch_size:,} image visits, {optimisation.batch_size} a step"
+
+
+def _supervision(profile: Profile) -> str:
+    distill = profile.distill
+    count = distill.supervised_iterations
+    parts = ["all iterations at once" if count is None else f"{count} sampled iteration a step"]
+    parts.append("cross-entropy of the base ids" if any(distill.cross_entropy_weights) else "no cross-entropy")
+    if distill.unlock_share:
+        parts.append(f"iterations unlock over {distill.unlock_share:.0%} of the run")
+    if distill.continuous_share:
+        parts.append(f"quantised after {distill.continuous_share:.0%} of it")
+    return ", ".join(parts)
+
+
+def _adversary(profile: Profile) -> str:
+    finetune = profile.finetune
+    absent = finetune.adversarial_start >= 1 or finetune.adversarial_weight == 0
+    return (
+        "none" if absent else f"from {finetune.adversarial_start:.0%} of stage 2, weight {finetune.adversarial_weight}"
+    )
+
+
+def _models(kind: str) -> Callable[[Profile], str]:
+    def tell(profile: Profile) -> str:
+        found = [model for model in profile.task_models if model.kind == kind]
+        return ", ".join(map(_model, found)) or "none"
+
+    return tell
+
+
+def _model(model: TaskModelConfig) -> str:
+    lessons = f", trained on {model.train_on}" if model.train_on else ""
+    return f"{model.architecture} at {model.input_size} px{lessons}"
+
+
+MATTERS: dict[str, Callable[[Profile], str]] = {
+    "Training images": lambda profile: _sets(profile, "train"),
+    "Evaluation images": lambda profile: _sets(profile, "evaluate"),
+    "Images that check depth networks": lambda profile: _sets(profile, "check") or "none",
+    "Image size": lambda profile: f"{profile.data.image_size} px",
+    "Base tokenizer": _base,
+    "Latent tokens": _latents,
+    "Encoder and decoder": _networks,
+    "What the decoder predicts": lambda profile: profile.tokenizer.distillation.prediction,
+    "Stage 1": lambda profile: _visits(profile.distill.optimisation),
+    "Supervision in stage 1": _supervision,
+    "Halting in stage 1": lambda profile: "on" if profile.distill.halting else "off",
+    "Stage 2": lambda profile: _visits(profile.finetune.optimisation),
+    "Perceptual network of stage 2": lambda profile: profile.perceptual_trunk,
+    "Adversary": _adversary,
+    "Classifiers": _models("classifier"),
+    "Depth networks": _models("depth"),
+    "Captioners": _models("caption"),
+    "Features": _models("features"),
+}
+
+
+class Picture(NamedTuple):
+    """One picture of the reconstructions page."""
+
+    file: str  # path below the site
+    alt: str
+    length: int | None  # latent tokens; None for the original
+    l1: float | None  # mean absolute error in [0, 1] against the original
+
+
+class Example(NamedTuple):
+    """One image: the original, then its reconstructions, shortest first."""
+
+    image_id: str
+    pictures: tuple[Picture, ...]
+
+
+def write_examples(examples: Path, site: Path, folder: str) -> tuple[tuple[int, ...], tuple[Example, ...]]:
+    """Write the pictures of `examples.npz` below `site/folder`; return the lengths and what to show.
+
+    Raises:
+        DataError: the examples are not there.
+    """
+    if not (examples / "examples.npz").is_file():
+        raise DataError(f"expected {examples / 'examples.npz'}, found none; run: dvc repro examples")
+    (site / folder).mkdir(parents=True, exist_ok=True)
+    errors = (
+        pd.read_csv(examples / "examples.csv", dtype={"image_id": str})
+        .set_index(["image_id", "length"])["l1"]
+        .to_dict()
+    )
+    shown = []
+    with np.load(examples / "examples.npz") as arrays:
+        lengths = tuple(int(length) for length in arrays["lengths"])
+        originals, reconstructions = arrays["originals"], arrays["reconstructions"]
+        for row, image_id in enumerate(arrays["image_ids"].astype(str)):
+            stem = f"{folder}/{row:02d}"
+            pictures = [_write(originals[row], site, f"{stem}_original.png", f"{image_id}, the original")]
+            for column, length in enumerate(lengths):
+                l1 = float(errors[image_id, length])
+                alt = f"{image_id} rebuilt from {length} tokens, L1 {l1:.3f}"
+                picture = _write(reconstructions[row, column], site, f"{stem}_{length:03d}.png", alt)
+                pictures.append(picture._replace(length=length, l1=l1))
+            shown.append(Example(image_id, tuple(pictures)))
+    return lengths, tuple(shown)
+
+
+def _write(array: np.ndarray, site: Path, file: str, alt: str) -> Picture:
+    Image.fromarray(array).save(site / file)
+    return Picture(file, alt, None, None)
+
 
 VERDICTS = ("holds", "does not hold", "not measurable here")
 IMAGES = "images"  # folder of the pictures that belong to no study

@@ -1,4 +1,4 @@
-"""Settings."""
+"""The sweep itself: streams image sets through a tokenizer once, by chunks, and resumes after any stop."""
 
 import hashlib
 import json

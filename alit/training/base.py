@@ -1,4 +1,4 @@
-"""Settings."""
+"""Training of the base tokenizer from scratch (the paper starts from published ones)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Settings."""
+"""Stage 1: distil base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

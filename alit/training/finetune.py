@@ -1,4 +1,9 @@
-"""Settings."""
+"""Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10).
+
+Deviations from the published code: one discriminator and one perceptual network serve all iterations (there, eight
+of each); the discriminator's parameters are in its own optimiser only; its steps build no graph of the generator;
+the rollout ends at the supervised iteration; a step is one generator step with its discriminator steps before it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

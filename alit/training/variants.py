@@ -1,20 +1,24 @@
-"""Settings."""
+"""Training a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that is shared."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from pydantic import model_validator
 
-from alit.config.profile import Profile
+from alit.data.prepare import DataConfig
+from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
+from alit.models.distillation import TokenizerConfig
 from alit.models.losses import PerceptualDistance
-from alit.settings import Settings
+from alit.settings import Settings, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.base import train_base
-from alit.training.distill import train_distillation
+from alit.training.base import BaseTrainingConfig, train_base
+from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.loader import Augmentation, TrainingImages
-from alit.training.finetune import train_finetune
+from alit.training.finetune import FinetuneTrainingConfig, train_finetune
 
 
 class VariantConfig(Settings):
@@ -32,16 +36,85 @@ class VariantsConfig(Settings):
     trainings: tuple[VariantConfig, ...]
 
 
+# What a variant may change; of the data, only how many images it trains on.
+VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")
+
 MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its trunk
 
 
-def shares_base(variant: Profile, profile: Profile) -> bool:
+class TrainingSettings(Settings):
+    """What a training of the tokenizer depends on: the sections of a profile that a variant is trained by."""
+
+    seed: int
+    init_from: (
+        str  # "scratch", or a folder below the checkout such as zoo/alit-scenes whose networks training goes on from
+    )
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    perceptual_trunk: str  # network of the training losses' perceptual term; see alit.tasks.perceptual
+    base_training: BaseTrainingConfig
+    distill: DistillTrainingConfig
+    finetune: FinetuneTrainingConfig
+
+    @model_validator(mode="after")
+    def _training_sections_agree(self) -> "TrainingSettings":
+        sizes = (self.data.image_size, self.tokenizer.image_size)
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"data.image_size {sizes[0]} and tokenizer.image_size {sizes[1]} must agree")
+        weights = self.distill.cross_entropy_weights
+        if len(weights) != self.tokenizer.iterations:
+            raise ValueError(
+                f"distill.cross_entropy_weights must have one number for each of the {self.tokenizer.iterations} "
+                f"iterations, found {len(weights)}"
+            )
+        if self.distill.halting and self.tokenizer.distillation.growth == "nested":
+            raise ValueError("distill.halting needs growth: recurrent; nested latents come in one iteration")
+        return self
+
+
+def vary_training(profile: TrainingSettings, variants: VariantsConfig, name: str) -> TrainingSettings:
+    """Return the settings that one of `variants.trainings` is trained by.
+
+    Raises:
+        ConfigError: a key that no setting has or that a variant may not change, or a value of the wrong kind.
+    """
+    entry = next(variant for variant in variants.trainings if variant.name == name)
+    return vary(profile, {**variants.common, **entry.set}, source=f"variants.trainings {name}")
+
+
+def vary(profile: TrainingSettings, changes: Mapping[str, Any], *, source: str) -> TrainingSettings:
+    """Return the settings of a training with some keys changed, checked like those that were read.
+
+    Args:
+        profile: stays as it is.
+        changes: dotted key -> value; numbers index lists, as in `data.sets.0.images`.
+        source: what an error names.
+
+    Raises:
+        ConfigError: see `vary_training`.
+    """
+    content = profile.model_dump(mode="json", include=set(TrainingSettings.model_fields))
+    for key, value in changes.items():
+        if not VARIED.match(key):
+            raise ConfigError(f"{source}: expected keys of tokenizer, base_training, distill or finetune, found {key}")
+        *path, last = key.split(".")
+        place: Any = content
+        try:
+            for part in path:
+                place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+            place[last] = value
+        except (IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{source}: there is no key {key}") from error
+    return parse_settings(TrainingSettings, content, source=source)
+
+
+def shares_base(variant: TrainingSettings, profile: TrainingSettings) -> bool:
     """Whether a variant is built on the profile's own base tokenizer: neither its shape nor its training differ."""
     own = profile.tokenizer.base, profile.base_training
     return (variant.tokenizer.base, variant.base_training) == own
 
 
-def is_stage_1(variant: Profile, profile: Profile, seed: int) -> bool:
+def is_stage_1(variant: TrainingSettings, profile: TrainingSettings, seed: int) -> bool:
     """Whether a training is stage 1 of the profile itself, so that the stage before has done it."""
     same = (variant.data, variant.tokenizer, variant.base_training, variant.distill)
     own = (profile.data, profile.tokenizer, profile.base_training, profile.distill)
@@ -49,7 +122,7 @@ def is_stage_1(variant: Profile, profile: Profile, seed: int) -> bool:
     return same == own and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
 
 
-def base_settings(variant: Profile) -> dict[str, Any]:
+def base_settings(variant: TrainingSettings) -> dict[str, Any]:
     """Return all that a variant's own base tokenizer depends on."""
     return {
         "stage": "base",
@@ -61,7 +134,7 @@ def base_settings(variant: Profile) -> dict[str, Any]:
     }
 
 
-def variant_settings(variant: Profile, seed: int) -> dict[str, Any]:
+def variant_settings(variant: TrainingSettings, seed: int) -> dict[str, Any]:
     """Return all that a variant's training depends on beside its base tokenizer."""
     return {
         "stage": "variants",
@@ -75,7 +148,7 @@ def variant_settings(variant: Profile, seed: int) -> dict[str, Any]:
 
 
 def train_variant_base(
-    variant: Profile, images: TrainingImages, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
+    variant: TrainingSettings, images: TrainingImages, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
 ) -> BaseTokenizer:
     """Train a variant's own base tokenizer, resumably; see `alit.training.base.train_base`."""
     config = variant.base_training
@@ -92,7 +165,7 @@ def train_variant_base(
 
 
 def train_variant(
-    variant: Profile,
+    variant: TrainingSettings,
     base: BaseTokenizer,
     images: TrainingImages,
     make_perceptual: MakePerceptual,

@@ -1,7 +1,7 @@
 """Embedded scenes, near, far and with one controlled factor of complexity, each made from a seed."""
 
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,7 @@ from alit.data.scenes.photos import BACKDROPS, GROUNDS, Variant, read_crop, sum_
 from alit.data.scenes.render import Raster, draw_raster
 from alit.data.scenes.shapes import SCENE_CLASSES
 from alit.data.scenes.textures import COLOURS, DIRECTIONS, REGULAR_PATTERNS, Draws, Texture, draw_crop, draw_texture
-
-Factor = Literal["objects", "texture", "background"]
-
-
-FACTORS: Final = ("objects", "texture", "background")  # of scenes that differ in one of them alone
-
+from alit.data.sources.source import FACTORS, Factor
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MIDDLE = 0.5  # level of the factors that do not vary

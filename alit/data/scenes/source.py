@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 
 from alit.data.scenes.photos import Variant
-from alit.data.scenes.scene import LEVELS, Factor, Scene, render_controlled, render_scene
+from alit.data.scenes.scene import LEVELS, Scene, render_controlled, render_scene
 from alit.data.scenes.shapes import SCENE_CLASSES
-from alit.data.sources.source import Record
+from alit.data.sources.source import Factor, Record
 from alit.errors import ConfigError, DataError
 
 _RANGE = 2**32  # seeds per split

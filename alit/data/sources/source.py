@@ -1,7 +1,7 @@
 """What a collection of images must offer to become an image set."""
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -69,3 +69,9 @@ def list_images(folder: Path) -> list[Path]:
     """Return every image file below `folder`, however deep, in the order of their relative paths."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+Factor = Literal["objects", "texture", "background"]
+
+
+FACTORS: Final = ("objects", "texture", "background")  # of scenes that differ in one of them alone

@@ -1,1 +1,0 @@
-"""Frozen, strict settings of every stage; `configs/` holds the complete profiles."""

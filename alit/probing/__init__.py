@@ -1,1 +1,0 @@
-"""Looking inside a frozen tokenizer at each iteration: the ids that it writes, its features, where its latents look."""

@@ -1,0 +1,1 @@
+"""Variants of the training (paper, Tab. 3 and 4, Fig. 10; C12 to C14)."""

@@ -1,0 +1,1 @@
+"""Use of the latent codebook (ICLR version, Fig. 22; C16)."""

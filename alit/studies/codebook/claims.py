@@ -1,0 +1,39 @@
+"""C16: the codebook is used broadly."""
+
+from alit.analysis.claims import Claim, Statement, measured
+from alit.analysis.study_data import Evidence
+from alit.studies.codebook.tables import sample_use, token_ids, why_no_ids
+
+# A quarter of the codebook in equal use: an id says at most two bits less than it could, 10 of the paper's 12.
+BROAD = 0.25
+
+C16 = Statement(
+    id="C16",
+    sentence="The latent codebook is used broadly.",
+    source="ICLR version, Fig. 22",
+    paper="the frequency of each of 4,096 codes over 5,000 validation images, as a plot without a number",
+    criterion=f"on the in-distribution set at full length, the perplexity of the codes is above {BROAD:.0%} of the "
+    "codebook",
+)
+
+
+def codebook_is_used_broadly(evidence: Evidence) -> Claim:
+    """C16: perplexity of the codes at full length; beside it, at each iteration, and the codes that occur at all."""
+    why = why_no_ids(evidence)
+    if why:
+        return C16.judge([], [why])
+    here = next((part for part in token_ids(evidence) if part.dataset == evidence.dataset), None)
+    if here is None:
+        return C16.judge([], [f"the table of ids lacks {evidence.dataset}; run: dvc repro codebook"])
+    parts = []
+    for step, length in enumerate(here.lengths):
+        samples = sample_use(here.ids[:, step, :length], here.codes, evidence.how)
+        words = f"of {here.codes} codes with {length} tokens, {here.dataset}"
+        about = (evidence.how.confidence, len(here.ids))
+        bound = BROAD if length == here.lengths[-1] else None
+        parts.append(measured(f"perplexity_{length}", f"perplexity, share {words}", samples.perplexity, *about, bound))
+        parts.append(measured(f"used_{length}", f"occurring, share {words}", samples.used, *about))
+    return C16.judge(parts)
+
+
+CLAIMS = {"C16": codebook_is_used_broadly}

@@ -1,0 +1,185 @@
+"""Token ids of whole image sets at every iteration, counted, and the images whose ids are most alike."""
+
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from PIL import Image
+from pydantic import PositiveInt
+from torch import Tensor
+from tqdm import tqdm
+
+from alit.data.imageset import ImageSet
+from alit.errors import DataError
+from alit.settings import Settings
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+
+
+class CodebookConfig(Settings):
+    """The study of token ids."""
+
+    batch_size: PositiveInt
+    pairs: PositiveInt  # closest pairs of images kept of each set
+
+
+class Nearest(NamedTuple):
+    """For each of n images the other image that shares the most ids with it."""
+
+    rows: np.ndarray  # (n,) its number
+    shared: np.ndarray  # (n,) share of the positions at which both have the same id, 0 to 1
+
+
+def nearest_images(ids: np.ndarray) -> Nearest:
+    """Find each image's nearest by the ids (n, k) that stand at the same position.
+
+    A latent token's position says which learned latent it came from, so that an id at another position means
+    something else: positions are compared one by one, not as sets.
+
+    Raises:
+        DataError: there is no other image.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if len(ids) < 2:
+        raise DataError(f"expected at least two images to compare, found {len(ids)}; set data.sets images higher")
+    distances, rows = NearestNeighbors(n_neighbors=1, metric="hamming", algorithm="brute").fit(ids).kneighbors()
+    return Nearest(rows[:, 0], 1 - distances[:, 0])
+
+
+def closest_pairs(nearest: Nearest, count: int) -> np.ndarray:
+    """Return at most `count` pairs (p, 2) of image numbers, most alike first, no image twice."""
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for row in np.argsort(-nearest.shared, kind="stable").tolist():
+        other = int(nearest.rows[row])
+        if len(pairs) < count and not {row, other} & taken:
+            pairs.append((row, other))
+            taken |= {row, other}
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+ABSENT = -1  # no such token yet
+
+
+class CodebookTables(NamedTuple):
+    """The tables of the codebook study (docs/codebook.md); without rows where latents are continuous."""
+
+    ids: pd.DataFrame
+    usage: pd.DataFrame
+    neighbours: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+EMPTY = CodebookTables(
+    ids=pd.DataFrame(columns=["dataset", "image_id", "iteration", "position", "id"]),
+    usage=pd.DataFrame(columns=["dataset", "iteration", "code", "tokens"]),
+    neighbours=pd.DataFrame(columns=["dataset", "image_id", "neighbour_id", "shared"]),
+    pairs=pd.DataFrame(columns=["dataset", "pair", "image_id", "neighbour_id", "shared", "image", "neighbour"]),
+)
+
+
+def measure_codebook(
+    tokenizer: AdaptiveTokenizer, sets: Iterable[ImageSet], shown: Iterable[str], config: CodebookConfig
+) -> CodebookTables:
+    """Tokenize every image of every set at every iteration.
+
+    Args:
+        tokenizer: frozen, in eval mode; sets are read at its image size.
+        sets: image sets of different names.
+        shown: names of the sets whose pictures may be shown; the pairs of the others have none.
+        config: batch size, and how many pairs of each set are kept.
+    """
+    if not tokenizer.config.quantize:
+        return EMPTY
+    shown = set(shown)
+    parts = [_measure_set(tokenizer, images, images.name in shown, config) for images in sets]
+    ids, usage, neighbours, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    return CodebookTables(ids.astype({"dataset": "category", "image_id": "category"}), usage, neighbours, pairs)
+
+
+@torch.no_grad()
+def rollout_ids(tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int) -> np.ndarray:
+    """Return the ids (n, T, k) int32 of every image at every iteration, `ABSENT` where a token is still to come.
+
+    The latent decoder does not run: no id depends on it.
+    """
+    config = tokenizer.config
+    device = next(tokenizer.parameters()).device
+    distillation, codebook = tokenizer.distillation, tokenizer.base.codebook
+    ids = np.full((len(images), config.iterations, config.lengths[-1]), ABSENT, np.int32)
+    rows = np.arange(len(images))
+    with tqdm(total=len(images), desc=f"ids of {images.name}", unit="image") as bar:
+        for batch in np.split(rows, range(batch_size, len(rows), batch_size)):
+            shown = images.images(batch).to(device)
+            for step in distillation.iterate(shown, tokenizer.base.encode(shown), codebook, decode=()):
+                assert step.ids is not None
+                ids[batch, step.iteration - 1, : step.length] = step.ids.cpu().numpy()
+            bar.update(len(batch))
+    return ids
+
+
+def _measure_set(
+    tokenizer: AdaptiveTokenizer, images: ImageSet, is_shown: bool, config: CodebookConfig
+) -> CodebookTables:
+    ids = rollout_ids(tokenizer, images, config.batch_size)
+    names = images.manifest["image_id"].astype(str).to_numpy()
+    nearest = nearest_images(ids[:, -1])
+    pairs = closest_pairs(nearest, config.pairs)
+    tables = CodebookTables(
+        _tidy_ids(ids, names),
+        _count_codes(ids, tokenizer.config.distillation.latent_codebook_size),
+        pd.DataFrame({"image_id": names, "neighbour_id": names[nearest.rows], "shared": nearest.shared}),
+        pd.DataFrame(
+            {
+                "pair": np.arange(1, len(pairs) + 1),
+                "image_id": names[pairs[:, 0]],
+                "neighbour_id": names[pairs[:, 1]],
+                "shared": nearest.shared[pairs[:, 0]],
+                "image": _pictures(images, pairs[:, 0]) if is_shown else None,
+                "neighbour": _pictures(images, pairs[:, 1]) if is_shown else None,
+            }
+        ),
+    )
+    for table in tables:
+        table.insert(0, "dataset", images.name)
+    return tables
+
+
+def _tidy_ids(ids: np.ndarray, names: np.ndarray) -> pd.DataFrame:
+    image, iteration, position = np.nonzero(ids != ABSENT)
+    return pd.DataFrame(
+        {
+            "image_id": names[image],
+            "iteration": (iteration + 1).astype(np.uint8),
+            "position": (position + 1).astype(np.uint16),
+            "id": ids[image, iteration, position],
+        }
+    )
+
+
+def _count_codes(ids: np.ndarray, size: int) -> pd.DataFrame:
+    """Count the tokens of each code at each iteration, codes that never occur included."""
+    iterations = ids.shape[1]
+    counts = np.stack([np.bincount(step[step != ABSENT], minlength=size) for step in np.moveaxis(ids, 1, 0)])
+    return pd.DataFrame(
+        {
+            "iteration": np.repeat(np.arange(1, iterations + 1, dtype=np.uint8), size),
+            "code": np.tile(np.arange(size, dtype=np.int32), iterations),
+            "tokens": counts.ravel(),
+        }
+    )
+
+
+def _pictures(images: ImageSet, rows: np.ndarray) -> list[bytes]:
+    return [_png(image) for image in images.images(rows)]
+
+
+def _png(image: Tensor) -> bytes:
+    pixels = rearrange(image, "c h w -> h w c").mul(255).round().byte().numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()

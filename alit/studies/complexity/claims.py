@@ -1,0 +1,95 @@
+"""C2 and C3: complexity, loss and length."""
+
+import numpy as np
+
+from alit.analysis.claims import Claim, Measurement, Statement, measured
+from alit.analysis.curves import allocate, middle_threshold
+from alit.analysis.metrics import CODECS, codec_label
+from alit.analysis.selection import Criterion
+from alit.analysis.study_data import Evidence
+from alit.studies.complexity.tables import (
+    measured_levels,
+    partial_samples,
+    scored_datasets,
+    scored_images,
+    spearman_samples,
+)
+
+C2 = Statement(
+    id="C2",
+    sentence="At a fixed number of tokens the reconstruction loss rises with the image's complexity.",
+    source="sec. 4, Fig. 4, 11, 12",
+    paper="L1 rises with human complexity on the art, scenes and objects of SAVOIAS",
+    criterion="Spearman of complexity and L1 is above 0 at every length on each data set with complexities",
+)
+C3 = Statement(
+    id="C3",
+    sentence="Complex images need more tokens for the same loss.",
+    source="sec. 4, Fig. 4, 11, 12",
+    paper="the length under a loss threshold rises with human complexity on art, scenes and objects of SAVOIAS",
+    criterion="Spearman of complexity and the length selected by L1 < threshold is above 0 on each data set with "
+    "complexities, at the profile's threshold whose mean length is nearest the middle of the lengths",
+)
+NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
+
+
+def loss_rises_with_complexity(evidence: Evidence) -> Claim:
+    """C2: rank correlation of complexity and L1 at each length, per data set; beside it, controlled scenes."""
+    parts = []
+    for name in scored_datasets(evidence.grid):
+        here = scored_images(evidence.grid, name)
+        samples = spearman_samples(here.per_image("complexity"), here.score("l1"), evidence.how)
+        for length, values in zip(here.lengths, samples.T, strict=True):
+            words = f"Spearman of complexity and L1 with {length} tokens, {name}"
+            key = f"loss_{name}_{length}"
+            parts.append(measured(key, words, values, evidence.how.confidence, len(here), bound=0.0))
+    return C2.judge([*parts, *_rises(evidence, "loss")], [] if parts else [NO_COMPLEXITY])
+
+
+def complex_images_need_more_tokens(evidence: Evidence) -> Claim:
+    """C3: rank correlation of complexity and selected length; beside it, codec bytes and controlled scenes."""
+    parts: list[Measurement] = []
+    for name in scored_datasets(evidence.grid):
+        parts += _length_against_complexity(evidence, name)
+    return C3.judge([*parts, *_rises(evidence, "length")], [] if parts else [NO_COMPLEXITY])
+
+
+def _length_against_complexity(evidence: Evidence, name: str) -> list[Measurement]:
+    here = scored_images(evidence.grid, name)
+    threshold = middle_threshold(here, evidence.settings.l1_thresholds)
+    allocation = allocate(here, Criterion("l1"), [threshold])
+    codecs = [codec for codec in CODECS if np.isfinite(here.per_image(codec)).all()]
+    predictors = [here.lengths[allocation.positions], *(here.per_image(codec)[:, None] for codec in codecs)]
+    samples = spearman_samples(here.per_image("complexity"), np.concatenate(predictors, axis=1), evidence.how)
+    confidence, images = evidence.how.confidence, len(here)
+    words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
+    parts = [measured(f"length_{name}", words, samples[:, 0], confidence, images, bound=0.0)]
+    for number, codec in enumerate(codecs, start=1):
+        label = codec_label(codec)
+        bytes_words = f"Spearman of complexity and {label}, {name}"
+        gain_words = f"Spearman with length minus Spearman with {label}, {name}"
+        gain = samples[:, 0] - samples[:, number]
+        parts.append(measured(f"{codec}_{name}", bytes_words, samples[:, number], confidence, images))
+        parts.append(measured(f"gain_over_{codec}_{name}", gain_words, gain, confidence, images))
+    if codecs:
+        held = [here.per_image(codec) for codec in codecs]
+        left = partial_samples(here.per_image("complexity"), predictors[0], held, evidence.how)[:, 0]
+        left_words = f"{words}, given {' and '.join(map(codec_label, codecs))}"
+        parts.append(measured(f"length_given_codecs_{name}", left_words, left, confidence, images))
+    return parts
+
+
+def _rises(evidence: Evidence, kind: str) -> list[Measurement]:
+    """Measure what each factor of controlled scenes raises, at the shortest length or the chosen threshold."""
+    parts = []
+    for found in measured_levels(evidence):
+        if found.kind == kind:
+            setting, scenes = found.settings[0], found.values.shape[1]
+            what = f"L1 with {setting} tokens" if kind == "loss" else f"length under L1 < {setting:g}"
+            words = f"{what}, highest minus lowest level of {found.factor} in the same scenes"
+            rise = found.sample_rise(evidence.how)[:, 0]
+            parts.append(measured(f"{kind}_controlled_{found.factor}", words, rise, evidence.how.confidence, scenes))
+    return parts
+
+
+CLAIMS = {"C2": loss_rises_with_complexity, "C3": complex_images_need_more_tokens}

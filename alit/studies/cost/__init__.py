@@ -1,0 +1,1 @@
+"""Cost of encoding and decoding (ICLR version, Tab. 8; C17)."""

@@ -1,0 +1,70 @@
+"""What encoding and decoding one image costs, by length (ICLR version, Tab. 8).
+
+The tables (`Evidence.tables`) are those of the stage `cost`: `cost_times`, one row per tokenizer, operation, length
+and image, each image a round of all operations; `cost_counts`, one row per tokenizer, operation and length.
+"""
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.bootstrap import interval, resampled
+from alit.analysis.curves import Resampling
+from alit.analysis.study_data import Evidence
+
+TIMES, COUNTS = "cost_times", "cost_counts"
+OWN = "own"  # the profile's tokenizer, among its baselines
+ENCODE, ENCODE_UNTIL, DECODE = "encode", "encode until it suffices", "decode"
+LABELS = ("tokenizer", "operation", "length", "images")
+COUNTED = ("iteration", "gflop", "peak_mib", "parameters", "device", "threads")
+
+
+def round_times(times: pd.DataFrame, tokenizer: str, operation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return lengths (l,) and milliseconds (rounds, l) of one operation of one tokenizer; empty where it has none."""
+    rows = times.loc[(times["tokenizer"] == tokenizer) & (times["operation"] == operation)]
+    folded = rows.pivot_table(index="image", columns="length", values="seconds")
+    return folded.columns.to_numpy(dtype=np.int64), 1e3 * folded.to_numpy(dtype=np.float64)
+
+
+def sample_medians(milliseconds: np.ndarray, how: Resampling) -> np.ndarray:
+    """Return (1 + r, l) medians over rounds of times (rounds, l); rounds are drawn whole: lengths are paired."""
+    return resampled(lambda rounds: np.median(milliseconds[rounds], axis=1), len(milliseconds), how.resamples, how.seed)
+
+
+def cost_table(evidence: Evidence) -> pd.DataFrame:
+    """Return the cost of every operation.
+
+    Returns:
+        Columns tokenizer, operation, iteration, length, images (rounds), value (median milliseconds), low, high
+        (interval of the median), fast, slow (the middle half of the rounds), gflop, peak_mib, parameters, device,
+        threads.
+    """
+    if TIMES not in evidence.tables:
+        return pd.DataFrame(columns=[*LABELS, "value", "low", "high", "fast", "slow", *COUNTED])
+    counts, times = evidence.tables[COUNTS], evidence.tables[TIMES]
+    parts = []
+    for tokenizer, operation in dict.fromkeys(zip(counts["tokenizer"], counts["operation"], strict=True)):
+        lengths, milliseconds = round_times(times, tokenizer, operation)
+        samples = sample_medians(milliseconds, evidence.how)
+        low, high = interval(samples, evidence.how.confidence)
+        fast, slow = np.percentile(milliseconds, [25, 75], axis=0)
+        labels = {"tokenizer": tokenizer, "operation": operation, "length": lengths, "images": len(milliseconds)}
+        found = {"value": samples[0], "low": low, "high": high, "fast": fast, "slow": slow}
+        parts.append(pd.DataFrame({**labels, **found}))
+    return pd.concat(parts, ignore_index=True).merge(counts, on=["tokenizer", "operation", "length"])
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as it is read: one row per tokenizer, operation and length, in units that stand in its head."""
+    names = {
+        "tokenizer": "tokenizer",
+        "operation": "operation",
+        "length": "tokens",
+        "value": "ms (median)",
+        "fast": "ms (25 %)",
+        "slow": "ms (75 %)",
+        "gflop": "GFLOP",
+        "peak_mib": "MiB alive",
+    }
+    return pd.DataFrame(table[list(names)].set_axis([*names.values()], axis=1)).set_index(
+        ["tokenizer", "operation", "tokens"]
+    )

@@ -1,0 +1,163 @@
+"""Familiarity: what unfamiliar images lose at few tokens (paper, section 4, Tab. 1).
+
+The paper compares the FID at 64 tokens with that at all 256, on images of the training distribution, on near and on far
+ones. Here a quarter of the longest length stands for the 64 tokens. Sets have images of their own, so that they are
+resampled independently; the lengths of one set are paired.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.curves import Resampling, allocate, middle_threshold
+from alit.analysis.frechet import sample_frechet, sample_kernel
+from alit.analysis.grid import MIN_IMAGES, ScoreGrid, every_length
+from alit.analysis.metrics import CODECS, codec_label, measure
+from alit.analysis.selection import Criterion
+from alit.analysis.study_data import Evidence
+
+SHARE = 0.25  # of the longest length: 64 of the paper's 256 tokens
+
+
+class Gap(NamedTuple):
+    """How much more a set loses at few tokens than at the longest length; positive is worse at few."""
+
+    dataset: str
+    images: int
+    column: str
+    length: int  # the few tokens
+    samples: np.ndarray  # (1 + r,)
+
+
+def ordered_sets(evidence: Evidence) -> tuple[str, ...]:
+    """Return the in-distribution set and those of `analysis.familiarity` that were swept, most familiar first."""
+    return (evidence.dataset, *(name for name in evidence.settings.familiarity if name in evidence.grid.datasets))
+
+
+def few_lengths(grid: ScoreGrid) -> tuple[int, ...]:
+    """Return the places of the shortest length and of the one nearest a quarter of the longest, shortest first."""
+    quarter = int(np.abs(grid.lengths - SHARE * grid.longest).argmin())
+    return tuple(dict.fromkeys(place for place in (0, quarter) if place < len(grid.lengths) - 1))
+
+
+def measured_gaps(evidence: Evidence) -> Iterator[Gap]:
+    """Yield the gaps of every set: mean L1, and where there are features of record the two distances.
+
+    The Fréchet distance depends on the number of images, so that its gaps are taken of as many images from each of the
+    ordered sets as the smallest of them has, spread evenly over a set; other sets have none. What remains of the bias
+    is the same for sets whose features spread alike. The kernel distance has no such bias and takes all images: where
+    the two disagree on the order, the number of images is the first thing to suspect.
+    """
+    order = ordered_sets(evidence)
+    names = [*order, *(name for name in evidence.grid.datasets if name not in order)]
+    fewest = min(len(evidence.grid.dataset(name)) for name in order)
+    extractor = evidence.settings.feature_extractor
+    features = evidence.features.get(extractor) if evidence.grid.clean_rows is not None else None
+    for number, name in enumerate(names):
+        here = evidence.grid.dataset(name)
+        how = evidence.how._replace(seed=evidence.seed + number)
+        yield from _gaps(here, "l1", resampled_means(here.score("l1"), how.resamples, how.seed))
+        if features is None or len(here) < MIN_IMAGES:
+            continue
+        if name in order:
+            equal = here.subset(np.arange(fewest) * len(here) // fewest)
+            distances = sample_frechet(features, equal, every_length(equal), how)
+            yield from _gaps(equal, f"frechet_{extractor}", distances)
+        yield from _gaps(here, f"kernel_{extractor}", sample_kernel(features, here, every_length(here), how))
+
+
+def gap_table(evidence: Evidence) -> pd.DataFrame:
+    """Return the tidy form of the gaps.
+
+    Returns:
+        Columns dataset, images, measure, label, length (the few tokens), value, low, high; most familiar sets first.
+    """
+    parts = []
+    for gap in measured_gaps(evidence):
+        low, high = interval(gap.samples, evidence.how.confidence)
+        label = measure(gap.column).label
+        parts.append((gap.dataset, gap.images, gap.column, label, gap.length, gap.samples[0], low, high))
+    columns = ["dataset", "images", "measure", "label", "length", "value", "low", "high"]
+    return pd.DataFrame(parts, columns=columns)
+
+
+def _gaps(grid: ScoreGrid, column: str, samples: np.ndarray) -> Iterator[Gap]:
+    """Take samples (1 + r, l) at few tokens minus those at the longest length."""
+    for place in few_lengths(grid):
+        yield Gap(grid.datasets[0], len(grid), column, int(grid.lengths[place]), samples[:, place] - samples[:, -1])
+
+
+COLUMNS = ["dataset", "images", "familiar", "kind", "predictor", "value", "low", "high"]
+
+
+class Detector(NamedTuple):
+    """A number per image that should be higher the less familiar the image is."""
+
+    kind: str  # "loss", "gap", "length" or "codec"
+    words: str
+    scores: np.ndarray  # (n,)
+
+
+def auroc_samples(familiar: np.ndarray, others: np.ndarray, how: Resampling) -> np.ndarray:
+    """Return (1 + r,) areas under the ROC curve, `others` (m,) being the positive class against `familiar` (n,).
+
+    Both sets are resampled independently. A resample moves the area by the mean placement of its images (DeLong et
+    al. 1988), kept within [0, 1].
+    """
+    above = _placements(others, familiar)
+    below = 1 - _placements(familiar, others)
+    area = above.mean()
+    moved = [
+        resampled_means(values[:, None], how.resamples, seed)[:, 0]
+        for values, seed in ((above, how.seed), (below, how.seed + 1))
+    ]
+    return np.clip(moved[0] + moved[1] - area, 0, 1)
+
+
+def detectors(grid: ScoreGrid, threshold: float) -> tuple[Detector, ...]:
+    """Return what images may be told apart by: loss at each length, its fall, the selected length, and codec bytes."""
+    losses, few = grid.score("l1"), few_lengths(grid)
+    selected = grid.lengths[allocate(grid, Criterion("l1"), [threshold]).positions[:, 0]]
+    known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
+    return (
+        *(Detector("loss", f"L1 with {length} tokens", losses[:, k]) for k, length in enumerate(grid.lengths)),
+        *(Detector("gap", f"L1 gap, {grid.lengths[k]} to {grid.longest}", losses[:, k] - losses[:, -1]) for k in few),
+        Detector("length", f"length under L1 < {threshold:g}", selected),
+        *(Detector("codec", codec_label(codec), grid.per_image(codec)) for codec in known),
+    )
+
+
+def detection_table(evidence: Evidence) -> pd.DataFrame:
+    """Return how well each detector tells each other set from the in-distribution one.
+
+    The L1 threshold of the selected length is the most telling one on in-distribution images (`middle_threshold`): it
+    is chosen without the other sets.
+
+    Returns:
+        Columns dataset, images, familiar (in-distribution images), kind, predictor (words), value, low, high.
+    """
+    here = evidence.grid.dataset(evidence.dataset)
+    threshold = middle_threshold(here, evidence.settings.l1_thresholds)
+    inside = {detector.words: detector for detector in detectors(here, threshold)}
+    order = ordered_sets(evidence)
+    others = [*order[1:], *(name for name in evidence.grid.datasets if name not in order)]
+    rows = []
+    for name in others:
+        there = evidence.grid.dataset(name)
+        for detector in detectors(there, threshold):
+            if detector.words in inside:
+                samples = auroc_samples(inside[detector.words].scores, detector.scores, evidence.how)
+                low, high = interval(samples, evidence.how.confidence)
+                named = (name, len(there), len(here), detector.kind, detector.words)
+                rows.append((*named, samples[0], float(low), float(high)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _placements(scores: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the share of `among` (m,) that lies below each of `scores` (n,), equal ones counting half."""
+    ordered = np.sort(among)
+    below, not_above = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    return (below + not_above) / (2 * len(ordered))

@@ -1,0 +1,147 @@
+"""C9 and C15: what a linear probe finds in the latents, and in which of them."""
+
+from collections.abc import Mapping
+
+from alit.analysis.bootstrap import estimate, resampled_means
+from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, measured
+from alit.analysis.curves import sample_curve, tokens_to_reach, uniform_allocation
+from alit.analysis.metrics import measure
+from alit.analysis.study_data import Evidence
+from alit.studies.probe.tables import Point, Probed, accuracy_samples, probed, why_no_probes
+
+# The paper's readings: 2 to 3 iterations against one; the first 64 to 128 of 256 latents against all of them.
+LATER = (2, 3)
+FEWER = {"quarter": 0.25, "half": 0.5}
+ENOUGH = 0.90  # of the accuracy above chance
+REFINED = 0.10  # of L1
+
+C9 = Statement(
+    id="C9",
+    sentence="Recurrence makes the features more linearly separable, and pooling the first quarter to half of the "
+    "latents beats pooling all.",
+    source="sec. 5",
+    paper="top-1 55.6 after one iteration and 59.5 after 2 to 3 on ImageNet-1K; the first 64 to 128 latents beat 256",
+    criterion="probe accuracy on image tokens and latents, mean-pooled: iterations 2 and 3 each minus iteration 1 is "
+    "above 0; and on latents of the last iteration: the first quarter and the first half each minus all is above 0",
+)
+C15 = Statement(
+    id="C15",
+    sentence="The first tokens carry what classification needs; later ones refine the reconstruction.",
+    source="sec. 5",
+    paper="the first 64 to 128 of 256 latents suffice for a probe; FID falls from 16.2 at 64 tokens to 8.3 at 256",
+    criterion=f"the probe of the first quarter of the last iteration's latents reaches above {ENOUGH:.0%} of what the "
+    f"probe of all reaches above chance; mean L1 falls by more than {REFINED:.0%} from a quarter of the tokens to all; "
+    f"and {NEAR_MAXIMUM:.0%} of its improvement takes L1 more tokens than accuracy, lengths the same for all images",
+)
+
+
+def recurrence_and_first_latents_help(evidence: Evidence) -> Claim:
+    """C9: paired differences of probe accuracy between iterations, and between numbers of pooled latents."""
+    why, here = why_no_probes(evidence), probed(evidence)
+    if why or here is None:
+        return C9.judge([], [why or ""])
+    parts, missing = _later_iterations(evidence, here), []
+    if len(parts) < len(LATER):
+        missing.append("the profile does not probe image tokens and latents at iterations 1 to 3")
+    fewer = _fewer_latents(evidence, here)
+    if not fewer:
+        missing.append("the profile does not probe parts of the last iteration's latents")
+    return C9.judge([*parts, *fewer], missing)
+
+
+def first_tokens_classify(evidence: Evidence) -> Claim:
+    """C15: what the first quarter of the latents knows of the class, and what the rest does for L1."""
+    parts, missing = _later_tokens_refine(evidence)
+    why, here = why_no_probes(evidence), probed(evidence)
+    if why or here is None:
+        return C15.judge(parts, [why or "", *missing])
+    last, stop = max(here.lengths, default=0), _nearest(here.lengths, FEWER["quarter"])
+    columns = [_latents(here, last, stop), _latents(here, last, last), here.find(Point("constant"))]
+    known = [column for column in columns if column is not None]
+    if len(known) < len(columns):
+        return C15.judge(parts, ["the profile does not probe parts of the last iteration's latents", *missing])
+    quarter, every, chance = accuracy_samples(here, known, evidence).T
+    confidence, images = evidence.how.confidence, len(here.correct)
+    if estimate(every - chance, confidence).low <= 0:
+        return C15.judge(parts, ["the probe of all latents is not clearly above chance", *missing])
+    share = (quarter - chance) / (every - chance)
+    words = f"above chance, accuracy of the first quarter of the latents as a share of that of all, {here.dataset}"
+    return C15.judge([measured("probe_quarter", words, share, confidence, images, ENOUGH), *parts], missing)
+
+
+def _later_iterations(evidence: Evidence, here: Probed) -> list[Measurement]:
+    columns = [_published(here, iteration) for iteration in (1, *LATER)]
+    known = [column for column in columns if column is not None]
+    if len(known) < len(columns):
+        return []
+    samples = accuracy_samples(here, known, evidence)
+    return [
+        measured(
+            f"iteration_{iteration}_over_1",
+            f"probe accuracy of iteration {iteration} minus iteration 1, {here.dataset}",
+            samples[:, number] - samples[:, 0],
+            evidence.how.confidence,
+            len(here.correct),
+            bound=0.0,
+        )
+        for number, iteration in enumerate(LATER, start=1)
+    ]
+
+
+def _fewer_latents(evidence: Evidence, here: Probed) -> list[Measurement]:
+    """Compare parts of the last iteration's latents with all; beside them, an early stop with as many latents."""
+    last, parts = max(here.lengths, default=0), []
+    for name, share in FEWER.items():
+        stop = _nearest(here.lengths, share)
+        columns = [_latents(here, last, stop), _latents(here, stop, stop), _latents(here, last, last)]
+        known = [column for column in columns if column is not None]
+        if len(known) < len(columns):
+            return []
+        first, stopped, every = accuracy_samples(here, known, evidence).T
+        words = f"of the first {here.lengths[stop]} latents of the last iteration minus all {here.lengths[last]}"
+        about = (evidence.how.confidence, len(here.correct))
+        parts.append(measured(f"first_{name}_over_all", f"probe accuracy {words}", first - every, *about, 0.0))
+        words = f"of the iteration with {here.lengths[stop]} latents minus the last with {here.lengths[last]}"
+        parts.append(measured(f"stop_at_{name}_over_all", f"probe accuracy {words}", stopped - every, *about))
+    return parts
+
+
+def _later_tokens_refine(evidence: Evidence) -> tuple[list[Measurement], list[str]]:
+    """Return what the tokens after the first quarter do for L1, and what of it cannot be measured."""
+    grid, confidence = evidence.grid.dataset(evidence.dataset).complete(["l1"]), evidence.how.confidence
+    means = resampled_means(grid.score("l1"), evidence.how.resamples, evidence.how.seed)
+    stop = _nearest(dict(enumerate(grid.lengths.tolist())), FEWER["quarter"])
+    words = f"share of mean L1 that falls from {grid.lengths[stop]} to {grid.longest} tokens, {evidence.dataset}"
+    parts = [measured("l1_after_quarter", words, 1 - means[:, -1] / means[:, stop], confidence, len(grid), REFINED)]
+    task = evidence.accuracy_column
+    if task not in evidence.measured(task):
+        return parts, [f"{measure(task).label} has no scores"]
+    both = grid.complete([task])
+    curves = [sample_curve(both, uniform_allocation(both), column, evidence.how) for column in ("l1", task)]
+    if estimate(curves[1].values[:, -1] - curves[1].values[:, 0], confidence).low <= 0:
+        return parts, [f"{measure(task).label} does not clearly improve with more tokens"]
+    l1, accuracy = (tokens_to_reach(curve, NEAR_MAXIMUM) / both.longest for curve in curves)
+    words = f"share of the maximum tokens that L1 needs beyond {measure(task).label}, same length for all"
+    return [*parts, measured("l1_beyond_accuracy", words, l1 - accuracy, confidence, len(both), bound=0.0)], []
+
+
+def _published(here: Probed, iteration: int) -> int | None:
+    """Return the point that the paper probes: everything that the encoder holds, pooled to one mean."""
+    latents = here.lengths.get(iteration, 0)
+    return here.find(Point("tokenizer", iteration, "both", latents, "encoder", "mean"))
+
+
+def _latents(here: Probed, iteration: int, first: int) -> int | None:
+    """Return the point of an iteration's latents that were there after iteration `first`."""
+    latents = here.lengths.get(first, 0)
+    return here.find(Point("tokenizer", iteration, "latents", latents, "encoder", "mean"))
+
+
+def _nearest(lengths: Mapping[int, int], share: float) -> int:
+    """Return the iteration before the last whose length is nearest a share of the longest."""
+    longest = max(lengths.values(), default=0)
+    earlier = [iteration for iteration, length in lengths.items() if length < longest]
+    return min(earlier, key=lambda iteration: abs(lengths[iteration] - share * longest), default=0)
+
+
+CLAIMS = {"C9": recurrence_and_first_latents_help, "C15": first_tokens_classify}

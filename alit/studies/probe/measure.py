@@ -1,0 +1,399 @@
+"""Probes of every feature point of a frozen tokenizer: fitted on training images, scored on evaluation images."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from alit.errors import DataError
+from alit.models.distillation import TokenizerConfig
+from alit.settings import Settings
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+
+
+class MaeProbeConfig(Settings):
+    """Training of the published probe; used by method: mae only."""
+
+    epochs: PositiveInt
+    warmup_epochs: int = Field(ge=0)
+    batch_size: PositiveInt
+    base_learning_rate: PositiveFloat  # of 256 images; the batch's is proportional
+
+
+class ProbeConfig(Settings):
+    """Linear probes of the frozen tokenizer's features (paper, section 5; docs/probe.md)."""
+
+    method: Literal["ridge", "logistic", "mae"]
+    train_images: PositiveInt | None  # of the first training set, at most; null takes all
+    batch_size: PositiveInt  # images through the tokenizer at once
+    seeds: PositiveInt
+    draw_share: float = Field(gt=0, le=1)  # of the training images, drawn anew for each seed
+    iterations: tuple[PositiveInt, ...] | None  # null takes every one
+    tokens: tuple[Literal["image", "latents", "both"], ...]
+    stages: tuple[
+        Literal["encoder", "quantiser"], ...
+    ]  # latents as the encoder leaves them, or as the decoder gets them
+    pooling: tuple[Literal["mean", "concatenated"], ...]
+    penalties: tuple[PositiveFloat, ...]  # candidates of ridge and logistic, chosen on the training part alone
+    folds: int = Field(ge=2)  # of logistic's choice; ridge leaves out one image at a time
+    mae: MaeProbeConfig
+
+
+CONTROLS = ("constant", "colours", "pixels", "base", "base grid")
+
+
+class FeaturePoint(NamedTuple):
+    """What a probe sees of an image; the fields are columns of the study's tables."""
+
+    features: str  # "tokenizer", or one of `CONTROLS`, for which nothing else applies
+    iteration: int = 0  # from 1
+    tokens: str = ""  # "image", "latents" or "both"
+    latents: int = 0  # the first so many latents are pooled
+    stage: str = ""  # "encoder" or "quantiser"
+    pooling: str = ""  # "mean", or "concatenated": one mean for the latents of each iteration, side by side
+
+
+def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[FeaturePoint]:
+    """List the points of a profile, those that would repeat another left out, and the controls after them.
+
+    At each iteration the first s, 2s, ... of its latents are pooled to a mean. The quantiser sees latents only. What is
+    put side by side are all latents of an iteration, without image tokens.
+    """
+    points = []
+    iterations = config.iterations or range(1, tokenizer.iterations + 1)
+    for stage, pooling, tokens in product(config.stages, config.pooling, config.tokens):
+        if tokens != "latents" and (stage, pooling) != ("encoder", "mean"):
+            continue
+        for iteration in (number for number in iterations if number <= tokenizer.iterations):
+            counts = (0,) if tokens == "image" else tokenizer.lengths[:iteration]
+            counts = counts if pooling == "mean" else counts[-1:]
+            points += [FeaturePoint("tokenizer", iteration, tokens, count, stage, pooling) for count in counts]
+    return [*points, *(FeaturePoint(name) for name in CONTROLS)]
+
+
+BASE_GRID = 4  # the base grid control keeps so many cells a side
+PIXEL_GRID = 16
+SAVE_EVERY = 16  # batches
+PROGRESS_FILE = "rows.txt"
+
+
+class ProbedSet(Protocol):
+    """The part of an image set that is read."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def images(self, indices: np.ndarray) -> Tensor:
+        """Return float32 images (b, 3, h, w) in [0, 1]."""
+        ...
+
+
+class FeatureArrays(NamedTuple):
+    """Pooled features of n images, float32; everything that a `FeaturePoint` needs is a mean of these.
+
+    Each iteration t has t blocks of s latents, the block that each earlier iteration and itself appended; block b of
+    iteration t (both from 1) stands in column t (t - 1) / 2 + b - 1.
+    """
+
+    image: np.ndarray  # (n, T, d) mean of the image tokens as the encoder leaves them
+    latents: np.ndarray  # (n, blocks, d) mean of a block as the encoder leaves it
+    codes: np.ndarray  # (n, blocks, z) mean of a block as the decoder gets it: quantised where latents are
+    base: np.ndarray  # (n, cells, z) base features, averaged over the cells of a coarse grid
+    pixels: np.ndarray  # (n, values) the image averaged over a coarse grid
+    colours: np.ndarray  # (n, 6) mean and standard deviation of each channel
+
+
+def compute_features(
+    tokenizer: AdaptiveTokenizer, images: ProbedSet, rows: np.ndarray, batch_size: int, folder: Path
+) -> FeatureArrays:
+    """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.
+
+    Args:
+        tokenizer: frozen, in eval mode.
+        images: the set.
+        rows: (n,) numbers of the images.
+        batch_size: images at once.
+        folder: of these images and weights alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = _finished(folder)
+    example = _batch_features(tokenizer, images.images(rows[:1]))
+    arrays = FeatureArrays(
+        *(
+            np.lib.format.open_memmap(
+                folder / f"{name}.npy",
+                mode="r+" if finished else "w+",
+                **({} if finished else {"dtype": np.float32, "shape": (len(rows), *value.shape[1:])}),
+            )
+            for name, value in example._asdict().items()
+        )
+    )
+    starts = range(finished, len(rows), batch_size)
+    with tqdm(total=len(rows), initial=finished, desc=f"features of {images.name}", unit="image") as bar:
+        for number, start in enumerate(starts, start=1):
+            part = slice(start, min(start + batch_size, len(rows)))
+            for array, values in zip(arrays, _batch_features(tokenizer, images.images(rows[part])), strict=True):
+                array[part] = values
+            bar.update(part.stop - start)
+            if number % SAVE_EVERY == 0 or number == len(starts):
+                for mapped in arrays:
+                    cast(np.memmap, mapped).flush()
+                (folder / PROGRESS_FILE).write_text(str(part.stop))
+    return arrays
+
+
+def gather(arrays: FeatureArrays, point: FeaturePoint, tokenizer: TokenizerConfig) -> np.ndarray:
+    """Return the features (n, f) float32 of one point."""
+    match point.features:
+        case "constant":
+            return np.zeros((len(arrays.image), 1), np.float32)
+        case "colours":
+            return arrays.colours
+        case "pixels":
+            return arrays.pixels
+        case "base":
+            return arrays.base.mean(axis=1)
+        case "base grid":
+            return rearrange(arrays.base, "n cells z -> n (cells z)")
+    image = arrays.image[:, point.iteration - 1]
+    if point.tokens == "image":
+        return image
+    first = point.iteration * (point.iteration - 1) // 2
+    blocks = point.latents // tokenizer.tokens_per_iteration
+    source = arrays.latents if point.stage == "encoder" else arrays.codes
+    latents = source[:, first : first + blocks]
+    if point.pooling == "concatenated":
+        return rearrange(latents, "n blocks d -> n (blocks d)")
+    mean = latents.mean(axis=1)
+    if point.tokens == "latents":
+        return mean
+    share = point.latents / (point.latents + tokenizer.image_tokens)  # every token counts alike, as published
+    return share * mean + (1 - share) * image
+
+
+@torch.no_grad()
+def _batch_features(tokenizer: AdaptiveTokenizer, images: Tensor) -> FeatureArrays:
+    """Pool the features of images (b, 3, h, w); the latent decoder does not run."""
+    images = images.to(next(tokenizer.parameters()).device)
+    base_tokens, size = tokenizer.base.encode(images), tokenizer.config.tokens_per_iteration
+    image_means, latent_means, code_means = [], [], []
+    for step in tokenizer.distillation.iterate(images, base_tokens, tokenizer.base.codebook, decode=()):
+        assert step.image_tokens is not None
+        image_means.append(step.image_tokens.mean(dim=1))
+        latent_means.append(reduce(step.latents, "b (blocks s) d -> b blocks d", "mean", s=size))
+        code_means.append(reduce(step.codes, "b (blocks s) z -> b blocks z", "mean", s=size))
+    grid = rearrange(base_tokens.features, "b (h w) z -> b z h w", h=tokenizer.config.grid)
+    cells = F.adaptive_avg_pool2d(grid, min(BASE_GRID, tokenizer.config.grid))
+    pixels = F.adaptive_avg_pool2d(images, min(PIXEL_GRID, tokenizer.image_size))
+    colours = torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
+    pooled = (
+        torch.stack(image_means, dim=1),
+        torch.cat(latent_means, dim=1),
+        torch.cat(code_means, dim=1),
+        rearrange(cells, "b z h w -> b (h w) z"),
+        rearrange(pixels, "b c h w -> b (c h w)"),
+        colours,
+    )
+    return FeatureArrays(*(values.float().cpu().numpy() for values in pooled))
+
+
+def _finished(folder: Path) -> int:
+    """Return how many images an earlier run has finished."""
+    path = folder / PROGRESS_FILE
+    return int(path.read_text()) if path.is_file() else 0
+
+
+MOMENTUM, TRUST = 0.9, 1e-3  # MAE's LARS
+
+Predict = Callable[[np.ndarray], np.ndarray]  # features (n, f) -> labels (n,)
+
+
+def fit_probe(
+    features: np.ndarray, labels: np.ndarray, config: ProbeConfig, seed: int, device: torch.device
+) -> Predict:
+    """Fit the classifier that `config.method` names to features (n, f) and int labels (n,) in 0 ... classes - 1.
+
+    Features are standardised by the training images' mean and deviation. Ridge regresses one-hot labels in closed form
+    and chooses its penalty by leaving out one image at a time; logistic regression chooses its by `config.folds` folds.
+    """
+    if config.method == "mae":
+        return fit_mae_probe(features, labels, config.mae, seed, device)
+    model = _ridge(config) if config.method == "ridge" else _logistic(config, seed)
+    return model.fit(features.astype(np.float64), labels).predict
+
+
+def fit_mae_probe(
+    features: np.ndarray, labels: np.ndarray, config: MaeProbeConfig, seed: int, device: torch.device
+) -> Predict:
+    """Train the probe of MAE (He et al. 2022, table 10): batch norm without affine, LARS, cosine rate, no weight decay.
+
+    The bias is not rescaled by LARS, as there. Features are those of one central view: MAE draws a new crop and flip
+    of each image in each epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    inputs, targets = torch.from_numpy(np.asarray(features, np.float32)).to(device), torch.from_numpy(labels).to(device)
+    head = nn.Linear(inputs.shape[1], int(targets.max()) + 1)
+    nn.init.trunc_normal_(head.weight, std=0.01, generator=generator)
+    nn.init.zeros_(head.bias)
+    probe = nn.Sequential(nn.BatchNorm1d(inputs.shape[1], affine=False, eps=1e-6), head).to(device)
+    optimiser = mae_optimiser(head)
+    batch_size = min(config.batch_size, len(inputs))
+    batches = len(inputs) // batch_size  # what is left over waits for another epoch's order
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(inputs), generator=generator)[: batches * batch_size]
+        for number, rows in enumerate(order.split(batch_size)):
+            for group in optimiser.param_groups:
+                group["lr"] = mae_learning_rate(epoch + number / batches, batch_size, config)
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(probe(inputs[rows]), targets[rows]).backward()
+            optimiser.step()
+    probe.eval()
+    return lambda values: _predict(probe, values, device)
+
+
+def mae_optimiser(head: nn.Linear) -> torch.optim.Optimizer:
+    """Return LARS for a linear layer, its rate still zero; the bias takes plain steps with momentum."""
+    from timm.optim.lars import Lars
+
+    groups = [{"params": [head.weight], "always_adapt": True}, {"params": [head.bias], "always_adapt": False}]
+    return Lars(groups, lr=0.0, momentum=MOMENTUM, trust_coeff=TRUST)  # type: ignore[arg-type]
+
+
+def mae_learning_rate(epoch: float, batch_size: int, config: MaeProbeConfig) -> float:
+    """Return the rate at a point of the training, in epochs: linear warm-up, then half a cosine to zero."""
+    peak = config.base_learning_rate * batch_size / 256
+    if epoch < config.warmup_epochs:
+        return peak * epoch / config.warmup_epochs
+    return peak * (1 + np.cos(np.pi * (epoch - config.warmup_epochs) / (config.epochs - config.warmup_epochs))) / 2
+
+
+@torch.no_grad()
+def _predict(probe: nn.Module, values: np.ndarray, device: torch.device) -> np.ndarray:
+    return probe(torch.from_numpy(np.asarray(values, np.float32)).to(device)).argmax(dim=1).cpu().numpy()
+
+
+def _ridge(config: ProbeConfig) -> Any:
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=config.penalties))
+
+
+def _logistic(config: ProbeConfig, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))  # L-BFGS, multinomial
+    candidates = {"logisticregression__C": [1 / penalty for penalty in config.penalties]}
+    return GridSearchCV(model, candidates, cv=StratifiedKFold(config.folds, shuffle=True, random_state=seed))
+
+
+class LabelledSet(ProbedSet, Protocol):
+    """The part of an image set that is read."""
+
+    class_names: tuple[str, ...]
+    manifest: pd.DataFrame
+
+    def labels(self, indices: np.ndarray) -> Tensor:
+        """Return int64 labels (b,) into `class_names`, -1 where unknown."""
+        ...
+
+
+class ProbeTables(NamedTuple):
+    """The tables of the probe study (docs/probe.md); without rows where images have no labels."""
+
+    accuracy: pd.DataFrame
+    correct: pd.DataFrame
+
+
+class Labelled(NamedTuple):
+    """The labelled images of a set."""
+
+    rows: np.ndarray  # (n,) in the set
+    labels: np.ndarray  # (n,) int64
+
+
+ABOUT = ["dataset", *FeaturePoint._fields]
+EMPTY = ProbeTables(
+    accuracy=pd.DataFrame(columns=[*ABOUT, "size", "seed", "split", "accuracy", "n"]),
+    correct=pd.DataFrame(columns=[*ABOUT, "image_id", "correct"]),
+)
+
+
+def measure_probes(
+    tokenizer: AdaptiveTokenizer, train: LabelledSet, test: LabelledSet, config: ProbeConfig, seed: int, scratch: Path
+) -> ProbeTables:
+    """Fit and score a probe per feature point and seed.
+
+    Args:
+        tokenizer: frozen, in eval mode.
+        train: images to fit on; each seed draws a share of them.
+        test: images to score on.
+        config: feature points, kind of probe, seeds.
+        seed: the first of `config.seeds` consecutive ones.
+        scratch: where features are kept until the stage is done.
+
+    Raises:
+        DataError: the two sets have different classes.
+    """
+    known, unknown = labelled_images(train, config.train_images), labelled_images(test)
+    if not len(known.rows) or not len(unknown.rows):
+        return EMPTY
+    if train.class_names != test.class_names:
+        raise DataError(
+            f"expected the classes of {train.name} in {test.name}, found {', '.join(test.class_names[:5])}, ...; "
+            "probe a training set and an evaluation set of the same classes"
+        )
+    fitted, scored = (
+        compute_features(tokenizer, images, part.rows, config.batch_size, scratch / images.name)
+        for images, part in ((train, known), (test, unknown))
+    )
+    names = test.manifest["image_id"].astype(str).to_numpy()[unknown.rows]
+    accuracies, corrects = [], []
+    device = next(tokenizer.parameters()).device
+    for point in tqdm(feature_points(config, tokenizer.config), desc="probes", unit="feature point"):
+        inputs, held_out = (gather(arrays, point, tokenizer.config) for arrays in (fitted, scored))
+        about = {"dataset": test.name, **point._asdict()}
+        hits = np.zeros(len(names))
+        for number in range(seed, seed + config.seeds):
+            drawn = draw_images(len(inputs), config.draw_share, number)
+            targets = known.labels[drawn]
+            predict = fit_probe(inputs[drawn], targets, config, number, device)
+            right = {"train": predict(inputs[drawn]) == targets, "test": predict(held_out) == unknown.labels}
+            hits += right["test"]
+            fit = about | {"size": inputs.shape[1], "seed": number}
+            accuracies += [
+                fit | {"split": name, "accuracy": each.mean(), "n": len(each)} for name, each in right.items()
+            ]
+        corrects.append(pd.DataFrame({**about, "image_id": names, "correct": hits / config.seeds}))
+    words = ["dataset", "features", "tokens", "stage", "pooling", "image_id"]
+    correct = pd.concat(corrects, ignore_index=True).astype(dict.fromkeys(words, "category"))
+    return ProbeTables(pd.DataFrame(accuracies), correct)
+
+
+def draw_images(count: int, share: float, seed: int) -> np.ndarray:
+    """Draw a share of `count` image numbers without replacement, ascending."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[: max(1, round(share * count))])
+
+
+def labelled_images(images: LabelledSet, limit: int | None = None) -> Labelled:
+    """Return the images of a set that have a label, at most `limit`, spread evenly over the set."""
+    labels = images.labels(np.arange(len(images))).numpy()
+    rows = np.flatnonzero(labels >= 0)
+    count = len(rows) if limit is None else min(limit, len(rows))
+    rows = rows[np.arange(count) * len(rows) // max(count, 1)]
+    return Labelled(rows, labels[rows])

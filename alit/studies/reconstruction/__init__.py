@@ -1,0 +1,1 @@
+"""Reconstruction quality at every length (paper, Tab. 1, Fig. 3 right; C1)."""

@@ -1,0 +1,162 @@
+"""Rate-distortion curves: every reconstruction measure at every length (paper, Tab. 1, Fig. 3 right)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.curves import (
+    Allocation,
+    Resampling,
+    allocate,
+)
+from alit.analysis.frechet import sample_frechet, sample_kernel
+from alit.analysis.grid import MIN_IMAGES, ScoreGrid, every_length
+from alit.analysis.metrics import measure
+from alit.analysis.selection import Criterion
+from alit.analysis.study_data import Evidence
+
+PIXEL_ERRORS = ("l1", "psnr", "ssim")
+
+
+def rate_table(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
+    """Return means per data set, length and measure with bootstrap intervals.
+
+    Returns:
+        Columns dataset, images (without nulls in the measure), length, measure, label, better, value, low, high.
+    """
+    parts = []
+    for name in grid.datasets:
+        for column in columns:
+            here = grid.dataset(name).complete([column])
+            if len(here):
+                samples = resampled_means(here.score(column), how.resamples, how.seed)
+                parts.append(_rows(here, column, samples, how))
+    return pd.concat(parts, ignore_index=True)
+
+
+def reconstruction_columns(grid: ScoreGrid) -> list[str]:
+    """Return the measures of reconstruction that a table has: pixel errors and perceptual distances."""
+    return [*(name for name in PIXEL_ERRORS if name in grid.scores), *grid.columns("perceptual_")]
+
+
+def study_rates(evidence: Evidence) -> pd.DataFrame:
+    """Return the rates of all that Tab. 1 asks, on every data set; columns as `rate_table`.
+
+    L1, PSNR, SSIM, perceptual distances and, where there are features of record, the Fréchet and the kernel distance
+    of all reconstructions of a length from the untouched images of the same set.
+    """
+    table = rate_table(evidence.grid, reconstruction_columns(evidence.grid), evidence.how)
+    extractor = evidence.settings.feature_extractor
+    if extractor not in evidence.features or evidence.grid.clean_rows is None:
+        return table
+    features, parts = evidence.features[extractor], [table]
+    for prefix, sample in (("frechet", sample_frechet), ("kernel", sample_kernel)):
+        for name in evidence.grid.datasets:
+            here = evidence.grid.dataset(name)
+            if len(here) >= MIN_IMAGES:
+                samples = sample(features, here, every_length(here), evidence.how)
+                parts.append(_rows(here, f"{prefix}_{extractor}", samples, evidence.how))
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_one_panel(rates: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Leave out the Fréchet distances of all sets but `dataset`: they depend on how many images a set has."""
+    elsewhere = rates["measure"].str.startswith("frechet_") & (rates["dataset"] != dataset)
+    return pd.DataFrame(rates.loc[~elsewhere])
+
+
+def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
+    """Return the form of Tab. 1: a row per measure and data set, a column per length, value ± half the interval."""
+    half = (rates["high"] - rates["low"]) / 2
+    arrow = np.where(rates["better"] == "lower", " ↓", " ↑")
+    table = pd.DataFrame(
+        {
+            "measure": rates["label"] + arrow,
+            "images": rates["dataset"] + " (n = " + rates["images"].astype(str) + ")",
+            "tokens": rates["length"],
+            "cell": [f"{value:.3g} ±\u00a0{spread:.2g}" for value, spread in zip(rates["value"], half, strict=True)],
+        }
+    )
+    found = pd.MultiIndex.from_arrays([table["measure"], table["images"]]).unique()
+    order = [row for name in table["measure"].unique() for row in found if row[0] == name]
+    return table.pivot(index=["measure", "images"], columns="tokens", values="cell").loc[order]
+
+
+def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, how: Resampling) -> pd.DataFrame:
+    """Return what several tokenizers reach on one data set, and with how many bits: a codec has no tokens to count.
+
+    Args:
+        sweeps: name of a tokenizer -> its sweep table, folded; those that lack the data set are left out.
+        dataset: the set.
+        how: resampling.
+
+    Returns:
+        Columns tokenizer, bits (mean per image), and those of `rate_table`; measures that all tokenizers have.
+    """
+    here = {name: grid.dataset(dataset) for name, grid in sweeps.items() if dataset in grid.datasets}
+    known = [reconstruction_columns(grid) for grid in here.values()]
+    columns = [name for name in known[0] if all(name in other for other in known)]
+    parts = []
+    for name, grid in here.items():
+        rates = rate_table(grid, columns, how)
+        places = np.searchsorted(grid.lengths, rates["length"].to_numpy())
+        parts.append(rates.assign(tokenizer=name, bits=grid.score("bits").mean(axis=0)[places]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def protocol(evidence: Evidence) -> pd.DataFrame:
+    """Return what the numbers were made with, as the sweep recorded it: columns part, setting.
+
+    Images with their view (resize and crop), the rounding of reconstructions, and each network with its weights.
+    """
+    record = evidence.record
+    rows = [
+        (f"images of {part['dataset']}", f"{part['images']} at {part['image_size']} px; {part['view']}")
+        for part in record.get("images", ())
+    ]
+    if "reconstructions" in record:
+        rows.append(("reconstructions as files", str(record["reconstructions"])))
+    for part in [*record.get("tasks", ()), *record.get("extractors", ())]:
+        if "weights_sha256" in part:
+            view = f"{part['architecture']} at {part['input_size']} px, {part['resize']}"
+            rows.append((f"{part['kind']} {part['name']}", f"{view}; weights {part['weights_sha256'][:12]}"))
+    return pd.DataFrame(list(dict.fromkeys(rows)), columns=["part", "setting"])
+
+
+def _rows(grid: ScoreGrid, column: str, samples: np.ndarray, how: Resampling) -> pd.DataFrame:
+    """Return the rows of one data set and measure from samples (1 + r, l)."""
+    described = measure(column)
+    low, high = interval(samples, how.confidence)
+    return pd.DataFrame(
+        {
+            "dataset": grid.datasets[0],
+            "images": len(grid),
+            "length": grid.lengths,
+            "measure": column,
+            "label": described.label,
+            "better": described.better,
+            "value": samples[0],
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def selected_lengths(evidence: Evidence) -> pd.DataFrame:
+    """Images by selected length under each L1 threshold, in-distribution set; see `length_counts`."""
+    here = evidence.grid.dataset(evidence.dataset).complete(["l1"])
+    return length_counts(here, allocate(here, Criterion("l1"), evidence.settings.l1_thresholds))
+
+
+def length_counts(grid: ScoreGrid, allocation: Allocation) -> pd.DataFrame:
+    """Count images by selected length and threshold: columns threshold, length, images, share, unsatisfied."""
+    rows = []
+    for column, threshold in enumerate(allocation.thresholds):
+        positions = allocation.positions[:, column]
+        counts = np.bincount(positions, minlength=len(grid.lengths))
+        unsatisfied = np.bincount(positions[~allocation.satisfied[:, column]], minlength=len(grid.lengths))
+        for length, count, never in zip(grid.lengths, counts, unsatisfied, strict=True):
+            rows.append((float(threshold), int(length), int(count), count / len(grid), never / len(grid)))
+    return pd.DataFrame(rows, columns=["threshold", "length", "images", "share", "unsatisfied"])

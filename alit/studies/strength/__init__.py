@@ -1,0 +1,1 @@
+"""Weak against strong task models (paper, Fig. 7; C8)."""

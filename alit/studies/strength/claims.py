@@ -1,0 +1,56 @@
+"""C8: stronger task models lose more at few tokens."""
+
+from alit.analysis.bootstrap import estimate
+from alit.analysis.claims import Claim, Measurement, Statement, measured
+from alit.analysis.study_data import Evidence
+from alit.studies.strength.tables import Contest, Performance, contests, performances, rivals
+
+C8 = Statement(
+    id="C8",
+    sentence="Stronger task models lose more at few tokens than weaker ones.",
+    source="sec. 4, Fig. 7",
+    paper="the gap to the original at few tokens is large for strong models and small for AlexNet",
+    criterion="at the shortest length the drop of the strongest model, as a share of its performance on untouched "
+    "images, is larger than that of the weakest, for each task; measurable where the strongest is the better one there",
+)
+
+
+def stronger_models_lose_more(evidence: Evidence) -> Claim:
+    """C8: difference of the drops of the strongest and the weakest model of each task, paired over images."""
+    parts, missing = [], []
+    decided = {contest.task: contest for contest in contests(evidence) if contest.against == "truth"}
+    for task, models in rivals(evidence).items():
+        if task not in decided:
+            missing.append(f"there is no truth for {task} to measure the strength of {' and '.join(models)} by")
+            continue
+        weak, *_, strong = performances(decided[task], evidence.how)
+        weakest, *_, strongest = decided[task].models
+        if not _is_stronger(evidence, weak, strong):
+            missing.append(f"{strongest} is not measurably better than {weakest} on untouched images")
+        elif not (weak.has_anything or strong.has_anything):
+            missing.append(f"neither {weakest} nor {strongest} is left anything at the shortest length")
+        else:
+            parts += _compare(evidence, decided[task], weak, strong)
+    return C8.judge(parts, missing or ([] if parts else ["no task has a weak and a strong model here"]))
+
+
+def _is_stronger(evidence: Evidence, weak: Performance, strong: Performance) -> bool:
+    return estimate(strong.sign * (strong.clean - weak.clean), evidence.how.confidence).low > 0
+
+
+def _compare(evidence: Evidence, contest: Contest, weak: Performance, strong: Performance) -> list[Measurement]:
+    images, length, confidence = len(contest.grid), int(contest.grid.lengths[0]), evidence.how.confidence
+    names, task = f"{contest.models[-1]} minus {contest.models[0]}", contest.task
+    at = f"with {length} tokens, {names}, {evidence.dataset}"
+    drop, gap = strong.drop[:, 0] - weak.drop[:, 0], strong.gap[:, 0] - weak.gap[:, 0]
+    untouched = strong.sign * (strong.clean - weak.clean)
+    lead = f"lead in {task} in its own units"
+    return [
+        measured(f"drop_{task}", f"drop in {task}, share of its own performance, {at}", drop, confidence, images, 0.0),
+        measured(f"gap_{task}", f"drop in {task} in its own units {at}", gap, confidence, images),
+        measured(f"lead_{task}", f"{lead} on untouched images, {names}", untouched, confidence, images),
+        measured(f"lead_few_{task}", f"{lead} {at}", untouched - gap, confidence, images),
+    ]
+
+
+CLAIMS = {"C8": stronger_models_lose_more}
