@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AdaptiveTokenizer": "alit.tokenizer.tokenizer",
-    "CodeLoss": "alit.tokenizer.tokenizer.encoding",
-    "ReconstructionLoss": "alit.tokenizer.tokenizer.encoding",
-    "TokenSet": "alit.tokenizer.tokenizer.tokens",
+    "CodeLoss": "alit.tokenizer.encoding",
+    "ReconstructionLoss": "alit.tokenizer.encoding",
+    "TokenSet": "alit.tokenizer.tokens",
     "load_images": "alit.data.images",
     "load_published": "alit.tokenizer.published",
 }

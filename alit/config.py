@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from alit.analysis.study_data import AnalysisConfig
-from alit.report.pages import ReportConfig
+from alit.report.site import ReportConfig
 from alit.settings import parse_settings, read_yaml
 from alit.studies.ablations.measure import AblationsConfig
 from alit.studies.attention.measure import AttentionConfig

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from synthetic_attention import attention_tables
 from synthetic_tables import synthetic_evidence, synthetic_table
 
+from alit.studies.attention import figures
 from alit.studies.attention import tables as attention
 from alit.studies.attention.figures import attention_maps
 
@@ -29,10 +30,10 @@ class Drawn:
         }
 
     def figure(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> Figure:
-        return getattr(plots, f"attention_{name}")(self.rows(name, datasets))
+        return getattr(figures, f"attention_{name}")(self.rows(name, datasets))
 
     def alt(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> str:
-        return getattr(plots, f"attention_{name}_alt")(self.rows(name, datasets))
+        return getattr(figures, f"attention_{name}_alt")(self.rows(name, datasets))
 
     def rows(self, name: str, datasets: tuple[str, ...]) -> pd.DataFrame:
         return self.tables[name][self.tables[name]["dataset"].isin(datasets)]

@@ -10,10 +10,10 @@ from torch import nn
 from training_cases import finetune_config, optimisation
 
 from alit.training.engine.fabric import build_fabric
+from alit.training.finetune import adversarial_weight
 from alit.training.optim import (
     Average,
     Learner,
-    adversarial_weight,
     average_decay,
     learning_rate,
     parameter_groups,

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pydantic import PositiveInt
 
 from alit.analysis.claims import Claim, ledger_from_json
 from alit.config import Profile, load_profile
@@ -18,16 +17,8 @@ from alit.paths import RunPaths
 from alit.plots.style import save
 from alit.plots.training import training_curves, training_curves_alt
 from alit.report.site import Site, Study
-from alit.settings import Settings
 from alit.tasks.registry import TaskModelConfig
 from alit.training.optim import OptimisationConfig
-
-
-class ReportConfig(Settings):
-    """What the static site shows."""
-
-    example_images: PositiveInt
-    example_set: str
 
 
 class Difference(NamedTuple):

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from nbformat import NotebookNode
 from PIL import Image
+from pydantic import PositiveInt
 
 from alit.errors import DataError
+from alit.settings import Settings
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -169,3 +171,10 @@ def write_study_pages(site: Site, study: Study, results: str, code: str) -> None
     content = {"study": study, "title": study.title, "command": command}
     site.write(f"{study.name}/index.html", "study.html", body=results, is_code=False, **content)
     site.write(f"{study.name}/code.html", "study.html", body=code, is_code=True, **content)
+
+
+class ReportConfig(Settings):
+    """What the static site shows."""
+
+    example_images: PositiveInt
+    example_set: str

@@ -23,7 +23,7 @@ from alit.training.engine.checkpoint import CONFIG_FILE, load_base
 
 
 class BaselineConfig(Settings):
-    """Another tokenizer: whatever offers `alit.tokenizer.tokenizer.protocol.Tokenizer`."""
+    """Another tokenizer: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
 
     name: str  # its folder below runs/<profile>/baselines/, and its name in tables
     target: str  # a checkpoint folder below runs/<profile>/, or "module:Class" (alit.targets)
@@ -89,7 +89,7 @@ def compress(image: np.ndarray, image_format: str, quality: int) -> bytes:
 
 
 class GridTokenizer(nn.Module):
-    """A base tokenizer as `alit.tokenizer.tokenizer.protocol.Tokenizer`: images of one size, n image tokens each."""
+    """A base tokenizer as `alit.tokenizer.protocol.Tokenizer`: images of one size, n image tokens each."""
 
     def __init__(self, base: BaseTokenizer, image_size: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def load_tokenizer(
 
     Raises:
         ConfigError: no such folder, module or class, arguments that it refuses, or a member of
-            `alit.tokenizer.tokenizer.protocol.Tokenizer` that it lacks.
+            `alit.tokenizer.protocol.Tokenizer` that it lacks.
         CheckpointError: a folder without a checkpoint that can be read.
     """
     if ":" in target:

@@ -133,7 +133,7 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
 
         Args:
             arguments: none.
-            fields: what they got as `model_card_kwargs`: `license`, `notes` and so on, see `alit.tokenizer.tokenizer.checkpoint.model_card`.
+            fields: what they got as `model_card_kwargs`: `license`, `notes` and so on, see `alit.tokenizer.checkpoint.model_card`.
         """
         count = sum(parameter.numel() for parameter in self.parameters())
         return model_card(self.config, parameters=count, bits_per_token=self.bits_per_token, **fields)

@@ -189,7 +189,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             images: (b, 3, h, w) floats in [0, 1] of `image_size` pixels a side, on any device; b may be zero. Or an
                 iterable of such batches, for sets that memory does not hold.
             length: as many tokens for every image; one of `lengths`.
-            until: the fewest tokens that satisfy a criterion, per image (see `alit.tokenizer.tokenizer.encoding`); an image that never
+            until: the fewest tokens that satisfy a criterion, per image (see `alit.tokenizer.encoding`); an image that never
                 satisfies it keeps the longest length, and `TokenSet.satisfied` says so.
             budget: mean tokens per image over the whole set, spent where they lower the total L1 most.
             batch_size: images processed at once, where `images` is one tensor.

@@ -105,7 +105,7 @@ class TokenSet:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a compact, self-describing file; see `alit.tokenizer.tokenizer.tokens` for the format."""
+        """Write a compact, self-describing file; see `alit.tokenizer.tokens` for the format."""
 
         Path(path).write_bytes(pack(self))
 

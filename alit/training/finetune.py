@@ -25,7 +25,7 @@ from alit.training.distill import distil_at
 from alit.training.engine.fabric import default_randomness
 from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages, encode_frozen, frozen_tokens
 from alit.training.engine.loop import run_training
-from alit.training.optim import Learner, OptimisationConfig, adversarial_weight
+from alit.training.optim import Learner, OptimisationConfig
 
 
 class ContinuedTrainingConfig(Settings):
@@ -325,3 +325,12 @@ def train_finetune(
     if stage.learner.average is not None:
         stage.learner.average.copy_to_parameters()
     tokenizer.requires_grad_(True).eval()
+
+
+def adversarial_weight(step: int, steps: int, config: FinetuneTrainingConfig) -> float:
+    """Return the adversary's weight: none, then a part of it, then all (published-code facts, 2.10)."""
+    if step < config.adversarial_start * steps:
+        return 0.0
+    if step < config.adversarial_full * steps:
+        return config.adversarial_weight * config.adversarial_early_factor
+    return config.adversarial_weight

@@ -16,7 +16,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.training.engine.fabric import gather_batch
-from alit.training.finetune import FinetuneTrainingConfig
 
 
 class OptimisationConfig(Settings):
@@ -58,15 +57,6 @@ def unlocked_iterations(step: int, steps: int, iterations: int, share: float) ->
 def switch_step(steps: int, continuous_share: float) -> int:
     """Return the first step at which latents pass through the quantizer."""
     return round(steps * continuous_share)
-
-
-def adversarial_weight(step: int, steps: int, config: FinetuneTrainingConfig) -> float:
-    """Return the adversary's weight: none, then a part of it, then all (published-code facts, 2.10)."""
-    if step < config.adversarial_start * steps:
-        return 0.0
-    if step < config.adversarial_full * steps:
-        return config.adversarial_weight * config.adversarial_early_factor
-    return config.adversarial_weight
 
 
 def average_decay(updates: int, decay: float) -> float:
