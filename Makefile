@@ -1,7 +1,7 @@
 # make repro   trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
 # Both create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|paper switches the profile;
-# INIT_FROM=scratch trains anew what the profile otherwise takes from zoo/.
+# INIT_FROM=scratch trains again what the profile otherwise takes from zoo/.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -30,7 +30,7 @@ repro: $(STAMP)
 report: $(STAMP)
 	@python -m experiments.repro $(PROFILE) --target report
 
-# The verdicts of RESULTS.md, computed anew from the tables kept in results/.
+# The verdicts of RESULTS.md, computed again from the tables kept in results/.
 results-check: $(STAMP)
 	@python -m experiments.results imagenette --check
 

@@ -191,7 +191,7 @@ def run_encode(arguments: argparse.Namespace) -> None:
 
 
 class Pictures:
-    """Batches of the centre views of picture files, in order; remembers which files could be read."""
+    """Batches of the center views of picture files, in order; remembers which files could be read."""
 
     def __init__(self, paths: Sequence[Path], size: int, batch_size: int) -> None:
         self.names: list[str] = []  # of the pictures so far
@@ -276,7 +276,7 @@ def file_name(row: int, name: str) -> str:
     return f"{row:05d}-{stem}".rstrip("-") + ".png"
 
 
-LICENCE = "The authors published these weights without a licence; the code that reads them is Apache-2.0."
+LICENSE = "The authors published these weights without a license; the code that reads them is Apache-2.0."
 
 
 def add_convert(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -297,7 +297,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
     tokenizer = load_published(arguments.checkpoint, heads=arguments.heads)
     card = {
         "source": str(arguments.output),
-        "licence_text": LICENCE,
+        "license_text": LICENSE,
         "notes": f"Converted from the authors' `{arguments.checkpoint.name}`.",
     }
     with writing(arguments.output):

@@ -96,13 +96,17 @@ class RunPaths(NamedTuple):
         return self.run / "baselines"
 
     def measured(self, study: str) -> Path:
-        """Tables of a study that runs networks of its own, one parquet file each; `Evidence.tables` holds them."""
+        """Tables of a study that runs networks of its own, one parquet file each; `StudyData.tables` holds them."""
         return self.run / "measured" / study
 
     @property
     def examples(self) -> Path:
         """Reconstructions at every length of a few images that may be shown."""
         return self.run / "examples"
+
+    def study_claims(self, study: str) -> Path:
+        """The claims of one study, assessed by its stage."""
+        return self.run / "claims" / f"{study}.json"
 
     @property
     def claims(self) -> Path:

@@ -5,7 +5,7 @@ Each alternative to a choice that alit made is put in its place and timed by tur
 - attention written out as two matrix products and a softmax, instead of torch's fused one;
 - convolutions in torch's own layout, channels first, instead of channels last;
 - all rows computed in the last layers, of which only latents or image tokens are read;
-- the sequence kept in one buffer as long as it will ever be, instead of being concatenated anew each iteration;
+- the sequence kept in one buffer as long as it will ever be, instead of being concatenated again each iteration;
 - weights digested at each call for the name of the tokenizer, instead of only where they changed.
 
 Sizes are a profile's, or the published one at a quarter of its widths. Above 1: alit as it is takes less.

@@ -56,7 +56,7 @@ def base_stage(profile: Profile) -> BaseStage:
     return BaseStage(
         build_base(profile.tokenizer.base),
         PerceptualDistance(build_trunk(profile.perceptual_trunk)),
-        NoiseImages(4 * profile.base_training.optimisation.batch_size, profile.tokenizer.image_size),
+        NoiseImages(4 * profile.base_training.optimization.batch_size, profile.tokenizer.image_size),
         profile.base_training,
         **_surroundings(),
     )
@@ -70,7 +70,7 @@ def finetune_stage(profile: Profile, discriminator_steps: int) -> finetune.Finet
         AdaptiveTokenizer(profile.tokenizer).train(),
         PatchDiscriminator(config.discriminator_channels, config.discriminator_layers),
         PerceptualDistance(build_trunk(profile.perceptual_trunk)),
-        NoiseImages(4 * config.optimisation.batch_size, profile.tokenizer.image_size),
+        NoiseImages(4 * config.optimization.batch_size, profile.tokenizer.image_size),
         config,
         **_surroundings(),
     )

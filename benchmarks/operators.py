@@ -29,7 +29,7 @@ KINDS = {  # part of an operator's name -> what it is; the first that fits
     "addmm": "matrix products",
     "aten::mm": "matrix products",
     "bmm": "matrix products",
-    "norm": "normalisation",
+    "norm": "normalization",
     "silu": "activations",
     "gelu": "activations",
     "tanh": "activations",

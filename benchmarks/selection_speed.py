@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from alit.analysis.grid import fold
-from alit.analysis.selection import Criterion, capacity, evaluate, select
+from alit.analysis.grid import to_grid
+from alit.analysis.selection import SelectionCriterion, capacity, evaluate, select
 from alit.errors import run_command
 
 MAX_SECONDS, MAX_GIB = 10.0, 2.0
@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     table = random_table(arguments.images, arguments.lengths, seed=0)
     start = time.perf_counter()
-    grid = fold(table)
+    grid = to_grid(table)
     folded = time.perf_counter()
     for threshold in np.linspace(0, 1, arguments.thresholds):
-        selection = select(grid, Criterion("l1"), float(threshold))
+        selection = select(grid, SelectionCriterion("l1"), float(threshold))
         capacity(selection, base_tokens=256)
         for task in TASKS:
             evaluate(grid, selection, task)

@@ -44,13 +44,13 @@ PUBLISHED_SHARE = 12  # images of a process: 96 on 8 GPUs
 
 
 class NaiveGenerator(adversarial.Generator):
-    """A generator that rolls out every iteration and keeps them all, whoever's step it is."""
+    """A generator that rolls out every iteration and keeps them all, the caller's step it is."""
 
     held: tuple[object, ...] = ()  # what the latest step yielded; its graph lives as long
 
-    def forward(self, *inputs: Any) -> adversarial.Generated:
+    def forward(self, *inputs: Any) -> adversarial.GeneratorOutput:
         """Return the losses of one iteration after a rollout to the end."""
-        with patch.object(adversarial, "distil_at", self.roll_out):
+        with patch.object(adversarial, "distill_at", self.roll_out):
             return super().forward(*inputs)
 
     def reconstruct(self, images: Tensor, iteration: int) -> Tensor:
@@ -74,7 +74,7 @@ class NaiveGenerator(adversarial.Generator):
         *,
         decode: tuple[int, ...],
     ) -> Distilled:
-        """Stand in for `alit.training.distill.distil_at`: all iterations, with their image tokens."""
+        """Stand in for `alit.training.distill.distill_at`: all iterations, with their image tokens."""
         self.held = ()
         self.held = tuple(distillation.iterate(images, tokens, codebook, decode=decode))
         return self.held[iteration - 1]

@@ -22,7 +22,7 @@ import torch
 
 from alit.config import Profile, load_profile
 from alit.data.imageset import open_set
-from alit.data.prepare import ImageSetConfig, materialise_sets
+from alit.data.prepare import ImageSetConfig, materialize_sets
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.sweep.engine import sweep
@@ -63,7 +63,7 @@ def _prepare(profile: Profile, folder: Path, count: int) -> None:
         name="val", role="evaluate", source="scenes", path=None, variant="base", split="val", images=count, pack=True
     )
     data = profile.data.model_copy(update={"sets": (scenes,)})
-    materialise_sets(data, folder / "data", folder / "rejected.csv", ())
+    materialize_sets(data, folder / "data", folder / "rejected.csv", ())
     images = open_set(folder / "data" / "val")
     captions = images.captions(range(count))
     for config in filter(is_trained_here, profile.task_models):

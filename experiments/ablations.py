@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alit.analysis.grid import fold
+from alit.analysis.grid import to_grid
 from alit.config import load_profile
 from alit.data.imageset import Subset, open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.studies.ablations.measure import read_stage_1, variant_costs
 from alit.studies.ablations.tables import image_rates, reference_rows
-from alit.sweep.engine import Entrant, sweep_several
+from alit.sweep.engine import SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import build_task_models
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     models = build_task_models(profile.task_models, paths.task_models, device)
     scratch = paths.scratch / f"ablations-{paths.profile}"
-    sweeps = sweep_several(
-        {f"{name}-{seed}": Entrant(partial(load, name, seed), {}) for name, seed in trained},
+    sweeps = sweep_many(
+        {f"{name}-{seed}": SweepJob(partial(load, name, seed), {}) for name, seed in trained},
         [images],
         [ReconstructionTask()],
         [each for each in models.extractors if each.name == extractor],
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _rates(sweep: Path, dataset: str, extractor: str) -> pd.DataFrame:
-    grid = fold(pd.read_parquet(sweep / TABLE_FILE)).dataset(dataset)
+    grid = to_grid(pd.read_parquet(sweep / TABLE_FILE)).dataset(dataset)
     return image_rates(grid, np.load(sweep / features_file(extractor), mmap_mode="r"))
 
 

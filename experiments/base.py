@@ -9,7 +9,7 @@ from alit.errors import run_command
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.training.base import train_base
-from alit.training.engine.checkpoint import adopt_stage, finish_stage, save_network, stage_scratch
+from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_network, save_stage
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     if profile.init_from != "scratch":
-        return adopt_stage(paths.start / "base", paths.base)
+        return copy_checkpoint(paths.start / "base", paths.base)
     config, architecture = profile.base_training, profile.tokenizer.base
     settings = {
         "stage": "base",
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     train_set = next(images.name for images in profile.data.sets if images.role == "train")
     images = open_set(paths.data / train_set)
-    scratch = stage_scratch(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
-    fabric = build_fabric(profile.device, profile.devices, config.optimisation.precision)
+    scratch = resume_dir(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
+    fabric = build_fabric(profile.device, profile.devices, config.optimization.precision)
     base = train_base(
         architecture,
         config,
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=profile.seed,
         scratch=scratch,
     )
-    finish_stage(fabric, paths.base, lambda folder: save_network(base, architecture, folder), settings, scratch)
+    save_stage(fabric, paths.base, lambda folder: save_network(base, architecture, folder), settings, scratch)
 
 
 def _perceptual(trunk: str) -> PerceptualDistance:

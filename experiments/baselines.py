@@ -9,7 +9,7 @@ from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
-from alit.sweep.engine import Entrant, move_whole, sweep_several
+from alit.sweep.engine import SweepJob, move_whole, sweep_many
 from alit.tasks.registry import build_task_models
 from alit.tokenizer.adapters import load_tokenizer
 from alit.training.engine.fabric import build_fabric
@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     size = profile.data.image_size
     load = partial(load_tokenizer, folder=paths.run, image_size=size, device=device)
     scratch = paths.scratch / f"baselines-{paths.profile}"
-    finished = sweep_several(
+    finished = sweep_many(
         {
-            entry.name: Entrant(partial(load, entry.target, entry.arguments), {"baseline": entry.model_dump()})
+            entry.name: SweepJob(partial(load, entry.target, entry.arguments), {"baseline": entry.model_dump()})
             for entry in profile.baselines.tokenizers
         },
         [open_set(paths.data / name) for name in profile.baselines.sets],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alit.config import load_profile
 from alit.data.imageset import data_roots
-from alit.data.prepare import materialise_sets
+from alit.data.prepare import materialize_sets
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     config = load_profile(paths.config).data
     shutil.rmtree(paths.data, ignore_errors=True)  # sets that the profile no longer names must not linger
-    materialise_sets(config, paths.data, paths.rejected, data_roots(paths.root))
+    materialize_sets(config, paths.data, paths.rejected, data_roots(paths.root))
 
 
 if __name__ == "__main__":

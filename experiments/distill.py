@@ -1,4 +1,4 @@
-"""Stage `distill`: stage 1, distil image tokens into ever more latent tokens, base tokenizer frozen."""
+"""Stage `distill`: stage 1, distill image tokens into progressively more latent tokens, base tokenizer frozen."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.training.distill import train_distillation
-from alit.training.engine.checkpoint import adopt_stage, finish_stage, load_base, stage_scratch
+from alit.training.engine.checkpoint import copy_checkpoint, load_base, resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)
     profile = load_profile(paths.config)
     if profile.init_from != "scratch":
-        return adopt_stage(paths.start / "distilled", paths.distilled)
+        return copy_checkpoint(paths.start / "distilled", paths.distilled)
     settings = {
         "stage": "distill",
         "seed": profile.seed,
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_set = next(images.name for images in profile.data.sets if images.role == "train")
     images = open_set(paths.data / train_set)
     inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
-    scratch = stage_scratch(paths.scratch, "distill", settings, inputs)
-    fabric = build_fabric(profile.device, profile.devices, profile.distill.optimisation.precision)
+    scratch = resume_dir(paths.scratch, "distill", settings, inputs)
+    fabric = build_fabric(profile.device, profile.devices, profile.distill.optimization.precision)
     tokenizer = train_distillation(
         profile.tokenizer,
         profile.distill,
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=profile.seed,
         scratch=scratch,
     )
-    finish_stage(fabric, paths.distilled, tokenizer.save_pretrained, settings, scratch)
+    save_stage(fabric, paths.distilled, tokenizer.save_pretrained, settings, scratch)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from alit.errors import run_command
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import adopt_stage, finish_stage, stage_scratch
+from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneTrainingConfig, train_finetune
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = profile.finetune
     if profile.init_from != "scratch":
         config = continued(profile)
-        if config.optimisation.steps == 0:
-            return adopt_stage(paths.start / "tokenizer", paths.tokenizer)
+        if config.optimization.steps == 0:
+            return copy_checkpoint(paths.start / "tokenizer", paths.tokenizer)
     settings = {
         "stage": "finetune",
         "seed": profile.seed,
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_set = next(images.name for images in profile.data.sets if images.role == "train")
     images = open_set(paths.data / train_set)
     inputs = [images.folder / "manifest.csv", paths.distilled / "model.safetensors"]
-    scratch = stage_scratch(paths.scratch, "finetune", settings, inputs)
-    fabric = build_fabric(profile.device, profile.devices, config.optimisation.precision)
+    scratch = resume_dir(paths.scratch, "finetune", settings, inputs)
+    fabric = build_fabric(profile.device, profile.devices, config.optimization.precision)
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.distilled)
     train_finetune(
         tokenizer,
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=profile.seed,
         scratch=scratch,
     )
-    finish_stage(fabric, paths.tokenizer, tokenizer.save_pretrained, settings, scratch)
+    save_stage(fabric, paths.tokenizer, tokenizer.save_pretrained, settings, scratch)
 
 
 def continued(profile: Profile) -> FinetuneTrainingConfig:
     """Return stage 2's settings on top of a trained checkpoint: shorter and gentler, all else alike."""
-    optimisation = profile.finetune.optimisation.model_copy(update=profile.continued.model_dump())
-    return profile.finetune.model_copy(update={"optimisation": optimisation})
+    optimization = profile.finetune.optimization.model_copy(update=profile.continued.model_dump())
+    return profile.finetune.model_copy(update={"optimization": optimization})
 
 
 def _perceptual(trunk: str) -> PerceptualDistance:

@@ -10,7 +10,7 @@ from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.studies.probe.measure import measure_probes
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import WEIGHTS_FILE, stage_scratch
+from alit.training.engine.checkpoint import WEIGHTS_FILE, resume_dir
 from alit.training.engine.fabric import build_fabric
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_set(paths.data / next(images.name for images in profile.data.sets if images.role == role))
         for role in ("train", "evaluate")
     )
-    scratch = stage_scratch(
+    scratch = resume_dir(
         paths.scratch,
         "probe",
         {"train_images": profile.probe.train_images},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from alit.analysis.claims import ledger_from_json, recheck
-from alit.analysis.study_data import load_evidence
+from alit.analysis.study_data import load_run_data
 from alit.config import load_profile
 from alit.errors import DataError, run_command
 from alit.paths import RunPaths, project_root
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `results/` and `RESULTS.md` from `runs/<profile>/` and `reports/<profile>/`, or check `results/`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    parser.add_argument("--check", action="store_true", help="compute the verdicts anew from the kept tables")
+    parser.add_argument("--check", action="store_true", help="compute the verdicts again from the kept tables")
     arguments = parser.parse_args(argv)
     paths = RunPaths(project_root(), arguments.profile)
     kept = RunPaths(paths.root / "results", arguments.profile)
@@ -66,7 +66,7 @@ def results(kept: RunPaths, paths: RunPaths) -> str:
 
 
 def check(kept: RunPaths) -> None:
-    """Compute every claim anew from the kept tables and compare.
+    """Compute every claim again from the kept tables and compare.
 
     Raises:
         DataError: there are no results, or something differs; each fault is printed.
@@ -76,7 +76,7 @@ def check(kept: RunPaths) -> None:
             f"expected kept results in {kept.claims}, found none; run: python -m experiments.results {kept.profile}"
         )
     ledger = ledger_from_json(kept.claims.read_text(encoding="utf-8"))
-    faults = recheck(ledger, assess(load_evidence(kept)))
+    faults = recheck(ledger, assess(load_run_data(kept)))
     for fault in faults:
         print(fault)
     if faults:

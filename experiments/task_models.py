@@ -14,10 +14,10 @@ from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root
 from alit.tasks.captioning import DualEncoder
 from alit.tasks.registry import TaskModelConfig, evaluate_trained, is_trained_here, new_network, save_trained
-from alit.training.engine.checkpoint import stage_scratch
+from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loop import LOG_FILE
-from alit.training.supervised import loss_for, supervised_optimisation, train_supervised
+from alit.training.supervised import loss_for, supervised_optimization, train_supervised
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sets = {name: open_set(paths.data / name) for name in sorted({name for pair in chosen for name in pair})}
     settings = {"seed": profile.seed, "task_models": models}
     manifests = [images.folder / "manifest.csv" for images in sets.values()]
-    scratch = stage_scratch(paths.scratch, "task_models", settings, manifests)
+    scratch = resume_dir(paths.scratch, "task_models", settings, manifests)
     fabric = build_fabric(profile.device, devices=1)
     (finished := scratch / "finished").mkdir(parents=True, exist_ok=True)
     for model, (train, test) in zip(models, chosen, strict=True):
@@ -49,7 +49,7 @@ def _train(
 ) -> None:
     if model.kind == "depth" and train.depth([0]) is None:
         raise ConfigError(
-            f"task model {model.name}: expected a set with depth in metres to train on, found {train.name}"
+            f"task model {model.name}: expected a set with depth in meters to train on, found {train.name}"
         )
     with default_randomness(seed, model.name, "weights"):
         network = new_network(model, train.class_names, train.captions(range(len(train))))
@@ -57,7 +57,7 @@ def _train(
         network,
         loss_for(model.kind, network),
         train,
-        supervised_optimisation(model.steps, model.batch_size, model.learning_rate),
+        supervised_optimization(model.steps, model.batch_size, model.learning_rate),
         name=model.name,
         flip=True,
         fabric=fabric,

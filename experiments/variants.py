@@ -15,7 +15,7 @@ from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
-from alit.training.engine.checkpoint import finish_stage, load_base, save_network, stage_scratch
+from alit.training.engine.checkpoint import load_base, resume_dir, save_network, save_stage
 from alit.training.engine.fabric import build_fabric
 
 
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile = load_profile(paths.config)
     images = open_set(paths.data / next(part.name for part in profile.data.sets if part.role == "train"))
     inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
-    scratch = stage_scratch(paths.scratch, "variants", {"seed": profile.seed}, inputs)
-    precision = profile.distill.optimisation.precision
+    scratch = resume_dir(paths.scratch, "variants", {"seed": profile.seed}, inputs)
+    precision = profile.distill.optimization.precision
     place = Workplace(images, build_fabric(profile.device, profile.devices, precision), scratch)
     finished: dict[str, Path] = {}
     for each in profile.variants.trainings:
@@ -54,24 +54,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _own_base(variant: variants.TrainingSettings, place: Workplace) -> Path:
     settings = variants.base_settings(variant)
-    folder = stage_scratch(place.scratch, "base", settings, [])
+    folder = resume_dir(place.scratch, "base", settings, [])
     training, finished = folder / "training", folder / "finished"
     if not finished.is_dir():
         base = variants.train_variant_base(variant, place.images, build_perceptual, place.fabric, training)
-        finish_stage(place.fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
+        save_stage(place.fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
     return finished
 
 
 def _train(name: str, variant: variants.TrainingSettings, seed: int, base: Path, place: Workplace) -> Path:
     images = Subset(place.images, next(part.images for part in variant.data.sets if part.role == "train"))
     settings = variants.variant_settings(variant, seed)
-    folder = stage_scratch(place.scratch, f"{name}_{seed}", settings, [base / "model.safetensors"])
+    folder = resume_dir(place.scratch, f"{name}_{seed}", settings, [base / "model.safetensors"])
     tokens = place.scratch / f"base_tokens_{base.parent.name}_{len(images)}"
     if not (folder / "finished").is_dir():
         print(f"variant {name}, seed {seed}", flush=True)
         given = load_base(base), images, build_perceptual, seed
         tokenizer = variants.train_variant(variant, *given, fabric=place.fabric, scratch=folder, base_tokens=tokens)
-        finish_stage(place.fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
+        save_stage(place.fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
     return folder / "finished"
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap over images: seeded, vectorised, and paired whenever two statistics share the images and the seed.
+"""Bootstrap over images: seeded, vectorized, and paired whenever two statistics share the images and the seed.
 
 Every result has the point estimate first and the resamples after it, so that a statistic of means is computed once
 for the whole array: `samples[0]` is the value, `samples[1:]` give its interval.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 CHUNK_NUMBERS = 4_000_000  # numbers drawn at a time: 32 MB of indices, whatever the number of images
 
@@ -61,3 +62,15 @@ def estimate(samples: np.ndarray, confidence: float) -> Estimate:
     """Return value and percentile interval of a scalar statistic, `samples` (1 + r,)."""
     low, high = interval(samples, confidence)
     return Estimate(float(samples[0]), float(low), float(high))
+
+
+def interval_table(samples: np.ndarray, confidence: float, **labels: object) -> pd.DataFrame:
+    """Return bootstrap samples (1 + r, k) as k tidy rows: labels, value, low, high.
+
+    Args:
+        samples: the statistic on the images themselves, then on each resample.
+        confidence: of the percentile interval.
+        labels: columns before the values, in this order; each one value for all rows, or k of them.
+    """
+    low, high = interval(samples, confidence)
+    return pd.DataFrame({**labels, "value": samples[0], "low": low, "high": high})

@@ -1,7 +1,7 @@
 """Claims, their measurements, and how a verdict follows from an interval.
 
 The rule, the same for every claim: a measurement *meets* its criterion when its value does, and *clearly* when the
-unfavourable end of its interval does too.
+unfavorable end of its interval does too.
 
 - holds: every deciding measurement clearly meets its criterion.
 - does not hold: some deciding measurement does not. An interval that straddles the criterion counts here, because a
@@ -12,16 +12,22 @@ unfavourable end of its interval does too.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from functools import wraps
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import Estimate, estimate
 
+D = TypeVar("D")  # the inputs of a claim
 Verdict = Literal["holds", "does not hold", "not measurable here"]
+
+
+class NotMeasurable(Exception):
+    """A claim cannot be measured on these inputs; the message says why, in a phrase that follows "not measurable:"."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,11 @@ class Measurement:
     images: int
     bound: float | None = None  # None: reported for comparison, decides nothing
     side: Literal["above", "below"] = "above"  # where the claim wants the value, strictly
+    needs_features: bool = False  # computed from features, which a kept run leaves behind: not to be checked from it
 
     @property
     def margin(self) -> float:
-        """Distance from the bound to the unfavourable end of the interval; positive is clearly met."""
+        """Distance from the bound to the unfavorable end of the interval; positive is clearly met."""
         if self.bound is None:
             return math.inf
         if not self.has_interval:
@@ -134,6 +141,22 @@ class Statement:
         )
 
 
+def assesses(statement: Statement) -> Callable[[Callable[[D], Claim]], Callable[[D], Claim]]:
+    """Decorate the function that assesses a claim: where it raises `NotMeasurable`, the claim says so with the reason."""
+
+    def decorate(assess: Callable[[D], Claim]) -> Callable[[D], Claim]:
+        @wraps(assess)
+        def assess_or_explain(data: D) -> Claim:
+            try:
+                return assess(data)
+            except NotMeasurable as reason:
+                return statement.judge([], missing=[str(reason)])
+
+        return assess_or_explain
+
+    return decorate
+
+
 def measured(
     name: str,
     statistic: str,
@@ -142,10 +165,12 @@ def measured(
     images: int,
     bound: float | None = None,
     side: Literal["above", "below"] = "above",
+    *,
+    needs_features: bool = False,
 ) -> Measurement:
     """Make a measurement of bootstrap samples (1 + r,)."""
     value, low, high = estimate(samples, confidence)
-    return Measurement(name, statistic, value, low, high, images, bound, side)
+    return Measurement(name, statistic, value, low, high, images, bound, side, needs_features)
 
 
 def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
@@ -233,7 +258,7 @@ def recheck(kept: Sequence[Claim], recomputed: Sequence[Claim]) -> list[str]:
 
     Args:
         kept: the ledger as it was written.
-        recomputed: the same claims, computed anew from the kept tables without features.
+        recomputed: the same claims, computed again from the kept tables without features.
     """
     again = {claim.id: claim for claim in recomputed}
     faults = [f"{claim.id}: no such claim" for claim in kept if claim.id not in again]

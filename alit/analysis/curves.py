@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import criterion_label, measure
-from alit.analysis.selection import Criterion, criterion_on, first_satisfying
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import criterion_label, metric_info
+from alit.analysis.selection import SelectionCriterion, criterion_on, first_satisfying
 from alit.errors import DataError
 
 
@@ -27,7 +27,7 @@ class Allocation(NamedTuple):
     satisfied: np.ndarray  # (n, t)
 
 
-class Resampling(NamedTuple):
+class BootstrapConfig(NamedTuple):
     """How intervals are made: bootstrap resamples over images, confidence and seed."""
 
     resamples: int
@@ -42,7 +42,9 @@ class CurveSamples(NamedTuple):
     values: np.ndarray  # (1 + r, t)
 
 
-def allocate(grid: ScoreGrid, criterion: Criterion, thresholds: Sequence[float] | np.ndarray) -> Allocation:
+def allocate_by_threshold(
+    grid: SweepGrid, criterion: SelectionCriterion, thresholds: Sequence[float] | np.ndarray
+) -> Allocation:
     """Select at every threshold; all images must have scores (`grid.complete`).
 
     Raises:
@@ -62,7 +64,7 @@ def allocate(grid: ScoreGrid, criterion: Criterion, thresholds: Sequence[float] 
     return Allocation(criterion.column, label, thresholds, np.minimum(first, last), first <= last)
 
 
-def uniform_allocation(grid: ScoreGrid) -> Allocation:
+def uniform_allocation(grid: SweepGrid) -> Allocation:
     """The same length for every image: what a fixed-length tokenizer does, one threshold per length."""
     steps = np.arange(len(grid.lengths))
     positions = np.broadcast_to(steps, (len(grid), len(steps)))
@@ -71,7 +73,7 @@ def uniform_allocation(grid: ScoreGrid) -> Allocation:
     )
 
 
-def covering_thresholds(grid: ScoreGrid, column: str, count: int = 64) -> np.ndarray:
+def covering_thresholds(grid: SweepGrid, column: str, count: int = 64) -> np.ndarray:
     """Return at most `count` + 1 thresholds, strictest first, from "no image satisfies" to "all do at the shortest".
 
     They are quantiles of the scores themselves, so that a curve spans every capacity whatever the units; for class
@@ -86,21 +88,23 @@ def covering_thresholds(grid: ScoreGrid, column: str, count: int = 64) -> np.nda
     return np.unique([*inner, np.nextafter(scores.max(), np.inf)])
 
 
-def picked(grid: ScoreGrid, allocation: Allocation, column: str) -> np.ndarray:
+def picked(grid: SweepGrid, allocation: Allocation, column: str) -> np.ndarray:
     """Return (n, t) values of `column` at the allocated lengths."""
     return np.take_along_axis(grid.score(column), allocation.positions, axis=1)
 
 
-def sample_curve(grid: ScoreGrid, allocation: Allocation, column: str, how: Resampling) -> CurveSamples:
+def sample_curve(grid: SweepGrid, allocation: Allocation, column: str, bootstrap: BootstrapConfig) -> CurveSamples:
     """Bootstrap mean tokens and mean `column` together, so that points move along their own curve."""
     tokens = grid.lengths[allocation.positions].astype(np.float64)
-    both = resampled_means(np.concatenate([tokens, picked(grid, allocation, column)], axis=1), how.resamples, how.seed)
+    both = resampled_means(
+        np.concatenate([tokens, picked(grid, allocation, column)], axis=1), bootstrap.resamples, bootstrap.seed
+    )
     split = len(allocation.thresholds)
     return CurveSamples(both[:, :split], both[:, split:])
 
 
 def curve_table(
-    grid: ScoreGrid, allocation: Allocation, columns: Sequence[str], base_tokens: int, how: Resampling
+    grid: SweepGrid, allocation: Allocation, columns: Sequence[str], base_tokens: int, bootstrap: BootstrapConfig
 ) -> pd.DataFrame:
     """Return the tidy form of a curve that the plots take: one row per threshold and task.
 
@@ -109,10 +113,10 @@ def curve_table(
     """
     parts = []
     for column in columns:
-        samples = sample_curve(grid, allocation, column, how)
-        low, high = interval(samples.values, how.confidence)
-        fewest, most = interval(samples.tokens / base_tokens, how.confidence)
-        described = measure(column)
+        samples = sample_curve(grid, allocation, column, bootstrap)
+        low, high = interval(samples.values, bootstrap.confidence)
+        fewest, most = interval(samples.tokens / base_tokens, bootstrap.confidence)
+        described = metric_info(column)
         parts.append(
             pd.DataFrame(
                 {
@@ -189,13 +193,13 @@ def _ascending(tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
     return unique, np.bincount(group, weights=values) / np.bincount(group)
 
 
-def middle_threshold(grid: ScoreGrid, thresholds: Sequence[float]) -> float:
+def middle_threshold(grid: SweepGrid, thresholds: Sequence[float]) -> float:
     """Return the L1 threshold whose mean selected length lies nearest the middle of the shortest and the longest.
 
     At a very loose or very strict threshold every image gets the same length and nothing can be ordered; this picks
     the most telling threshold without looking at complexity.
     """
-    allocation = allocate(grid, Criterion("l1"), thresholds)
+    allocation = allocate_by_threshold(grid, SelectionCriterion("l1"), thresholds)
     mean = grid.lengths[allocation.positions].mean(axis=0)
     middle = (grid.lengths[0] + grid.lengths[-1]) / 2
     return float(allocation.thresholds[np.argmin(np.abs(mean - middle))])

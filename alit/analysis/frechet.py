@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
-from alit.analysis.curves import Resampling
-from alit.analysis.grid import ScoreGrid
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.grid import SweepGrid
 from alit.analysis.selection import Selection
 from alit.errors import DataError
 
@@ -40,8 +40,8 @@ def features_to_statistics(features: np.ndarray, rows: np.ndarray | None = None)
         mean += features[rows[block]].sum(axis=0, dtype=np.float64)
     mean /= len(rows)
     for block in blocks:
-        centred = np.asarray(features[rows[block]], dtype=np.float64) - mean
-        scatter += centred.T @ centred
+        centerd = np.asarray(features[rows[block]], dtype=np.float64) - mean
+        scatter += centerd.T @ centerd
     if not np.isfinite(scatter).all():
         raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
     return FeatureStatistics(mean, scatter / (len(rows) - 1))
@@ -66,7 +66,7 @@ def frechet_distance(reference: np.ndarray, other: np.ndarray) -> float:
     return statistics_to_distance(features_to_statistics(reference), features_to_statistics(other))
 
 
-def frechet_of_selection(features: np.ndarray, grid: ScoreGrid, selection: Selection) -> float:
+def frechet_of_selection(features: np.ndarray, grid: SweepGrid, selection: Selection) -> float:
     """Return the distance of a selection's reconstructions from the untouched images, both of the included ones.
 
     Args:
@@ -102,7 +102,9 @@ class Root(NamedTuple):
     scales: np.ndarray
 
 
-def sample_frechet(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling) -> np.ndarray:
+def sample_frechet(
+    features: np.ndarray, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
+) -> np.ndarray:
     """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
 
     Images are drawn with replacement as everywhere, original and reconstruction together.
@@ -119,7 +121,7 @@ def sample_frechet(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray,
         frechet_influence(features, grid.clean_rows, grid.rows[every, column], reference, root)
         for column in positions.T
     ]
-    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), how.resamples, how.seed)
+    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), bootstrap.resamples, bootstrap.seed)
     return np.array([part.value for part in parts]) + moves
 
 
@@ -161,7 +163,9 @@ def covariance_root(covariance: np.ndarray) -> Root:
 KERNEL_BLOCK = 1024  # images whose kernels with all others are in memory at a time
 
 
-def sample_kernel(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, how: Resampling) -> np.ndarray:
+def sample_kernel(
+    features: np.ndarray, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
+) -> np.ndarray:
     """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
 
     Images are drawn with replacement as everywhere, original and reconstruction together.
@@ -175,7 +179,7 @@ def sample_kernel(features: np.ndarray, grid: ScoreGrid, positions: np.ndarray, 
     own = kernel_sums(originals, originals)
     every = np.arange(len(grid))
     parts = [kernel_influence(originals, features[grid.rows[every, column]], own) for column in positions.T]
-    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), how.resamples, how.seed)
+    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), bootstrap.resamples, bootstrap.seed)
     return np.array([part.value for part in parts]) + moves
 
 

@@ -18,7 +18,7 @@ IMAGE_COLUMNS = ("label", "complexity", "jpeg_bytes", "webp_bytes")  # one value
 
 
 @dataclass(frozen=True)
-class ScoreGrid:
+class SweepGrid:
     """Scores of every image at every length; l lengths, n images.
 
     Attributes:
@@ -72,9 +72,9 @@ class ScoreGrid:
         found = (name for name, values in self.scores.items() if name.startswith(prefix))
         return tuple(sorted(name for name in found if np.isfinite(self.scores[name]).any()))
 
-    def subset(self, keep: np.ndarray) -> "ScoreGrid":
+    def subset(self, keep: np.ndarray) -> "SweepGrid":
         """Return the grid of the images where `keep` (n,) is true, or with the numbers `keep`, in their order."""
-        return ScoreGrid(
+        return SweepGrid(
             images=pd.DataFrame(self.images.loc[keep]).reset_index(drop=True),
             lengths=self.lengths,
             scores={name: values[keep] for name, values in self.scores.items()},
@@ -83,20 +83,20 @@ class ScoreGrid:
             clean_rows=None if self.clean_rows is None else self.clean_rows[keep],
         )
 
-    def dataset(self, name: str) -> "ScoreGrid":
+    def dataset(self, name: str) -> "SweepGrid":
         """Return the grid of one data set."""
         if name not in self.datasets:
             raise DataError(f"expected data set {name!r} in the sweep table, found {', '.join(self.datasets)}")
         return self.subset((self.images["dataset"] == name).to_numpy(dtype=bool))
 
-    def arranged(self, datasets: Sequence[str]) -> "ScoreGrid":
+    def arranged(self, datasets: Sequence[str]) -> "SweepGrid":
         """Return the grid with its data sets in the given order, those not named after them."""
         order = [*(name for name in datasets if name in self.datasets)]
         order += [name for name in self.datasets if name not in order]
         place = [order.index(name) for name in self.images["dataset"]]
         return self.subset(np.argsort(place, kind="stable"))
 
-    def complete(self, columns: Iterable[str]) -> "ScoreGrid":
+    def complete(self, columns: Iterable[str]) -> "SweepGrid":
         """Return the grid of the images whose scores are known in all `columns` at all lengths.
 
         Curves of different criteria are compared on such a grid, so that each is a mean over the same images.
@@ -107,8 +107,8 @@ class ScoreGrid:
         return self if known.all() else self.subset(known)
 
 
-def fold(table: pd.DataFrame) -> ScoreGrid:
-    """Fold a sweep table into a `ScoreGrid`; images keep the order of their first row.
+def to_grid(table: pd.DataFrame) -> SweepGrid:
+    """Fold a sweep table into a `SweepGrid`; images keep the order of their first row.
 
     Raises:
         DataError: the table is empty, lacks a column that identifies a row, or an image lacks a length or has
@@ -135,7 +135,7 @@ def fold(table: pd.DataFrame) -> ScoreGrid:
         if name.startswith("class_rank_")
     }
     start = int(has_clean)
-    return ScoreGrid(
+    return SweepGrid(
         images=images,
         lengths=lengths[start:],
         scores={name: scores[:, start:] for name, scores in values.items()},
@@ -184,6 +184,6 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
 MIN_IMAGES = 10  # no distance between distributions is asked of fewer images
 
 
-def every_length(grid: ScoreGrid) -> np.ndarray:
+def every_length(grid: SweepGrid) -> np.ndarray:
     """Return the positions (n, l) that give all images each of the lengths."""
     return np.broadcast_to(np.arange(len(grid.lengths)), grid.rows.shape)

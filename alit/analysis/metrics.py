@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 Better = Literal["lower", "higher"]
 
 
-class Measure(NamedTuple):
+class Metric(NamedTuple):
     """A score column, its label, and whether lower or higher values are better."""
 
     column: str
@@ -41,14 +41,14 @@ _FAMILIES: dict[str, tuple[str, Better]] = {
 }
 
 
-def measure(column: str) -> Measure:
+def metric_info(column: str) -> Metric:
     """Describe a score column of the sweep table; a column of no known family is named as it is, lower is better."""
     if column in _EXACT:
-        return Measure(column, *_EXACT[column])
+        return Metric(column, *_EXACT[column])
     for prefix, (label, better) in _FAMILIES.items():
         if column.startswith(prefix):
-            return Measure(column, label.format(column.removeprefix(prefix)), better)
-    return Measure(column, column, "lower")
+            return Metric(column, label.format(column.removeprefix(prefix)), better)
+    return Metric(column, column, "lower")
 
 
 def criterion_label(column: str) -> str:
@@ -57,7 +57,7 @@ def criterion_label(column: str) -> str:
         return f"top-X class of {column.removeprefix('class_rank_')}"
     if column.startswith("depth_error_"):
         return f"depth error of {column.removeprefix('depth_error_')} < threshold"
-    described = measure(column)
+    described = metric_info(column)
     return f"{described.label} {'<' if described.better == 'lower' else '>'} threshold"
 
 

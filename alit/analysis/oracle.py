@@ -1,4 +1,4 @@
-"""The best that spending tokens can do for a task, and how much of it each selection criterion realises.
+"""The best that spending tokens can do for a task, and how much of it each selection criterion realizes.
 
 The paper compares selection criteria with each other only. Two allocations frame them: the same length for every image,
 which knows nothing, and an oracle, which knows every image's score at every length and buys the largest gain per token
@@ -13,16 +13,16 @@ import pandas as pd
 from alit.analysis.bootstrap import estimate
 from alit.analysis.curves import (
     Allocation,
+    BootstrapConfig,
     CurveSamples,
-    Resampling,
-    allocate,
+    allocate_by_threshold,
     covering_thresholds,
     mean_advantage,
     sample_curve,
     uniform_allocation,
 )
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import measure
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import metric_info
 from alit.analysis.selection import criterion_on, own_column
 from alit.tokenizer.budget import lower_hull
 
@@ -36,7 +36,7 @@ class Corners(NamedTuple):
     gains: np.ndarray  # (n, l - 1) fall of the loss per token from each corner to the next, descending; 0: no next
 
 
-class Frame(NamedTuple):
+class UniformOracleBounds(NamedTuple):
     """What a task is worth without knowledge and with all of it; curves over the same range of tokens."""
 
     uniform: CurveSamples
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     possible: np.ndarray  # (1 + r,) mean advantage of the oracle over the uniform allocation, 0 or more
 
 
-def oracle_allocation(grid: ScoreGrid, column: str, count: int = 64) -> Allocation:
+def oracle_allocation(grid: SweepGrid, column: str, count: int = 64) -> Allocation:
     """Return the best allocations for the mean of `column`, one for each least gain per token that is still bought.
 
     Each is optimal for its tokens: no allocation of at most as many has a better mean over these images, because an
@@ -75,9 +75,9 @@ def oracle_allocation(grid: ScoreGrid, column: str, count: int = 64) -> Allocati
     return Allocation("oracle", "best possible (oracle)", thresholds, positions, np.ones_like(positions, bool))
 
 
-def hull_corners(grid: ScoreGrid, column: str) -> Corners:
+def hull_corners(grid: SweepGrid, column: str) -> Corners:
     """Return each image's lengths worth choosing for `column` and what each adds per token."""
-    losses = -measure(column).sign * grid.score(column)
+    losses = -metric_info(column).sign * grid.score(column)
     positions = np.empty(losses.shape, dtype=np.int64)
     for row, loss in enumerate(losses):
         hull = lower_hull(grid.lengths, loss)
@@ -87,31 +87,33 @@ def hull_corners(grid: ScoreGrid, column: str) -> Corners:
     return Corners(positions, np.divide(falls, costs, out=np.zeros_like(falls), where=costs > 0))
 
 
-def frame(grid: ScoreGrid, column: str, how: Resampling) -> Frame:
+def uniform_oracle_bounds(grid: SweepGrid, column: str, bootstrap: BootstrapConfig) -> UniformOracleBounds:
     """Bootstrap the uniform and the oracle allocation of a task, the oracle up to the longest length for all.
 
-    In a resample the same thresholds are optimal for the drawn images: the oracle chooses anew for each.
+    In a resample the same thresholds are optimal for the drawn images: the oracle chooses again for each.
     """
-    uniform = sample_curve(grid, uniform_allocation(grid), column, how)
-    best = sample_curve(grid, oracle_allocation(grid, column), column, how)
+    uniform = sample_curve(grid, uniform_allocation(grid), column, bootstrap)
+    best = sample_curve(grid, oracle_allocation(grid, column), column, bootstrap)
     oracle = CurveSamples(
         np.concatenate([best.tokens, np.full_like(best.tokens[:, -1:], grid.longest)], axis=1),
         np.concatenate([best.values, best.values[:, -1:]], axis=1),
     )
-    return Frame(uniform, oracle, measure(column).sign * mean_advantage(oracle, uniform))
+    return UniformOracleBounds(uniform, oracle, metric_info(column).sign * mean_advantage(oracle, uniform))
 
 
-def realised_share(curve: CurveSamples, column: str, within: Frame) -> np.ndarray:
-    """Return (1 + r,) the share of the possible gain that a criterion's curve realises: 0 uniform, 1 oracle.
+def oracle_gap_closed(curve: CurveSamples, column: str, within: UniformOracleBounds) -> np.ndarray:
+    """Return (1 + r,) the share of the possible gain that a criterion's curve realizes: 0 uniform, 1 oracle.
 
     Gains are areas over the uniform curve between the shortest and the longest length for all. Below 0 the criterion
     is worse than knowing nothing; nan where there is nothing to gain.
     """
-    gained = measure(column).sign * mean_advantage(curve, within.uniform)
+    gained = metric_info(column).sign * mean_advantage(curve, within.uniform)
     return np.divide(gained, within.possible, out=np.full_like(gained, np.nan), where=within.possible > 0)
 
 
-def realised_table(grid: ScoreGrid, criteria: tuple[str, ...], tasks: tuple[str, ...], how: Resampling) -> pd.DataFrame:
+def oracle_gap_table(
+    grid: SweepGrid, criteria: tuple[str, ...], tasks: tuple[str, ...], bootstrap: BootstrapConfig
+) -> pd.DataFrame:
     """Return the share of the possible gain of each criterion and task, with bootstrap intervals over images.
 
     Returns:
@@ -120,13 +122,23 @@ def realised_table(grid: ScoreGrid, criteria: tuple[str, ...], tasks: tuple[str,
         gain has no rows.
     """
     rows = []
-    allocations = [allocate(grid, criterion_on(name), covering_thresholds(grid, name)) for name in criteria]
+    allocations = [
+        allocate_by_threshold(grid, criterion_on(name), covering_thresholds(grid, name)) for name in criteria
+    ]
     for task in tasks:
-        within = frame(grid, task, how)
+        within = uniform_oracle_bounds(grid, task, bootstrap)
         if not (within.possible > 0).all():
             continue
         for allocation in allocations:
-            share = estimate(realised_share(sample_curve(grid, allocation, task, how), task, within), how.confidence)
-            names = (allocation.name, allocation.label, task, measure(task).label, allocation.name == own_column(task))
+            share = estimate(
+                oracle_gap_closed(sample_curve(grid, allocation, task, bootstrap), task, within), bootstrap.confidence
+            )
+            names = (
+                allocation.name,
+                allocation.label,
+                task,
+                metric_info(task).label,
+                allocation.name == own_column(task),
+            )
             rows.append((*names, len(grid), float(within.possible[0]), *share))
     return pd.DataFrame(rows, columns=list(COLUMNS))

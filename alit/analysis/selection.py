@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.analysis.grid import KEY, ScoreGrid, fold
-from alit.analysis.metrics import measure
+from alit.analysis.grid import KEY, SweepGrid, to_grid
+from alit.analysis.metrics import metric_info
 from alit.errors import DataError
 
 
 @dataclass(frozen=True)
-class Criterion:
+class SelectionCriterion:
     """A score and the side of the threshold that satisfies it, strictly: `l1` below 0.07, `ssim` above 0.9.
 
     "Correct among the top X" is `Criterion("class_rank_<model>")` with threshold X, since the rank of the best
@@ -27,9 +27,9 @@ class Criterion:
     direction: Literal["below", "above"] = "below"
 
 
-def criterion_on(column: str) -> Criterion:
+def criterion_on(column: str) -> SelectionCriterion:
     """Return the criterion that asks for a good enough score: below a threshold where lower is better, else above."""
-    return Criterion(column, "below" if measure(column).better == "lower" else "above")
+    return SelectionCriterion(column, "below" if metric_info(column).better == "lower" else "above")
 
 
 def own_column(task: str) -> str:
@@ -50,7 +50,7 @@ class Selection:
             rank); such an image counts neither in the capacity nor in an evaluation.
     """
 
-    criterion: Criterion
+    criterion: SelectionCriterion
     threshold: float
     images: pd.DataFrame
     positions: np.ndarray
@@ -77,7 +77,7 @@ class Evaluation(NamedTuple):
     excluded: int
 
 
-def select(table: pd.DataFrame | ScoreGrid, criterion: Criterion, threshold: float) -> Selection:
+def select(table: pd.DataFrame | SweepGrid, criterion: SelectionCriterion, threshold: float) -> Selection:
     """Pick for each image the smallest length that satisfies the criterion, else the longest.
 
     Scores need not be monotone in the length: the *first* length that satisfies is picked, whatever follows.
@@ -114,7 +114,7 @@ def capacity(selection: Selection, base_tokens: int) -> float:
     return float(selection.lengths[selection.included].mean() / base_tokens)
 
 
-def evaluate(table: pd.DataFrame | ScoreGrid, selection: Selection, column: str) -> Evaluation:
+def evaluate(table: pd.DataFrame | SweepGrid, selection: Selection, column: str) -> Evaluation:
     """Return the mean of `column` over the picked rows (a task of interest, TOI).
 
     `top1_<model>` is the accuracy of a model. Images excluded from the selection, or whose picked row has no
@@ -146,6 +146,6 @@ def first_satisfying(scores: np.ndarray, direction: Literal["below", "above"], t
     return positions
 
 
-def as_grid(table: pd.DataFrame | ScoreGrid) -> ScoreGrid:
+def as_grid(table: pd.DataFrame | SweepGrid) -> SweepGrid:
     """Return the folded form of a table; a grid passes through."""
-    return table if isinstance(table, ScoreGrid) else fold(table)
+    return table if isinstance(table, SweepGrid) else to_grid(table)

@@ -1,7 +1,7 @@
 """What the studies and the claims are computed from: the folded sweep table, features, and the settings to ask with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
 
-from alit.analysis.curves import Resampling
-from alit.analysis.grid import ScoreGrid, fold
-from alit.analysis.selection import Criterion, criterion_on
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.grid import SweepGrid, to_grid
+from alit.analysis.selection import SelectionCriterion, criterion_on
 from alit.data.sources.source import FACTORS
-from alit.errors import DataError
+from alit.errors import ConfigError, DataError
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, read_section, read_yaml
 
@@ -29,57 +29,61 @@ class AnalysisConfig(Settings):
     depth_thresholds: tuple[float, ...]
     perceptual_thresholds: tuple[float, ...]
     caption_thresholds: tuple[float, ...]  # least token F1
-    # Task models from weak to strong, the last is the model of record; empty where a profile has none.
+    # Task models from weak to strong, the last is the reference model; empty where a profile has none.
     classifiers: tuple[str, ...] = Field(min_length=1)
     depth_models: tuple[str, ...]
     captioners: tuple[str, ...]
     perceptual_model: str
     feature_extractor: str
-    familiarity: tuple[str, ...]  # sets ever less like the training images; the first is the next after in-distribution
+    familiarity: tuple[
+        str, ...
+    ]  # sets progressively less like the training images; the first is the next after in-distribution
 
 
-class Evidence(NamedTuple):
+class StudyData(NamedTuple):
     """The inputs of an analysis."""
 
-    grid: ScoreGrid
+    grid: SweepGrid
     dataset: str  # the in-distribution set: the profile's first with role evaluate
     base_tokens: int  # image tokens of the base tokenizer; capacities are a share of them
     settings: AnalysisConfig
     seed: int
     features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
     tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
-    controlled: ScoreGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
-    checks: ScoreGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
+    controlled: SweepGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
+    checks: SweepGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
     record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
+    chosen_criteria: tuple[str, ...] | None = None  # columns; None takes every reference score
+    chosen_tasks: tuple[str, ...] | None = None  # columns; None takes every reference task
 
     @property
-    def how(self) -> Resampling:
+    def bootstrap(self) -> BootstrapConfig:
         """How intervals are made."""
-        return Resampling(self.settings.resamples, self.settings.confidence, self.seed)
+        return BootstrapConfig(self.settings.resamples, self.settings.confidence, self.seed)
 
     @property
     def rank_column(self) -> str:
-        """Class rank of the classifier of record (the paper's ResNet-18)."""
+        """Class rank of the reference classifier (the paper's ResNet-18)."""
         return f"class_rank_{self.settings.classifiers[-1]}"
 
     @property
     def accuracy_column(self) -> str:
-        """Top-1 accuracy of the classifier of record."""
+        """Top-1 accuracy of the reference classifier."""
         return f"top1_{self.settings.classifiers[-1]}"
 
     @property
     def depth_column(self) -> str | None:
-        """Depth error of the depth model of record (the paper's Depth Anything V2), where the profile has one."""
+        """Depth error of the reference depth model (the paper's Depth Anything V2), where the profile has one."""
         return f"depth_error_{self.settings.depth_models[-1]}" if self.settings.depth_models else None
 
     @property
     def caption_column(self) -> str | None:
-        """Caption score of the captioner of record (the paper's BLIP), where the profile has one."""
+        """Caption score of the reference captioner (the paper's BLIP), where the profile has one."""
         return f"caption_score_{self.settings.captioners[-1]}" if self.settings.captioners else None
 
     @property
     def perceptual_column(self) -> str:
-        """Perceptual distance of record."""
+        """Reference perceptual distance."""
         return f"perceptual_{self.settings.perceptual_model}"
 
     def measured(self, *columns: str | None) -> tuple[str, ...]:
@@ -87,19 +91,23 @@ class Evidence(NamedTuple):
         here = self.grid.dataset(self.dataset)
         return tuple(name for name in columns if name is not None and name in here.columns(name))
 
-    def task_grid(self) -> ScoreGrid:
-        """The in-distribution images that every criterion of record can score, so that curves share their images."""
+    def task_grid(self) -> SweepGrid:
+        """The in-distribution images that every reference criterion can score, so that curves share their images."""
         return self.grid.dataset(self.dataset).complete([*self.criterion_columns(), *self.task_columns()])
 
     def criterion_columns(self) -> tuple[str, ...]:
-        """Scores of record that tokens can be selected by, those that are measured."""
-        return self.measured("l1", self.rank_column, self.depth_column, self.perceptual_column, self.caption_column)
+        """Reference scores that tokens can be selected by, those that are measured."""
+        columns = ("l1", self.rank_column, self.depth_column, self.perceptual_column, self.caption_column)
+        chosen = columns if self.chosen_criteria is None else [name for name in columns if name in self.chosen_criteria]
+        return self.measured(*chosen)
 
     def task_columns(self) -> tuple[str, ...]:
-        """Tasks of record with a score for each image, those that are measured; the Fréchet distance has none."""
+        """Reference tasks with a score for each image, those that are measured; the Fréchet distance has none."""
+        if self.chosen_tasks is not None:
+            return self.measured(*self.chosen_tasks)
         return self.measured(self.accuracy_column, self.depth_column, self.perceptual_column, self.caption_column)
 
-    def criteria(self) -> tuple[tuple[Criterion, tuple[float, ...]], ...]:
+    def criteria(self) -> tuple[tuple[SelectionCriterion, tuple[float, ...]], ...]:
         """The selection criteria that can be measured here, each with the profile's thresholds."""
         known = {
             "l1": self.settings.l1_thresholds,
@@ -111,82 +119,206 @@ class Evidence(NamedTuple):
         return tuple((criterion_on(name), known[name]) for name in self.criterion_columns() if known[name])
 
 
-class Study(NamedTuple):
-    """One study of one profile: its evidence and the folder of its figures."""
+class SweepFolder(NamedTuple):
+    """A folder with a sweep's table.parquet and config.json, and the run that it is part of, if it is."""
 
-    evidence: Evidence
-    figures: Path
+    folder: Path
+    root: Path | None = None  # the checkout, where the folder lies below its runs/<profile>/
+    profile: str = ""
+    baseline: str = ""  # name of the baseline that was swept; empty for the run's own tokenizer
+
+    @property
+    def figures(self) -> Path:
+        """Where figures of the sweep go: one folder per study below."""
+        if self.root is None:
+            return self.folder / "figures"
+        return RunPaths(self.root, self.profile, self.baseline).report
+
+    @property
+    def run(self) -> RunPaths | None:
+        """The run whose own tokenizer was swept; None for a baseline or a folder outside any run."""
+        return RunPaths(self.root, self.profile) if self.root is not None and not self.baseline else None
+
+    @property
+    def config(self) -> Path | None:
+        """The profile's settings."""
+        return None if self.root is None else RunPaths(self.root, self.profile).config
 
 
-def open_study(name: str, profile: str, root: str = "", figures: str = "", tokenizer: str = "") -> Study:
-    """Open a study from any working directory.
+def find_sweep(sweep: str | Path = "") -> SweepFolder:
+    """Find a sweep: `runs/<profile>/sweep`, `runs/<profile>/baselines/<name>`, or any folder with a table.parquet.
 
     Args:
-        name: the study's folder below `reports/<profile>/`.
-        profile: which of `configs/`.
-        root: the checkout; empty finds it above the working directory, else above the package.
-        figures: where the study's figures go; empty means `reports/<profile>/<name>/figures`.
-        tokenizer: a baseline of the profile to ask instead of its own tokenizer.
-    """
-    paths = RunPaths(project_root(Path(root) if root else None), profile, tokenizer)
-    folder = Path(figures) if figures else paths.report / name / "figures"
-    return Study(load_evidence(paths), folder)
-
-
-def load_sweeps(profile: str, root: str = "") -> dict[str, ScoreGrid]:
-    """Read the sweep of a profile's own tokenizer ("own") and those of its baselines, by name.
-
-    Args:
-        profile: which of `configs/`.
-        root: as in `open_study`.
-    """
-    paths = RunPaths(project_root(Path(root) if root else None), profile)
-    tables = {
-        "own": paths.table,
-        **{path.parent.name: path for path in sorted(paths.baselines.glob("*/table.parquet"))},
-    }
-    return {name: fold(pd.read_parquet(path)) for name, path in tables.items()}
-
-
-def load_evidence(paths: RunPaths) -> Evidence:
-    """Read a profile's sweep table and features.
+        sweep: relative to the working directory, else to the checkout; empty takes the profile of params.yaml.
 
     Raises:
-        DataError: the table is missing, empty or incomplete, or the features do not match its rows.
-        ConfigError: the profile is not valid.
+        DataError: there is no such folder, or it holds no table.
     """
-    settings = read_section(paths.config, "analysis", AnalysisConfig)
-    seed = read_section(paths.config, "seed", int)
-    if not paths.table.is_file():
-        raise DataError(f"expected the sweep table {paths.table}, found none; run dvc repro")
-    table = pd.read_parquet(paths.table)
-    names, controlled, checks = _roles(paths.config)
-    whole = fold(table).arranged([*names, *controlled, *checks])
+    if not sweep:
+        root = project_root()
+        sweep = root / "runs" / read_yaml(root / "params.yaml")["profile"] / "sweep"
+    folder = Path(sweep)
+    if not folder.is_absolute() and not folder.exists():
+        folder = project_root() / folder
+    if not (folder / "table.parquet").is_file():
+        raise DataError(f"expected a sweep with table.parquet in {sweep}, found none; run dvc repro, or name another")
+    folder = folder.resolve()
+    for run in folder.parents:
+        name = folder.relative_to(run).parts
+        if run.parent.name == "runs" and (run.parent.parent / "configs" / f"{run.name}.yaml").is_file():
+            if name == ("sweep",):
+                return SweepFolder(folder, run.parent.parent, run.name)
+            if len(name) == 2 and name[0] == "baselines":
+                return SweepFolder(folder, run.parent.parent, run.name, name[1])
+    return SweepFolder(folder)
+
+
+def load_sweeps(sweep: SweepFolder) -> dict[str, SweepGrid]:
+    """Read a run's own sweep ("own") and those of its baselines, by name; a sweep outside any run alone, as "own"."""
+    tables = {"own": sweep.folder / "table.parquet"}
+    if sweep.root is not None:
+        paths = RunPaths(sweep.root, sweep.profile)
+        tables = {"own": paths.table}
+        tables |= {path.parent.name: path for path in sorted(paths.baselines.glob("*/table.parquet"))}
+    return {name: to_grid(pd.read_parquet(path)) for name, path in tables.items()}
+
+
+def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData:
+    """Read a sweep table with its features, and the settings that the sweep's own record and run give.
+
+    Args:
+        sweep: where the table lies.
+        tables: folder of a study's own measurement, read as well.
+
+    Raises:
+        DataError: the table is incomplete, or the features do not match its rows.
+        ConfigError: the settings of the run are not valid.
+    """
+    table = pd.read_parquet(sweep.folder / "table.parquet")
+    record = json.loads((sweep.folder / "config.json").read_text(encoding="utf-8"))
+    if sweep.config is None:
+        settings, seed = settings_of_table(table), 0
+        names, controlled, checks = list(dict.fromkeys(table["dataset"])), [], []
+    else:
+        settings = read_section(sweep.config, "analysis", AnalysisConfig)
+        seed = read_section(sweep.config, "seed", int)
+        names, controlled, checks = _roles(sweep.config)
+    whole = to_grid(table).arranged([*names, *controlled, *checks])
     aside = whole.images["dataset"].isin([*controlled, *checks]).to_numpy(dtype=bool)
     grid = whole.subset(~aside) if aside.any() else whole
     sets = [name for name in names if name in grid.datasets]
     if not sets:
-        raise DataError(f"expected a data set of {paths.config} in the sweep table, found {', '.join(grid.datasets)}")
+        raise DataError(f"expected a data set of {sweep.config} in the sweep table, found {', '.join(grid.datasets)}")
     features = {}
-    for path in sorted(paths.sweep.glob("features_*.npy")):
+    for path in sorted(sweep.folder.glob("features_*.npy")):
         features[path.stem.removeprefix("features_")] = array = np.load(path, mmap_mode="r")
         if len(array) != len(table):
             raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
-    # The tokenizer that was swept says what its tokens are a share of; it need not be the profile's own.
-    record = json.loads((paths.sweep / "config.json").read_text(encoding="utf-8"))
-    base_tokens = int(record["tokenizer"]["base_tokens"])
-    tables = {path.stem: pd.read_parquet(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
-    return Evidence(
+    return StudyData(
         grid=grid,
         dataset=sets[0],
-        base_tokens=base_tokens,
+        # The tokenizer that was swept says what its tokens are a share of; it need not be the run's own.
+        base_tokens=int(record["tokenizer"]["base_tokens"]),
         settings=settings,
         seed=seed,
         features=features,
-        tables=tables,
+        tables={}
+        if tables is None
+        else {path.stem: pd.read_parquet(path) for path in sorted(tables.glob("*.parquet"))},
         controlled=_only(whole, controlled),
         checks=_only(whole, checks),
         record=record,
+    )
+
+
+def load_run_data(paths: RunPaths) -> StudyData:
+    """Read a run's own sweep and the measurements of all its studies: what the whole ledger is computed from."""
+    data = load_study_data(find_sweep(paths.sweep))
+    tables = {path.stem: pd.read_parquet(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
+    return data._replace(tables=tables)
+
+
+def with_choices(
+    data: StudyData,
+    *,
+    dataset: str = "",
+    criteria: Mapping[str, Sequence[float]] | None = None,
+    tasks: Sequence[str] | None = None,
+    resamples: int | None = None,
+) -> StudyData:
+    """Return the inputs with what a caller chose in place of the defaults.
+
+    Args:
+        data: the inputs.
+        dataset: a set of the table to take as the in-distribution set.
+        criteria: thresholds by score: l1, class_rank, depth_error, perceptual or caption_score, or a whole column name
+            of such a score; scores that are not named are no criteria.
+        tasks: score columns, `top1_<model>` among them.
+        resamples: bootstrap resamples.
+
+    Raises:
+        ConfigError: the table has no such set or score.
+    """
+    settings, chosen = data.settings, data.chosen_criteria
+    if dataset and dataset not in data.grid.datasets:
+        raise ConfigError(f"dataset: expected one of {', '.join(data.grid.datasets)}, found {dataset}")
+    if resamples is not None:
+        settings = settings.model_copy(update={"resamples": resamples})
+    if criteria is not None:
+        known = {
+            "l1": ("l1", "l1_thresholds"),
+            "class_rank": (data.rank_column, "class_ranks"),
+            "depth_error": (data.depth_column, "depth_thresholds"),
+            "perceptual": (data.perceptual_column, "perceptual_thresholds"),
+            "caption_score": (data.caption_column, "caption_thresholds"),
+        }
+        columns = {column: key for column, key in known.values() if column is not None}
+        chosen = ()
+        for name, thresholds in criteria.items():
+            column = known[name][0] if name in known else name
+            if column not in columns:
+                raise ConfigError(f"criteria: expected scores among {', '.join(known)}, found {name}")
+            chosen += (column,)
+            settings = settings.model_copy(update={columns[column]: tuple(thresholds)})
+    if tasks is not None:
+        unknown = [name for name in tasks if not data.measured(name)]
+        if unknown:
+            raise ConfigError(f"tasks: expected score columns of the table, found {', '.join(unknown)}")
+    return data._replace(
+        dataset=dataset or data.dataset,
+        settings=settings,
+        chosen_criteria=chosen,
+        chosen_tasks=data.chosen_tasks if tasks is None else tuple(tasks),
+    )
+
+
+def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:
+    """Return settings for a table that belongs to no run: its own models, and thresholds at quantiles of its scores."""
+
+    def models(prefix: str) -> tuple[str, ...]:
+        return tuple(name.removeprefix(prefix) for name in table.columns if name.startswith(prefix))
+
+    def quantiles(column: str) -> tuple[float, ...]:
+        scores = table.loc[table["length"] > 0, column] if column in table else pd.Series(dtype=float)
+        values = scores.dropna().quantile(np.linspace(0.1, 0.9, 9))
+        return tuple(float(f"{value:.3g}") for value in dict.fromkeys(values))
+
+    classifiers, depth, captioners = models("class_rank_"), models("depth_error_"), models("caption_score_")
+    perceptual = (*models("perceptual_"), "")
+    return AnalysisConfig(
+        resamples=1000,
+        confidence=0.95,
+        l1_thresholds=quantiles("l1"),
+        class_ranks=(1, 2, 3, 5, 10),
+        depth_thresholds=quantiles(f"depth_error_{depth[-1]}") if depth else (),
+        perceptual_thresholds=quantiles(f"perceptual_{perceptual[0]}"),
+        caption_thresholds=quantiles(f"caption_score_{captioners[-1]}") if captioners else (),
+        classifiers=classifiers or ("",),
+        depth_models=depth,
+        captioners=captioners,
+        perceptual_model=perceptual[0],
+        feature_extractor="",
+        familiarity=tuple(dict.fromkeys(table["dataset"]))[1:],
     )
 
 
@@ -199,7 +331,7 @@ def _roles(config: Path) -> tuple[list[str], list[str], list[str]]:
     return sampled, controlled, checks
 
 
-def _only(whole: ScoreGrid, datasets: list[str]) -> ScoreGrid | None:
+def _only(whole: SweepGrid, datasets: list[str]) -> SweepGrid | None:
     """Return the images of some data sets, or None where there are none."""
     chosen = whole.images["dataset"].isin(datasets).to_numpy(dtype=bool)
     return whole.subset(chosen) if chosen.any() else None

@@ -37,7 +37,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Read an image file as it is coded: values or palette indices (h, w), or colours (h, w, channels).
+    """Read an image file as it is coded: values or palette indices (h, w), or colors (h, w, channels).
 
     Raises:
         DataError: as `read_image`.
@@ -62,12 +62,12 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _from_16_bit(values: np.ndarray) -> np.ndarray:
-    """Scale 16-bit greyscale to 8 bit, rounding to nearest: 65535 = 255 * 257."""
+    """Scale 16-bit grayscale to 8 bit, rounding to nearest: 65535 = 255 * 257."""
     wide = values.astype(np.int64)
     if wide.min() < 0 or wide.max() > 65535:
         raise DataError("32-bit integer pixels of unknown range")
-    grey = ((wide + 128) // 257).astype(np.uint8)
-    return np.stack([grey] * 3, axis=-1)
+    gray = ((wide + 128) // 257).astype(np.uint8)
+    return np.stack([gray] * 3, axis=-1)
 
 
 def describe_fault(error: BaseException) -> str:
@@ -77,22 +77,22 @@ def describe_fault(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def centre_view(array: np.ndarray, size: int) -> np.ndarray:
-    """Return the centre square of uint8 (h, w, 3), resized to (size, size, 3).
+def center_view(array: np.ndarray, size: int) -> np.ndarray:
+    """Return the center square of uint8 (h, w, 3), resized to (size, size, 3).
 
-    Equal to resizing the short side with antialiased bicubic interpolation and cropping the centre, the
+    Equal to resizing the short side with antialiased bicubic interpolation and cropping the center, the
     evaluation view of ImageNet models, but cropped first, so that a picture one pixel wide costs no memory.
     """
     return np.array(_resize(Image.fromarray(array), size, Image.Resampling.BICUBIC))
 
 
-def centre_map(array: np.ndarray, size: int) -> np.ndarray:
-    """Return the same view of a map (h, w), float32 or uint8, by nearest neighbour: no value is invented."""
+def center_map(array: np.ndarray, size: int) -> np.ndarray:
+    """Return the same view of a map (h, w), float32 or uint8, by nearest neighbor: no value is invented."""
     return np.array(_resize(Image.fromarray(array), size, Image.Resampling.NEAREST))
 
 
 def _resize(image: Image.Image, size: int, method: Image.Resampling) -> Image.Image:
-    """Resize the centre square; a square image of the right size passes unchanged."""
+    """Resize the center square; a square image of the right size passes unchanged."""
     if image.size == (size, size):
         return image
     side = min(image.size)
@@ -131,7 +131,7 @@ def augment(images: Tensor, generator: torch.Generator, *, flip: bool, crop_scal
 def load_images(paths: Iterable[str | Path], *, size: int) -> Tensor:
     """Read picture files into float32 images (b, 3, size, size) in [0, 1]; b may be zero.
 
-    Each is cut to its centre square and resized with antialiased bicubic interpolation; `alit.data.images` says what
+    Each is cut to its center square and resized with antialiased bicubic interpolation; `alit.data.images` says what
     happens to transparency, 16 bits, orientation and the like.
 
     Raises:
@@ -141,13 +141,13 @@ def load_images(paths: Iterable[str | Path], *, size: int) -> Tensor:
 
 
 def read_view(path: Path, size: int) -> np.ndarray:
-    """Read the centre view of one picture file, uint8 (size, size, 3).
+    """Read the center view of one picture file, uint8 (size, size, 3).
 
     Raises:
         DataError: the file is missing or cannot be decoded whole; the message names it.
     """
     try:
-        return centre_view(read_image(path), size)
+        return center_view(read_image(path), size)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import PositiveInt, ValidationError
 from torch import Tensor
 
-from alit.data.images import centre_view, read_image, to_images
+from alit.data.images import center_view, read_image, to_images
 from alit.data.sources.source import Record
 from alit.errors import DataError
 from alit.settings import Settings
@@ -150,7 +150,7 @@ class SetCard(Settings):
 class ImageSet:
     """Square images with what is known about them, by row of the manifest.
 
-    A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, metres) or
+    A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, meters) or
     `inverse_depth.npy` (float32 n h w), and `masks.npy` (uint8 n h w); another reads files below `root`.
     """
 
@@ -184,7 +184,7 @@ class ImageSet:
         return torch.from_numpy(self._labels[np.asarray(indices, np.int64)])
 
     def depth(self, indices: Indices) -> Tensor | None:
-        """Return float32 depth (b, h, w) in metres, or None for a set without."""
+        """Return float32 depth (b, h, w) in meters, or None for a set without."""
         rows = self._rows("depth.npy", indices)
         return None if rows is None else torch.from_numpy(rows.astype(np.float32))
 
@@ -214,7 +214,7 @@ class ImageSet:
         assert self._root is not None
         path = self._root / str(self.manifest["origin"].iloc[row])
         try:
-            return centre_view(read_image(path), self.image_size)
+            return center_view(read_image(path), self.image_size)
         except DataError as error:
             raise DataError(f"{path}: {error}; it was readable before, so run the data stage again") from error
 
@@ -223,7 +223,7 @@ class ImageSet:
         return self._array(name)[np.asarray(indices, np.int64)] if (self.folder / name).is_file() else None
 
     def _array(self, name: str) -> np.ndarray:
-        """Map an array anew on each use: a kept map would keep every page that was ever read resident."""
+        """Map an array again on each use: a kept map would keep every page that was ever read resident."""
         try:
             return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -283,7 +283,7 @@ class Subset:
         return self._whole.labels(self._in_whole(indices))
 
     def depth(self, indices: Indices) -> Tensor | None:
-        """Return depth (b, h, w) in metres, or None."""
+        """Return depth (b, h, w) in meters, or None."""
         return self._whole.depth(self._in_whole(indices))
 
     def inverse_depth(self, indices: Indices) -> Tensor | None:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 from tqdm import tqdm
 
-from alit.data.images import centre_map, centre_view
+from alit.data.images import center_map, center_view
 from alit.data.imageset import SetCard, build_manifest, chosen_indices, locate_data, write_manifest
 from alit.data.scenes.source import ControlledSource, SceneSource
 from alit.data.sources.depth import depth_source
@@ -56,7 +56,7 @@ class ImageSetConfig(Settings):
 class DataConfig(Settings):
     """All image sets of a profile; the first set with role train trains the tokenizer."""
 
-    image_size: PositiveInt  # pixels per side after resize and centre crop
+    image_size: PositiveInt  # pixels per side after resize and center crop
     rejected_share: float = Field(ge=0, le=1)  # unreadable images tolerated before the stage stops
     flip: bool  # horizontal flips while training
     crop_scale: float = Field(gt=0, le=1)  # smallest area share of a random training crop; 1 never crops
@@ -145,18 +145,18 @@ class Rejected(NamedTuple):
     reason: str
 
 
-class View(NamedTuple):
+class PreparedImage(NamedTuple):
     """One image as it enters a set."""
 
     record: Record
     sha256: str
     image: np.ndarray  # uint8 (h, w, 3)
-    depth: np.ndarray | None  # float16 (h, w), metres
+    depth: np.ndarray | None  # float16 (h, w), meters
     inverse_depth: np.ndarray | None  # float32 (h, w): its scale is unknown, so that float16 may be too narrow
     masks: np.ndarray | None  # uint8 (h, w)
 
 
-def materialise_sets(config: DataConfig, folder: Path, rejected: Path, roots: tuple[Path, ...]) -> None:
+def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tuple[Path, ...]) -> None:
     """Write every set of a profile to `folder/<name>` and the list of unreadable images to `rejected`.
 
     The list (set, origin, reason) is written even when it is empty and when the stage stops.
@@ -232,14 +232,14 @@ def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, pa
     path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
 
 
-def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[View | Rejected]:
+def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[PreparedImage | Rejected]:
     """Decode images in order, a chunk at a time on threads: Pillow decodes outside the interpreter lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(indices), _CHUNK):
             yield from pool.map(lambda index: _view(source, index, size), indices[start : start + _CHUNK])
 
 
-def _view(source: ImageSource, index: int, size: int) -> View | Rejected:
+def _view(source: ImageSource, index: int, size: int) -> PreparedImage | Rejected:
     """Decode one image, or say why not."""
     try:
         image, depth, masks = source.read(index), source.depth(index), source.masks(index)
@@ -247,19 +247,19 @@ def _view(source: ImageSource, index: int, size: int) -> View | Rejected:
         for name, found in (("depth", depth), ("inverse depth", inverse_depth), ("masks", masks)):
             if found is not None and found.shape != image.shape[:2]:
                 raise DataError(f"expected {name} of the image's size {image.shape[:2]}, found {found.shape}")
-        return View(
+        return PreparedImage(
             record=source.record(index),
             sha256=source.digest(index),
-            image=centre_view(image, size),
-            depth=None if depth is None else centre_map(depth, size).astype(np.float16),
-            inverse_depth=None if inverse_depth is None else centre_map(inverse_depth, size),
-            masks=None if masks is None else centre_map(masks, size),
+            image=center_view(image, size),
+            depth=None if depth is None else center_map(depth, size).astype(np.float16),
+            inverse_depth=None if inverse_depth is None else center_map(inverse_depth, size),
+            masks=None if masks is None else center_map(masks, size),
         )
     except DataError as error:
         return Rejected(source.name, source.record(index).origin, str(error))
 
 
-def _arrays(view: View, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(view: PreparedImage, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Name the arrays that a set keeps of one view."""
     if pack:
         yield "images.npy", view.image

@@ -34,7 +34,7 @@ class BaseTokenizerConfig(Settings):
     blocks: Repetitions  # residual blocks per level
     code_size: PositiveInt  # numbers per image token; z = 256 (VQGAN) or 16 (VAE) as published
     codebook_size: PositiveInt | None  # v, VQGAN only; 1024 as published
-    unit_codes: bool  # l2-normalised codes and features; published VQGAN: false
+    unit_codes: bool  # l2-normalized codes and features; published VQGAN: false
     latent_scale: PositiveFloat  # VAE only: factor between latents and image tokens; published: 0.2325
     sample_posterior: bool  # VAE only: tokens are a posterior sample (as published) instead of its mode
     rescale_decode: bool  # VAE only: undo latent_scale before decoding; published: false
@@ -55,10 +55,10 @@ class BaseTokenizerConfig(Settings):
 class BaseTokens(NamedTuple):
     """The image tokens of a batch, in raster order."""
 
-    features: Tensor  # (b, n, z), what the distillation encoder sees: before quantisation, or scaled latents
+    features: Tensor  # (b, n, z), what the distillation encoder sees: before quantization, or scaled latents
     codes: Tensor  # (b, n, z), what the latent decoder has to rebuild: code vectors, or scaled latents
     ids: Tensor | None  # (b, n) int64, indices into the codebook; None for a VAE
-    loss: Tensor  # scalar: quantiser loss, or KL divergence per image in nats
+    loss: Tensor  # scalar: quantizer loss, or KL divergence per image in nats
 
 
 class BaseTokenizer(nn.Module, ABC):
@@ -93,7 +93,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour doubling and a 3x3 convolution."""
+    """Nearest-neighbor doubling and a 3x3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class VQGANEncoder(nn.Module):
 
 
 class VQGANDecoder(nn.Module):
-    """The encoder's levels in reverse, with nearest-neighbour upsampling in between."""
+    """The encoder's levels in reverse, with nearest-neighbor upsampling in between."""
 
     def __init__(self, config: BaseTokenizerConfig) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class VQGAN(BaseTokenizer):
         self.quantizer = VectorQuantizer(config.codebook_size, config.code_size, unit=config.unit_codes)
 
     def encode(self, images: Tensor) -> BaseTokens:
-        """Tokenize images (b, 3, h, w) in [0, 1]; features are the vectors before quantisation."""
+        """Tokenize images (b, 3, h, w) in [0, 1]; features are the vectors before quantization."""
         features = rearrange(self.encoder(images), "b z h w -> b (h w) z")
         if self.config.unit_codes:
             features = F.normalize(features, dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from alit.models.base import BaseTokenizerConfig, BaseTokens, Repetitions
 from alit.models.quantizer import VectorQuantizer
-from alit.models.transformer import Transformer, free_parameter, initialise
+from alit.models.transformer import Transformer, free_parameter, initialize
 from alit.settings import Settings
 
 
@@ -184,7 +184,7 @@ class LatentEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(width)
         self.transformer = Transformer(width, settings.layers, settings.heads)
         self.to_code = nn.Linear(width, settings.latent_code_size)
-        initialise(self)
+        initialize(self)
 
     @property
     def latent_rows(self) -> slice:
@@ -221,7 +221,7 @@ class LatentEncoder(nn.Module):
         return sequence[:, -iteration * len(self.new_latents) :]
 
     def read_out(self, latents: Tensor) -> Tensor:
-        """Factorise latents (b, k, d) into raw codes (b, k, z), not yet quantised or normalised."""
+        """Factorize latents (b, k, d) into raw codes (b, k, z), not yet quantized or normalized."""
         return self.to_code(self.norm_out(latents))
 
     def mask(self, sequence: Tensor, halted: Tensor) -> Tensor:
@@ -290,7 +290,7 @@ class LatentDecoder(nn.Module):
         self.transformer = Transformer(width, settings.layers, settings.heads)
         self.norm_out = nn.LayerNorm(width)
         self.head = build_head(config)
-        initialise(self)
+        initialize(self)
 
     def forward(self, codes: Tensor, codebook: Tensor | None, *, attention: bool = False) -> Decoded:
         """Predict the image tokens from latent codes (b, k, z), for any k up to the longest length.
@@ -338,7 +338,7 @@ class Distilled(NamedTuple):
     length: int  # latent tokens so far, k
     image_tokens: Tensor | None  # (b, n, d), refined by the encoder; None at `last`, which computes latents only
     latents: Tensor  # (b, k, d), before the read-out norm
-    raw_codes: Tensor  # (b, k, z), read out, before the quantiser
+    raw_codes: Tensor  # (b, k, z), read out, before the quantizer
     codes: Tensor  # (b, k, z), as the decoder receives them
     ids: Tensor | None  # (b, k) int64, or None when continuous
     quantizer_loss: Tensor  # scalar, zero when continuous
@@ -392,10 +392,10 @@ class Distillation(nn.Module):
             last: the 1-based iteration to end with, where its latents are all that is needed: its last layer
                 computes no image tokens. None runs all iterations and yields the image tokens of each.
             decode: 1-based iterations whose image tokens the decoder predicts; None decodes all.
-            quantize: False bypasses the latent quantiser, as continuous warm-up of a quantised model does.
+            quantize: False bypasses the latent quantizer, as continuous warm-up of a quantized model does.
             attention: keep the decoder's maps from image tokens to latents.
             halting: mask well-predicted image tokens between iterations; needs `generator`, and every iteration
-                is decoded. Not sticky: each iteration masks anew.
+                is decoded. Not sticky: each iteration masks again.
             generator: source of the Bernoulli draws of halting, on the images' device.
         """
         sequence = self.encoder.start(images, base_tokens.features)
@@ -427,7 +427,7 @@ class Distillation(nn.Module):
                 sequence = self.encoder.mask(sequence, halted)
 
     def read(self, latents: Tensor, *, quantize: bool = True) -> ReadOut:
-        """Read latents (b, k, d) out as codes, quantised where the settings and `quantize` say so."""
+        """Read latents (b, k, d) out as codes, quantized where the settings and `quantize` say so."""
         raw_codes = self.encoder.read_out(latents)
         if self.quantizer is None:
             return ReadOut(raw_codes, raw_codes, None, raw_codes.new_zeros(()))

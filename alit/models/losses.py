@@ -56,7 +56,7 @@ class PatchDiscriminator(nn.Module):
     """4x4 convolutions with batch norm and leaky ReLU that judge overlapping patches.
 
     `layers` strided convolutions double the width each, up to eight times `channels`; two more keep the resolution.
-    Published: 3 layers from 64 channels, one discriminator per iteration. On several processes each normalises
+    Published: 3 layers from 64 channels, one discriminator per iteration. On several processes each normalizes
     over its own images.
     """
 
@@ -72,7 +72,7 @@ class PatchDiscriminator(nn.Module):
                 nn.LeakyReLU(0.2),
             ]
         self.body = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, padding=1))
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (b, 1, patches, patches), high for images (b, 3, h, w) in [0, 1] taken for real."""
@@ -84,7 +84,7 @@ class PatchDiscriminator(nn.Module):
         return 3 * 2**layers
 
 
-def _initialise(part: nn.Module) -> None:
+def _initialize(part: nn.Module) -> None:
     """Draw weights from N(0, 0.02), and scales of batch norms from N(1, 0.02)."""
     if isinstance(part, nn.Conv2d):
         nn.init.normal_(part.weight, 0.0, 0.02)

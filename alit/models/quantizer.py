@@ -1,4 +1,4 @@
-"""Vector quantisation with a straight-through gradient, for base codes and latent codes alike."""
+"""Vector quantization with a straight-through gradient, for base codes and latent codes alike."""
 
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest-neighbour codebook (m, z), trained by its codebook loss (published-code facts, 2.5).
+    """Nearest-neighbor codebook (m, z), trained by its codebook loss (published-code facts, 2.5).
 
-    With `unit`, vectors and codes are l2-normalised, so the nearest code is that of the largest cosine.
+    With `unit`, vectors and codes are l2-normalized, so the nearest code is that of the largest cosine.
     """
 
     def __init__(self, size: int, code_size: int, *, unit: bool, commitment: float = 0.25) -> None:
@@ -34,7 +34,7 @@ class VectorQuantizer(nn.Module):
         return F.normalize(self.embedding, dim=-1) if self.unit else self.embedding
 
     def forward(self, vectors: Tensor) -> Quantized:
-        """Quantise vectors (..., z), in float32 whatever the surrounding precision."""
+        """Quantize vectors (..., z), in float32 whatever the surrounding precision."""
         with torch.autocast(vectors.device.type, enabled=False):
             vectors = vectors.float()
             if self.unit:

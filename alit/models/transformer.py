@@ -91,8 +91,8 @@ class Transformer(nn.Module):
         return TransformerOutput(tokens, tuple(maps) if attention else None)
 
 
-def initialise(module: nn.Module) -> None:
-    """Initialise the distillation's layers as published (facts, 2.8).
+def initialize(module: nn.Module) -> None:
+    """Initialize the distillation's layers as published (facts, 2.8).
 
     Linear and convolution weights: truncated normal of deviation 0.02 and zero biases; the packed attention
     projection: Xavier uniform; layer norms: one and zero.

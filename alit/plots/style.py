@@ -4,10 +4,13 @@ import base64
 import html
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -17,28 +20,46 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-# Okabe-Ito without yellow and black, in the order whose neighbours stay furthest apart under simulated colour
-# blindness; marker and dash change with the colour, so that hue is never the only difference.
+# Okabe-Ito without yellow and black, in the order whose neighbors stay furthest apart under simulated color
+# blindness; marker and dash change with the color, so that hue is never the only difference.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1)), (0, (4, 1, 1, 1, 1, 1)))
-GREY = "#8C8C8C"
+GRAY = "#8C8C8C"
 EDGE = "#333333"
 WIDE, COLUMN = 6.8, 3.3  # inches: two columns and one
 RESOLUTION = 200  # dots per inch
 BAND = 0.18  # opacity of interval bands
 
 
-class SavedFigure(NamedTuple):
-    """The files of a figure and its one-sentence description; shows itself in a notebook, alt text included."""
+@dataclass(frozen=True)
+class Plot:
+    """A figure and its one-sentence description; shows itself in a notebook, alt text included, and saves itself."""
 
-    png: Path
-    svg: Path
+    figure: Figure
     alt: str
 
+    def save(self, folder: Path, name: str) -> "Plot":
+        """Write `<name>.png` and `<name>.svg` with `alt` as their description; the same figure gives the same bytes.
+
+        Dates and version strings are left out of the files, and identifiers in the SVG come from a fixed salt.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(self.png)
+        with style():
+            metadata = {"Date": None, "Creator": None, "Title": name, "Description": self.alt}
+            self.figure.savefig(folder / f"{name}.svg", metadata=metadata)
+        return self
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as a PNG file."""
+        with style():
+            self.figure.savefig(file := BytesIO(), format="png", metadata={"Software": None, "Description": self.alt})
+        return file.getvalue()
+
     def _repr_html_(self) -> str:
-        image = base64.b64encode(self.png.read_bytes()).decode()
-        alt = html.escape(self.alt)
+        image, alt = base64.b64encode(self.png).decode(), html.escape(self.alt)
         return (
             f'<figure><img alt="{alt}" src="data:image/png;base64,{image}" style="max-width: 100%">'
             f"<figcaption>{alt}</figcaption></figure>"
@@ -101,17 +122,17 @@ def arrow_of(better: str) -> str:
 
 
 def looks_of_series() -> Iterator[tuple[str, str, str | tuple[int, tuple[float, ...]]]]:
-    """Yield (colour, marker, dash) of one unordered series after another, without end."""
+    """Yield (color, marker, dash) of one unordered series after another, without end."""
     return cycle(zip(PALETTE, MARKERS, DASHES, strict=True))
 
 
 def heat(better: str) -> Colormap:
-    """Return the colours of marks by task performance: the darker the better, whichever way the measure runs."""
+    """Return the colors of marks by task performance: the darker the better, whichever way the measure runs."""
     return mpl.colormaps["crest" if better == "higher" else "crest_r"]
 
 
 def sequence(count: int) -> list[tuple[float, float, float, float]]:
-    """Return colours of an ordered series, light to dark."""
+    """Return colors of an ordered series, light to dark."""
     return [tuple(color) for color in mpl.colormaps["crest"](np.linspace(0.05, 1.0, max(count, 1)))]
 
 
@@ -124,17 +145,9 @@ def note_figure(reason: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
-    """Write `<name>.png` and `<name>.svg` with `alt` as their description; the same figure gives the same bytes.
-
-    Dates and version strings are left out of the files, and identifiers in the SVG come from a fixed salt.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = SavedFigure(folder / f"{name}.png", folder / f"{name}.svg", alt)
-    with style():
-        figure.savefig(saved.png, metadata={"Software": None, "Description": alt})
-        figure.savefig(saved.svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": alt})
-    return saved
+def save(figure: Figure, folder: Path, name: str, alt: str) -> Plot:
+    """TRANSITION: call `Plot(figure, alt).save(folder, name)` instead; goes with the last `_alt` function."""
+    return Plot(figure, alt).save(folder, name)
 
 
 def rows(table: pd.DataFrame, keep: Any) -> pd.DataFrame:
@@ -198,7 +211,7 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
         table: columns dataset, images, value, low, high, and those that `row` and `series` name; not empty.
         row, series: columns of words, in order of first appearance.
         xlabel: what the values are.
-        reference: where a grey line stands for "nothing".
+        reference: where a gray line stands for "nothing".
     """
     names, looks = (list(dict.fromkeys(table[column])) for column in (row, series))
     shared = bool(table.duplicated(["dataset", row]).any())
@@ -214,7 +227,7 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
                 places = [spread[number] - names.index(word) for word in dots[row]]
                 drawn = {"fmt": MARKERS[number % 6], "color": PALETTE[number % 6], "lw": 1, "markersize": 3.5}
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), label=look, **drawn)
-            panel.axvline(reference, color=GREY, lw=0.8)
+            panel.axvline(reference, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(names))], labels=names)
             panel_title(panel, f"{name} (n = {most(part, 'images')})")
             panel.set_xlabel(xlabel)

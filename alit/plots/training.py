@@ -4,13 +4,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from alit.plots.style import GREY, PALETTE, ends, note_figure, numbers, panel_title, panels, rows, style
+from alit.plots.style import GRAY, PALETTE, ends, note_figure, numbers, panel_title, panels, rows, style
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 
 
 def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
-    """Draw each logged number against the step: grey as logged, blue its running median.
+    """Draw each logged number against the step: gray as logged, blue its running median.
 
     A panel whose numbers are all positive and span more than a factor of ten is on a log scale.
 
@@ -26,7 +26,7 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Figure:
         figure, axes = panels(len(names), columns=4, height=1.7, sharex=True)
         for panel, name in zip(axes, names, strict=True):
             line = rows(log, log[name].notna())
-            panel.plot(line["step"], line[name], color=GREY, lw=0.5, alpha=0.7)
+            panel.plot(line["step"], line[name], color=GRAY, lw=0.5, alpha=0.7)
             smooth = line[name].rolling(window, min_periods=1, center=True).median()
             panel.plot(line["step"], smooth, color=PALETTE[0], lw=1.2)
             low, high = numbers(line, name).min(), numbers(line, name).max()

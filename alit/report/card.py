@@ -134,7 +134,7 @@ def deviations(settings: Mapping[str, Any]) -> list[str]:
         (
             distill["continuous_share"] > 0,
             f"latents are continuous for the first {distill['continuous_share']:.0%} of stage 1; the codebook then "
-            f"starts from encoder outputs, and unused codes are drawn anew",
+            f"starts from encoder outputs, and unused codes are drawn again",
         ),
         (
             finetune["adversarial_start"] >= 1 or finetune["adversarial_weight"] == 0,

@@ -18,7 +18,7 @@ from alit.plots.style import save
 from alit.plots.training import training_curves, training_curves_alt
 from alit.report.site import Site, Study
 from alit.tasks.registry import TaskModelConfig
-from alit.training.optim import OptimisationConfig
+from alit.training.optim import OptimizationConfig
 
 
 class Difference(NamedTuple):
@@ -63,8 +63,8 @@ def _networks(profile: Profile) -> str:
     return f"{latent.layers} + {latent.layers} layers, width {latent.width}, {latent.heads} heads"
 
 
-def _visits(optimisation: OptimisationConfig) -> str:
-    return f"{optimisation.steps * optimisation.batch_size:,} image visits, {optimisation.batch_size} a step"
+def _visits(optimization: OptimizationConfig) -> str:
+    return f"{optimization.steps * optimization.batch_size:,} image visits, {optimization.batch_size} a step"
 
 
 def _supervision(profile: Profile) -> str:
@@ -75,7 +75,7 @@ def _supervision(profile: Profile) -> str:
     if distill.unlock_share:
         parts.append(f"iterations unlock over {distill.unlock_share:.0%} of the run")
     if distill.continuous_share:
-        parts.append(f"quantised after {distill.continuous_share:.0%} of it")
+        parts.append(f"quantized after {distill.continuous_share:.0%} of it")
     return ", ".join(parts)
 
 
@@ -109,10 +109,10 @@ MATTERS: dict[str, Callable[[Profile], str]] = {
     "Latent tokens": _latents,
     "Encoder and decoder": _networks,
     "What the decoder predicts": lambda profile: profile.tokenizer.distillation.prediction,
-    "Stage 1": lambda profile: _visits(profile.distill.optimisation),
+    "Stage 1": lambda profile: _visits(profile.distill.optimization),
     "Supervision in stage 1": _supervision,
     "Halting in stage 1": lambda profile: "on" if profile.distill.halting else "off",
-    "Stage 2": lambda profile: _visits(profile.finetune.optimisation),
+    "Stage 2": lambda profile: _visits(profile.finetune.optimization),
     "Perceptual network of stage 2": lambda profile: profile.perceptual_trunk,
     "Adversary": _adversary,
     "Classifiers": _models("classifier"),

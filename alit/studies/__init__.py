@@ -3,11 +3,14 @@
 A study's `claims` module registers its claims as `CLAIMS`, from id to the function that assesses it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
 
-from alit.analysis.claims import Claim
-from alit.analysis.study_data import Evidence
+from alit.analysis.claims import Claim, ledger_from_json
+from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
+from alit.errors import DataError
 
 STUDIES = (
     "reconstruction",
@@ -23,18 +26,87 @@ STUDIES = (
 )
 
 
-def study_claims(study: str) -> Mapping[str, Callable[[Evidence], Claim]]:
+def study_claims(study: str) -> Mapping[str, Callable[[StudyData], Claim]]:
     """Return the claims of one study, one of `STUDIES`, by id."""
     return import_module(f"alit.studies.{study}.claims").CLAIMS
 
 
-def all_claims() -> dict[str, Callable[[Evidence], Claim]]:
+def all_claims() -> dict[str, Callable[[StudyData], Claim]]:
     """Return the claims of all studies by id, in the order of their numbers."""
     found = {name: assess for study in STUDIES for name, assess in study_claims(study).items()}
     return {name: found[name] for name in sorted(found, key=lambda name: int(name[1:]))}
 
 
-def assess(evidence: Evidence, ids: Iterable[str] | None = None) -> tuple[Claim, ...]:
+def assess(data: StudyData, ids: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Assess the claims of the given ids, in their order; by default all."""
     claims = all_claims()
-    return tuple(claims[name](evidence) for name in (claims if ids is None else ids))
+    return tuple(claims[name](data) for name in (claims if ids is None else ids))
+
+
+class Study(NamedTuple):
+    """One study of one sweep, with what the caller chose: its inputs, and the folder of its figures."""
+
+    name: str
+    data: StudyData
+    figures: Path
+    sweep: SweepFolder
+    chosen: bool  # whether something differs from the defaults
+
+    def claims(self) -> tuple[Claim, ...]:
+        """Return the study's claims: as the run's ledger has them, or assessed now where the inputs are others."""
+        run = self.sweep.run
+        kept = None if run is None or self.chosen else run.study_claims(self.name)
+        if kept is not None and kept.is_file():
+            return ledger_from_json(kept.read_text(encoding="utf-8"))
+        return assess(self.data, study_claims(self.name))
+
+
+def open_study(
+    name: str,
+    sweep: str | Path = "",
+    *,
+    measured: str | Path | None = None,
+    dataset: str = "",
+    criteria: Mapping[str, Sequence[float]] | None = None,
+    tasks: Sequence[str] | None = None,
+    resamples: int | None = None,
+    figures: str | Path = "",
+) -> Study:
+    """Open a study on a sweep, from any working directory; writes nothing.
+
+    Args:
+        name: one of `STUDIES`.
+        sweep: see `find_sweep`.
+        measured: for a study that looks into a tokenizer, the folder of its measurement; "" is that of the sweep's run.
+        dataset: see `with_choices`, as for criteria, tasks and resamples.
+        criteria: thresholds by score.
+        tasks: score columns.
+        resamples: bootstrap resamples.
+        figures: where the figures go; empty means `reports/<profile>/<name>/figures` for a sweep of a run, the same below
+            `reports/<profile>/baselines/<baseline>/` for a baseline, and `<sweep>/figures/<name>` elsewhere.
+
+    Raises:
+        DataError: there is no such sweep, or the study needs a measurement that this tokenizer does not have.
+        ConfigError: see `with_choices`.
+    """
+    found = find_sweep(sweep)
+    data = load_study_data(found, None if measured is None else find_measurement(name, found, measured))
+    data = with_choices(data, dataset=dataset, criteria=criteria, tasks=tasks, resamples=resamples)
+    default = found.figures / name / "figures" if found.root is not None else found.figures / name
+    chosen = bool(dataset or criteria is not None or tasks is not None or resamples is not None or measured)
+    return Study(name, data, Path(figures) if figures else default, found, chosen)
+
+
+def find_measurement(study: str, sweep: SweepFolder, measured: str | Path = "") -> Path:
+    """Return the folder of a study's measurement: as named, else that of the run whose own tokenizer was swept.
+
+    Raises:
+        DataError: there is none; a baseline has none, since only the run's own tokenizer is looked into.
+    """
+    folder = Path(measured) if measured else None if sweep.run is None else sweep.run.measured(study)
+    if folder is None or not any(folder.glob("*.parquet")):
+        raise DataError(
+            f"expected a measurement of {study} for the tokenizer of {sweep.folder}, found none; "
+            f"name its folder as the parameter measured, or run: dvc repro measure"
+        )
+    return folder

@@ -55,7 +55,7 @@ class SweepSet(Protocol):
         ...
 
     def depth(self, indices: np.ndarray) -> Tensor | None:
-        """Return depth (b, h, w) in metres, or None."""
+        """Return depth (b, h, w) in meters, or None."""
         ...
 
     def inverse_depth(self, indices: np.ndarray) -> Tensor | None:
@@ -78,7 +78,7 @@ class Chunk(NamedTuple):
         return self.stop - self.start
 
 
-class Instruments(NamedTuple):
+class SweepModels(NamedTuple):
     """All that looks at an image."""
 
     tokenizer: Tokenizer
@@ -109,7 +109,7 @@ def file_sizes(images: Tensor, codec: str) -> np.ndarray:
 
 
 @torch.no_grad()
-def measure_chunk(chunk: Chunk, instruments: Instruments, batch_size: int) -> Measured:
+def measure_chunk(chunk: Chunk, models: SweepModels, batch_size: int) -> Measured:
     """Measure every image of a chunk at length 0 and at each length of the tokenizer.
 
     Raises:
@@ -117,34 +117,33 @@ def measure_chunk(chunk: Chunk, instruments: Instruments, batch_size: int) -> Me
     """
     starts = range(chunk.start, chunk.stop, batch_size)
     batches = [
-        _measure_batch(chunk.images, np.arange(start, min(start + batch_size, chunk.stop)), instruments)
-        for start in starts
+        _measure_batch(chunk.images, np.arange(start, min(start + batch_size, chunk.stop)), models) for start in starts
     ]
     table = pd.concat([batch.table for batch in batches], ignore_index=True)
-    names = [extractor.name for extractor in instruments.extractors]
+    names = [extractor.name for extractor in models.extractors]
     features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in names}
-    source = f"{chunk.images.name}[{chunk.start}:{chunk.stop}] by {instruments.tokenizer.name}"
+    source = f"{chunk.images.name}[{chunk.start}:{chunk.stop}] by {models.tokenizer.name}"
     return Measured(validate_table(table, source), features)
 
 
-def _measure_batch(images: SweepSet, indices: np.ndarray, instruments: Instruments) -> Measured:
-    batch = _read_batch(images, indices, instruments.device)
-    references = [task.reference(batch) for task in instruments.tasks]
+def _measure_batch(images: SweepSet, indices: np.ndarray, models: SweepModels) -> Measured:
+    batch = _read_batch(images, indices, models.device)
+    references = [task.reference(batch) for task in models.tasks]
     untouched = Reconstruction(0, torch.full((len(indices),), torch.nan), batch.images)
-    lengths = [_measure_length(untouched, batch, references, instruments)]
-    for reconstruction in instruments.tokenizer.reconstructions(batch.images):
+    lengths = [_measure_length(untouched, batch, references, models)]
+    for reconstruction in models.tokenizer.reconstructions(batch.images):
         if reconstruction.images.shape != batch.images.shape:
             raise DataError(
                 f"expected reconstructions of shape {tuple(batch.images.shape)} from "
-                f"{instruments.tokenizer.name}, found {tuple(reconstruction.images.shape)}"
+                f"{models.tokenizer.name}, found {tuple(reconstruction.images.shape)}"
             )
         as_file = reconstruction._replace(images=round_to_8_bit(reconstruction.images))
-        lengths.append(_measure_length(as_file, batch, references, instruments))
+        lengths.append(_measure_length(as_file, batch, references, models))
     found = tuple(length.length for length in lengths[1:])
-    if found != tuple(instruments.tokenizer.lengths):
+    if found != tuple(models.tokenizer.lengths):
         raise DataError(
-            f"expected reconstructions at lengths {instruments.tokenizer.lengths} from "
-            f"{instruments.tokenizer.name}, found {found}"
+            f"expected reconstructions at lengths {models.tokenizer.lengths} from "
+            f"{models.tokenizer.name}, found {found}"
         )
     return _in_table_order(images, indices, batch, lengths)
 
@@ -162,13 +161,13 @@ def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> 
 
 
 def _measure_length(
-    shown: Reconstruction, batch: SweepBatch, references: Sequence[object], instruments: Instruments
+    shown: Reconstruction, batch: SweepBatch, references: Sequence[object], models: SweepModels
 ) -> _Length:
     columns = {"bits": shown.bits.float().cpu().numpy()}
-    for task, reference in zip(instruments.tasks, references, strict=True):
+    for task, reference in zip(models.tasks, references, strict=True):
         columns.update(task.score(shown.images, reference, batch))
     features = {
-        extractor.name: extractor.features(shown.images).float().cpu().numpy() for extractor in instruments.extractors
+        extractor.name: extractor.features(shown.images).float().cpu().numpy() for extractor in models.extractors
     }
     return _Length(shown.length, columns, features)
 
@@ -227,10 +226,10 @@ def sweep(
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
     """
-    instruments = Instruments(tokenizer, tuple(tasks), tuple(extractors), device or torch.device("cpu"))
+    models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), device or torch.device("cpu"))
     ordered = sorted(sets, key=lambda images: images.name)
-    _check(ordered, instruments)
-    record = json.loads(json.dumps(_record(ordered, instruments, config, settings or {})))
+    _check(ordered, models)
+    record = json.loads(json.dumps(_record(ordered, models, config, settings or {})))
     if _record_of(out) == record:
         return
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -241,9 +240,9 @@ def sweep(
     with tqdm(total=total, initial=finished, desc="sweep", unit="image") as bar:
         for index, chunk in enumerate(chunks):
             if not store.finished(index):
-                store.write(index, *measure_chunk(chunk, instruments, config.tokenizer_batch))
+                store.write(index, *measure_chunk(chunk, models, config.tokenizer_batch))
                 bar.update(len(chunk))
-    store.assemble(len(chunks), [extractor.name for extractor in instruments.extractors], record, out)
+    store.assemble(len(chunks), [extractor.name for extractor in models.extractors], record, out)
 
 
 def _record_of(folder: Path) -> Any:
@@ -258,16 +257,16 @@ def _chunks(sets: list[SweepSet], size: int) -> list[Chunk]:
     ]
 
 
-def _check(sets: list[SweepSet], instruments: Instruments) -> None:
+def _check(sets: list[SweepSet], models: SweepModels) -> None:
     names = [images.name for images in sets]
     if not sum(len(images) for images in sets):
         raise DataError("expected image sets to evaluate, found no image; add a set with role: evaluate")
     if len(set(names)) < len(names):
         raise DataError(f"expected image sets of different names, found {', '.join(names)}; rename one")
     for images in sets:
-        if images.image_size != instruments.tokenizer.image_size:
+        if images.image_size != models.tokenizer.image_size:
             raise DataError(
-                f"expected images of {instruments.tokenizer.image_size} px for {instruments.tokenizer.name}, "
+                f"expected images of {models.tokenizer.image_size} px for {models.tokenizer.name}, "
                 f"found {images.image_size} px in {images.name}; make the set at the tokenizer's size"
             )
         twice = images.manifest.loc[images.manifest["image_id"].duplicated(), "image_id"].tolist()
@@ -275,7 +274,7 @@ def _check(sets: list[SweepSet], instruments: Instruments) -> None:
             raise DataError(
                 f"expected image ids of {images.name} once each, found {twice[0]} again; make the set again"
             )
-    for column in (column for task in instruments.tasks for column in task.columns):
+    for column in (column for task in models.tasks for column in task.columns):
         if column_of(column) is None:
             raise DataError(
                 f"expected columns of docs/sweep-table.md, found {column}; names of task models are letters, "
@@ -284,10 +283,10 @@ def _check(sets: list[SweepSet], instruments: Instruments) -> None:
 
 
 def _record(
-    sets: list[SweepSet], instruments: Instruments, config: SweepConfig, settings: Mapping[str, Any]
+    sets: list[SweepSet], models: SweepModels, config: SweepConfig, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Say what the numbers are made with; the digest of this names the resume state."""
-    tokenizer = instruments.tokenizer
+    tokenizer = models.tokenizer
     return {
         "tokenizer": {
             "name": tokenizer.name,
@@ -301,7 +300,7 @@ def _record(
                 "dataset": images.name,
                 "images": len(images),
                 "image_size": images.image_size,
-                "view": "short side resized (bicubic, antialiased), centre crop",
+                "view": "short side resized (bicubic, antialiased), center crop",
                 "class_names": list(images.class_names),
                 "manifest_sha256": _manifest_sha256(images.manifest),
             }
@@ -309,8 +308,8 @@ def _record(
         ],
         "reconstructions": QUANTISATION,
         "seed": None,  # nothing is drawn: halting is off in the evaluation phase
-        "tasks": [dict(task.record) for task in instruments.tasks],
-        "extractors": [dict(extractor.record) for extractor in instruments.extractors],
+        "tasks": [dict(task.record) for task in models.tasks],
+        "extractors": [dict(extractor.record) for extractor in models.extractors],
         "sweep": config.model_dump(),
         **settings,
     }
@@ -320,15 +319,15 @@ def _manifest_sha256(manifest: pd.DataFrame) -> str:
     return hashlib.sha256(manifest.to_csv(index=False).encode()).hexdigest()
 
 
-class Entrant(NamedTuple):
+class SweepJob(NamedTuple):
     """A tokenizer that has a sweep to come."""
 
     load: Callable[[], Tokenizer]  # onto the sweep's device; one at a time is in memory
     settings: Mapping[str, Any]  # what else its numbers depend on, or should be on record (JSON values)
 
 
-def sweep_several(
-    tokenizers: Mapping[str, Entrant],
+def sweep_many(
+    tokenizers: Mapping[str, SweepJob],
     sets: Iterable[SweepSet],
     tasks: Iterable[Task],
     extractors: Iterable[FeatureExtractor],

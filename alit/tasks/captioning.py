@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alit.tasks.networks import convolution_stages
-from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
+from alit.tasks.protocol import MemoizeLast, Normalize, SweepBatch, resize
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, which BLIP was trained with
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -42,15 +42,15 @@ class Captioner(nn.Module):
     def __init__(self, model: nn.Module, read: Callable[[Tensor], list[str]], input_size: int) -> None:
         super().__init__()
         self.model = model
-        self.normalise = Normalise(MEAN, STD)
+        self.normalize = Normalize(MEAN, STD)
         self.input_size = input_size
-        self.look = LastCall(self.captions)
+        self.look = MemoizeLast(self.captions)
         self._read = read
 
     @torch.no_grad()
     def captions(self, images: Tensor) -> list[str]:
         """Return one caption per image (b, 3, h, w)."""
-        pixels = self.normalise(resize(images, self.input_size))
+        pixels = self.normalize(resize(images, self.input_size))
         model: Any = self.model
         ids = model.generate(pixel_values=pixels, max_new_tokens=LONGEST, num_beams=1, do_sample=False)
         return self._read(ids)
@@ -139,14 +139,14 @@ class DualEncoder(nn.Module):
         words = sorted({word for caption in self.known_captions for word in words_of(caption)})
         self._numbers = {word: number for number, word in enumerate(words)}
         self.input_size = input_size
-        self.normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.normalize = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         self.stages = convolution_stages(widths)
         self.image_head = nn.Linear(widths[-1], SIZE)
         self.word_vectors = nn.EmbeddingBag(len(words), SIZE, mode="mean")
         self.text_head = nn.Linear(SIZE, SIZE)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.register_buffer("known_vectors", torch.zeros(len(self.known_captions), SIZE))
-        self.look = LastCall(self.nearest)
+        self.look = MemoizeLast(self.nearest)
 
     @property
     def scale(self) -> Tensor:
@@ -155,7 +155,7 @@ class DualEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors (b, e) of images (b, 3, h, w)."""
-        maps = self.normalise(resize(images, self.input_size))
+        maps = self.normalize(resize(images, self.input_size))
         for stage in self.stages:
             maps = stage(maps)
         return functional.normalize(self.image_head(reduce(maps, "b c h w -> b c", "mean")), dim=-1)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
+from alit.tasks.protocol import MemoizeLast, Normalize, SweepBatch, resize
 
 
 class Backbone(Protocol):
@@ -24,7 +24,7 @@ class Backbone(Protocol):
         ...
 
 
-class Look(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """All that one pass of a classifier knows about a batch."""
 
     logits: Tensor  # (b, classes)
@@ -46,10 +46,10 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.normalise = Normalise(mean, std)
+        self.normalize = Normalize(mean, std)
         self.input_size = input_size
         self.class_names = class_names
-        self.look = LastCall(self._look)
+        self.look = MemoizeLast(self._look)
 
     @property
     def feature_size(self) -> int:
@@ -58,12 +58,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (b, classes) of images (b, 3, h, w) in [0, 1]."""
-        return self.backbone(self.normalise(resize(images, self.input_size)))
+        return self.backbone(self.normalize(resize(images, self.input_size)))
 
-    def _look(self, images: Tensor) -> Look:
+    def _look(self, images: Tensor) -> ClassifierOutput:
         backbone: Any = self.backbone
-        last, maps = backbone.forward_intermediates(self.normalise(resize(images, self.input_size)))
-        return Look(backbone.forward_head(last), backbone.forward_head(last, pre_logits=True), maps)
+        last, maps = backbone.forward_intermediates(self.normalize(resize(images, self.input_size)))
+        return ClassifierOutput(backbone.forward_head(last), backbone.forward_head(last, pre_logits=True), maps)
 
 
 class ClassificationTask:

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alit.tasks.protocol import LastCall, Normalise, SweepBatch, resize
+from alit.tasks.protocol import MemoizeLast, Normalize, SweepBatch, resize
 
 FLOOR = 0.01  # least depth that errors are relative to, as a share of the image's mean depth
 
@@ -17,7 +17,7 @@ FLOOR = 0.01  # least depth that errors are relative to, as a share of the image
 class DepthNetwork(nn.Module):
     """A depth network for images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`.
 
-    `metric` networks answer in metres (the backbone predicts log depth); the others, such as Depth Anything
+    `metric` networks answer in meters (the backbone predicts log depth); the others, such as Depth Anything
     V2, in an inverse depth of unknown scale, which can be compared with itself only.
     """
 
@@ -32,14 +32,14 @@ class DepthNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.normalise = Normalise(mean, std)
+        self.normalize = Normalize(mean, std)
         self.input_size = input_size
         self.metric = metric
-        self.look = LastCall(self.forward)
+        self.look = MemoizeLast(self.forward)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return depth (b, input_size, input_size) of images (b, 3, h, w)."""
-        output = self.backbone(self.normalise(resize(images, self.input_size)))
+        output = self.backbone(self.normalize(resize(images, self.input_size)))
         return output.exp() if self.metric else output.predicted_depth
 
     def at_size_of(self, images: Tensor, truth: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class DepthTask:
     """Columns depth_error_<name>, depth_rank_agreement_<name> and, for metric networks, depth_true_error_<name>.
 
     The first compares with the network's own answer on the original, the paper's pseudo ground truth; the others with
-    the known depth of the scene, where there is one: its order, which relative depth is enough for, and its metres.
+    the known depth of the scene, where there is one: its order, which relative depth is enough for, and its meters.
     """
 
     def __init__(self, name: str, network: DepthNetwork, record: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ def known_order(batch: SweepBatch) -> Tensor | None:
 def rank_agreement(depth: Tensor, order: Tensor) -> np.ndarray:
     """Return (b,) Spearman correlations over the pixels of each image, ties at their mean rank, float32 in [-1, 1].
 
-    Any rising transform of either leaves it as it is, so that metres and relative depth can be compared.
+    Any rising transform of either leaves it as it is, so that meters and relative depth can be compared.
 
     Args:
         depth: (b, h, w), larger is farther. A constant one orders nothing and agrees by 0.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from alit.tasks.classification import Classifier
-from alit.tasks.pretrained import fetch
+from alit.tasks.pretrained import download
 from alit.tasks.protocol import round_to_8_bit
 
 
@@ -47,4 +47,4 @@ def reference_inception() -> nn.Module:
     """Load the reference Inception with its published weights, which torch-fidelity fetches."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    return fetch("torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))
+    return download("torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from alit.errors import ConfigError
 from alit.models.losses import PerceptualDistance, perceptual_distance
-from alit.tasks.pretrained import efficientnet_lite, fetch
-from alit.tasks.protocol import Normalise, SweepBatch
+from alit.tasks.pretrained import download, efficientnet_lite
+from alit.tasks.protocol import Normalize, SweepBatch
 
 
 class PerceptualTask:
@@ -71,7 +71,7 @@ class LiteTrunk(nn.Module):
         """Return five maps of images (b, 3, h, w) in [0, 1]."""
         network = self.classifier.backbone
         return network.forward_intermediates(  # pyright: ignore[reportCallIssue]
-            self.classifier.normalise(images), intermediates_only=True
+            self.classifier.normalize(images), intermediates_only=True
         )
 
 
@@ -80,7 +80,7 @@ class RandomTrunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.normalize = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         widths = (3, *RANDOM_WIDTHS)
         pairs = pairwise(widths)
         self.stages = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs])
@@ -94,7 +94,7 @@ class RandomTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return three maps of images (b, 3, h, w) in [0, 1]."""
-        maps = [self.normalise(images)]
+        maps = [self.normalize(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]).relu())
         return maps[1:]
@@ -121,7 +121,7 @@ class LpipsTrunk(nn.Module):
 def _lpips_vgg() -> LpipsTrunk:
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
-    return LpipsTrunk(fetch("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))
+    return LpipsTrunk(download("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))
 
 
 TRUNKS = {"efficientnet_lite1": LiteTrunk, "random": RandomTrunk, "lpips_vgg": _lpips_vgg}

@@ -23,7 +23,7 @@ LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3  # (x * 255 - 127) / 12
 N = TypeVar("N")
 
 
-def fetch(what: str, load: Callable[[], N]) -> N:
+def download(what: str, load: Callable[[], N]) -> N:
     """Return what `load` returns; failing to find or fetch the weights is one `CheckpointError` line."""
     try:
         return load()
@@ -46,7 +46,7 @@ def timm_classifier(model: str, input_size: int) -> Classifier:
     """Load a timm classifier with its published ImageNet weights."""
     import timm
 
-    network: Any = fetch(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
+    network: Any = download(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
     config = network.pretrained_cfg
     if config["num_classes"] != 1000:
         raise ConfigError(f"expected a timm model with the 1000 ImageNet classes, found {model}; choose another")
@@ -104,7 +104,7 @@ def depth_anything_v2(size: str, input_size: int) -> DepthNetwork:
     from transformers import DepthAnythingForDepthEstimation
 
     repository = f"depth-anything/Depth-Anything-V2-{size.capitalize()}-hf"
-    network = fetch(repository, lambda: DepthAnythingForDepthEstimation.from_pretrained(repository))
+    network = download(repository, lambda: DepthAnythingForDepthEstimation.from_pretrained(repository))
     return wrap_depth_anything(network, input_size)
 
 
@@ -123,8 +123,8 @@ def blip(size: str, input_size: int) -> Captioner:
     from transformers import BertTokenizer, BlipForConditionalGeneration
 
     repository = f"Salesforce/blip-image-captioning-{size}"
-    network = fetch(repository, lambda: BlipForConditionalGeneration.from_pretrained(repository))
-    tokenizer = fetch(repository, lambda: BertTokenizer.from_pretrained(repository))
+    network = download(repository, lambda: BlipForConditionalGeneration.from_pretrained(repository))
+    tokenizer = download(repository, lambda: BertTokenizer.from_pretrained(repository))
     return wrap_blip(network, tokenizer, input_size)
 
 

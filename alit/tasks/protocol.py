@@ -17,7 +17,7 @@ class SweepBatch(NamedTuple):
     images: Tensor  # (b, 3, h, w) float32 in [0, 1]
     labels: Tensor  # (b,) int64 index into class_names, -1 where unknown
     class_names: tuple[str, ...]
-    depth: Tensor | None = None  # (b, h, w) float32 in metres, 0 where unknown; None for sets without depth
+    depth: Tensor | None = None  # (b, h, w) float32 in meters, 0 where unknown; None for sets without depth
     captions: Sequence[str | None] | None = None  # None where there is none, or for sets without any
     inverse_depth: Tensor | None = None  # (b, h, w) float32, larger is nearer, of unknown scale; not finite: unknown
 
@@ -89,7 +89,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     return functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Shift and scale the channels of images (b, 3, h, w) in [0, 1]; carries no learned state."""
 
     mean: Tensor
@@ -105,7 +105,7 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.std
 
 
-class LastCall(Generic[R]):
+class MemoizeLast(Generic[R]):
     """Remembers what `function` returned for the last tensor object it was given.
 
     Several tasks read one network (rank, features, perceptual distance); the sweep hands all of them the same

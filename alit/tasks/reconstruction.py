@@ -19,7 +19,7 @@ class ReconstructionTask:
     """
 
     columns: tuple[str, ...] = ("l1", "l2", "psnr", "ssim")
-    record: Mapping[str, Any] = {"kind": "reconstruction", "range": "[0, 1]", "quantisation": QUANTISATION}
+    record: Mapping[str, Any] = {"kind": "reconstruction", "range": "[0, 1]", "quantization": QUANTISATION}
 
     def reference(self, batch: SweepBatch) -> Tensor:
         """Return the originals."""

@@ -54,7 +54,7 @@ def is_trained_here(config: TaskModelConfig) -> bool:
 
 
 def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
-    """Build an untrained network that answers in `class_names`, in metres (depth) or in known captions.
+    """Build an untrained network that answers in `class_names`, in meters (depth) or in known captions.
 
     Weights come from torch's global generator: fork and seed it around this call.
 

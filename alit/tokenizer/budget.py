@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alit.errors import DataError
 
 
-def allocate(losses: NDArray[np.floating], lengths: Sequence[int], budget: float) -> NDArray[np.int64]:
+def allocate_budget(losses: NDArray[np.floating], lengths: Sequence[int], budget: float) -> NDArray[np.int64]:
     """Choose a length for each image.
 
     Args:
@@ -58,7 +58,7 @@ def allocate(losses: NDArray[np.floating], lengths: Sequence[int], budget: float
 def lower_hull(lengths: NDArray[np.int64], curve: NDArray[np.floating]) -> list[int]:
     """Return the indices of a curve's lower convex hull from its first point to its (first) lowest.
 
-    Between them the hull descends ever more slowly; lengths that do not lower the loss are never on it.
+    Between them the hull descends progressively more slowly; lengths that do not lower the loss are never on it.
     """
     hull: list[int] = []
     for point in range(int(np.argmin(curve)) + 1):

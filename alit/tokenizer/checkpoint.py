@@ -52,9 +52,9 @@ rebuilt = tokenizer.decode(tokens)
 
 {{ notes }}
 
-{% endif %}## Licence
+{% endif %}## License
 
-{{ licence }}
+{{ license }}
 """
 # How the hub's mixin turns the settings into config.json; reading it is `read_checkpoint`'s.
 CODERS: dict[type, tuple[Any, Any]] = {
@@ -63,7 +63,7 @@ CODERS: dict[type, tuple[Any, Any]] = {
         lambda content: parse_settings(TokenizerConfig, content, source=CONFIG_NAME),
     )
 }
-UNLICENSED = "Not stated by whoever saved these weights; the code that reads them is Apache-2.0."
+UNLICENSED = "Not stated by the caller saved these weights; the code that reads them is Apache-2.0."
 
 
 class Checkpoint(NamedTuple):
@@ -194,7 +194,7 @@ def model_card(
     bits_per_token: int,
     source: str = "path/or/hub-id",
     license: str | None = None,
-    licence_text: str | None = None,
+    license_text: str | None = None,
     notes: str = "",
 ) -> ModelCard:
     """Return the card that goes with a checkpoint as its README.md.
@@ -204,8 +204,8 @@ def model_card(
         parameters: how many it has.
         bits_per_token: of one latent token.
         source: what to load it from.
-        license: the weights' licence as the hub spells it, such as "apache-2.0"; None leaves it open.
-        licence_text: a sentence instead of that name.
+        license: the weights' license as the hub spells it, such as "apache-2.0"; None leaves it open.
+        license_text: a sentence instead of that name.
         notes: Markdown on training data, steps, errors, whatever a reader should know.
     """
     tags = ["image-tokenization", "adaptive-length", "arxiv:2411.02393"]
@@ -217,7 +217,7 @@ def model_card(
         parameters=f"{parameters:,}",
         network=_network(config),
         source=source,
-        licence=licence_text or (f"The weights: {license}. The code: Apache-2.0." if license else UNLICENSED),
+        license=license_text or (f"The weights: {license}. The code: Apache-2.0." if license else UNLICENSED),
         notes=notes,
     )
 
@@ -246,7 +246,7 @@ class Fingerprint:
     """The digest of one tokenizer, worked out again only where its weights have changed.
 
     Digesting every weight takes longer than encoding an image. Checksums tell in a tenth of the time whether that is
-    due. (Tensors' version counters would be free, but fused optimisers and `.data` change weights behind their back.)
+    due. (Tensors' version counters would be free, but fused optimizers and `.data` change weights behind their back.)
     """
 
     def __init__(self) -> None:

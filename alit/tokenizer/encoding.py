@@ -14,7 +14,7 @@ from torch import Tensor
 from alit.errors import ConfigError
 from alit.models.base import BaseTokens
 from alit.models.distillation import Halting, Prediction, chosen_probability
-from alit.tokenizer.budget import allocate
+from alit.tokenizer.budget import allocate_budget
 
 if TYPE_CHECKING:
     from alit.tokenizer.tokenizer import AdaptiveTokenizer
@@ -222,7 +222,7 @@ def encode_to_budget(tokenizer: AdaptiveTokenizer, batches: Iterator[Tensor], me
         losses.append(their_losses)
     if not tokens:
         return []
-    chosen = allocate(np.concatenate(losses), tokenizer.lengths, mean_length * len(tokens))
+    chosen = allocate_budget(np.concatenate(losses), tokenizer.lengths, mean_length * len(tokens))
     return [image[index] for image, index in zip(tokens, chosen, strict=True)]
 
 

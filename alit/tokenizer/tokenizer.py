@@ -66,7 +66,7 @@ def check_images(images: Any, size: int) -> None:
     if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
         raise DataError(
             f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
-            "resize and centre-crop them first (alit.load_images, alit.data.transforms.centre_view)"
+            "resize and center-crop them first (alit.load_images, alit.data.transforms.center_view)"
         )
     if len(images) == 0:
         return

@@ -16,19 +16,19 @@ from alit.settings import Settings
 from alit.training.engine.fabric import default_randomness, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
 from alit.training.engine.loop import run_training
-from alit.training.optim import CodebookCare, Learner, OptimisationConfig, perplexity
+from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
 
 
 class BaseTrainingConfig(Settings):
     """Training of the base tokenizer from scratch (the paper starts from published ones)."""
 
-    optimisation: OptimisationConfig
+    optimization: OptimizationConfig
     l1_weight: NonNegativeFloat
     l2_weight: NonNegativeFloat
     perceptual_weight: NonNegativeFloat
-    quantiser_weight: NonNegativeFloat  # VQGAN: codebook and commitment
+    quantizer_weight: NonNegativeFloat  # VQGAN: codebook and commitment
     kl_weight: NonNegativeFloat  # VAE
-    revive_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
+    expire_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
 
 
 NAME = "base"
@@ -65,7 +65,7 @@ class BaseObjective(nn.Module):
         if self.perceptual is not None:
             perceptual = self.perceptual(reconstruction, images).mean()
         config = self.config
-        latent_weight = config.kl_weight if tokens.ids is None else config.quantiser_weight
+        latent_weight = config.kl_weight if tokens.ids is None else config.quantizer_weight
         total = (
             config.l1_weight * l1
             + config.l2_weight * l2
@@ -96,12 +96,12 @@ class BaseStage:
         self.config = config
         self.seed = seed
         self.sampler = BatchSampler(
-            images, config.optimisation.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME
+            images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME
         )
         perceptual = perceptual if config.perceptual_weight > 0 else None
-        self.learner = Learner(fabric, BaseObjective(base, perceptual, config), config.optimisation)
+        self.learner = OptimizedModule(fabric, BaseObjective(base, perceptual, config), config.optimization)
         quantizer = getattr(base, "quantizer", None)  # a VAE has none
-        self.care = CodebookCare(quantizer, self.learner, fabric) if isinstance(quantizer, VectorQuantizer) else None
+        self.care = DeadCodeReset(quantizer, self.learner, fabric) if isinstance(quantizer, VectorQuantizer) else None
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take one step on one batch."""
@@ -117,12 +117,12 @@ class BaseStage:
         if self.care is not None and losses.ids is not None:
             values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
             self.care.count(losses.ids)
-            if self.config.revive_every and (step + 1) % self.config.revive_every == 0:
-                self.care.revive(losses.features, derive_generator(self.seed, NAME, "revive", step))
+            if self.config.expire_every and (step + 1) % self.config.expire_every == 0:
+                self.care.expire_codes(losses.features, derive_generator(self.seed, NAME, "expire_codes", step))
         return values
 
     def state(self) -> dict[str, Any]:
-        """Return the network, its optimiser and the counts of code use."""
+        """Return the network, its optimizer and the counts of code use."""
         care = {} if self.care is None else {"codebook_care": self.care}
         return {"base": self.base, **self.learner.state("base"), **care}
 
@@ -146,18 +146,18 @@ def train_base(
 
     Args:
         tokenizer: the network's settings.
-        config: losses and optimisation.
+        config: losses and optimization.
         images: the training set.
         perceptual: may be None where its weight is zero.
         augmentation: random views.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.engine.checkpoint.stage_scratch`.
+        scratch: from `alit.training.engine.checkpoint.resume_dir`.
     """
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)
     stage = BaseStage(base.train(), perceptual, images, config, augmentation=augmentation, fabric=fabric, seed=seed)
-    run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="base tokenizer")
+    run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="base tokenizer")
     if stage.learner.average is not None:
         stage.learner.average.copy_to_parameters()
     return base.eval()

@@ -1,4 +1,4 @@
-"""Stage 1: distil base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
+"""Stage 1: distill base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,25 +19,32 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import default_randomness, derive_generator, gather_batch
 from alit.training.engine.loader import Augmentation, BatchSampler, TokenSource, TrainingImages, token_source
 from alit.training.engine.loop import run_training
-from alit.training.optim import CodebookCare, Learner, OptimisationConfig, perplexity, switch_step, unlocked_iterations
+from alit.training.optim import (
+    DeadCodeReset,
+    OptimizationConfig,
+    OptimizedModule,
+    perplexity,
+    switch_step,
+    unlocked_iterations,
+)
 
 
 class DistillTrainingConfig(Settings):
-    """Stage 1: distil the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
+    """Stage 1: distill the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
 
-    optimisation: OptimisationConfig
+    optimization: OptimizationConfig
     cross_entropy_weights: tuple[NonNegativeFloat, ...]  # lambda, one per iteration
     code_weight: NonNegativeFloat  # squared error of the codes; with prediction: regression, lambda weights it instead
-    quantiser_weight: NonNegativeFloat
+    quantizer_weight: NonNegativeFloat
     label_smoothing: float = Field(ge=0, lt=1)  # the paper's "smooth cross-entropy"; published code: 0
     supervised_iterations: PositiveInt | None  # sampled per step; null supervises all, as published
     unlock_share: float = Field(ge=0, le=1)  # share of the run over which iterations unlock; published: 0
-    continuous_share: float = Field(ge=0, le=1)  # share of the run before the quantiser is switched in; published: 0
-    revive_every: NonNegativeInt  # steps between re-seeding unused latent codes; 0 never does
+    continuous_share: float = Field(ge=0, le=1)  # share of the run before the quantizer is switched in; published: 0
+    expire_every: NonNegativeInt  # steps between re-seeding unused latent codes; 0 never does
     halting: bool  # mask well-distilled image tokens between iterations
 
 
-def distil_at(
+def distill_at(
     distillation: Distillation,
     images: Tensor,
     base_tokens: BaseTokens,
@@ -75,7 +82,7 @@ def iteration_loss(
     code_error = F.mse_loss(distilled.prediction.codes, targets.codes)
     quantizer = distilled.quantizer_loss
     if regression:
-        total = weight * code_error + config.quantiser_weight * quantizer
+        total = weight * code_error + config.quantizer_weight * quantizer
         return IterationLoss(total, code_error.new_zeros(()), code_error, quantizer)
     assert targets.ids is not None
     cross_entropy = F.cross_entropy(
@@ -83,7 +90,7 @@ def iteration_loss(
         rearrange(targets.ids, "b n -> (b n)"),
         label_smoothing=config.label_smoothing,
     )
-    total = weight * cross_entropy + config.code_weight * code_error + config.quantiser_weight * quantizer
+    total = weight * cross_entropy + config.code_weight * code_error + config.quantizer_weight * quantizer
     return IterationLoss(total, cross_entropy, code_error, quantizer)
 
 
@@ -186,10 +193,10 @@ class DistillStage:
         codebook = tokenizer.base.codebook
         self.codebook = None if codebook is None else codebook.detach()
         objective = DistillObjective(self.distillation, config)
-        self.learner = Learner(fabric, objective, config.optimisation)
+        self.learner = OptimizedModule(fabric, objective, config.optimization)
         quantizer = self.distillation.quantizer
-        self.care = None if quantizer is None else CodebookCare(quantizer, self.learner, fabric)
-        self.switch = switch_step(config.optimisation.steps, config.continuous_share)
+        self.care = None if quantizer is None else DeadCodeReset(quantizer, self.learner, fabric)
+        self.switch = switch_step(config.optimization.steps, config.continuous_share)
         self.code_columns = tuple(f"code_error_{t + 1}" for t in range(self.iterations))
         self.columns: tuple[str, ...] = (
             *("loss", "cross_entropy", "quantizer", "perplexity", "unlocked", "grad_norm"),
@@ -227,7 +234,7 @@ class DistillStage:
         return values
 
     def _unlocked(self, step: int) -> int:
-        return unlocked_iterations(step, self.config.optimisation.steps, self.iterations, self.config.unlock_share)
+        return unlocked_iterations(step, self.config.optimization.steps, self.iterations, self.config.unlock_share)
 
     def _halting_generator(self, step: int) -> torch.Generator | None:
         if not self.config.halting:
@@ -235,21 +242,21 @@ class DistillStage:
         rank = self.fabric.global_rank
         return derive_generator(self.seed, NAME, "halting", step, rank, device=self.fabric.device)
 
-    def _care(self, step: int, ids: Tensor, raw_codes: Tensor, care: CodebookCare) -> None:
-        """Count the codes, and revive the dead once a whole period has passed since the switch or the last time."""
+    def _care(self, step: int, ids: Tensor, raw_codes: Tensor, care: DeadCodeReset) -> None:
+        """Count the codes, and expire_codes the dead once a whole period has passed since the switch or the last time."""
         care.count(ids)
         quantized_steps = step + 1 - self.switch
-        if self.config.revive_every and quantized_steps % self.config.revive_every == 0:
-            care.revive(raw_codes, derive_generator(self.seed, NAME, "revive", step))
+        if self.config.expire_every and quantized_steps % self.config.expire_every == 0:
+            care.expire_codes(raw_codes, derive_generator(self.seed, NAME, "expire_codes", step))
 
     @torch.no_grad()
-    def _start_codebook(self, step: int, care: CodebookCare) -> None:
+    def _start_codebook(self, step: int, care: DeadCodeReset) -> None:
         """Draw the codebook from raw codes of the coming batches, several times as many as there are codes."""
         vectors: list[Tensor] = []
         while sum(map(len, vectors)) < 4 * care.quantizer.size:
             batch = self.sampler(step + len(vectors))
             with self.fabric.autocast():
-                distilled = distil_at(
+                distilled = distill_at(
                     self.distillation,
                     batch.images,
                     self.tokens(batch),
@@ -260,10 +267,10 @@ class DistillStage:
                 )
             raw_codes = gather_batch(self.fabric, distilled.raw_codes.float())
             vectors.append(rearrange(raw_codes, "b k z -> (b k) z"))
-        care.start_from(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
+        care.init_codebook(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
 
     def state(self) -> dict[str, Any]:
-        """Return the trained network, its optimiser and the counts of code use."""
+        """Return the trained network, its optimizer and the counts of code use."""
         care = {} if self.care is None else {"codebook_care": self.care}
         return {"distillation": self.distillation, **self.learner.state("distillation"), **care}
 
@@ -288,13 +295,13 @@ def train_distillation(
 
     Args:
         tokenizer: the settings of the networks.
-        config: losses and optimisation.
+        config: losses and optimization.
         base: the trained base tokenizer.
         images: the training set.
         augmentation: random views; without crops, base tokens are computed once.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.engine.checkpoint.stage_scratch`.
+        scratch: from `alit.training.engine.checkpoint.resume_dir`.
         base_tokens: folder of the cache of base tokens, where trainings share one; by default below `scratch`.
 
     Raises:
@@ -311,11 +318,11 @@ def train_distillation(
     model.base.eval().requires_grad_(False)
     fabric.to_device(model)
     model.distillation.train()
-    sampler = BatchSampler(images, config.optimisation.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
+    sampler = BatchSampler(images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
     cache = base_tokens or scratch / "base_tokens"
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed)
-    run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="stage 1")
+    run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 1")
     if stage.learner.average is not None:
         stage.learner.average.copy_to_parameters()
     return model.eval()

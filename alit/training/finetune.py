@@ -1,7 +1,7 @@
 """Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10).
 
 Deviations from the published code: one discriminator and one perceptual network serve all iterations (there, eight
-of each); the discriminator's parameters are in its own optimiser only; its steps build no graph of the generator;
+of each); the discriminator's parameters are in its own optimizer only; its steps build no graph of the generator;
 the rollout ends at the supervised iteration; a step is one generator step with its discriminator steps before it.
 """
 
@@ -21,11 +21,11 @@ from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.distill import distil_at
+from alit.training.distill import distill_at
 from alit.training.engine.fabric import default_randomness
 from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages, encode_frozen, frozen_tokens
 from alit.training.engine.loop import run_training
-from alit.training.optim import Learner, OptimisationConfig
+from alit.training.optim import OptimizationConfig, OptimizedModule
 
 
 class ContinuedTrainingConfig(Settings):
@@ -39,10 +39,10 @@ class ContinuedTrainingConfig(Settings):
 class FinetuneTrainingConfig(Settings):
     """Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10)."""
 
-    optimisation: OptimisationConfig
+    optimization: OptimizationConfig
     l1_weight: NonNegativeFloat
     perceptual_weight: NonNegativeFloat
-    quantiser_weight: NonNegativeFloat
+    quantizer_weight: NonNegativeFloat
     code_weight: NonNegativeFloat  # keeps the decoder near the base codes; published: 0
     adversarial_weight: NonNegativeFloat
     adversarial_start: float = Field(ge=0, le=1)  # share of the run without an adversary
@@ -70,7 +70,7 @@ def adaptive_weight(content: Tensor, adversarial: Tensor, last_layer: Tensor) ->
     return (content_gradient.norm() / (adversarial_gradient.norm() + 1e-4)).clamp(0, 1e4).detach()
 
 
-class Generated(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """The losses of the reconstruction from one iteration."""
 
     l1: Tensor
@@ -81,7 +81,7 @@ class Generated(NamedTuple):
     balance: Tensor | None  # its `adaptive_weight`, without gradient
 
 
-class Generator(nn.Module):
+class GeneratorLoss(nn.Module):
     """The tokenizer with its losses at one iteration.
 
     The adversary is balanced in here, since Fabric lets no gradient be taken of what a forward pass returned.
@@ -95,7 +95,9 @@ class Generator(nn.Module):
         self.perceptual = perceptual
         self.config = config
 
-    def forward(self, images: Tensor, iteration: int, discriminator: PatchDiscriminator | None = None) -> Generated:
+    def forward(
+        self, images: Tensor, iteration: int, discriminator: PatchDiscriminator | None = None
+    ) -> GeneratorOutput:
         """Reconstruct images (b, 3, h, w) in [0, 1] from the latents of `iteration` (1-based)."""
         base = self.tokenizer.base
         if self.config.train_base:
@@ -103,7 +105,7 @@ class Generator(nn.Module):
             tokens = frozen_tokens(encoded.features, encoded.ids, base.codebook)
         else:
             tokens = encode_frozen(base, images)
-        distilled = distil_at(
+        distilled = distill_at(
             self.tokenizer.distillation, images, tokens, base.codebook, iteration, decode=(iteration,)
         )
         assert distilled.prediction is not None
@@ -118,21 +120,21 @@ class Generator(nn.Module):
             adversarial = -discriminator(reconstruction).mean()
             content = self.config.l1_weight * l1 + self.config.perceptual_weight * perceptual
             balance = adaptive_weight(content, adversarial, base.last_layer)
-        return Generated(l1, perceptual, distilled.quantizer_loss, code_error, adversarial, balance)
+        return GeneratorOutput(l1, perceptual, distilled.quantizer_loss, code_error, adversarial, balance)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, iteration: int) -> Tensor:
         """Return only the reconstruction (b, 3, h, w), without a graph."""
         base = self.tokenizer.base
         tokens = encode_frozen(base, images)
-        distilled = distil_at(
+        distilled = distill_at(
             self.tokenizer.distillation, images, tokens, base.codebook, iteration, decode=(iteration,)
         )
         assert distilled.prediction is not None
         return base.decode(distilled.prediction.codes)
 
 
-class Judged(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """The discriminator's loss and its mean logits."""
 
     loss: Tensor
@@ -140,18 +142,18 @@ class Judged(NamedTuple):
     fake: Tensor
 
 
-class Judge(nn.Module):
+class DiscriminatorLoss(nn.Module):
     """The discriminator with its loss; one forward pass holds both kinds of images, as DDP demands."""
 
     def __init__(self, discriminator: PatchDiscriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, real: Tensor, fake: Tensor) -> Judged:
-        """Judge images and reconstructions (b, 3, h, w); each kind is normalised by itself."""
+    def forward(self, real: Tensor, fake: Tensor) -> DiscriminatorOutput:
+        """DiscriminatorLoss images and reconstructions (b, 3, h, w); each kind is normalized by itself."""
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = hinge_loss(real_logits, fake_logits)
-        return Judged(loss, real_logits.mean().detach(), fake_logits.mean().detach())
+        return DiscriminatorOutput(loss, real_logits.mean().detach(), fake_logits.mean().detach())
 
 
 @contextmanager
@@ -189,14 +191,14 @@ class FinetuneStage:
         self.config = config
         self.fabric = fabric
         self.seed = seed
-        size = config.optimisation.batch_size
+        size = config.optimization.batch_size
         self.sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=NAME)
         self.judged = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=f"{NAME} discriminator")
         perceptual = perceptual if config.perceptual_weight > 0 else None
-        self.generator = Generator(tokenizer, perceptual, config)
+        self.generator = GeneratorLoss(tokenizer, perceptual, config)
         trained = select_trained(tokenizer, config.train_base)
-        self.learner = Learner(fabric, self.generator, config.optimisation, trained)
-        self.adversary = Learner(fabric, Judge(discriminator), config.optimisation, average=False)
+        self.learner = OptimizedModule(fabric, self.generator, config.optimization, trained)
+        self.adversary = OptimizedModule(fabric, DiscriminatorLoss(discriminator), config.optimization, average=False)
         self.iterations = tokenizer.config.iterations
         self.l1_columns = tuple(f"l1_{t + 1}" for t in range(self.iterations))
         self.columns: tuple[str, ...] = (
@@ -208,16 +210,16 @@ class FinetuneStage:
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take the discriminator's steps and then one of the generator, all at the same iteration."""
         iteration = step % self.iterations + 1
-        weight = adversarial_weight(step, self.config.optimisation.steps, self.config)
+        weight = adversarial_weight(step, self.config.optimization.steps, self.config)
         values = self._judge(step, iteration) if weight > 0 else {}
         with frozen(self.discriminator):
             opponent = self.discriminator if weight > 0 else None
-            generated: Generated = self.learner.module(self.sampler(step).images, iteration, opponent)
+            generated: GeneratorOutput = self.learner.module(self.sampler(step).images, iteration, opponent)
         config = self.config
         loss = (
             config.l1_weight * generated.l1
             + config.perceptual_weight * generated.perceptual
-            + config.quantiser_weight * generated.quantizer
+            + config.quantizer_weight * generated.quantizer
             + config.code_weight * generated.code_error
         )
         if generated.adversarial is not None and generated.balance is not None:
@@ -242,7 +244,7 @@ class FinetuneStage:
             real = self.judged(step * count + turn).images
             with self.fabric.autocast():
                 fake = self.generator.reconstruct(real, iteration)
-            judged: Judged = self.adversary.module(real, fake)
+            judged: DiscriminatorOutput = self.adversary.module(real, fake)
             self.adversary.update(judged.loss, step)
             values = {
                 "discriminator": judged.loss.detach(),
@@ -252,7 +254,7 @@ class FinetuneStage:
         return values
 
     def state(self) -> dict[str, Any]:
-        """Return both networks and their optimisers."""
+        """Return both networks and their optimizers."""
         networks = {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
         return {**networks, **self.learner.state("tokenizer"), **self.adversary.state("discriminator")}
 
@@ -292,13 +294,13 @@ def train_finetune(
 
     Args:
         tokenizer: after stage 1.
-        config: losses and optimisation.
+        config: losses and optimization.
         images: the training set.
         perceptual: may be None where its weight is zero.
         augmentation: random views.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.engine.checkpoint.stage_scratch`.
+        scratch: from `alit.training.engine.checkpoint.resume_dir`.
 
     Raises:
         ConfigError: the images are too small for so many discriminator layers.
@@ -321,7 +323,7 @@ def train_finetune(
         fabric=fabric,
         seed=seed,
     )
-    run_training(stage, fabric=fabric, config=config.optimisation, scratch=scratch, description="stage 2")
+    run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 2")
     if stage.learner.average is not None:
         stage.learner.average.copy_to_parameters()
     tokenizer.requires_grad_(True).eval()

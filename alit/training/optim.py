@@ -18,7 +18,7 @@ from alit.settings import Settings
 from alit.training.engine.fabric import gather_batch
 
 
-class OptimisationConfig(Settings):
+class OptimizationConfig(Settings):
     """AdamW with linear warm-up and cosine decay to zero, per step."""
 
     steps: NonNegativeInt
@@ -34,7 +34,7 @@ class OptimisationConfig(Settings):
     log_every: PositiveInt  # steps between rows of the log
 
 
-def learning_rate(step: int, config: OptimisationConfig) -> float:
+def learning_rate(step: int, config: OptimizationConfig) -> float:
     """Return a step's learning rate: linear warm-up to the peak, then a cosine to zero at `config.steps`."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -68,7 +68,7 @@ def average_decay(updates: int, decay: float) -> float:
 
 
 class Average:
-    """Averages of `parameters`, updated after each optimiser step.
+    """Averages of `parameters`, updated after each optimizer step.
 
     Deviations from the published code: the average is never reset (there it restarts from the live weights
     each epoch, which leaves it almost equal to them), and its decay warms up.
@@ -123,14 +123,14 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
     return [group for group in groups if group["params"]]
 
 
-class Learner:
-    """One network, wrapped by Fabric, with the optimiser of its trained parameters and perhaps their average.
+class OptimizedModule:
+    """One network, wrapped by Fabric, with the optimizer of its trained parameters and perhaps their average.
 
     Args:
         fabric: where and how precisely to compute.
         module: the network; its `forward` must hold the whole computation up to the loss, since that is what
             Fabric runs in lower precision and on several processes.
-        config: the optimisation settings.
+        config: the optimization settings.
         parameters: the parameters to train; by default all that require a gradient.
     """
 
@@ -138,7 +138,7 @@ class Learner:
         self,
         fabric: Fabric,
         module: nn.Module,
-        config: OptimisationConfig,
+        config: OptimizationConfig,
         parameters: Sequence[nn.Parameter] | None = None,
         *,
         average: bool = True,
@@ -151,7 +151,7 @@ class Learner:
         # A seventh faster in float32; narrow bfloat16 convolutions take twice as long with channels last.
         layout = torch.channels_last if config.precision == "32-true" else torch.contiguous_format
         module.to(memory_format=layout)  # type: ignore[call-overload]
-        # One fused kernel updates all tensors; Fabric's fp16 scaler cannot clip for a fused optimiser.
+        # One fused kernel updates all tensors; Fabric's fp16 scaler cannot clip for a fused optimizer.
         fused = config.precision != "16-mixed"
         groups = parameter_groups(parameters, config.weight_decay)
         optimizer = AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
@@ -159,7 +159,7 @@ class Learner:
         self.average = Average(parameters, config.ema_decay) if average and config.ema_decay > 0 else None
 
     def update(self, loss: Tensor, step: int) -> Tensor:
-        """Take one optimiser step down `loss`; return the gradient's norm before clipping."""
+        """Take one optimizer step down `loss`; return the gradient's norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.fabric.backward(loss)
@@ -174,7 +174,7 @@ class Learner:
 
     @torch.no_grad()
     def replace_rows(self, parameter: nn.Parameter, rows: Tensor, values: Tensor) -> None:
-        """Overwrite rows of a parameter and of its average; the optimiser forgets what it knew of them."""
+        """Overwrite rows of a parameter and of its average; the optimizer forgets what it knew of them."""
         parameter[rows] = values.to(parameter)
         if self.average is not None:
             self.average.set_rows(parameter, rows, values)
@@ -197,10 +197,10 @@ def perplexity(ids: Tensor, size: int) -> Tensor:
     return torch.special.entr(share).sum().exp()
 
 
-class CodebookCare:
+class DeadCodeReset:
     """Counts the uses of each code since the last revival, and re-seeds the unused ones from data."""
 
-    def __init__(self, quantizer: VectorQuantizer, learner: Learner, fabric: Fabric) -> None:
+    def __init__(self, quantizer: VectorQuantizer, learner: OptimizedModule, fabric: Fabric) -> None:
         self.quantizer = quantizer
         self.learner = learner
         self.fabric = fabric
@@ -210,7 +210,7 @@ class CodebookCare:
         """Count ids (...) of one step of this process."""
         self.uses += torch.bincount(ids.flatten(), minlength=self.quantizer.size)
 
-    def revive(self, vectors: Tensor, generator: torch.Generator) -> None:
+    def expire_codes(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Replace codes that no process has used since the last call by random ones of vectors (b, n, z).
 
         Every process sees the vectors of all and draws the same of them from a `generator` in the same state.
@@ -223,7 +223,7 @@ class CodebookCare:
             self._replace(dead, rearrange(vectors, "b n z -> (b n) z"), generator)
         self.uses.zero_()
 
-    def start_from(self, vectors: Tensor, generator: torch.Generator) -> None:
+    def init_codebook(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Replace the whole codebook by random ones of vectors (n, z), the same on every process."""
         self._replace(torch.arange(self.quantizer.size, device=vectors.device), vectors, generator)
         self.uses.zero_()

@@ -1,4 +1,4 @@
-"""Training of a small task network on labelled images, in the same loop as the tokenizer."""
+"""Training of a small task network on labeled images, in the same loop as the tokenizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
 from alit.training.engine.loop import run_training
-from alit.training.optim import Learner, OptimisationConfig
+from alit.training.optim import OptimizationConfig, OptimizedModule
 
 
-class LabelledImages(TrainingImages, Protocol):
+class LabeledImages(TrainingImages, Protocol):
     """The part of `alit.data.imageset.ImageSet` that supervised training reads."""
 
     def labels(self, indices: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class Targets(NamedTuple):
     """What a loss compares the network's output with."""
 
     labels: Tensor  # (b,) int64, -1 where unknown
-    depth: Tensor | None  # (b, h, w), metres
+    depth: Tensor | None  # (b, h, w), meters
     captions: Sequence[str | None] = ()  # (b)
 
 
@@ -78,19 +78,19 @@ def contrastive_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
 def loss_for(kind: str, network: Any) -> SupervisedLoss:
     """Return what a task network of a kind (see `TaskModelConfig`) learns from: labels, depth or captions.
 
-    A depth network must answer in metres; a captioner must `read` captions into vectors and have a `scale`, as
+    A depth network must answer in meters; a captioner must `read` captions into vectors and have a `scale`, as
     `alit.tasks.captioning.DualEncoder`.
     """
     if kind == "depth":
-        return lambda metres, targets: log_depth_loss(metres.log(), targets)
+        return lambda meters, targets: log_depth_loss(meters.log(), targets)
     if kind == "caption":
         return lambda vectors, targets: contrastive_loss(vectors, network.read(targets.captions), network.scale)
     return classification_loss
 
 
-def supervised_optimisation(steps: int, batch_size: int, learning_rate: float) -> OptimisationConfig:
-    """Return plain optimisation settings for a task network."""
-    return OptimisationConfig(
+def supervised_optimization(steps: int, batch_size: int, learning_rate: float) -> OptimizationConfig:
+    """Return plain optimization settings for a task network."""
+    return OptimizationConfig(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -127,8 +127,8 @@ class SupervisedStage:
         name: str,
         network: nn.Module,
         loss: SupervisedLoss,
-        images: LabelledImages,
-        config: OptimisationConfig,
+        images: LabeledImages,
+        config: OptimizationConfig,
         *,
         augmentation: Augmentation,
         fabric: Fabric,
@@ -140,7 +140,7 @@ class SupervisedStage:
         self.images = images
         self.fabric = fabric
         self.sampler = BatchSampler(images, config.batch_size, augmentation, fabric=fabric, seed=seed, stage=name)
-        self.learner = Learner(fabric, _Objective(network, loss), config)
+        self.learner = OptimizedModule(fabric, _Objective(network, loss), config)
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take one step on one batch."""
@@ -154,7 +154,7 @@ class SupervisedStage:
         return {"loss": loss.detach(), "grad_norm": self.learner.update(loss, step)}
 
     def state(self) -> dict[str, Any]:
-        """Return the network and its optimiser."""
+        """Return the network and its optimizer."""
         return {"network": self.network, **self.learner.state("network")}
 
     def image_ids(self, step: int) -> Sequence[str]:
@@ -165,8 +165,8 @@ class SupervisedStage:
 def train_supervised(
     network: nn.Module,
     loss: SupervisedLoss,
-    images: LabelledImages,
-    config: OptimisationConfig,
+    images: LabeledImages,
+    config: OptimizationConfig,
     *,
     name: str,
     flip: bool,
@@ -180,12 +180,12 @@ def train_supervised(
         network: takes images (b, 3, h, w) in [0, 1]; its initial weights are the caller's (seeded) business.
         loss: of the network's output and the `Targets`, such as `classification_loss` and `log_depth_loss`.
         images: the training set.
-        config: see `supervised_optimisation`.
+        config: see `supervised_optimization`.
         name: of the stage, part of every seed.
         flip: mirror half of the images, and their depth.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
-        scratch: from `alit.training.engine.checkpoint.stage_scratch`; `finish_stage` removes it.
+        scratch: from `alit.training.engine.checkpoint.resume_dir`; `save_stage` removes it.
     """
     network.train()
     stage = SupervisedStage(

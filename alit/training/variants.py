@@ -118,7 +118,7 @@ def is_stage_1(variant: TrainingSettings, profile: TrainingSettings, seed: int) 
     """Whether a training is stage 1 of the profile itself, so that the stage before has done it."""
     same = (variant.data, variant.tokenizer, variant.base_training, variant.distill)
     own = (profile.data, profile.tokenizer, profile.base_training, profile.distill)
-    stage_1_only = variant.finetune.optimisation.steps == 0
+    stage_1_only = variant.finetune.optimization.steps == 0
     return same == own and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
 
 
@@ -199,7 +199,7 @@ def train_variant(
         scratch=scratch / "distill",
         base_tokens=base_tokens,
     )
-    if variant.finetune.optimisation.steps:
+    if variant.finetune.optimization.steps:
         perceptual = make_perceptual(variant.perceptual_trunk) if variant.finetune.perceptual_weight > 0 else None
         train_finetune(
             tokenizer,

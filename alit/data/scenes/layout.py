@@ -1,8 +1,8 @@
 """Where things stand in an embedded scene: a pinhole camera above a ground plane that ends at a backdrop.
 
-Lengths on the picture are shares of its side, rows counted from the top. A ground point at depth z metres is
+Lengths on the picture are shares of its side, rows counted from the top. A ground point at depth z meters is
 seen at row `horizon + drop / z`, so an object's depth follows from where it stands and the other way round.
-Everything is drawn before anything is rasterised, so a seed gives the same scene at every image size.
+Everything is drawn before anything is rasterized, so a seed gives the same scene at every image size.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ GROUND_NAMES = {
     "gravel": "gravel",
     "moon": "moon dust",
 }
-# Tints of the grey ground photographs, in 1/256: natural ones for base scenes, unusual ones for near ones.
+# Tints of the gray ground photographs, in 1/256: natural ones for base scenes, unusual ones for near ones.
 _TINTS: dict[Variant, tuple[tuple[int, int, int], ...]] = {
     "base": ((150, 250, 110), (300, 260, 200), (330, 190, 150), (240, 240, 250), (200, 220, 130)),
     "near": ((200, 160, 300), (140, 230, 260), (320, 200, 230), (270, 270, 160)),
@@ -29,8 +29,8 @@ class Body(NamedTuple):
     """One object."""
 
     label: int
-    depth: float  # metres
-    centre: tuple[float, float]  # column, row
+    depth: float  # meters
+    center: tuple[float, float]  # column, row
     extent: tuple[float, float]  # width, height
     foot: float  # row where it meets the ground, or above which it hangs
     direction: tuple[float, float]  # cosine and sine of its rotation
@@ -38,20 +38,20 @@ class Body(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A surface of the stage: a photograph's crop with its contrast lowered and its colours shifted."""
+    """A surface of the stage: a photograph's crop with its contrast lowered and its colors shifted."""
 
     crop: Crop
     contrast: int  # 1/256
     gains: tuple[int, int, int]  # 1/256, per channel
 
 
-class View(NamedTuple):
+class Camera(NamedTuple):
     """The camera, and where the main object stands in its picture."""
 
     horizon: float  # row
     drop: float  # rows below the horizon at 1 m
-    wall: float  # depth of the backdrop, metres
-    depth: float  # of the main object, metres
+    wall: float  # depth of the backdrop, meters
+    depth: float  # of the main object, meters
     size: float  # of the main object
     foot: float  # row where the main object meets the ground
 
@@ -65,7 +65,7 @@ class Stage(NamedTuple):
     ground: Layer
     horizon: float  # row
     drop: float
-    wall: float  # depth of the backdrop, metres
+    wall: float  # depth of the backdrop, meters
     light: int  # side that the light comes from
 
 
@@ -76,7 +76,7 @@ def draw_stage(draws: Draws, variant: Variant) -> Stage:
     photograph fills the background, and how strong and likely patterns are.
     """
     clutter = draws.between(0.0, 1.0)
-    view = draw_view(draws)
+    view = draw_camera(draws)
     main = draw_main(draws, variant, clutter, view)
     count = int(clutter * 8 * draws.between(0.75, 1.25) + draws.between(0.0, 1.0))
     bodies = (main, *draw_others(draws, variant, clutter, view, count))
@@ -85,20 +85,20 @@ def draw_stage(draws: Draws, variant: Variant) -> Stage:
     return Stage(clutter, bodies, backdrop, ground, view.horizon, view.drop, view.wall, light)
 
 
-def draw_view(draws: Draws) -> View:
+def draw_camera(draws: Draws) -> Camera:
     """Choose the camera and the main object's place."""
     horizon, wall = draws.between(0.22, 0.45), draws.between(5.0, 14.0)
     depth, size = draws.between(1.4, 2.2), draws.between(0.4, 0.6)
     foot = draws.between(0.8, 0.97)
-    return View(horizon, (foot - horizon) * depth, wall, depth, size, foot)
+    return Camera(horizon, (foot - horizon) * depth, wall, depth, size, foot)
 
 
-def draw_main(draws: Draws, variant: Variant, clutter: float, view: View) -> Body:
+def draw_main(draws: Draws, variant: Variant, clutter: float, view: Camera) -> Body:
     """Choose the nearest and largest object."""
     return _draw_body(draws, variant, clutter, view.depth, view.size, draws.between(0.3, 0.7), view.foot)
 
 
-def draw_others(draws: Draws, variant: Variant, clutter: float, view: View, count: int) -> list[Body]:
+def draw_others(draws: Draws, variant: Variant, clutter: float, view: Camera, count: int) -> list[Body]:
     """Choose `count` objects behind the main one, nearest first."""
     columns = [(slot + draws.between(0.15, 0.85)) / max(count, 1) for slot in range(count)]
     others = []
@@ -131,7 +131,7 @@ def _draw_body(
     return Body(
         label=label,
         depth=depth,
-        centre=(column, row),
+        center=(column, row),
         extent=(width, height),
         foot=foot,
         direction=_rotation(draws, shape.tilt),

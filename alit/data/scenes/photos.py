@@ -1,6 +1,6 @@
 """The photographs inside the scikit-image and scikit-learn packages, and exact crops of them.
 
-They are the only natural images that need no download. Licences: data/README.md. Crops use whole numbers
+They are the only natural images that need no download. Licenses: data/README.md. Crops use whole numbers
 only, so that they come out the same on every platform.
 """
 
@@ -116,7 +116,7 @@ def _shrink(sums: np.ndarray, crop: Crop, size: int) -> np.ndarray:
 
 
 def _enlarge(pixels: np.ndarray, crop: Crop, size: int) -> np.ndarray:
-    """Interpolate between pixel centres in steps of 1/256 pixel."""
+    """Interpolate between pixel centers in steps of 1/256 pixel."""
     square = pixels[crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
     position = ((2 * np.arange(size) + 1) * crop.side * 128 // size - 128).clip(0, (crop.side - 1) * 256)
     first, weight = position >> 8, (position & 255).astype(np.int32)

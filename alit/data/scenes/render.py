@@ -1,6 +1,6 @@
-"""Rasterising a scene: the stage, then every object from the farthest to the nearest.
+"""Rasterizing a scene: the stage, then every object from the farthest to the nearest.
 
-Edges are antialiased by supersampling. Colours are whole numbers throughout, and coordinates use only
+Edges are antialiased by supersampling. Colors are whole numbers throughout, and coordinates use only
 operations that IEEE 754 rounds the same everywhere, so a scene has the same bytes on every platform.
 """
 
@@ -19,9 +19,9 @@ _REACH = 1.2  # no rotated shape leaves this many half extents
 class Raster(NamedTuple):
     """A picture in the making; drawing changes it in place."""
 
-    colours: np.ndarray  # int32 (3, size, size) in [0, 255]
+    colors: np.ndarray  # int32 (3, size, size) in [0, 255]
     masks: np.ndarray  # uint8 (size, size), position of the object in the stage's bodies plus 1
-    depth: np.ndarray  # float32 (size, size), metres
+    depth: np.ndarray  # float32 (size, size), meters
 
 
 class Window(NamedTuple):
@@ -29,14 +29,14 @@ class Window(NamedTuple):
 
     rows: slice
     columns: slice
-    u: np.ndarray  # float32 (1, w), half extents right of the centre, at pixel or sample centres
+    u: np.ndarray  # float32 (1, w), half extents right of the center, at pixel or sample centers
     v: np.ndarray  # float32 (h, 1), half extents above it
 
 
 def draw_raster(stage: Stage, size: int) -> Raster:
     """Draw a scene at `size` pixels per side."""
     raster = _draw_background(stage, size)
-    fog = [int(channel.sum(dtype=np.int64)) // channel.size for channel in raster.colours]
+    fog = [int(channel.sum(dtype=np.int64)) // channel.size for channel in raster.colors]
     samples = 3 if size <= 128 else 2
     for number, body in reversed(list(enumerate(stage.bodies, start=1))):
         _draw_shadow(raster, body, size)
@@ -56,9 +56,9 @@ def _draw_background(stage: Stage, size: int) -> Raster:
     # Ground farther away is darker, down to three quarters at the backdrop.
     fade = (256 * (0.75 + 0.25 * np.clip((rows - foot) / (1 - foot), 0, 1))).astype(np.int32)[:, None]
     above, below = _read_layer(stage.backdrop, size), _read_layer(stage.ground, size) * fade >> 8
-    colours = (above * (256 - ground) + below * ground) >> 8
-    metres = np.repeat(depth.astype(np.float32)[:, None], size, axis=1)
-    return Raster(colours, np.zeros((size, size), np.uint8), metres)
+    colors = (above * (256 - ground) + below * ground) >> 8
+    meters = np.repeat(depth.astype(np.float32)[:, None], size, axis=1)
+    return Raster(colors, np.zeros((size, size), np.uint8), meters)
 
 
 def _read_layer(layer: Layer, size: int) -> np.ndarray:
@@ -70,10 +70,10 @@ def _read_layer(layer: Layer, size: int) -> np.ndarray:
     return crop
 
 
-def _window(size: int, samples: int, centre: tuple[float, float], extent: tuple[float, float], reach: float) -> Window:
-    """Return the pixels within `reach` half extents of a centre, with `samples` per pixel and axis."""
+def _window(size: int, samples: int, center: tuple[float, float], extent: tuple[float, float], reach: float) -> Window:
+    """Return the pixels within `reach` half extents of a center, with `samples` per pixel and axis."""
     slices, coordinates = [], []
-    for middle, length in zip(centre, extent, strict=True):
+    for middle, length in zip(center, extent, strict=True):
         half = length / 2
         first = min(max(int((middle - half * reach) * size), 0), size)
         last = min(max(int((middle + half * reach) * size) + 1, first), size)
@@ -86,10 +86,10 @@ def _window(size: int, samples: int, centre: tuple[float, float], extent: tuple[
 def _draw_shadow(raster: Raster, body: Body, size: int) -> None:
     """Darken the ground under an object, most in the middle."""
     width, height = body.extent
-    window = _window(size, 1, (body.centre[0], body.foot), (width * 1.1, height * 0.3), 1.0)
+    window = _window(size, 1, (body.center[0], body.foot), (width * 1.1, height * 0.3), 1.0)
     square = window.u * window.u + window.v * window.v
     factor = (256 - 128 * np.maximum(1 - square, 0)).astype(np.int32)
-    patch = raster.colours[:, window.rows, window.columns]
+    patch = raster.colors[:, window.rows, window.columns]
     patch[...] = patch * factor >> 8
 
 
@@ -97,7 +97,7 @@ def _draw_body(
     raster: Raster, body: Body, number: int, light: int, size: int, samples: int, haze: int, fog: list[int]
 ) -> None:
     """Draw one object over what is there; a pixel belongs to it when it covers at least half."""
-    window = _window(size, samples, body.centre, body.extent, _REACH)
+    window = _window(size, samples, body.center, body.extent, _REACH)
     if window.u.size == 0 or window.v.size == 0:
         return
     cosine, sine = (np.float32(value) for value in body.direction)
@@ -107,7 +107,7 @@ def _draw_body(
     brightness = (shade * np.float32(256)).astype(np.int32)
     covered = sum_blocks(inside.astype(np.int32), samples)
     parts = samples * samples
-    for channel, paint_channel, mist in zip(raster.colours, paint(body.texture, u, v), fog, strict=True):
+    for channel, paint_channel, mist in zip(raster.colors, paint(body.texture, u, v), fog, strict=True):
         lit = np.minimum(brightness * paint_channel >> 8, 255)
         lit += (mist - lit) * haze >> 8
         patch = channel[window.rows, window.columns]

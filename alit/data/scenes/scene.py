@@ -9,11 +9,11 @@ from alit.data.scenes.layout import (
     GROUND_NAMES,
     Body,
     Stage,
+    draw_camera,
     draw_layers,
     draw_main,
     draw_others,
     draw_stage,
-    draw_view,
 )
 from alit.data.scenes.photos import BACKDROPS, GROUNDS, Variant, read_crop, sum_blocks
 from alit.data.scenes.render import Raster, draw_raster
@@ -32,7 +32,7 @@ def draw_controlled(draws: Draws, factor: Factor, level: float) -> Stage:
     The stage's clutter, and so the scene's complexity, is the level.
     """
     levels: dict[Factor, float] = {**dict.fromkeys(FACTORS, MIDDLE), factor: level}
-    view = draw_view(draws)
+    view = draw_camera(draws)
     drawn = [draw_main(draws, "base", 1.0, view), *draw_others(draws, "base", 1.0, view, MOST_OTHERS)]
     bodies = [_patterned(draws, body, levels["texture"]) for body in drawn]
     shown = 1 + round(levels["objects"] * MOST_OTHERS)
@@ -42,14 +42,14 @@ def draw_controlled(draws: Draws, factor: Factor, level: float) -> Stage:
 
 
 def _patterned(draws: Draws, body: Body, level: float) -> Body:
-    """Give an object a pattern of two colours, whatever it had, and weaken it to a level."""
+    """Give an object a pattern of two colors, whatever it had, and weaken it to a level."""
     while (texture := draw_texture(draws, "base", 1.0)).pattern not in REGULAR_PATTERNS:
         pass
     return body._replace(texture=_weaken(texture, level))
 
 
 def _weaken(texture: Texture, level: float) -> Texture:
-    """Bring the second colour towards the first and make the pattern coarser; at level 0 the surface is plain."""
+    """Bring the second color towards the first and make the pattern coarser; at level 0 the surface is plain."""
     red, green, blue = (int(a + (b - a) * level) for a, b in zip(texture.first, texture.second, strict=True))
     return texture._replace(
         pattern=texture.pattern if level > 0 else None,
@@ -85,22 +85,22 @@ def draw_far(draws: Draws, size: int) -> FarPicture:
     density = draws.between(0.0, 1.0)
     kind = draws.choice(("print", "instrument", "inverted", "pattern", "shuffled"))
     if kind == "pattern":
-        colours, caption = _draw_pattern(draws, size, density)
-        return FarPicture(colours.astype(np.uint8), caption)
+        colors, caption = _draw_pattern(draws, size, density)
+        return FarPicture(colors.astype(np.uint8), caption)
     photos = GROUNDS["far"] if kind == "print" else BACKDROPS["far"]
     crop = draw_crop(draws, photos, 0.25 + 0.7 * density)
     crop = crop._replace(mirrored=crop.mirrored and kind != "print")  # text stays readable
-    colours, caption = read_crop(crop, size), _NAMES[crop.photo]
+    colors, caption = read_crop(crop, size), _NAMES[crop.photo]
     if kind == "inverted":
-        colours, caption = 255 - colours[..., ::-1], f"{caption}, in inverted colours"
+        colors, caption = 255 - colors[..., ::-1], f"{caption}, in inverted colors"
     if kind == "shuffled":
-        colours, caption = _shuffle(draws, colours, 2 + int(3 * density)), f"{caption}, in shuffled pieces"
-    exposed = np.minimum(colours * draws.integer(200, 320) >> 8, 255)
+        colors, caption = _shuffle(draws, colors, 2 + int(3 * density)), f"{caption}, in shuffled pieces"
+    exposed = np.minimum(colors * draws.integer(200, 320) >> 8, 255)
     return FarPicture(exposed.astype(np.uint8), caption)
 
 
 def _draw_pattern(draws: Draws, size: int, density: float) -> tuple[np.ndarray, str]:
-    """Draw a pattern of two colours from one edge of the picture to the other."""
+    """Draw a pattern of two colors from one edge of the picture to the other."""
     name, names = draws.choice(_PATTERNS), tuple(COLOURS["far"])
     first = draws.integer(0, len(names))
     second = (first + draws.integer(1, len(names))) % len(names)
@@ -124,17 +124,17 @@ def _draw_pattern(draws: Draws, size: int, density: float) -> tuple[np.ndarray, 
     return (one * (samples**2 - share) + two * share) // samples**2, f"a dense pattern of {name}"
 
 
-def _shuffle(draws: Draws, colours: np.ndarray, pieces: int) -> np.ndarray:
+def _shuffle(draws: Draws, colors: np.ndarray, pieces: int) -> np.ndarray:
     """Cut a picture into pieces x pieces squares and lay them out in another order; a rest stays in place."""
-    side = colours.shape[0] // pieces
+    side = colors.shape[0] // pieces
     order = list(range(pieces * pieces))
     for last in range(len(order) - 1, 0, -1):
         other = draws.integer(0, last + 1)
         order[last], order[other] = order[other], order[last]
-    shuffled = colours.copy()
+    shuffled = colors.copy()
     for place, piece in enumerate(order):
         (row, column), (from_row, from_column) = divmod(place, pieces), divmod(piece, pieces)
-        shuffled[row * side : (row + 1) * side, column * side : (column + 1) * side] = colours[
+        shuffled[row * side : (row + 1) * side, column * side : (column + 1) * side] = colors[
             from_row * side : (from_row + 1) * side, from_column * side : (from_column + 1) * side
         ]
     return shuffled
@@ -155,7 +155,7 @@ class Scene(NamedTuple):
     label: int | None  # class of the nearest and largest object, into SCENE_CLASSES; None for far pictures
     class_name: str | None
     masks: np.ndarray  # uint8 (h, w): 0 background, 1 the main object, then farther ones
-    depth: np.ndarray  # float32 (h, w), metres
+    depth: np.ndarray  # float32 (h, w), meters
     objects: int  # objects that show at least one pixel
     complexity: float | None  # the generator's clutter setting or level, 0 to 100, not a human score; None for far
     caption: str
@@ -195,7 +195,7 @@ def _describe(stage: Stage, raster: Raster) -> Scene:
     numbers = np.concatenate([[0], np.cumsum(seen)]).astype(np.uint8)
     label = stage.bodies[0].label
     return Scene(
-        image=np.ascontiguousarray(raster.colours.transpose(1, 2, 0)).astype(np.uint8),
+        image=np.ascontiguousarray(raster.colors.transpose(1, 2, 0)).astype(np.uint8),
         label=label,
         class_name=SCENE_CLASSES[label],
         masks=numbers[raster.masks],
@@ -212,7 +212,7 @@ def _describe(stage: Stage, raster: Raster) -> Scene:
 def _caption(stage: Stage, others: list[str]) -> str:
     """Describe a scene: "a red striped star in front of two cubes and a ball on grass"."""
     texture = stage.bodies[0].texture
-    look = texture.colour if texture.pattern is None else f"{texture.colour} {texture.pattern}"
+    look = texture.color if texture.pattern is None else f"{texture.color} {texture.pattern}"
     main = f"{_article(look)} {look} {SCENE_CLASSES[stage.bodies[0].label]}"
     groups = [_count(others.count(name), name) for name in dict.fromkeys(others)]
     listed = " and ".join([", ".join(groups[:-1]), groups[-1]] if len(groups) > 1 else groups)

@@ -12,10 +12,10 @@ import numpy as np
 
 
 class Surface(NamedTuple):
-    """What a shape looks like without its colour."""
+    """What a shape looks like without its color."""
 
     inside: np.ndarray  # bool (h, w)
-    shade: np.ndarray  # float32 (h, w), 1 = the surface's own colour
+    shade: np.ndarray  # float32 (h, w), 1 = the surface's own color
 
 
 class Shape(NamedTuple):

@@ -50,11 +50,11 @@ class SceneSource:
         return self._scene(index).image
 
     def depth(self, index: int) -> np.ndarray:
-        """Return one depth map, float32 (h, w), metres."""
+        """Return one depth map, float32 (h, w), meters."""
         return self._scene(index).depth
 
     def inverse_depth(self, index: int) -> np.ndarray | None:
-        """Return None: scenes have metres."""
+        """Return None: scenes have meters."""
         return None
 
     def masks(self, index: int) -> np.ndarray:

@@ -38,7 +38,7 @@ class Draws:
         return options[self.integer(0, len(options))]
 
 
-# No colour serves two variants.
+# No color serves two variants.
 COLOURS: dict[Variant, dict[str, tuple[int, int, int]]] = {
     "base": {
         "red": (216, 48, 40),
@@ -58,11 +58,11 @@ COLOURS: dict[Variant, dict[str, tuple[int, int, int]]] = {
         "maroon": (120, 24, 56),
         "turquoise": (88, 216, 208),
         "beige": (216, 192, 152),
-        "grey": (136, 140, 146),
+        "gray": (136, 140, 146),
     },
     "far": {"ink": (24, 24, 40), "paper": (240, 236, 220), "magenta": (232, 32, 168), "lime": (168, 240, 40)},
 }
-REGULAR_PATTERNS = ("striped", "spotted", "checked")  # of two colours
+REGULAR_PATTERNS = ("striped", "spotted", "checked")  # of two colors
 PATTERNS = (*REGULAR_PATTERNS, "mottled")
 
 # Cosine and sine every 22.5 degrees, rounded so that no mathematics library matters.
@@ -73,7 +73,7 @@ DIRECTIONS = (*DIRECTIONS, *((-s, c) for c, s in DIRECTIONS))
 class Texture(NamedTuple):
     """The look of one surface; `pattern` is None for a plain one."""
 
-    colour: str
+    color: str
     pattern: str | None
     first: tuple[int, int, int]
     second: tuple[int, int, int]
@@ -87,15 +87,15 @@ def draw_texture(draws: Draws, variant: Variant, clutter: float) -> Texture:
     """Choose a surface; with `clutter` (0 to 1) patterns become likelier, finer and stronger."""
     palette = COLOURS[variant]
     names = tuple(palette)
-    colour, other = draws.choice(names), draws.choice(names)
-    first, second = (_jitter(draws, palette[name]) for name in (colour, other))
+    color, other = draws.choice(names), draws.choice(names)
+    first, second = (_jitter(draws, palette[name]) for name in (color, other))
     strength = 0.3 + 0.7 * clutter
     mixed = tuple(int(a + (b - a) * strength) for a, b in zip(first, second, strict=True))
     pattern = draws.choice(PATTERNS) if draws.chance(0.15 + 0.75 * clutter) else None
-    if other == colour and pattern != "mottled":
+    if other == color and pattern != "mottled":
         pattern = None
     return Texture(
-        colour=colour,
+        color=color,
         pattern=pattern,
         first=first,
         second=(mixed[0], mixed[1], mixed[2]),
@@ -115,9 +115,9 @@ def draw_crop(draws: Draws, photos: tuple[str, ...], share: float) -> Crop:
     return Crop(name, top, left, side, draws.chance(0.5))
 
 
-def _jitter(draws: Draws, colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Vary a colour within its name."""
-    red, green, blue = (min(255, max(0, value + draws.integer(-18, 19))) for value in colour)
+def _jitter(draws: Draws, color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Vary a color within its name."""
+    red, green, blue = (min(255, max(0, value + draws.integer(-18, 19))) for value in color)
     return red, green, blue
 
 
@@ -137,7 +137,7 @@ def paint(texture: Texture, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray | 
 
 
 def _pattern_mask(texture: Texture, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Say where the second colour shows."""
+    """Say where the second color shows."""
     cosine, sine = (np.float32(value) for value in texture.direction)
     scale, phase = np.float32(texture.frequency), np.float32(texture.phase)
     along = (u * cosine + v * sine) * scale + phase
@@ -152,7 +152,7 @@ def _pattern_mask(texture: Texture, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _mottle(texture: Texture, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Carry the grain of a photograph over to the first colour: twice its mean doubles the colour."""
+    """Carry the grain of a photograph over to the first color: twice its mean doubles the color."""
     grain = read_crop(texture.crop, max(shape)).sum(axis=-1, dtype=np.int32)[: shape[0], : shape[1]]
     mean = max(1, int(grain.sum(dtype=np.int64)) // grain.size)
     return tuple(np.minimum(grain * value // mean, 255) for value in texture.first)

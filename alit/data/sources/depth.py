@@ -1,4 +1,4 @@
-"""Images with a depth map each, in a file beside the image: relative inverse depth, or millimetres.
+"""Images with a depth map each, in a file beside the image: relative inverse depth, or millimeters.
 
 Which kind a folder holds shows by how the names of its maps end; see `DEPTH_LAYOUTS` and data/README.md.
 """
@@ -20,7 +20,7 @@ class DepthLayout(NamedTuple):
     """How the maps of one kind are named and read."""
 
     ending: str  # in place of the image's own, dot and all
-    inverse: bool  # larger is nearer, of unknown scale and shift; else metres
+    inverse: bool  # larger is nearer, of unknown scale and shift; else meters
     read: Callable[[Path], np.ndarray]  # file -> float32 (h, w)
 
 
@@ -28,7 +28,7 @@ class DepthSource(PairedSource[DepthLayout]):
     """Images in files with a file of depth each."""
 
     def depth(self, index: int) -> np.ndarray | None:
-        """Return metres from the camera, float32 (h, w), 0 where unknown, or None where maps are relative.
+        """Return meters from the camera, float32 (h, w), 0 where unknown, or None where maps are relative.
 
         Raises:
             DataError: the image has no map, or one that cannot be read or holds nothing known.
@@ -36,7 +36,7 @@ class DepthSource(PairedSource[DepthLayout]):
         return None if self.layout.inverse else self._read(index)
 
     def inverse_depth(self, index: int) -> np.ndarray | None:
-        """Return relative inverse depth, float32 (h, w), or None where maps are in millimetres.
+        """Return relative inverse depth, float32 (h, w), or None where maps are in millimeters.
 
         Raises:
             DataError: see `depth`.
@@ -97,20 +97,20 @@ def read_inverse_depth(path: Path) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def read_millimetres(path: Path) -> np.ndarray:
-    """Read a PNG of whole millimetres, 0 where nothing was measured, into metres (h, w).
+def read_millimeters(path: Path) -> np.ndarray:
+    """Read a PNG of whole millimeters, 0 where nothing was measured, into meters (h, w).
 
     Raises:
         DataError: see `read_inverse_depth`.
     """
     values = read_pixels(path)
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
-        raise DataError(f"expected one channel of whole millimetres, found {values.dtype} {values.shape}")
+        raise DataError(f"expected one channel of whole millimeters, found {values.dtype} {values.shape}")
     _require_order(values[values > 0])
     return values.astype(np.float32) / 1000
 
 
-DEPTH_LAYOUTS = (DepthLayout(".npy", True, read_inverse_depth), DepthLayout("_mm.png", False, read_millimetres))
+DEPTH_LAYOUTS = (DepthLayout(".npy", True, read_inverse_depth), DepthLayout("_mm.png", False, read_millimeters))
 
 
 def _require_order(known: np.ndarray) -> None:

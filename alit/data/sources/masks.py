@@ -78,20 +78,20 @@ def number_segments(ids: np.ndarray) -> np.ndarray:
 
 def class_ids(pixels: np.ndarray) -> np.ndarray:
     """Read the coding of ImageNet-S: class R + 256 G, 1000 where annotators could not tell."""
-    ids = _colours(pixels)[..., :2] @ np.array([1, 256])
+    ids = _colors(pixels)[..., :2] @ np.array([1, 256])
     return np.where(ids == 1000, _UNKNOWN, ids)
 
 
 def panoptic_ids(pixels: np.ndarray) -> np.ndarray:
     """Read the coding of COCO panoptic: segment R + 256 G + 65536 B, 0 where nothing was annotated."""
-    ids = _colours(pixels) @ np.array([1, 256, 65536])
+    ids = _colors(pixels) @ np.array([1, 256, 65536])
     return np.where(ids == 0, _UNKNOWN, ids)
 
 
 def plain_ids(pixels: np.ndarray) -> np.ndarray:
-    """Read any other mask: the value or the colour is the id; black is background, the value 255 unknown."""
+    """Read any other mask: the value or the color is the id; black is background, the value 255 unknown."""
     if pixels.ndim == 3:
-        return _colours(pixels) @ np.array([1, 256, 65536])
+        return _colors(pixels) @ np.array([1, 256, 65536])
     ids = pixels.astype(np.int64)
     return np.where(ids == 255, _UNKNOWN, ids)
 
@@ -116,7 +116,7 @@ def _mask_of(image: Path, base: Path, folders: list[Path], suffixes: tuple[str, 
     return next((path for path in places if path.is_file()), None)
 
 
-def _colours(pixels: np.ndarray) -> np.ndarray:
+def _colors(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise DataError(f"expected colours (h, w, 3), found values {pixels.shape}")
+        raise DataError(f"expected colors (h, w, 3), found values {pixels.shape}")
     return pixels[..., :3].astype(np.int64)

@@ -12,8 +12,8 @@ from alit.errors import DataError
 class PackedSource:
     """Images from arrays; `.npz` members beside `images` are optional.
 
-    images: uint8 (n, h, w, 3) or greyscale (n, h, w); labels: integers (n,), negative for unknown;
-    class_names: strings; complexity: floats (n,); captions: strings (n,); depth: metres (n, h, w);
+    images: uint8 (n, h, w, 3) or grayscale (n, h, w); labels: integers (n,), negative for unknown;
+    class_names: strings; complexity: floats (n,); captions: strings (n,); depth: meters (n, h, w);
     masks: uint8 (n, h, w), segments numbered from 1, 0 for background, 255 where unknown.
 
     Raises:
@@ -68,7 +68,7 @@ class PackedSource:
         return None if depth is None else np.asarray(depth, np.float32)
 
     def inverse_depth(self, index: int) -> np.ndarray | None:
-        """Return None: arrays hold metres or no depth."""
+        """Return None: arrays hold meters or no depth."""
         return None
 
     def masks(self, index: int) -> np.ndarray | None:

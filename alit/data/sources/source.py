@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-UNKNOWN_SEGMENT = 255  # in masks: pixels of which nobody knows what they show
+UNKNOWN_SEGMENT = 255  # in masks: unlabeled pixels
 
 
 class Record(NamedTuple):
@@ -46,7 +46,7 @@ class ImageSource(Protocol):
         ...
 
     def depth(self, index: int) -> np.ndarray | None:
-        """Return metres from the camera, float32 (h, w), where they are known."""
+        """Return meters from the camera, float32 (h, w), where they are known."""
         ...
 
     def inverse_depth(self, index: int) -> np.ndarray | None:

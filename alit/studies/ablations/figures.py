@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from alit.plots.style import (
     BAND,
-    GREY,
+    GRAY,
     MARKERS,
     PALETTE,
     distinct,
@@ -83,7 +83,7 @@ def paired_changes(comparisons: pd.DataFrame) -> Figure:
             places = [-asked.index(key) for key in keys]
             values = part["value"].to_numpy()
             panel.errorbar(values, places, xerr=reach(part), fmt=MARKERS[0], color=PALETTE[0], lw=1, markersize=4)
-            panel.axvline(0, color=GREY, lw=0.8)
+            panel.axvline(0, color=GRAY, lw=0.8)
             panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             panel_title(panel, f"{word(part, 'label')}, n = {most(part, 'images')}", 24)
             panel.set_xlabel("lower by (right is better)")

@@ -58,8 +58,8 @@ def variant_costs(
         counted = {
             (operation.name, operation.length): gigaflop(operation, image) for operation in operations(tokenizer)
         }
-    visits = config.optimisation.steps * config.optimisation.batch_size
-    training = config.optimisation.batch_size * stage_1_gigaflop(tokenizer, config, image, seed) / 1e3
+    visits = config.optimization.steps * config.optimization.batch_size
+    training = config.optimization.batch_size * stage_1_gigaflop(tokenizer, config, image, seed) / 1e3
     return pd.DataFrame(
         {
             "length": tokenizer.lengths,
@@ -97,9 +97,9 @@ def stage_1_gigaflop(tokenizer: AdaptiveTokenizer, config: DistillTrainingConfig
         return counter.get_total_flops() / GIGA
 
     total = 0.0
-    for step in range(config.optimisation.steps):
+    for step in range(config.optimization.steps):
         unlocked = unlocked_iterations(
-            step, config.optimisation.steps, tokenizer.config.iterations, config.unlock_share
+            step, config.optimization.steps, tokenizer.config.iterations, config.unlock_share
         )
         drawn = derive_generator(seed, NAME, "iterations", step)
         total += counted(choose_iterations(unlocked, config.supervised_iterations, drawn))

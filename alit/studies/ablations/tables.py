@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.curves import Resampling
+from alit.analysis.curves import BootstrapConfig
 from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import Measure, measure
-from alit.analysis.study_data import Evidence
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import Metric, metric_info
+from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 
 
@@ -46,11 +46,13 @@ def fold_trainings(table: pd.DataFrame, column: str) -> Trainings:
     return Trainings(seeds, lengths, ordered[column].to_numpy(dtype=np.float64).reshape(len(seeds), images, -1))
 
 
-def sample_trainings(values: np.ndarray, how: Resampling) -> np.ndarray:
+def sample_trainings(values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
     """Return (1 + r, seeds, lengths) means of values (seeds, images, lengths) over images, the point estimate first."""
     seeds, images, _ = values.shape
     side_by_side = values.transpose(1, 0, 2).reshape(images, -1)
-    return resampled_means(side_by_side, how.resamples, how.seed).reshape(1 + how.resamples, seeds, -1)
+    return resampled_means(side_by_side, bootstrap.resamples, bootstrap.seed).reshape(
+        1 + bootstrap.resamples, seeds, -1
+    )
 
 
 def over_trainings(samples: np.ndarray, seed: int) -> np.ndarray:
@@ -83,12 +85,12 @@ RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "l
 COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
 
 
-def image_rates(grid: ScoreGrid, features: np.ndarray) -> pd.DataFrame:
+def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:
     """Return one row per image and length of a sweep: image_id, length, bits, l1, frechet.
 
     Args:
         grid: the images of one data set, untouched ones included.
-        features: (table rows, f) of the extractor of record, row-aligned with the table of the grid.
+        features: (table rows, f) of the reference extractor, row-aligned with the table of the grid.
     """
     assert grid.clean_rows is not None
     reference = features_to_statistics(features, grid.clean_rows)
@@ -105,35 +107,35 @@ def image_rates(grid: ScoreGrid, features: np.ndarray) -> pd.DataFrame:
     )
 
 
-def measured_table(evidence: Evidence, name: str) -> pd.DataFrame:
+def measured_table(data: StudyData, name: str) -> pd.DataFrame:
     """Return one of `TABLES`, empty where the profile has not measured it."""
-    return evidence.tables.get(name, pd.DataFrame(columns=list(TABLES[name])))
+    return data.tables.get(name, pd.DataFrame(columns=list(TABLES[name])))
 
 
-def measures(evidence: Evidence) -> tuple[Measure, Measure]:
-    """Return what variants are compared by: L1, and the Fréchet distance of record."""
-    record = measure(f"frechet_{evidence.settings.feature_extractor}")
-    return measure("l1"), record._replace(column=FRECHET)
+def measures(data: StudyData) -> tuple[Metric, Metric]:
+    """Return what variants are compared by: L1, and the reference Fréchet distance."""
+    record = metric_info(f"frechet_{data.settings.feature_extractor}")
+    return metric_info("l1"), record._replace(column=FRECHET)
 
 
-def trainings_of(evidence: Evidence, variant: str, column: str) -> Trainings | None:
+def trainings_of(data: StudyData, variant: str, column: str) -> Trainings | None:
     """Return the trainings of a variant; None where there are none."""
-    table = measured_table(evidence, VARIANTS)
+    table = measured_table(data, VARIANTS)
     rows = pd.DataFrame(table.loc[table["variant"] == variant])
     return None if rows.empty else fold_trainings(rows, column)
 
 
-def variant_rates(evidence: Evidence) -> pd.DataFrame:
+def variant_rates(data: StudyData) -> pd.DataFrame:
     """Return each variant's means by length, columns `RATED`."""
-    costs = measured_table(evidence, COSTS)
+    costs = measured_table(data, COSTS)
     parts = [pd.DataFrame(columns=list(RATED))]
-    for name in measured_table(evidence, VARIANTS)["variant"].unique():
+    for name in measured_table(data, VARIANTS)["variant"].unique():
         spent = costs.loc[costs["variant"] == name].drop_duplicates("length").set_index("length")["encode_gflop"]
-        for described in measures(evidence):
-            found = trainings_of(evidence, name, described.column)
+        for described in measures(data):
+            found = trainings_of(data, name, described.column)
             assert found is not None
-            samples = over_trainings(sample_trainings(found.values, evidence.how), evidence.seed)
-            low, high = interval(samples, evidence.how.confidence)
+            samples = over_trainings(sample_trainings(found.values, data.bootstrap), data.seed)
+            low, high = interval(samples, data.bootstrap.confidence)
             rows = {
                 "variant": name,
                 "length": found.lengths,
@@ -150,72 +152,72 @@ def variant_rates(evidence: Evidence) -> pd.DataFrame:
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def sample_reduction(evidence: Evidence, variant: str, than: str, column: str) -> np.ndarray | None:
+def sample_reduction(data: StudyData, variant: str, than: str, column: str) -> np.ndarray | None:
     """Return (1 + r,) by which share a variant's error lies below another's, mean over the lengths of both.
 
     Trainings of one seed are paired, and so are images. None where one was not trained, or they share neither a seed
     nor a length.
     """
-    first, second = (trainings_of(evidence, name, column) for name in (variant, than))
+    first, second = (trainings_of(data, name, column) for name in (variant, than))
     if first is None or second is None:
         return None
     seeds = sorted(set(first.seeds) & set(second.seeds))
     lengths = sorted(set(first.lengths) & set(second.lengths))
     if not seeds or not lengths:
         return None
-    own, other = (sample_trainings(each.restricted(seeds, lengths).values, evidence.how) for each in (first, second))
-    return over_trainings(((other - own) / other).mean(axis=2), evidence.seed)
+    own, other = (sample_trainings(each.restricted(seeds, lengths).values, data.bootstrap) for each in (first, second))
+    return over_trainings(((other - own) / other).mean(axis=2), data.seed)
 
 
-def asked_comparisons(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
+def asked_comparisons(data: StudyData) -> Iterator[tuple[str, str, str]]:
     """Yield (factor, variant, than) of every comparison that the profile asks for."""
-    asked = measured_table(evidence, COMPARISONS)[["factor", "variant", "than"]]
+    asked = measured_table(data, COMPARISONS)[["factor", "variant", "than"]]
     yield from ((str(factor), str(variant), str(than)) for factor, variant, than in asked.to_numpy())
 
 
-def comparison_table(evidence: Evidence) -> pd.DataFrame:
+def comparison_table(data: StudyData) -> pd.DataFrame:
     """Return every comparison that could be measured, columns `COMPARED`.
 
     `value` is the share by which the variant's error is lower.
     """
     parts: list[dict[str, Any]] = []
-    for factor, variant, than in asked_comparisons(evidence):
-        for described in measures(evidence):
-            samples = sample_reduction(evidence, variant, than, described.column)
+    for factor, variant, than in asked_comparisons(data):
+        for described in measures(data):
+            samples = sample_reduction(data, variant, than, described.column)
             if samples is None:
                 continue
-            low, high = interval(samples, evidence.how.confidence)
-            counts = {"seeds": shared_seeds(evidence, variant, than), "images": image_count(evidence)}
+            low, high = interval(samples, data.bootstrap.confidence)
+            counts = {"seeds": shared_seeds(data, variant, than), "images": image_count(data)}
             names = {"factor": factor, "variant": variant, "than": than}
             found = {"value": samples[0], "low": float(low), "high": float(high)}
             parts.append({**names, "measure": described.column, "label": described.label, **counts, **found})
     return pd.DataFrame(parts, columns=list(COMPARED))
 
 
-def shared_seeds(evidence: Evidence, variant: str, than: str) -> int:
+def shared_seeds(data: StudyData, variant: str, than: str) -> int:
     """Return how many trainings of two variants are paired."""
-    table = measured_table(evidence, VARIANTS)
+    table = measured_table(data, VARIANTS)
     seeds = [set(table.loc[table["variant"] == name, "seed"].unique()) for name in (variant, than)]
     return len(set.intersection(*seeds))
 
 
-def image_count(evidence: Evidence) -> int:
+def image_count(data: StudyData) -> int:
     """Return on how many images variants were measured."""
-    return len(measured_table(evidence, VARIANTS)["image_id"].unique())
+    return len(measured_table(data, VARIANTS)["image_id"].unique())
 
 
-def headline_rates(evidence: Evidence) -> pd.DataFrame:
+def headline_rates(data: StudyData) -> pd.DataFrame:
     """Return L1 of the variants in which recurrence is compared with one pass, and many lengths with one.
 
     Returns:
         Columns series and `RATED`. A series is a variant, or all networks of one fixed length together.
     """
-    asked = list(asked_comparisons(evidence))
+    asked = list(asked_comparisons(data))
     variants = [variant for factor, variant, _ in asked if factor in HEADLINE]
-    rivals = [than for factor, _, than in asked if factor == HEADLINE[0]]
-    series = {name: name for name in [*variants, *rivals]}
+    model_pairs = [than for factor, _, than in asked if factor == HEADLINE[0]]
+    series = {name: name for name in [*variants, *model_pairs]}
     series |= {than: "a network per length" for factor, _, than in asked if factor == HEADLINE[1]}
-    rates = variant_rates(evidence)
+    rates = variant_rates(data)
     chosen = pd.DataFrame(rates.loc[rates["variant"].isin(list(series)) & (rates["measure"] == "l1")])
     return chosen.assign(series=[series[name] for name in chosen["variant"]])
 
@@ -226,16 +228,16 @@ def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return pd.DataFrame(table.loc[rows, ["image_id", "length", "bits", "l1"]])
 
 
-def cost_summary(evidence: Evidence) -> pd.DataFrame:
+def cost_summary(data: StudyData) -> pd.DataFrame:
     """Return one row per variant: what it was given and what it reached.
 
     Returns:
         Index variant; columns trainings, parameters (without the base), images seen, training TFLOP (stage 1), GFLOP
         to encode at the longest length, and L1 there.
     """
-    rates = variant_rates(evidence)
+    rates = variant_rates(data)
     longest = rates.loc[rates["measure"] == "l1"].sort_values("length").groupby("variant", sort=False).tail(1)
-    costs = measured_table(evidence, COSTS).sort_values("length").groupby("variant", sort=False).tail(1)
+    costs = measured_table(data, COSTS).sort_values("length").groupby("variant", sort=False).tail(1)
     table = longest.merge(costs[["variant", "parameters", "visits", "training_tflop"]], on="variant")
     names = {
         "variant": "variant",

@@ -1,7 +1,7 @@
 """C10 and C11: attention maps and segments, and how sparse the maps become."""
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.study_data import Evidence
+from alit.analysis.study_data import StudyData
 from alit.studies.attention.tables import CONTROLS, SOURCES, OverlapSamples, rule_label, sample_overlap, sample_sparsity
 
 C10 = Statement(
@@ -10,7 +10,7 @@ C10 = Statement(
     source="sec. 5, Tab. 2",
     paper="mIoU from iteration 1 to 8: 56.7 to 57.8 (40 %), 51.5 to 53.1 (60 %), 37.1 to 39.0 (80 %), on ImageNet-S",
     criterion="mIoU of the latents' maps at the last iteration minus at the first is above 0 with the highest 40, 60 "
-    "and 80 % of the pixels kept (the profile's shares), on each data set with masks; controls stand beside it",
+    "and 80 % of the pixels kept (the profile's shares), on each data set with masks; controls is reported for comparison",
 )
 C11 = Statement(
     id="C11",
@@ -25,33 +25,33 @@ COMPARED = ("first_latents", "shuffled", "random")
 NO_TABLE = "there is no table of attention maps; run: dvc repro attention"
 
 
-def attention_aligns_with_segments(evidence: Evidence) -> Claim:
+def attention_aligns_with_segments(data: StudyData) -> Claim:
     """C10: the rise of mIoU over the iterations; beside it, what controls with as many maps reach."""
     parts: list[Measurement] = []
     missing: list[str] = []
-    for samples in sample_overlap(evidence):
+    for samples in sample_overlap(data):
         if len(samples.iterations) > 1:
-            parts += _rises(evidence, samples)
+            parts += _rises(data, samples)
         else:
             missing.append(f"one iteration has nothing to rise from, {samples.dataset}")
-        parts += _leads(evidence, samples)
+        parts += _leads(data, samples)
     return C10.judge(parts, missing if parts else [NO_TABLE])
 
 
-def attention_becomes_sparser(evidence: Evidence) -> Claim:
+def attention_becomes_sparser(data: StudyData) -> Claim:
     """C11: the fall of entropy and the rise of the Gini index; beside them, those of all latents."""
     parts: list[Measurement] = []
-    for name, images, source, measure, samples in sample_sparsity(evidence):
+    for name, images, source, measure, samples in sample_sparsity(data):
         change = samples[:, -1] - samples[:, 0] if measure == "gini" else samples[:, 0] - samples[:, -1]
         verb = "rise of the Gini index" if measure == "gini" else "fall of the entropy"
         words = f"{verb} of the maps of {SOURCES[source]} from the first to the last iteration, {name}"
         bound = 0.0 if source == "first_latents" else None
         key = f"{measure}_{source}_{name}"
-        parts.append(measured(key, words, change, evidence.how.confidence, images, bound))
+        parts.append(measured(key, words, change, data.bootstrap.confidence, images, bound))
     return C11.judge(parts, [] if parts else [NO_TABLE])
 
 
-def _rises(evidence: Evidence, samples: OverlapSamples) -> list[Measurement]:
+def _rises(data: StudyData, samples: OverlapSamples) -> list[Measurement]:
     """The rise under the paper's rule: it decides for all latents and is a comparison for what has no part in it."""
     first, last = samples.iterations[0], samples.iterations[-1]
     parts = []
@@ -61,11 +61,11 @@ def _rises(evidence: Evidence, samples: OverlapSamples) -> list[Measurement]:
             words = f"rise of mIoU (points) of {SOURCES[source]}, iteration {first} to {last}, {_where(samples, share)}"
             bound = 0.0 if source == "latents" else None
             key = f"rise_{source}_{share:.0%}_{samples.dataset}"
-            parts.append(measured(key, words, rise, evidence.how.confidence, samples.images, bound))
+            parts.append(measured(key, words, rise, data.bootstrap.confidence, samples.images, bound))
     return parts
 
 
-def _leads(evidence: Evidence, samples: OverlapSamples) -> list[Measurement]:
+def _leads(data: StudyData, samples: OverlapSamples) -> list[Measurement]:
     """The latents' lead over each control at the last iteration: the paper has no control, so none decides."""
     last = samples.iterations[-1]
     parts = []
@@ -75,7 +75,7 @@ def _leads(evidence: Evidence, samples: OverlapSamples) -> list[Measurement]:
             lead = own - samples.of(control, "pixels", share, last)
             words = f"mIoU (points) of latents minus {SOURCES[control]}, iteration {last}, {_where(samples, share)}"
             key = f"above_{control}_{share:.0%}_{samples.dataset}"
-            parts.append(measured(key, words, lead, evidence.how.confidence, samples.images))
+            parts.append(measured(key, words, lead, data.bootstrap.confidence, samples.images))
     return parts
 
 

@@ -12,7 +12,7 @@ from alit.plots.style import (
     BAND,
     DASHES,
     EDGE,
-    GREY,
+    GRAY,
     MARKERS,
     PALETTE,
     WIDE,
@@ -86,7 +86,7 @@ def attention_lead(lead: pd.DataFrame) -> Figure:
                 look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
                 look["label"] = f"{name} (n = {most(dots, 'images')}), iteration {most(dots, 'iteration')}"
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), **look)
-            panel.axvline(0, color=GREY, lw=0.8)
+            panel.axvline(0, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(controls))], labels=controls)
             panel.locator_params(axis="x", nbins=3)
             panel_title(panel, str(setting), 18)
@@ -164,9 +164,9 @@ def attention_sparsity_alt(sparsity: pd.DataFrame) -> str:
 
 
 def _looks(overlap: pd.DataFrame) -> dict[str, tuple]:
-    """Give each source of maps its colour, marker and dash; the last two are grey and black."""
+    """Give each source of maps its color, marker and dash; the last two are gray and black."""
     sources = [str(name) for name, _ in groups(overlap, "source")]
-    looks = [*zip(PALETTE, MARKERS, DASHES, strict=True), (GREY, "x", "-"), (EDGE, "", ":")]
+    looks = [*zip(PALETTE, MARKERS, DASHES, strict=True), (GRAY, "x", "-"), (EDGE, "", ":")]
     return dict(zip(sources, looks, strict=False))
 
 

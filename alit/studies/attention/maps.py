@@ -72,8 +72,8 @@ def random_maps(maps: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(maps.shape, generator=generator).to(maps)
 
 
-def centred_blobs(maps: Tensor) -> Tensor:
-    """Return a Gaussian in the centre of the image for each map (b, k, n), with the map's own covariance."""
+def centerd_blobs(maps: Tensor) -> Tensor:
+    """Return a Gaussian in the center of the image for each map (b, k, n), with the map's own covariance."""
     places = grid_places(maps)
     return gaussians(places.mean(0).expand(*maps.shape[:2], 2), covariances(maps, places), places)
 
@@ -81,15 +81,15 @@ def centred_blobs(maps: Tensor) -> Tensor:
 def placed_blobs(maps: Tensor, generator: torch.Generator) -> Tensor:
     """Return a Gaussian at a random place for each map (b, k, n), with the map's own covariance."""
     places = grid_places(maps)
-    centres = torch.rand(*maps.shape[:2], 2, generator=generator).to(maps) * places.max()
-    return gaussians(centres, covariances(maps, places), places)
+    centers = torch.rand(*maps.shape[:2], 2, generator=generator).to(maps) * places.max()
+    return gaussians(centers, covariances(maps, places), places)
 
 
 def cluster_maps(features: Tensor, count: int, seed: int) -> Tensor:
     """Return `count` maps (b, k, n) of k-means clusters in each image's own features (b, n, z).
 
-    A map falls with the distance d of a place from the cluster's centre in feature space, as exp(-d^2 / 2 s^2) with s
-    the root mean square distance of places from their nearest centre; its highest place is 1. There are no more
+    A map falls with the distance d of a place from the cluster's center in feature space, as exp(-d^2 / 2 s^2) with s
+    the root mean square distance of places from their nearest center; its highest place is 1. There are no more
     clusters than places, and where an image has fewer different features than that, some maps are alike.
     """
     from sklearn.cluster import KMeans
@@ -119,15 +119,15 @@ def covariances(maps: Tensor, places: Tensor) -> Tensor:
     A place is a square with sides of one step, not a point: 1/12 is added to each variance.
     """
     shares = maps / maps.sum(-1, keepdim=True)
-    centres = torch.einsum("bkn,nx->bkx", shares, places)
-    offsets = places - centres[:, :, None]
+    centers = torch.einsum("bkn,nx->bkx", shares, places)
+    offsets = places - centers[:, :, None]
     spread = torch.einsum("bkn,bknx,bkny->bkxy", shares, offsets, offsets)
     return spread + torch.eye(2, device=maps.device, dtype=maps.dtype) / 12
 
 
-def gaussians(centres: Tensor, spread: Tensor, places: Tensor) -> Tensor:
-    """Return Gaussians (b, k, n) over places (n, 2): 1 at their centres (b, k, 2), with covariances (b, k, 2, 2)."""
-    offsets = places - centres[:, :, None]
+def gaussians(centers: Tensor, spread: Tensor, places: Tensor) -> Tensor:
+    """Return Gaussians (b, k, n) over places (n, 2): 1 at their centers (b, k, 2), with covariances (b, k, 2, 2)."""
+    offsets = places - centers[:, :, None]
     distances = torch.einsum("bknx,bkxy,bkny->bkn", offsets, torch.linalg.inv(spread), offsets)
     return torch.exp(-distances / 2)
 

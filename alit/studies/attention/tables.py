@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.curves import Resampling
-from alit.analysis.study_data import Evidence
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.study_data import StudyData
 
 OVERLAP, SPARSITY, EXAMPLES = "attention_overlap", "attention_sparsity", "attention_examples"
 SOURCES = {
@@ -21,11 +21,11 @@ SOURCES = {
     "shuffled": "latents, another image's maps",
     "clusters": "k-means on base features",
     "placed_blobs": "blobs at random places",
-    "centred_blobs": "blobs in the centre",
+    "centerd_blobs": "blobs in the center",
     "random": "random maps",
     "masks": "the masks themselves",  # the most that any map can reach
 }
-CONTROLS = ("shuffled", "clusters", "placed_blobs", "centred_blobs", "random")
+CONTROLS = ("shuffled", "clusters", "placed_blobs", "centerd_blobs", "random")
 MEASURES = {"entropy": "entropy (share of the maximum)", "gini": "Gini index"}
 SETTING_COLUMNS = ["dataset", "images", "rule", "share", "setting", "source", "label", "iteration"]
 OVERLAP_COLUMNS = [*SETTING_COLUMNS, "value", "low", "high"]
@@ -66,70 +66,70 @@ def rule_label(rule: str, share: float) -> str:
     return RULES[rule].format(share)
 
 
-def sample_overlap(evidence: Evidence) -> Iterator[OverlapSamples]:
+def sample_overlap(data: StudyData) -> Iterator[OverlapSamples]:
     """Yield the overlap of each data set with masks; none where the study has not been run."""
-    table = evidence.tables.get(OVERLAP)
+    table = data.tables.get(OVERLAP)
     for name, part in () if table is None else table.groupby("dataset", sort=False, observed=True):
-        yield _sample(str(name), pd.DataFrame(part), evidence.how)
+        yield _sample(str(name), pd.DataFrame(part), data.bootstrap)
 
 
-def overlap_by_iteration(evidence: Evidence) -> pd.DataFrame:
+def overlap_by_iteration(data: StudyData) -> pd.DataFrame:
     """Mean IoU in per cent, per data set, rule, source of maps and iteration; columns `OVERLAP_COLUMNS`."""
     parts = []
-    for part in sample_overlap(evidence):
-        low, high = interval(part.samples, evidence.how.confidence)
+    for part in sample_overlap(data):
+        low, high = interval(part.samples, data.bootstrap.confidence)
         parts.append(_describe(part).assign(value=part.samples[0], low=low, high=high)[OVERLAP_COLUMNS])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=OVERLAP_COLUMNS)
 
 
-def overlap_above_controls(evidence: Evidence) -> pd.DataFrame:
+def overlap_above_controls(data: StudyData) -> pd.DataFrame:
     """Mean IoU of the latents' maps minus that of each control, last iteration, in points; `OVERLAP_COLUMNS`."""
     parts = []
-    for part in sample_overlap(evidence):
+    for part in sample_overlap(data):
         described = _describe(part)
         last = described[described["iteration"] == part.iterations[-1]].rename_axis("column").reset_index()
         controls = last[last["source"].isin(CONTROLS)]
         pairs = controls.merge(last[last["source"] == "latents"], on=["rule", "share"], suffixes=("", "_own"))
         gain = part.samples[:, pairs["column_own"]] - part.samples[:, pairs["column"]]
-        low, high = interval(gain, evidence.how.confidence)
+        low, high = interval(gain, data.bootstrap.confidence)
         parts.append(pairs.assign(value=gain[0], low=low, high=high)[OVERLAP_COLUMNS])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=OVERLAP_COLUMNS)
 
 
-def sparsity_by_iteration(evidence: Evidence) -> pd.DataFrame:
+def sparsity_by_iteration(data: StudyData) -> pd.DataFrame:
     """Mean entropy and Gini index of maps per data set, source and iteration; columns `SPARSITY_COLUMNS`."""
     parts = []
-    for name, images, source, measure, samples in sample_sparsity(evidence):
-        low, high = interval(samples, evidence.how.confidence)
+    for name, images, source, measure, samples in sample_sparsity(data):
+        low, high = interval(samples, data.bootstrap.confidence)
         about = {"dataset": name, "images": images, "source": source, "label": SOURCES[source], "measure": measure}
         steps = {"iteration": np.arange(1, samples.shape[1] + 1), "value": samples[0], "low": low, "high": high}
         parts.append(pd.DataFrame({**about, **steps})[SPARSITY_COLUMNS])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SPARSITY_COLUMNS)
 
 
-def sample_sparsity(evidence: Evidence) -> Iterator[tuple[str, int, str, str, np.ndarray]]:
+def sample_sparsity(data: StudyData) -> Iterator[tuple[str, int, str, str, np.ndarray]]:
     """Yield (data set, images, source, measure, samples (1 + r, iterations)), point estimate first."""
-    table = evidence.tables.get(SPARSITY)
+    table = data.tables.get(SPARSITY)
     for name, part in () if table is None else table.groupby("dataset", sort=False, observed=True):
         for source, here in part.groupby("source", sort=False, observed=True):
             for measure in MEASURES:
                 values = here.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
-                samples = resampled_means(values, evidence.how.resamples, evidence.how.seed)
+                samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
                 yield str(name), len(values), str(source), measure, samples
 
 
-def attention_examples(evidence: Evidence) -> pd.DataFrame:
+def attention_examples(data: StudyData) -> pd.DataFrame:
     """The example maps as measured; docs/attention.md describes the columns."""
-    return evidence.tables.get(EXAMPLES, pd.DataFrame())
+    return data.tables.get(EXAMPLES, pd.DataFrame())
 
 
-def _sample(name: str, table: pd.DataFrame, how: Resampling) -> OverlapSamples:
+def _sample(name: str, table: pd.DataFrame, bootstrap: BootstrapConfig) -> OverlapSamples:
     # The share that fitted an image best differs between images: it is no setting.
     keyed = table.assign(share=np.where(table["rule"] == "best", 0.0, table["share"]))
     keys = ["rule", "share", "source", "iteration"]
     values = keyed.pivot(index="image_id", columns=keys, values="miou")
     values = values[list(keyed[keys].drop_duplicates().itertuples(index=False, name=None))]  # in the table's order
-    samples = resampled_means(100 * values.to_numpy(np.float64), how.resamples, how.seed)
+    samples = resampled_means(100 * values.to_numpy(np.float64), bootstrap.resamples, bootstrap.seed)
     return OverlapSamples(name, len(values), values.columns.to_frame(index=False), samples)
 
 

@@ -1,7 +1,7 @@
 """C16: the codebook is used broadly."""
 
 from alit.analysis.claims import Claim, Statement, measured
-from alit.analysis.study_data import Evidence
+from alit.analysis.study_data import StudyData
 from alit.studies.codebook.tables import sample_use, token_ids, why_no_ids
 
 # A quarter of the codebook in equal use: an id says at most two bits less than it could, 10 of the paper's 12.
@@ -17,19 +17,19 @@ C16 = Statement(
 )
 
 
-def codebook_is_used_broadly(evidence: Evidence) -> Claim:
+def codebook_is_used_broadly(data: StudyData) -> Claim:
     """C16: perplexity of the codes at full length; beside it, at each iteration, and the codes that occur at all."""
-    why = why_no_ids(evidence)
+    why = why_no_ids(data)
     if why:
         return C16.judge([], [why])
-    here = next((part for part in token_ids(evidence) if part.dataset == evidence.dataset), None)
+    here = next((part for part in token_ids(data) if part.dataset == data.dataset), None)
     if here is None:
-        return C16.judge([], [f"the table of ids lacks {evidence.dataset}; run: dvc repro codebook"])
+        return C16.judge([], [f"the table of ids lacks {data.dataset}; run: dvc repro codebook"])
     parts = []
     for step, length in enumerate(here.lengths):
-        samples = sample_use(here.ids[:, step, :length], here.codes, evidence.how)
+        samples = sample_use(here.ids[:, step, :length], here.codes, data.bootstrap)
         words = f"of {here.codes} codes with {length} tokens, {here.dataset}"
-        about = (evidence.how.confidence, len(here.ids))
+        about = (data.bootstrap.confidence, len(here.ids))
         bound = BROAD if length == here.lengths[-1] else None
         parts.append(measured(f"perplexity_{length}", f"perplexity, share {words}", samples.perplexity, *about, bound))
         parts.append(measured(f"used_{length}", f"occurring, share {words}", samples.used, *about))

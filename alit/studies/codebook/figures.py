@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from alit.plots.style import (
     BAND,
-    GREY,
+    GRAY,
     WIDE,
     distinct,
     ends,
@@ -45,7 +45,7 @@ def codebook_usage(curves: pd.DataFrame) -> Figure:
     with style():
         figure, axes = panels(distinct(curves, "dataset"), sharex=True, sharey=True)
         for panel, (name, part) in zip(axes, groups(curves, "dataset"), strict=True):
-            panel.axhline(1, color=GREY, lw=0.8, ls=":")
+            panel.axhline(1, color=GRAY, lw=0.8, ls=":")
             for length, color in zip(lengths, sequence(len(lengths)), strict=True):
                 line = rows(part, (part["length"] == length) & (part["frequency"] > 0))
                 panel.plot(line["rank"], line["frequency"], color=color, label=f"{length:g} tokens")
@@ -89,7 +89,7 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Figure:
 
     Args:
         kept: columns dataset, images, iteration, position, kept, chance.
-        shares: columns dataset, images, iteration, value, low, high, chance; bars are 95 % intervals, thin grey marks
+        shares: columns dataset, images, iteration, value, low, high, chance; bars are 95 % intervals, thin gray marks
             are what would be kept by chance.
     """
     if kept.empty:
@@ -109,11 +109,11 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Figure:
             look = {"color": color, "marker": marker, "ls": dash, "label": f"{label} (n = {most(line, 'images')})"}
             right.plot(line["iteration"], line["value"], **look)
             right.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            right.plot(line["iteration"], line["chance"], color=GREY, marker="_", ls="none", markersize=7)
+            right.plot(line["iteration"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
         right.set_ylim(0, 1)
         right.set_xlabel("iteration")
         right.set_ylabel("share of earlier tokens kept")
-        panel_title(right, "grey: expected by chance", 46)
+        panel_title(right, "gray: expected by chance", 46)
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     return figure
@@ -141,12 +141,12 @@ def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
         for place, (name, row) in enumerate(groups(agreement, "dataset")):
             color, marker, _ = looks[name]
             right.errorbar(row["value"], [-place], xerr=reach(row), fmt=marker, color=color, capsize=2)
-            right.plot(row["chance"], [-place], color=GREY, marker="|", ls="none", markersize=12)
+            right.plot(row["chance"], [-place], color=GRAY, marker="|", ls="none", markersize=12)
         right.set_yticks(-np.arange(len(agreement)), labels=list(agreement["dataset"]))
         right.set_xlim(left=0)
         right.margins(y=0.3)
         right.locator_params(axis="x", nbins=5)
-        right.set_xlabel("nearest image has the same label (share)\n(grey strokes: all pairs)")
+        right.set_xlabel("nearest image has the same label (share)\n(gray strokes: all pairs)")
         if agreement.empty:
             right.text(0.5, 0.5, "labels unknown", ha="center", transform=right.transAxes)
         handles, labels = left.get_legend_handles_labels()
@@ -158,7 +158,7 @@ def closest_pairs(pairs: pd.DataFrame) -> Figure:
     """Show the pairs of images with the most ids in common, of the first data set whose images may be shown.
 
     Args:
-        pairs: columns dataset, images, pair, shared, image and neighbour (PNG files as bytes, or null).
+        pairs: columns dataset, images, pair, shared, image and neighbor (PNG files as bytes, or null).
     """
     shown = rows(pairs, pairs["image"].notna())
     if shown.empty:
@@ -169,7 +169,7 @@ def closest_pairs(pairs: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDE, 0.6 + 1.9 * WIDE / max(count, 6)), layout="constrained")
         axes = figure.subplots(2, count, squeeze=False)
         for column, (_, pair) in enumerate(shown.iterrows()):
-            for panel, kind in zip(axes[:, column], ("image", "neighbour"), strict=True):
+            for panel, kind in zip(axes[:, column], ("image", "neighbor"), strict=True):
                 panel.imshow(imread(io.BytesIO(bytes(pair[kind])), format="png"), interpolation="nearest")
                 panel.set_axis_off()
             axes[0, column].set_title(f"{pair['shared']:.0%}")

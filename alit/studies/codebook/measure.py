@@ -70,15 +70,15 @@ class CodebookTables(NamedTuple):
 
     ids: pd.DataFrame
     usage: pd.DataFrame
-    neighbours: pd.DataFrame
+    neighbors: pd.DataFrame
     pairs: pd.DataFrame
 
 
 EMPTY = CodebookTables(
     ids=pd.DataFrame(columns=["dataset", "image_id", "iteration", "position", "id"]),
     usage=pd.DataFrame(columns=["dataset", "iteration", "code", "tokens"]),
-    neighbours=pd.DataFrame(columns=["dataset", "image_id", "neighbour_id", "shared"]),
-    pairs=pd.DataFrame(columns=["dataset", "pair", "image_id", "neighbour_id", "shared", "image", "neighbour"]),
+    neighbors=pd.DataFrame(columns=["dataset", "image_id", "neighbor_id", "shared"]),
+    pairs=pd.DataFrame(columns=["dataset", "pair", "image_id", "neighbor_id", "shared", "image", "neighbor"]),
 )
 
 
@@ -97,8 +97,8 @@ def measure_codebook(
         return EMPTY
     shown = set(shown)
     parts = [_measure_set(tokenizer, images, images.name in shown, config) for images in sets]
-    ids, usage, neighbours, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
-    return CodebookTables(ids.astype({"dataset": "category", "image_id": "category"}), usage, neighbours, pairs)
+    ids, usage, neighbors, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    return CodebookTables(ids.astype({"dataset": "category", "image_id": "category"}), usage, neighbors, pairs)
 
 
 @torch.no_grad()
@@ -132,15 +132,15 @@ def _measure_set(
     tables = CodebookTables(
         _tidy_ids(ids, names),
         _count_codes(ids, tokenizer.config.distillation.latent_codebook_size),
-        pd.DataFrame({"image_id": names, "neighbour_id": names[nearest.rows], "shared": nearest.shared}),
+        pd.DataFrame({"image_id": names, "neighbor_id": names[nearest.rows], "shared": nearest.shared}),
         pd.DataFrame(
             {
                 "pair": np.arange(1, len(pairs) + 1),
                 "image_id": names[pairs[:, 0]],
-                "neighbour_id": names[pairs[:, 1]],
+                "neighbor_id": names[pairs[:, 1]],
                 "shared": nearest.shared[pairs[:, 0]],
                 "image": _pictures(images, pairs[:, 0]) if is_shown else None,
-                "neighbour": _pictures(images, pairs[:, 1]) if is_shown else None,
+                "neighbor": _pictures(images, pairs[:, 1]) if is_shown else None,
             }
         ),
     )

@@ -3,10 +3,10 @@
 import numpy as np
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.curves import allocate, middle_threshold
+from alit.analysis.curves import allocate_by_threshold, middle_threshold
 from alit.analysis.metrics import CODECS, codec_label
-from alit.analysis.selection import Criterion
-from alit.analysis.study_data import Evidence
+from alit.analysis.selection import SelectionCriterion
+from alit.analysis.study_data import StudyData
 from alit.studies.complexity.tables import (
     measured_levels,
     partial_samples,
@@ -33,35 +33,35 @@ C3 = Statement(
 NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
 
 
-def loss_rises_with_complexity(evidence: Evidence) -> Claim:
+def loss_rises_with_complexity(data: StudyData) -> Claim:
     """C2: rank correlation of complexity and L1 at each length, per data set; beside it, controlled scenes."""
     parts = []
-    for name in scored_datasets(evidence.grid):
-        here = scored_images(evidence.grid, name)
-        samples = spearman_samples(here.per_image("complexity"), here.score("l1"), evidence.how)
+    for name in scored_datasets(data.grid):
+        here = scored_images(data.grid, name)
+        samples = spearman_samples(here.per_image("complexity"), here.score("l1"), data.bootstrap)
         for length, values in zip(here.lengths, samples.T, strict=True):
             words = f"Spearman of complexity and L1 with {length} tokens, {name}"
             key = f"loss_{name}_{length}"
-            parts.append(measured(key, words, values, evidence.how.confidence, len(here), bound=0.0))
-    return C2.judge([*parts, *_rises(evidence, "loss")], [] if parts else [NO_COMPLEXITY])
+            parts.append(measured(key, words, values, data.bootstrap.confidence, len(here), bound=0.0))
+    return C2.judge([*parts, *_rises(data, "loss")], [] if parts else [NO_COMPLEXITY])
 
 
-def complex_images_need_more_tokens(evidence: Evidence) -> Claim:
+def complex_images_need_more_tokens(data: StudyData) -> Claim:
     """C3: rank correlation of complexity and selected length; beside it, codec bytes and controlled scenes."""
     parts: list[Measurement] = []
-    for name in scored_datasets(evidence.grid):
-        parts += _length_against_complexity(evidence, name)
-    return C3.judge([*parts, *_rises(evidence, "length")], [] if parts else [NO_COMPLEXITY])
+    for name in scored_datasets(data.grid):
+        parts += _length_against_complexity(data, name)
+    return C3.judge([*parts, *_rises(data, "length")], [] if parts else [NO_COMPLEXITY])
 
 
-def _length_against_complexity(evidence: Evidence, name: str) -> list[Measurement]:
-    here = scored_images(evidence.grid, name)
-    threshold = middle_threshold(here, evidence.settings.l1_thresholds)
-    allocation = allocate(here, Criterion("l1"), [threshold])
+def _length_against_complexity(data: StudyData, name: str) -> list[Measurement]:
+    here = scored_images(data.grid, name)
+    threshold = middle_threshold(here, data.settings.l1_thresholds)
+    allocation = allocate_by_threshold(here, SelectionCriterion("l1"), [threshold])
     codecs = [codec for codec in CODECS if np.isfinite(here.per_image(codec)).all()]
     predictors = [here.lengths[allocation.positions], *(here.per_image(codec)[:, None] for codec in codecs)]
-    samples = spearman_samples(here.per_image("complexity"), np.concatenate(predictors, axis=1), evidence.how)
-    confidence, images = evidence.how.confidence, len(here)
+    samples = spearman_samples(here.per_image("complexity"), np.concatenate(predictors, axis=1), data.bootstrap)
+    confidence, images = data.bootstrap.confidence, len(here)
     words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
     parts = [measured(f"length_{name}", words, samples[:, 0], confidence, images, bound=0.0)]
     for number, codec in enumerate(codecs, start=1):
@@ -73,22 +73,22 @@ def _length_against_complexity(evidence: Evidence, name: str) -> list[Measuremen
         parts.append(measured(f"gain_over_{codec}_{name}", gain_words, gain, confidence, images))
     if codecs:
         held = [here.per_image(codec) for codec in codecs]
-        left = partial_samples(here.per_image("complexity"), predictors[0], held, evidence.how)[:, 0]
+        left = partial_samples(here.per_image("complexity"), predictors[0], held, data.bootstrap)[:, 0]
         left_words = f"{words}, given {' and '.join(map(codec_label, codecs))}"
         parts.append(measured(f"length_given_codecs_{name}", left_words, left, confidence, images))
     return parts
 
 
-def _rises(evidence: Evidence, kind: str) -> list[Measurement]:
+def _rises(data: StudyData, kind: str) -> list[Measurement]:
     """Measure what each factor of controlled scenes raises, at the shortest length or the chosen threshold."""
     parts = []
-    for found in measured_levels(evidence):
+    for found in measured_levels(data):
         if found.kind == kind:
             setting, scenes = found.settings[0], found.values.shape[1]
             what = f"L1 with {setting} tokens" if kind == "loss" else f"length under L1 < {setting:g}"
             words = f"{what}, highest minus lowest level of {found.factor} in the same scenes"
-            rise = found.sample_rise(evidence.how)[:, 0]
-            parts.append(measured(f"{kind}_controlled_{found.factor}", words, rise, evidence.how.confidence, scenes))
+            rise = found.sample_rise(data.bootstrap)[:, 0]
+            parts.append(measured(f"{kind}_controlled_{found.factor}", words, rise, data.bootstrap.confidence, scenes))
     return parts
 
 

@@ -10,14 +10,14 @@ from scipy.stats import rankdata
 
 from alit.analysis.bootstrap import interval, resampled, resampled_means
 from alit.analysis.curves import (
-    Resampling,
-    allocate,
+    BootstrapConfig,
+    allocate_by_threshold,
     middle_threshold,
 )
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import CODECS, codec_label, measure
-from alit.analysis.selection import Criterion
-from alit.analysis.study_data import Evidence
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import CODECS, codec_label, metric_info
+from alit.analysis.selection import SelectionCriterion
+from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 
 MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
@@ -32,7 +32,7 @@ class Predictor(NamedTuple):
     values: np.ndarray  # (n,) one per image
 
 
-def scored_datasets(grid: ScoreGrid) -> tuple[str, ...]:
+def scored_datasets(grid: SweepGrid) -> tuple[str, ...]:
     """Names of the data sets in which at least `MIN_IMAGES` images have a complexity, and not all the same."""
     complexity = grid.per_image("complexity")
     found = []
@@ -43,7 +43,7 @@ def scored_datasets(grid: ScoreGrid) -> tuple[str, ...]:
     return tuple(found)
 
 
-def scored_images(grid: ScoreGrid, dataset: str) -> ScoreGrid:
+def scored_images(grid: SweepGrid, dataset: str) -> SweepGrid:
     """Return the grid of the images of one data set that have a complexity and an L1 at every length."""
     part = grid.dataset(dataset).complete(["l1"])
     return part.subset(~np.isnan(part.per_image("complexity")))
@@ -52,22 +52,22 @@ def scored_images(grid: ScoreGrid, dataset: str) -> ScoreGrid:
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (r,) rank correlations of the rows of two (r, n) arrays, ties at their mean rank; 0 for a constant row."""
     ranks = [rankdata(values, axis=-1) for values in (first, second)]
-    centred = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
-    spread = np.sqrt((centred[0] ** 2).sum(-1) * (centred[1] ** 2).sum(-1))
-    return np.divide((centred[0] * centred[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
+    centerd = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
+    spread = np.sqrt((centerd[0] ** 2).sum(-1) * (centerd[1] ** 2).sum(-1))
+    return np.divide((centerd[0] * centerd[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
 
 
-def spearman_samples(complexity: np.ndarray, values: np.ndarray, how: Resampling) -> np.ndarray:
+def spearman_samples(complexity: np.ndarray, values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
     """Return (1 + r, k) rank correlations of complexity (n,) with each column of `values` (n, k), over resamples."""
 
     def correlate(indices: np.ndarray) -> np.ndarray:
         drawn = complexity[indices]
         return np.stack([spearman(drawn, column[indices]) for column in values.T], axis=-1)
 
-    return resampled(correlate, len(complexity), how.resamples, how.seed)
+    return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
 
 
-def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampling) -> pd.DataFrame:
+def correlation_table(grid: SweepGrid, thresholds: Sequence[float], bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Spearman of complexity with L1 at each length, with the selected length, and with codec bytes where known.
 
     Returns:
@@ -75,9 +75,9 @@ def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampl
         (words), value, low, high.
     """
 
-    def predictors(part: ScoreGrid) -> list[Predictor]:
+    def predictors(part: SweepGrid) -> list[Predictor]:
         losses = zip(part.lengths, part.score("l1").T, strict=True)
-        allocation = allocate(part, Criterion("l1"), thresholds)
+        allocation = allocate_by_threshold(part, SelectionCriterion("l1"), thresholds)
         picked = zip(thresholds, part.lengths[allocation.positions].T, strict=True)
         return [
             *(Predictor("loss", float(length), f"L1 with {length} tokens", loss) for length, loss in losses),
@@ -85,10 +85,10 @@ def correlation_table(grid: ScoreGrid, thresholds: Sequence[float], how: Resampl
             *codec_predictors(part),
         ]
 
-    return _correlated(grid, predictors, how)
+    return _correlated(grid, predictors, bootstrap)
 
 
-def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
+def error_correlations(grid: SweepGrid, columns: Sequence[str], bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Spearman of complexity with several measures of error at the shortest, a middle and the longest length.
 
     Measures of which more is better are counted downwards, so that a value above 0 says "worse where more complex".
@@ -96,16 +96,16 @@ def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling)
     Args:
         grid: of one tokenizer.
         columns: scores such as l1, ssim and a perceptual distance; those that a data set lacks are left out there.
-        how: how intervals are made.
+        bootstrap: how intervals are made.
 
     Returns:
         Columns as of `correlation_table`; kind is the measure's label, or "codec".
     """
     chosen = np.unique([0, len(grid.lengths) // 2, len(grid.lengths) - 1])
 
-    def predictors(part: ScoreGrid) -> list[Predictor]:
+    def predictors(part: SweepGrid) -> list[Predictor]:
         found = []
-        for each in (measure(column) for column in columns if np.isfinite(part.score(column)).all()):
+        for each in (metric_info(column) for column in columns if np.isfinite(part.score(column)).all()):
             short = each.label.split(" on ")[0]  # `kind` names the network
             for place in chosen:
                 words = f"{short} with {part.lengths[place]} tokens"
@@ -113,17 +113,17 @@ def error_correlations(grid: ScoreGrid, columns: Sequence[str], how: Resampling)
                 found.append(Predictor(each.label, float(part.lengths[place]), words, values))
         return [*found, *codec_predictors(part)]
 
-    return _correlated(grid, predictors, how)
+    return _correlated(grid, predictors, bootstrap)
 
 
-def codec_predictors(grid: ScoreGrid) -> list[Predictor]:
+def codec_predictors(grid: SweepGrid) -> list[Predictor]:
     """Return the sizes of images as files, where the table has them for every image."""
     known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
     return [Predictor("codec", np.nan, codec_label(codec), grid.per_image(codec)) for codec in known]
 
 
 def _correlated(
-    grid: ScoreGrid, predictors: Callable[[ScoreGrid], Sequence[Predictor]], how: Resampling
+    grid: SweepGrid, predictors: Callable[[SweepGrid], Sequence[Predictor]], bootstrap: BootstrapConfig
 ) -> pd.DataFrame:
     """Correlate complexity with what each data set's images are predicted by."""
     parts = []
@@ -131,37 +131,41 @@ def _correlated(
         part = scored_images(grid, name)
         found = predictors(part)
         values = np.stack([each.values for each in found], axis=1)
-        samples = spearman_samples(part.per_image("complexity"), values, how)
-        low, high = interval(samples, how.confidence)
+        samples = spearman_samples(part.per_image("complexity"), values, bootstrap)
+        low, high = interval(samples, bootstrap.confidence)
         told = pd.DataFrame([each[:3] for each in found], columns=["kind", "setting", "predictor"])
         parts.append(told.assign(dataset=name, images=len(part), value=samples[0], low=low, high=high))
     columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
 
 
-def loss_by_complexity(grid: ScoreGrid, how: Resampling, bins: int = 6) -> pd.DataFrame:
+def loss_by_complexity(grid: SweepGrid, bootstrap: BootstrapConfig, bins: int = 6) -> pd.DataFrame:
     """Mean L1 at each length in bins of complexity holding as many images each (Fig. 4, 11, 12).
 
     Returns:
         Columns dataset, images, bin, complexity (mean of the bin), in_bin (images), setting (length), value, low, high.
     """
     parts = [
-        _binned(part, part.score("l1"), part.lengths, how, bins)
+        _binned(part, part.score("l1"), part.lengths, bootstrap, bins)
         for part in (scored_images(grid, name) for name in scored_datasets(grid))
     ]
     return _stack(parts)
 
 
-def length_by_complexity(grid: ScoreGrid, thresholds: Sequence[float], how: Resampling, bins: int = 6) -> pd.DataFrame:
+def length_by_complexity(
+    grid: SweepGrid, thresholds: Sequence[float], bootstrap: BootstrapConfig, bins: int = 6
+) -> pd.DataFrame:
     """Mean selected length under each L1 threshold in bins of complexity; columns as `loss_by_complexity`."""
     parts = []
     for part in (scored_images(grid, name) for name in scored_datasets(grid)):
-        allocation = allocate(part, Criterion("l1"), thresholds)
-        parts.append(_binned(part, part.lengths[allocation.positions], np.asarray(thresholds), how, bins))
+        allocation = allocate_by_threshold(part, SelectionCriterion("l1"), thresholds)
+        parts.append(_binned(part, part.lengths[allocation.positions], np.asarray(thresholds), bootstrap, bins))
     return _stack(parts)
 
 
-def _binned(grid: ScoreGrid, values: np.ndarray, settings: np.ndarray, how: Resampling, bins: int) -> pd.DataFrame:
+def _binned(
+    grid: SweepGrid, values: np.ndarray, settings: np.ndarray, bootstrap: BootstrapConfig, bins: int
+) -> pd.DataFrame:
     complexity = grid.per_image("complexity")
     # Equal complexities stay in one bin: a bin is a range of complexity, not a slice of an arbitrary order.
     edges = np.unique(np.quantile(complexity, np.linspace(0, 1, bins + 1)[1:-1]))
@@ -169,8 +173,8 @@ def _binned(grid: ScoreGrid, values: np.ndarray, settings: np.ndarray, how: Resa
     rows = []
     for index in np.unique(number):
         inside = number == index
-        samples = resampled_means(np.asarray(values[inside], dtype=np.float64), how.resamples, how.seed)
-        low, high = interval(samples, how.confidence)
+        samples = resampled_means(np.asarray(values[inside], dtype=np.float64), bootstrap.resamples, bootstrap.seed)
+        low, high = interval(samples, bootstrap.confidence)
         rows.append(
             pd.DataFrame(
                 {
@@ -221,7 +225,7 @@ def partial_spearman(first: np.ndarray, second: np.ndarray, given: np.ndarray) -
 
 
 def partial_samples(
-    complexity: np.ndarray, values: np.ndarray, given: Sequence[np.ndarray], how: Resampling
+    complexity: np.ndarray, values: np.ndarray, given: Sequence[np.ndarray], bootstrap: BootstrapConfig
 ) -> np.ndarray:
     """Return (1 + r, k) correlations of complexity (n,) with the columns of `values` (n, k), the given held fixed."""
 
@@ -229,10 +233,10 @@ def partial_samples(
         held = np.array([column[indices] for column in given]).reshape(len(given), *indices.shape)
         return np.stack([partial_spearman(complexity[indices], column[indices], held) for column in values.T], axis=-1)
 
-    return resampled(correlate, len(complexity), how.resamples, how.seed)
+    return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
 
 
-def codec_bytes(grid: ScoreGrid) -> dict[str, tuple[np.ndarray, ...]]:
+def codec_bytes(grid: SweepGrid) -> dict[str, tuple[np.ndarray, ...]]:
     """Return what to hold fixed, in words -> (n,) each: nothing, each codec's bytes where known, and all of them."""
     known = {codec_label(codec): (grid.per_image(codec),) for codec in CODECS}
     known = {label: values for label, values in known.items() if np.isfinite(values[0]).all()}
@@ -240,7 +244,7 @@ def codec_bytes(grid: ScoreGrid) -> dict[str, tuple[np.ndarray, ...]]:
     return {NOTHING: (), **known, **both}
 
 
-def partial_table(evidence: Evidence) -> pd.DataFrame:
+def partial_table(data: StudyData) -> pd.DataFrame:
     """Partial Spearman of complexity with loss and selected length, given nothing, JPEG bytes, WebP bytes, and both.
 
     Loss at the shortest, the middle and the longest length; length under the most telling L1 threshold
@@ -250,16 +254,16 @@ def partial_table(evidence: Evidence) -> pd.DataFrame:
         Columns dataset, images, threshold, predictor (words), given (words), value, low, high.
     """
     parts = []
-    for name in scored_datasets(evidence.grid):
-        here = scored_images(evidence.grid, name)
-        threshold = middle_threshold(here, evidence.settings.l1_thresholds)
+    for name in scored_datasets(data.grid):
+        here = scored_images(data.grid, name)
+        threshold = middle_threshold(here, data.settings.l1_thresholds)
         chosen = np.unique([0, len(here.lengths) // 2, len(here.lengths) - 1])
         words = [*(f"L1 with {here.lengths[place]} tokens" for place in chosen), "selected length"]
-        lengths = here.lengths[allocate(here, Criterion("l1"), [threshold]).positions]
+        lengths = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), [threshold]).positions]
         values = np.concatenate([here.score("l1")[:, chosen], lengths], axis=1)
         for given, held in codec_bytes(here).items():
-            samples = partial_samples(here.per_image("complexity"), values, held, evidence.how)
-            low, high = interval(samples, evidence.how.confidence)
+            samples = partial_samples(here.per_image("complexity"), values, held, data.bootstrap)
+            low, high = interval(samples, data.bootstrap.confidence)
             rows = {"dataset": name, "images": len(here), "threshold": threshold, "predictor": words, "given": given}
             parts.append(pd.DataFrame(rows | {"value": samples[0], "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
@@ -277,29 +281,29 @@ class Levels(NamedTuple):
     levels: np.ndarray  # (f,) ascending, 0 to 100
     values: np.ndarray  # (f, s, k)
 
-    def sample_rise(self, how: Resampling) -> np.ndarray:
+    def sample_rise(self, bootstrap: BootstrapConfig) -> np.ndarray:
         """Return (1 + r, k) mean changes of the same scenes from the lowest to the highest level."""
-        return resampled_means(self.values[-1] - self.values[0], how.resamples, how.seed)
+        return resampled_means(self.values[-1] - self.values[0], bootstrap.resamples, bootstrap.seed)
 
 
-def measured_levels(evidence: Evidence) -> Iterator[Levels]:
+def measured_levels(data: StudyData) -> Iterator[Levels]:
     """Yield, per factor, L1 at every length, then the length under one L1 threshold; nothing without such scenes.
 
     The threshold is the one that tells controlled scenes apart best (`middle_threshold`, which looks at no level).
     """
-    if evidence.controlled is None:
+    if data.controlled is None:
         return
-    grid = evidence.controlled
-    threshold = middle_threshold(grid, evidence.settings.l1_thresholds)
+    grid = data.controlled
+    threshold = middle_threshold(grid, data.settings.l1_thresholds)
     for factor in grid.datasets:
         here = grid.dataset(factor)
         levels, places = scenes_by_level(here)
-        selected = here.lengths[allocate(here, Criterion("l1"), [threshold]).positions]
+        selected = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), [threshold]).positions]
         yield Levels(factor, "loss", here.lengths, levels, here.score("l1")[places])
         yield Levels(factor, "length", np.array([threshold]), levels, selected[places].astype(np.float64))
 
 
-def scenes_by_level(grid: ScoreGrid) -> tuple[np.ndarray, np.ndarray]:
+def scenes_by_level(grid: SweepGrid) -> tuple[np.ndarray, np.ndarray]:
     """Return the levels (f,) of one factor, ascending, and the numbers (f, s) of the same s scenes at each.
 
     Scenes come in one order at every level: the order in which the data set was made.
@@ -317,18 +321,18 @@ def scenes_by_level(grid: ScoreGrid) -> tuple[np.ndarray, np.ndarray]:
     return levels, rearrange(np.argsort(complexity, kind="stable"), "(f s) -> f s", f=len(levels))
 
 
-def level_table(evidence: Evidence) -> pd.DataFrame:
+def level_table(data: StudyData) -> pd.DataFrame:
     """Return mean L1 and mean selected length at each level.
 
     Returns:
         Columns dataset (the factor), images (scenes), kind, setting, complexity (the level), value, low, high.
     """
     parts = []
-    for found in measured_levels(evidence):
+    for found in measured_levels(data):
         scenes = found.values.shape[1]
         flat = rearrange(found.values, "f s k -> s (f k)")
-        samples = resampled_means(flat, evidence.how.resamples, evidence.how.seed)
-        low, high = interval(samples, evidence.how.confidence)
+        samples = resampled_means(flat, data.bootstrap.resamples, data.bootstrap.seed)
+        low, high = interval(samples, data.bootstrap.confidence)
         place, setting = np.meshgrid(found.levels, found.settings, indexing="ij")
         named = {"dataset": found.factor, "images": scenes, "kind": found.kind, "setting": setting.ravel()}
         values = {"complexity": place.ravel(), "value": samples[0], "low": low, "high": high}
@@ -337,12 +341,12 @@ def level_table(evidence: Evidence) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def rise_table(evidence: Evidence) -> pd.DataFrame:
+def rise_table(data: StudyData) -> pd.DataFrame:
     """Return the paired changes from the lowest to the highest level; columns as `level_table` but complexity."""
     parts = []
-    for found in measured_levels(evidence):
-        samples = found.sample_rise(evidence.how)
-        low, high = interval(samples, evidence.how.confidence)
+    for found in measured_levels(data):
+        samples = found.sample_rise(data.bootstrap)
+        low, high = interval(samples, data.bootstrap.confidence)
         named = {"dataset": found.factor, "images": found.values.shape[1], "kind": found.kind}
         parts.append(pd.DataFrame(named | {"setting": found.settings, "value": samples[0], "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RISES)
@@ -365,23 +369,23 @@ def tabulate(rises: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[table["rise of"].unique(), table["factor"].unique()]
 
 
-def complexity_losses(evidence: Evidence) -> pd.DataFrame:
+def complexity_losses(data: StudyData) -> pd.DataFrame:
     """Binned L1 against complexity at each length (Fig. 4, 11, 12); see `loss_by_complexity`."""
-    return loss_by_complexity(evidence.grid, evidence.how)
+    return loss_by_complexity(data.grid, data.bootstrap)
 
 
-def complexity_lengths(evidence: Evidence) -> pd.DataFrame:
+def complexity_lengths(data: StudyData) -> pd.DataFrame:
     """Binned selected length against complexity under each L1 threshold; see `length_by_complexity`."""
-    return length_by_complexity(evidence.grid, evidence.settings.l1_thresholds, evidence.how)
+    return length_by_complexity(data.grid, data.settings.l1_thresholds, data.bootstrap)
 
 
-def complexity_by_error(evidence: Evidence) -> pd.DataFrame:
-    """Spearman of complexity with L1, SSIM and the perceptual distance of record; see `error_correlations`."""
-    columns = ("l1", "ssim", evidence.perceptual_column)
-    known = [column for column in columns if column in evidence.grid.scores]
-    return error_correlations(evidence.grid, known, evidence.how)
+def complexity_by_error(data: StudyData) -> pd.DataFrame:
+    """Spearman of complexity with L1, SSIM and the reference perceptual distance; see `error_correlations`."""
+    columns = ("l1", "ssim", data.perceptual_column)
+    known = [column for column in columns if column in data.grid.scores]
+    return error_correlations(data.grid, known, data.bootstrap)
 
 
-def complexity_correlations(evidence: Evidence) -> pd.DataFrame:
+def complexity_correlations(data: StudyData) -> pd.DataFrame:
     """Spearman of complexity with loss, selected length and codec bytes; see `correlation_table`."""
-    return correlation_table(evidence.grid, evidence.settings.l1_thresholds, evidence.how)
+    return correlation_table(data.grid, data.settings.l1_thresholds, data.bootstrap)

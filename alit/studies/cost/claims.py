@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.study_data import Evidence
+from alit.analysis.study_data import StudyData
 from alit.studies.cost.tables import DECODE, ENCODE, OWN, TIMES, round_times, sample_medians
 
 C17 = Statement(
@@ -16,16 +16,16 @@ C17 = Statement(
 )
 
 
-def encoding_pays_per_iteration(evidence: Evidence) -> Claim:
+def encoding_pays_per_iteration(data: StudyData) -> Claim:
     """C17: rise of the median encoding time from each length to the next, rounds paired."""
-    times = evidence.tables.get(TIMES)
+    times = data.tables.get(TIMES)
     if times is None:
         return C17.judge([], ["no time was measured (stage cost)"])
     lengths, milliseconds = round_times(times, OWN, ENCODE)
     if len(lengths) < 2:
         return C17.judge([], ["the tokenizer has one length, or cannot encode without decoding"])
-    samples = sample_medians(milliseconds, evidence.how)
-    confidence, images = evidence.how.confidence, len(milliseconds)
+    samples = sample_medians(milliseconds, data.bootstrap)
+    confidence, images = data.bootstrap.confidence, len(milliseconds)
     parts: list[Measurement] = []
     for place, (fewer, more) in enumerate(pairwise(lengths.tolist())):
         rise = (samples[:, place + 1] - samples[:, place]) / samples[:, -1]
@@ -36,12 +36,12 @@ def encoding_pays_per_iteration(evidence: Evidence) -> Claim:
     share = samples[:, 0] / samples[:, -1]
     words = f"time to encode to {lengths[0]} tokens, share of that to {lengths[-1]}"
     parts.append(measured("encode_shortest_share", words, share, confidence, images))
-    return C17.judge([*parts, *_against_fixed_lengths(evidence, lengths.tolist())])
+    return C17.judge([*parts, *_against_fixed_lengths(data, lengths.tolist())])
 
 
-def _against_fixed_lengths(evidence: Evidence, lengths: list[int]) -> list[Measurement]:
+def _against_fixed_lengths(data: StudyData, lengths: list[int]) -> list[Measurement]:
     """Report, without deciding anything, the time to encode against tokenizers of one length, at that length."""
-    times = evidence.tables[TIMES]
+    times = data.tables[TIMES]
     parts = []
     for name in times["tokenizer"].unique():
         own_length, other = round_times(times, str(name), ENCODE)
@@ -51,10 +51,10 @@ def _against_fixed_lengths(evidence: Evidence, lengths: list[int]) -> list[Measu
             _, own = round_times(times, OWN, operation)
             _, other = round_times(times, str(name), operation)
             place = lengths.index(int(own_length[0]))
-            own_samples = sample_medians(own, evidence.how)[:, place]
-            ratio = own_samples / sample_medians(other, evidence.how)[:, 0]
+            own_samples = sample_medians(own, data.bootstrap)[:, place]
+            ratio = own_samples / sample_medians(other, data.bootstrap)[:, 0]
             words = f"time to {operation} at {own_length[0]} tokens, times that of {name}"
-            parts.append(measured(f"{operation}_over_{name}", words, ratio, evidence.how.confidence, len(own)))
+            parts.append(measured(f"{operation}_over_{name}", words, ratio, data.bootstrap.confidence, len(own)))
     return parts
 
 

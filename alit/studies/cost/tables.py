@@ -1,6 +1,6 @@
 """What encoding and decoding one image costs, by length (ICLR version, Tab. 8).
 
-The tables (`Evidence.tables`) are those of the stage `cost`: `cost_times`, one row per tokenizer, operation, length
+The tables (`StudyData.tables`) are those of the stage `cost`: `cost_times`, one row per tokenizer, operation, length
 and image, each image a round of all operations; `cost_counts`, one row per tokenizer, operation and length.
 """
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled
-from alit.analysis.curves import Resampling
-from alit.analysis.study_data import Evidence
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.study_data import StudyData
 
 TIMES, COUNTS = "cost_times", "cost_counts"
 OWN = "own"  # the profile's tokenizer, among its baselines
@@ -25,12 +25,14 @@ def round_times(times: pd.DataFrame, tokenizer: str, operation: str) -> tuple[np
     return folded.columns.to_numpy(dtype=np.int64), 1e3 * folded.to_numpy(dtype=np.float64)
 
 
-def sample_medians(milliseconds: np.ndarray, how: Resampling) -> np.ndarray:
+def sample_medians(milliseconds: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
     """Return (1 + r, l) medians over rounds of times (rounds, l); rounds are drawn whole: lengths are paired."""
-    return resampled(lambda rounds: np.median(milliseconds[rounds], axis=1), len(milliseconds), how.resamples, how.seed)
+    return resampled(
+        lambda rounds: np.median(milliseconds[rounds], axis=1), len(milliseconds), bootstrap.resamples, bootstrap.seed
+    )
 
 
-def cost_table(evidence: Evidence) -> pd.DataFrame:
+def cost_table(data: StudyData) -> pd.DataFrame:
     """Return the cost of every operation.
 
     Returns:
@@ -38,14 +40,14 @@ def cost_table(evidence: Evidence) -> pd.DataFrame:
         (interval of the median), fast, slow (the middle half of the rounds), gflop, peak_mib, parameters, device,
         threads.
     """
-    if TIMES not in evidence.tables:
+    if TIMES not in data.tables:
         return pd.DataFrame(columns=[*LABELS, "value", "low", "high", "fast", "slow", *COUNTED])
-    counts, times = evidence.tables[COUNTS], evidence.tables[TIMES]
+    counts, times = data.tables[COUNTS], data.tables[TIMES]
     parts = []
     for tokenizer, operation in dict.fromkeys(zip(counts["tokenizer"], counts["operation"], strict=True)):
         lengths, milliseconds = round_times(times, tokenizer, operation)
-        samples = sample_medians(milliseconds, evidence.how)
-        low, high = interval(samples, evidence.how.confidence)
+        samples = sample_medians(milliseconds, data.bootstrap)
+        low, high = interval(samples, data.bootstrap.confidence)
         fast, slow = np.percentile(milliseconds, [25, 75], axis=0)
         labels = {"tokenizer": tokenizer, "operation": operation, "length": lengths, "images": len(milliseconds)}
         found = {"value": samples[0], "low": low, "high": high, "fast": fast, "slow": slow}

@@ -3,8 +3,8 @@
 from itertools import pairwise
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.metrics import measure
-from alit.analysis.study_data import Evidence
+from alit.analysis.metrics import metric_info
+from alit.analysis.study_data import StudyData
 from alit.studies.familiarity.tables import Gap, few_lengths, measured_gaps, ordered_sets
 
 C4 = Statement(
@@ -17,32 +17,32 @@ C4 = Statement(
 )
 
 
-def unfamiliar_images_lose_most_at_few_tokens(evidence: Evidence) -> Claim:
+def unfamiliar_images_lose_most_at_few_tokens(data: StudyData) -> Claim:
     """C4: rise of the gap between few and all tokens from set to set; beside it the same in L1 and kernel distance."""
-    order = ordered_sets(evidence)
-    gaps = list(measured_gaps(evidence))
+    order = ordered_sets(data)
+    gaps = list(measured_gaps(data))
     last = {gap.column: gap.length for gap in gaps}  # the quarter: longer than the shortest length where they differ
     found = {(gap.column, gap.dataset): gap for gap in gaps if gap.length == last[gap.column] and gap.dataset in order}
-    deciding = f"frechet_{evidence.settings.feature_extractor}"
-    parts = [_gap(gap, evidence) for gap in found.values()]
+    deciding = f"frechet_{data.settings.feature_extractor}"
+    parts = [_gap(gap, data) for gap in found.values()]
     for column in dict.fromkeys(gap.column for gap in found.values()):
         bound = 0.0 if column == deciding else None
         here = [found[column, name] for name in order if (column, name) in found]
-        parts += [_rise(nearer, farther, evidence, bound) for nearer, farther in pairwise(here)]
-    return C4.judge(parts, _missing(evidence, order, deciding in last))
+        parts += [_rise(nearer, farther, data, bound) for nearer, farther in pairwise(here)]
+    return C4.judge(parts, _missing(data, order, deciding in last))
 
 
-def _gap(gap: Gap, evidence: Evidence) -> Measurement:
-    words = f"{_words(gap, evidence)}, {gap.dataset}"
+def _gap(gap: Gap, data: StudyData) -> Measurement:
+    words = f"{_words(gap, data)}, {gap.dataset}"
     name = f"{_kind(gap)}_gap_{gap.dataset}"
-    return measured(name, words, gap.samples, evidence.how.confidence, gap.images)
+    return measured(name, words, gap.samples, data.bootstrap.confidence, gap.images)
 
 
-def _rise(nearer: Gap, farther: Gap, evidence: Evidence, bound: float | None) -> Measurement:
-    words = f"rise of the {_words(nearer, evidence)}, from {nearer.dataset} to {farther.dataset}"
+def _rise(nearer: Gap, farther: Gap, data: StudyData, bound: float | None) -> Measurement:
+    words = f"rise of the {_words(nearer, data)}, from {nearer.dataset} to {farther.dataset}"
     name = f"{_kind(nearer)}_rise_{nearer.dataset}_{farther.dataset}"
     images = min(nearer.images, farther.images)
-    return measured(name, words, farther.samples - nearer.samples, evidence.how.confidence, images, bound)
+    return measured(name, words, farther.samples - nearer.samples, data.bootstrap.confidence, images, bound)
 
 
 def _kind(gap: Gap) -> str:
@@ -50,19 +50,19 @@ def _kind(gap: Gap) -> str:
     return gap.column.partition("_")[0]
 
 
-def _words(gap: Gap, evidence: Evidence) -> str:
-    return f"{measure(gap.column).label} at {gap.length} tokens minus that at {evidence.grid.longest}"
+def _words(gap: Gap, data: StudyData) -> str:
+    return f"{metric_info(gap.column).label} at {gap.length} tokens minus that at {data.grid.longest}"
 
 
-def _missing(evidence: Evidence, order: tuple[str, ...], has_features: bool) -> list[str]:
-    if not few_lengths(evidence.grid):
+def _missing(data: StudyData, order: tuple[str, ...], has_features: bool) -> list[str]:
+    if not few_lengths(data.grid):
         return ["a tokenizer of one length has no fewer tokens to lose at"]
-    absent = [name for name in evidence.settings.familiarity if name not in order]
+    absent = [name for name in data.settings.familiarity if name not in order]
     missing = [f"the table has no images of {name}" for name in absent]
-    if not evidence.settings.familiarity:
+    if not data.settings.familiarity:
         missing.append("the profile names no sets less familiar than the in-distribution one")
     if not has_features:
-        missing.append(f"the Fréchet distance needs features of {evidence.settings.feature_extractor} beside the table")
+        missing.append(f"the Fréchet distance needs features of {data.settings.feature_extractor} beside the table")
     return missing
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alit.plots.style import (
-    GREY,
+    GRAY,
     MARKERS,
     PALETTE,
     distinct,
@@ -40,7 +40,7 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Figure:
                 places = [0.12 * (1 - 2 * number) - names.index(name) for name in line["dataset"]]
                 look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
                 panel.errorbar(numbers(line, "value"), places, xerr=reach(line), label=f"{length:g} tokens", **look)
-            panel.axvline(0, color=GREY, lw=0.8)
+            panel.axvline(0, color=GRAY, lw=0.8)
             fewer = rows(part, part["images"] != counts.reindex(part["dataset"]).to_numpy())
             taken = f" (n = {most(fewer, 'images')})" if len(fewer) else ""
             panel_title(panel, f"{word(part, 'label')}{taken}", 38)

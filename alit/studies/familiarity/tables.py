@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.curves import Resampling, allocate, middle_threshold
+from alit.analysis.curves import BootstrapConfig, allocate_by_threshold, middle_threshold
 from alit.analysis.frechet import sample_frechet, sample_kernel
-from alit.analysis.grid import MIN_IMAGES, ScoreGrid, every_length
-from alit.analysis.metrics import CODECS, codec_label, measure
-from alit.analysis.selection import Criterion
-from alit.analysis.study_data import Evidence
+from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
+from alit.analysis.metrics import CODECS, codec_label, metric_info
+from alit.analysis.selection import SelectionCriterion
+from alit.analysis.study_data import StudyData
 
 SHARE = 0.25  # of the longest length: 64 of the paper's 256 tokens
 
@@ -32,18 +32,18 @@ class Gap(NamedTuple):
     samples: np.ndarray  # (1 + r,)
 
 
-def ordered_sets(evidence: Evidence) -> tuple[str, ...]:
+def ordered_sets(data: StudyData) -> tuple[str, ...]:
     """Return the in-distribution set and those of `analysis.familiarity` that were swept, most familiar first."""
-    return (evidence.dataset, *(name for name in evidence.settings.familiarity if name in evidence.grid.datasets))
+    return (data.dataset, *(name for name in data.settings.familiarity if name in data.grid.datasets))
 
 
-def few_lengths(grid: ScoreGrid) -> tuple[int, ...]:
+def few_lengths(grid: SweepGrid) -> tuple[int, ...]:
     """Return the places of the shortest length and of the one nearest a quarter of the longest, shortest first."""
     quarter = int(np.abs(grid.lengths - SHARE * grid.longest).argmin())
     return tuple(dict.fromkeys(place for place in (0, quarter) if place < len(grid.lengths) - 1))
 
 
-def measured_gaps(evidence: Evidence) -> Iterator[Gap]:
+def measured_gaps(data: StudyData) -> Iterator[Gap]:
     """Yield the gaps of every set: mean L1, and where there are features of record the two distances.
 
     The Fréchet distance depends on the number of images, so that its gaps are taken of as many images from each of the
@@ -51,40 +51,40 @@ def measured_gaps(evidence: Evidence) -> Iterator[Gap]:
     is the same for sets whose features spread alike. The kernel distance has no such bias and takes all images: where
     the two disagree on the order, the number of images is the first thing to suspect.
     """
-    order = ordered_sets(evidence)
-    names = [*order, *(name for name in evidence.grid.datasets if name not in order)]
-    fewest = min(len(evidence.grid.dataset(name)) for name in order)
-    extractor = evidence.settings.feature_extractor
-    features = evidence.features.get(extractor) if evidence.grid.clean_rows is not None else None
+    order = ordered_sets(data)
+    names = [*order, *(name for name in data.grid.datasets if name not in order)]
+    fewest = min(len(data.grid.dataset(name)) for name in order)
+    extractor = data.settings.feature_extractor
+    features = data.features.get(extractor) if data.grid.clean_rows is not None else None
     for number, name in enumerate(names):
-        here = evidence.grid.dataset(name)
-        how = evidence.how._replace(seed=evidence.seed + number)
-        yield from _gaps(here, "l1", resampled_means(here.score("l1"), how.resamples, how.seed))
+        here = data.grid.dataset(name)
+        bootstrap = data.bootstrap._replace(seed=data.seed + number)
+        yield from _gaps(here, "l1", resampled_means(here.score("l1"), bootstrap.resamples, bootstrap.seed))
         if features is None or len(here) < MIN_IMAGES:
             continue
         if name in order:
             equal = here.subset(np.arange(fewest) * len(here) // fewest)
-            distances = sample_frechet(features, equal, every_length(equal), how)
+            distances = sample_frechet(features, equal, every_length(equal), bootstrap)
             yield from _gaps(equal, f"frechet_{extractor}", distances)
-        yield from _gaps(here, f"kernel_{extractor}", sample_kernel(features, here, every_length(here), how))
+        yield from _gaps(here, f"kernel_{extractor}", sample_kernel(features, here, every_length(here), bootstrap))
 
 
-def gap_table(evidence: Evidence) -> pd.DataFrame:
+def gap_table(data: StudyData) -> pd.DataFrame:
     """Return the tidy form of the gaps.
 
     Returns:
         Columns dataset, images, measure, label, length (the few tokens), value, low, high; most familiar sets first.
     """
     parts = []
-    for gap in measured_gaps(evidence):
-        low, high = interval(gap.samples, evidence.how.confidence)
-        label = measure(gap.column).label
+    for gap in measured_gaps(data):
+        low, high = interval(gap.samples, data.bootstrap.confidence)
+        label = metric_info(gap.column).label
         parts.append((gap.dataset, gap.images, gap.column, label, gap.length, gap.samples[0], low, high))
     columns = ["dataset", "images", "measure", "label", "length", "value", "low", "high"]
     return pd.DataFrame(parts, columns=columns)
 
 
-def _gaps(grid: ScoreGrid, column: str, samples: np.ndarray) -> Iterator[Gap]:
+def _gaps(grid: SweepGrid, column: str, samples: np.ndarray) -> Iterator[Gap]:
     """Take samples (1 + r, l) at few tokens minus those at the longest length."""
     for place in few_lengths(grid):
         yield Gap(grid.datasets[0], len(grid), column, int(grid.lengths[place]), samples[:, place] - samples[:, -1])
@@ -101,7 +101,7 @@ class Detector(NamedTuple):
     scores: np.ndarray  # (n,)
 
 
-def auroc_samples(familiar: np.ndarray, others: np.ndarray, how: Resampling) -> np.ndarray:
+def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
     """Return (1 + r,) areas under the ROC curve, `others` (m,) being the positive class against `familiar` (n,).
 
     Both sets are resampled independently. A resample moves the area by the mean placement of its images (DeLong et
@@ -111,16 +111,16 @@ def auroc_samples(familiar: np.ndarray, others: np.ndarray, how: Resampling) -> 
     below = 1 - _placements(familiar, others)
     area = above.mean()
     moved = [
-        resampled_means(values[:, None], how.resamples, seed)[:, 0]
-        for values, seed in ((above, how.seed), (below, how.seed + 1))
+        resampled_means(values[:, None], bootstrap.resamples, seed)[:, 0]
+        for values, seed in ((above, bootstrap.seed), (below, bootstrap.seed + 1))
     ]
     return np.clip(moved[0] + moved[1] - area, 0, 1)
 
 
-def detectors(grid: ScoreGrid, threshold: float) -> tuple[Detector, ...]:
+def detectors(grid: SweepGrid, threshold: float) -> tuple[Detector, ...]:
     """Return what images may be told apart by: loss at each length, its fall, the selected length, and codec bytes."""
     losses, few = grid.score("l1"), few_lengths(grid)
-    selected = grid.lengths[allocate(grid, Criterion("l1"), [threshold]).positions[:, 0]]
+    selected = grid.lengths[allocate_by_threshold(grid, SelectionCriterion("l1"), [threshold]).positions[:, 0]]
     known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
     return (
         *(Detector("loss", f"L1 with {length} tokens", losses[:, k]) for k, length in enumerate(grid.lengths)),
@@ -130,7 +130,7 @@ def detectors(grid: ScoreGrid, threshold: float) -> tuple[Detector, ...]:
     )
 
 
-def detection_table(evidence: Evidence) -> pd.DataFrame:
+def detection_table(data: StudyData) -> pd.DataFrame:
     """Return how well each detector tells each other set from the in-distribution one.
 
     The L1 threshold of the selected length is the most telling one on in-distribution images (`middle_threshold`): it
@@ -139,18 +139,18 @@ def detection_table(evidence: Evidence) -> pd.DataFrame:
     Returns:
         Columns dataset, images, familiar (in-distribution images), kind, predictor (words), value, low, high.
     """
-    here = evidence.grid.dataset(evidence.dataset)
-    threshold = middle_threshold(here, evidence.settings.l1_thresholds)
+    here = data.grid.dataset(data.dataset)
+    threshold = middle_threshold(here, data.settings.l1_thresholds)
     inside = {detector.words: detector for detector in detectors(here, threshold)}
-    order = ordered_sets(evidence)
-    others = [*order[1:], *(name for name in evidence.grid.datasets if name not in order)]
+    order = ordered_sets(data)
+    others = [*order[1:], *(name for name in data.grid.datasets if name not in order)]
     rows = []
     for name in others:
-        there = evidence.grid.dataset(name)
+        there = data.grid.dataset(name)
         for detector in detectors(there, threshold):
             if detector.words in inside:
-                samples = auroc_samples(inside[detector.words].scores, detector.scores, evidence.how)
-                low, high = interval(samples, evidence.how.confidence)
+                samples = auroc_samples(inside[detector.words].scores, detector.scores, data.bootstrap)
+                low, high = interval(samples, data.bootstrap.confidence)
                 named = (name, len(there), len(here), detector.kind, detector.words)
                 rows.append((*named, samples[0], float(low), float(high)))
     return pd.DataFrame(rows, columns=COLUMNS)

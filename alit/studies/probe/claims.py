@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from alit.analysis.bootstrap import estimate, resampled_means
 from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, measured
 from alit.analysis.curves import sample_curve, tokens_to_reach, uniform_allocation
-from alit.analysis.metrics import measure
-from alit.analysis.study_data import Evidence
+from alit.analysis.metrics import metric_info
+from alit.analysis.study_data import StudyData
 from alit.studies.probe.tables import Point, Probed, accuracy_samples, probed, why_no_probes
 
 # The paper's readings: 2 to 3 iterations against one; the first 64 to 128 of 256 latents against all of them.
@@ -35,24 +35,24 @@ C15 = Statement(
 )
 
 
-def recurrence_and_first_latents_help(evidence: Evidence) -> Claim:
+def recurrence_and_first_latents_help(data: StudyData) -> Claim:
     """C9: paired differences of probe accuracy between iterations, and between numbers of pooled latents."""
-    why, here = why_no_probes(evidence), probed(evidence)
+    why, here = why_no_probes(data), probed(data)
     if why or here is None:
         return C9.judge([], [why or ""])
-    parts, missing = _later_iterations(evidence, here), []
+    parts, missing = _later_iterations(data, here), []
     if len(parts) < len(LATER):
         missing.append("the profile does not probe image tokens and latents at iterations 1 to 3")
-    fewer = _fewer_latents(evidence, here)
+    fewer = _fewer_latents(data, here)
     if not fewer:
         missing.append("the profile does not probe parts of the last iteration's latents")
     return C9.judge([*parts, *fewer], missing)
 
 
-def first_tokens_classify(evidence: Evidence) -> Claim:
+def first_tokens_classify(data: StudyData) -> Claim:
     """C15: what the first quarter of the latents knows of the class, and what the rest does for L1."""
-    parts, missing = _later_tokens_refine(evidence)
-    why, here = why_no_probes(evidence), probed(evidence)
+    parts, missing = _later_tokens_refine(data)
+    why, here = why_no_probes(data), probed(data)
     if why or here is None:
         return C15.judge(parts, [why or "", *missing])
     last, stop = max(here.lengths, default=0), _nearest(here.lengths, FEWER["quarter"])
@@ -60,8 +60,8 @@ def first_tokens_classify(evidence: Evidence) -> Claim:
     known = [column for column in columns if column is not None]
     if len(known) < len(columns):
         return C15.judge(parts, ["the profile does not probe parts of the last iteration's latents", *missing])
-    quarter, every, chance = accuracy_samples(here, known, evidence).T
-    confidence, images = evidence.how.confidence, len(here.correct)
+    quarter, every, chance = accuracy_samples(here, known, data).T
+    confidence, images = data.bootstrap.confidence, len(here.correct)
     if estimate(every - chance, confidence).low <= 0:
         return C15.judge(parts, ["the probe of all latents is not clearly above chance", *missing])
     share = (quarter - chance) / (every - chance)
@@ -69,18 +69,18 @@ def first_tokens_classify(evidence: Evidence) -> Claim:
     return C15.judge([measured("probe_quarter", words, share, confidence, images, ENOUGH), *parts], missing)
 
 
-def _later_iterations(evidence: Evidence, here: Probed) -> list[Measurement]:
+def _later_iterations(data: StudyData, here: Probed) -> list[Measurement]:
     columns = [_published(here, iteration) for iteration in (1, *LATER)]
     known = [column for column in columns if column is not None]
     if len(known) < len(columns):
         return []
-    samples = accuracy_samples(here, known, evidence)
+    samples = accuracy_samples(here, known, data)
     return [
         measured(
             f"iteration_{iteration}_over_1",
             f"probe accuracy of iteration {iteration} minus iteration 1, {here.dataset}",
             samples[:, number] - samples[:, 0],
-            evidence.how.confidence,
+            data.bootstrap.confidence,
             len(here.correct),
             bound=0.0,
         )
@@ -88,7 +88,7 @@ def _later_iterations(evidence: Evidence, here: Probed) -> list[Measurement]:
     ]
 
 
-def _fewer_latents(evidence: Evidence, here: Probed) -> list[Measurement]:
+def _fewer_latents(data: StudyData, here: Probed) -> list[Measurement]:
     """Compare parts of the last iteration's latents with all; beside them, an early stop with as many latents."""
     last, parts = max(here.lengths, default=0), []
     for name, share in FEWER.items():
@@ -97,31 +97,31 @@ def _fewer_latents(evidence: Evidence, here: Probed) -> list[Measurement]:
         known = [column for column in columns if column is not None]
         if len(known) < len(columns):
             return []
-        first, stopped, every = accuracy_samples(here, known, evidence).T
+        first, stopped, every = accuracy_samples(here, known, data).T
         words = f"of the first {here.lengths[stop]} latents of the last iteration minus all {here.lengths[last]}"
-        about = (evidence.how.confidence, len(here.correct))
+        about = (data.bootstrap.confidence, len(here.correct))
         parts.append(measured(f"first_{name}_over_all", f"probe accuracy {words}", first - every, *about, 0.0))
         words = f"of the iteration with {here.lengths[stop]} latents minus the last with {here.lengths[last]}"
         parts.append(measured(f"stop_at_{name}_over_all", f"probe accuracy {words}", stopped - every, *about))
     return parts
 
 
-def _later_tokens_refine(evidence: Evidence) -> tuple[list[Measurement], list[str]]:
+def _later_tokens_refine(data: StudyData) -> tuple[list[Measurement], list[str]]:
     """Return what the tokens after the first quarter do for L1, and what of it cannot be measured."""
-    grid, confidence = evidence.grid.dataset(evidence.dataset).complete(["l1"]), evidence.how.confidence
-    means = resampled_means(grid.score("l1"), evidence.how.resamples, evidence.how.seed)
+    grid, confidence = data.grid.dataset(data.dataset).complete(["l1"]), data.bootstrap.confidence
+    means = resampled_means(grid.score("l1"), data.bootstrap.resamples, data.bootstrap.seed)
     stop = _nearest(dict(enumerate(grid.lengths.tolist())), FEWER["quarter"])
-    words = f"share of mean L1 that falls from {grid.lengths[stop]} to {grid.longest} tokens, {evidence.dataset}"
+    words = f"share of mean L1 that falls from {grid.lengths[stop]} to {grid.longest} tokens, {data.dataset}"
     parts = [measured("l1_after_quarter", words, 1 - means[:, -1] / means[:, stop], confidence, len(grid), REFINED)]
-    task = evidence.accuracy_column
-    if task not in evidence.measured(task):
-        return parts, [f"{measure(task).label} has no scores"]
+    task = data.accuracy_column
+    if task not in data.measured(task):
+        return parts, [f"{metric_info(task).label} has no scores"]
     both = grid.complete([task])
-    curves = [sample_curve(both, uniform_allocation(both), column, evidence.how) for column in ("l1", task)]
+    curves = [sample_curve(both, uniform_allocation(both), column, data.bootstrap) for column in ("l1", task)]
     if estimate(curves[1].values[:, -1] - curves[1].values[:, 0], confidence).low <= 0:
-        return parts, [f"{measure(task).label} does not clearly improve with more tokens"]
+        return parts, [f"{metric_info(task).label} does not clearly improve with more tokens"]
     l1, accuracy = (tokens_to_reach(curve, NEAR_MAXIMUM) / both.longest for curve in curves)
-    words = f"share of the maximum tokens that L1 needs beyond {measure(task).label}, same length for all"
+    words = f"share of the maximum tokens that L1 needs beyond {metric_info(task).label}, same length for all"
     return [*parts, measured("l1_beyond_accuracy", words, l1 - accuracy, confidence, len(both), bound=0.0)], []
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from alit.plots.style import (
     BAND,
-    GREY,
+    GRAY,
     distinct,
     groups,
     looks_of_series,
@@ -26,7 +26,7 @@ from alit.plots.style import (
 NOT_PROBED = "not measurable here: no probes"
 APART = 0.006  # of the axis, between two lines' bars
 LARGEST = 10  # columns of a grid whose cells carry numbers
-DARK = 0.55  # of the colour scale: cells beyond it carry white numbers
+DARK = 0.55  # of the color scale: cells beyond it carry white numbers
 
 
 def probe_by_iteration(scores: pd.DataFrame) -> Figure:
@@ -86,7 +86,7 @@ def probe_by_latents(scores: pd.DataFrame) -> Figure:
 
 
 def probe_grids(scores: pd.DataFrame) -> Figure:
-    """Draw accuracy as heat maps, iteration by latents pooled, one panel per kind of tokens, on one colour scale.
+    """Draw accuracy as heat maps, iteration by latents pooled, one panel per kind of tokens, on one color scale.
 
     Args:
         scores: columns as in `probe_by_iteration`.
@@ -187,7 +187,7 @@ def _controls(panel: Axes, scores: pd.DataFrame, limits: tuple[float, float]) ->
     """Draw what the controls reach as bars with intervals, best on top, on the scale of the lines."""
     controls = rows(scores, scores["features"] != "tokenizer").sort_values("value")
     places = np.arange(len(controls))
-    panel.barh(places, numbers(controls, "value"), xerr=reach(controls), color=GREY, height=0.6, capsize=2)
+    panel.barh(places, numbers(controls, "value"), xerr=reach(controls), color=GRAY, height=0.6, capsize=2)
     panel.set_yticks(places, labels=[str(label) for label in controls["label"]])
     panel.set_xlim(limits)
     panel.set_xlabel("controls: probe accuracy")

@@ -36,11 +36,11 @@ class ProbeConfig(Settings):
     train_images: PositiveInt | None  # of the first training set, at most; null takes all
     batch_size: PositiveInt  # images through the tokenizer at once
     seeds: PositiveInt
-    draw_share: float = Field(gt=0, le=1)  # of the training images, drawn anew for each seed
+    draw_share: float = Field(gt=0, le=1)  # of the training images, drawn again for each seed
     iterations: tuple[PositiveInt, ...] | None  # null takes every one
     tokens: tuple[Literal["image", "latents", "both"], ...]
     stages: tuple[
-        Literal["encoder", "quantiser"], ...
+        Literal["encoder", "quantizer"], ...
     ]  # latents as the encoder leaves them, or as the decoder gets them
     pooling: tuple[Literal["mean", "concatenated"], ...]
     penalties: tuple[PositiveFloat, ...]  # candidates of ridge and logistic, chosen on the training part alone
@@ -48,7 +48,7 @@ class ProbeConfig(Settings):
     mae: MaeProbeConfig
 
 
-CONTROLS = ("constant", "colours", "pixels", "base", "base grid")
+CONTROLS = ("constant", "colors", "pixels", "base", "base grid")
 
 
 class FeaturePoint(NamedTuple):
@@ -58,14 +58,14 @@ class FeaturePoint(NamedTuple):
     iteration: int = 0  # from 1
     tokens: str = ""  # "image", "latents" or "both"
     latents: int = 0  # the first so many latents are pooled
-    stage: str = ""  # "encoder" or "quantiser"
+    stage: str = ""  # "encoder" or "quantizer"
     pooling: str = ""  # "mean", or "concatenated": one mean for the latents of each iteration, side by side
 
 
 def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[FeaturePoint]:
     """List the points of a profile, those that would repeat another left out, and the controls after them.
 
-    At each iteration the first s, 2s, ... of its latents are pooled to a mean. The quantiser sees latents only. What is
+    At each iteration the first s, 2s, ... of its latents are pooled to a mean. The quantizer sees latents only. What is
     put side by side are all latents of an iteration, without image tokens.
     """
     points = []
@@ -107,10 +107,10 @@ class FeatureArrays(NamedTuple):
 
     image: np.ndarray  # (n, T, d) mean of the image tokens as the encoder leaves them
     latents: np.ndarray  # (n, blocks, d) mean of a block as the encoder leaves it
-    codes: np.ndarray  # (n, blocks, z) mean of a block as the decoder gets it: quantised where latents are
+    codes: np.ndarray  # (n, blocks, z) mean of a block as the decoder gets it: quantized where latents are
     base: np.ndarray  # (n, cells, z) base features, averaged over the cells of a coarse grid
     pixels: np.ndarray  # (n, values) the image averaged over a coarse grid
-    colours: np.ndarray  # (n, 6) mean and standard deviation of each channel
+    colors: np.ndarray  # (n, 6) mean and standard deviation of each channel
 
 
 def compute_features(
@@ -157,8 +157,8 @@ def gather(arrays: FeatureArrays, point: FeaturePoint, tokenizer: TokenizerConfi
     match point.features:
         case "constant":
             return np.zeros((len(arrays.image), 1), np.float32)
-        case "colours":
-            return arrays.colours
+        case "colors":
+            return arrays.colors
         case "pixels":
             return arrays.pixels
         case "base":
@@ -195,14 +195,14 @@ def _batch_features(tokenizer: AdaptiveTokenizer, images: Tensor) -> FeatureArra
     grid = rearrange(base_tokens.features, "b (h w) z -> b z h w", h=tokenizer.config.grid)
     cells = F.adaptive_avg_pool2d(grid, min(BASE_GRID, tokenizer.config.grid))
     pixels = F.adaptive_avg_pool2d(images, min(PIXEL_GRID, tokenizer.image_size))
-    colours = torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
+    colors = torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
     pooled = (
         torch.stack(image_means, dim=1),
         torch.cat(latent_means, dim=1),
         torch.cat(code_means, dim=1),
         rearrange(cells, "b z h w -> b (h w) z"),
         rearrange(pixels, "b c h w -> b (c h w)"),
-        colours,
+        colors,
     )
     return FeatureArrays(*(values.float().cpu().numpy() for values in pooled))
 
@@ -223,7 +223,7 @@ def fit_probe(
 ) -> Predict:
     """Fit the classifier that `config.method` names to features (n, f) and int labels (n,) in 0 ... classes - 1.
 
-    Features are standardised by the training images' mean and deviation. Ridge regresses one-hot labels in closed form
+    Features are standardized by the training images' mean and deviation. Ridge regresses one-hot labels in closed form
     and chooses its penalty by leaving out one image at a time; logistic regression chooses its by `config.folds` folds.
     """
     if config.method == "mae":
@@ -246,22 +246,22 @@ def fit_mae_probe(
     nn.init.trunc_normal_(head.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.bias)
     probe = nn.Sequential(nn.BatchNorm1d(inputs.shape[1], affine=False, eps=1e-6), head).to(device)
-    optimiser = mae_optimiser(head)
+    optimizer = mae_optimizer(head)
     batch_size = min(config.batch_size, len(inputs))
     batches = len(inputs) // batch_size  # what is left over waits for another epoch's order
     for epoch in range(config.epochs):
         order = torch.randperm(len(inputs), generator=generator)[: batches * batch_size]
         for number, rows in enumerate(order.split(batch_size)):
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = mae_learning_rate(epoch + number / batches, batch_size, config)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             nn.functional.cross_entropy(probe(inputs[rows]), targets[rows]).backward()
-            optimiser.step()
+            optimizer.step()
     probe.eval()
     return lambda values: _predict(probe, values, device)
 
 
-def mae_optimiser(head: nn.Linear) -> torch.optim.Optimizer:
+def mae_optimizer(head: nn.Linear) -> torch.optim.Optimizer:
     """Return LARS for a linear layer, its rate still zero; the bias takes plain steps with momentum."""
     from timm.optim.lars import Lars
 
@@ -301,7 +301,7 @@ def _logistic(config: ProbeConfig, seed: int) -> Any:
     return GridSearchCV(model, candidates, cv=StratifiedKFold(config.folds, shuffle=True, random_state=seed))
 
 
-class LabelledSet(ProbedSet, Protocol):
+class LabeledSet(ProbedSet, Protocol):
     """The part of an image set that is read."""
 
     class_names: tuple[str, ...]
@@ -319,8 +319,8 @@ class ProbeTables(NamedTuple):
     correct: pd.DataFrame
 
 
-class Labelled(NamedTuple):
-    """The labelled images of a set."""
+class Labeled(NamedTuple):
+    """The labeled images of a set."""
 
     rows: np.ndarray  # (n,) in the set
     labels: np.ndarray  # (n,) int64
@@ -334,7 +334,7 @@ EMPTY = ProbeTables(
 
 
 def measure_probes(
-    tokenizer: AdaptiveTokenizer, train: LabelledSet, test: LabelledSet, config: ProbeConfig, seed: int, scratch: Path
+    tokenizer: AdaptiveTokenizer, train: LabeledSet, test: LabeledSet, config: ProbeConfig, seed: int, scratch: Path
 ) -> ProbeTables:
     """Fit and score a probe per feature point and seed.
 
@@ -349,7 +349,7 @@ def measure_probes(
     Raises:
         DataError: the two sets have different classes.
     """
-    known, unknown = labelled_images(train, config.train_images), labelled_images(test)
+    known, unknown = labeled_images(train, config.train_images), labeled_images(test)
     if not len(known.rows) or not len(unknown.rows):
         return EMPTY
     if train.class_names != test.class_names:
@@ -390,10 +390,10 @@ def draw_images(count: int, share: float, seed: int) -> np.ndarray:
     return np.sort(order[: max(1, round(share * count))])
 
 
-def labelled_images(images: LabelledSet, limit: int | None = None) -> Labelled:
+def labeled_images(images: LabeledSet, limit: int | None = None) -> Labeled:
     """Return the images of a set that have a label, at most `limit`, spread evenly over the set."""
     labels = images.labels(np.arange(len(images))).numpy()
     rows = np.flatnonzero(labels >= 0)
     count = len(rows) if limit is None else min(limit, len(rows))
     rows = rows[np.arange(count) * len(rows) // max(count, 1)]
-    return Labelled(rows, labels[rows])
+    return Labeled(rows, labels[rows])

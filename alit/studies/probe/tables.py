@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.study_data import Evidence
+from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 
 ACCURACY, CORRECT = "probe_accuracy", "probe_correct"
 WORDS = {"image": "image tokens", "latents": "latents", "both": "image tokens and latents"}
 CONTROL_WORDS = {
     "constant": "nothing (most frequent class)",
-    "colours": "mean and spread of the colours",
+    "colors": "mean and spread of the colors",
     "pixels": "coarse pixels",
     "base": "base tokens, pooled",
     "base grid": "base tokens, coarse grid",
@@ -37,7 +37,7 @@ class Point(NamedTuple):
         if self.features != "tokenizer":
             return CONTROL_WORDS.get(self.features, self.features)
         words = [WORDS[self.tokens]]
-        words += ["quantised"] * (self.stage == "quantiser") + ["side by side"] * (self.pooling == "concatenated")
+        words += ["quantized"] * (self.stage == "quantizer") + ["side by side"] * (self.pooling == "concatenated")
         return ", ".join(words)
 
 
@@ -63,22 +63,22 @@ class Probed(NamedTuple):
         return {each: max(point.latents for point in self.points if point.iteration == each) for each in iterations}
 
 
-def why_no_probes(evidence: Evidence) -> str | None:
+def why_no_probes(data: StudyData) -> str | None:
     """Return why there is nothing to read, or None where there is."""
-    if ACCURACY not in evidence.tables or CORRECT not in evidence.tables:
+    if ACCURACY not in data.tables or CORRECT not in data.tables:
         return f"there is no table {ACCURACY}; run: dvc repro probe"
-    return "the images have no labels" if evidence.tables[CORRECT].empty else None
+    return "the images have no labels" if data.tables[CORRECT].empty else None
 
 
-def probed(evidence: Evidence) -> Probed | None:
+def probed(data: StudyData) -> Probed | None:
     """Fold the tables of the probes; None where there are none.
 
     Raises:
         DataError: the points were not scored on the same images.
     """
-    if why_no_probes(evidence):
+    if why_no_probes(data):
         return None
-    table = evidence.tables[CORRECT]
+    table = data.tables[CORRECT]
     number = table.groupby(POINT, sort=False, observed=True).ngroup().to_numpy()
     image, names = pd.factorize(table["image_id"].astype(str))
     correct = np.full((len(names), number.max() + 1), np.nan)
@@ -88,18 +88,18 @@ def probed(evidence: Evidence) -> Probed | None:
     return Probed(str(table["dataset"].iloc[0]), _points(table), correct)
 
 
-def probe_scores(evidence: Evidence) -> pd.DataFrame:
+def probe_scores(data: StudyData) -> pd.DataFrame:
     """Test accuracy of every feature point, one row each; columns `SCORE_COLUMNS`.
 
     `value` is the mean over seeds, `low` and `high` an interval over test images, `spread` the standard deviation over
     seeds (nan for one seed), `size` the number of features.
     """
-    here = probed(evidence)
+    here = probed(data)
     if here is None:
         return pd.DataFrame(columns=SCORE_COLUMNS)
-    samples = resampled_means(here.correct, evidence.how.resamples, evidence.how.seed)
-    low, high = interval(samples, evidence.how.confidence)
-    table = evidence.tables[ACCURACY]
+    samples = resampled_means(here.correct, data.bootstrap.resamples, data.bootstrap.seed)
+    low, high = interval(samples, data.bootstrap.confidence)
+    table = data.tables[ACCURACY]
     fits = {_points(part)[0]: part for _, part in table.groupby(POINT, sort=False, observed=True)}
     rows = []
     for number, point in enumerate(here.points):
@@ -111,9 +111,9 @@ def probe_scores(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
-def accuracy_samples(here: Probed, columns: Sequence[int], evidence: Evidence) -> np.ndarray:
+def accuracy_samples(here: Probed, columns: Sequence[int], data: StudyData) -> np.ndarray:
     """Return (1 + r, columns) accuracies of some points over the same resamples of the test images."""
-    return resampled_means(here.correct[:, list(columns)], evidence.how.resamples, evidence.how.seed)
+    return resampled_means(here.correct[:, list(columns)], data.bootstrap.resamples, data.bootstrap.seed)
 
 
 def _points(table: pd.DataFrame) -> tuple[Point, ...]:

@@ -7,9 +7,9 @@ import numpy as np
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Measurement, Statement, measured
 from alit.analysis.frechet import sample_frechet, sample_kernel
-from alit.analysis.grid import ScoreGrid, every_length
-from alit.analysis.metrics import measure
-from alit.analysis.study_data import Evidence
+from alit.analysis.grid import SweepGrid, every_length
+from alit.analysis.metrics import metric_info
+from alit.analysis.study_data import StudyData
 
 C1 = Statement(
     id="C1",
@@ -21,38 +21,38 @@ C1 = Statement(
 )
 
 
-def more_tokens_reconstruct_better(evidence: Evidence) -> Claim:
+def more_tokens_reconstruct_better(data: StudyData) -> Claim:
     """C1: mean L1 and Fréchet distance fall at every step of length; paired bootstrap over images.
 
-    The kernel distance, which no number of images biases, stands beside them.
+    The kernel distance, which no number of images biases, is reported for comparison.
     """
-    parts = [part for name in evidence.grid.datasets for part in _l1_steps(evidence, name)]
-    extractor = evidence.settings.feature_extractor
-    here = evidence.grid.dataset(evidence.dataset)
-    if extractor not in evidence.features or here.clean_rows is None:
+    parts = [part for name in data.grid.datasets for part in _l1_steps(data, name)]
+    extractor = data.settings.feature_extractor
+    here = data.grid.dataset(data.dataset)
+    if extractor not in data.features or here.clean_rows is None:
         return C1.judge(parts, [f"the Fréchet distance needs features of {extractor} beside the table"])
     for prefix, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
-        samples = sample(evidence.features[extractor], here, every_length(here), evidence.how)
-        label = measure(f"{prefix}_{extractor}").label
+        samples = sample(data.features[extractor], here, every_length(here), data.bootstrap)
+        label = metric_info(f"{prefix}_{extractor}").label
         for step, fall in _falls(here, samples):
-            words = f"fall of the {label} from {step} tokens, {evidence.dataset}"
-            name = f"{prefix}_{evidence.dataset}_{step}".replace(" to ", "_")
-            parts.append(measured(name, words, fall, evidence.how.confidence, len(here), bound))
+            words = f"fall of the {label} from {step} tokens, {data.dataset}"
+            name = f"{prefix}_{data.dataset}_{step}".replace(" to ", "_")
+            parts.append(measured(name, words, fall, data.bootstrap.confidence, len(here), bound))
     return C1.judge(parts)
 
 
-def _l1_steps(evidence: Evidence, dataset: str) -> list[Measurement]:
-    here = evidence.grid.dataset(dataset).complete(["l1"])
-    means = resampled_means(here.score("l1"), evidence.how.resamples, evidence.how.seed)
+def _l1_steps(data: StudyData, dataset: str) -> list[Measurement]:
+    here = data.grid.dataset(dataset).complete(["l1"])
+    means = resampled_means(here.score("l1"), data.bootstrap.resamples, data.bootstrap.seed)
     parts = []
     for step, fall in _falls(here, means):
         name = f"l1_{dataset}_{step}".replace(" to ", "_")
         words = f"fall of mean L1 from {step} tokens, {dataset}"
-        parts.append(measured(name, words, fall, evidence.how.confidence, len(here), bound=0.0))
+        parts.append(measured(name, words, fall, data.bootstrap.confidence, len(here), bound=0.0))
     return parts
 
 
-def _falls(grid: ScoreGrid, samples: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _falls(grid: SweepGrid, samples: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Return ("4 to 8", (1 + r,) fall as a share of the value at the shortest) for each step of (1 + r, l) values."""
     falls = -np.diff(samples, axis=1) / samples[:, :1]
     steps = [f"{fewer} to {more}" for fewer, more in pairwise(grid.lengths)]

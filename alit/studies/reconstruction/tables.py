@@ -8,19 +8,19 @@ import pandas as pd
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.curves import (
     Allocation,
-    Resampling,
-    allocate,
+    BootstrapConfig,
+    allocate_by_threshold,
 )
 from alit.analysis.frechet import sample_frechet, sample_kernel
-from alit.analysis.grid import MIN_IMAGES, ScoreGrid, every_length
-from alit.analysis.metrics import measure
-from alit.analysis.selection import Criterion
-from alit.analysis.study_data import Evidence
+from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
+from alit.analysis.metrics import metric_info
+from alit.analysis.selection import SelectionCriterion
+from alit.analysis.study_data import StudyData
 
 PIXEL_ERRORS = ("l1", "psnr", "ssim")
 
 
-def rate_table(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.DataFrame:
+def rate_table(grid: SweepGrid, columns: Sequence[str], bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Return means per data set, length and measure with bootstrap intervals.
 
     Returns:
@@ -31,33 +31,33 @@ def rate_table(grid: ScoreGrid, columns: Sequence[str], how: Resampling) -> pd.D
         for column in columns:
             here = grid.dataset(name).complete([column])
             if len(here):
-                samples = resampled_means(here.score(column), how.resamples, how.seed)
-                parts.append(_rows(here, column, samples, how))
+                samples = resampled_means(here.score(column), bootstrap.resamples, bootstrap.seed)
+                parts.append(_rows(here, column, samples, bootstrap))
     return pd.concat(parts, ignore_index=True)
 
 
-def reconstruction_columns(grid: ScoreGrid) -> list[str]:
+def reconstruction_columns(grid: SweepGrid) -> list[str]:
     """Return the measures of reconstruction that a table has: pixel errors and perceptual distances."""
     return [*(name for name in PIXEL_ERRORS if name in grid.scores), *grid.columns("perceptual_")]
 
 
-def study_rates(evidence: Evidence) -> pd.DataFrame:
+def study_rates(data: StudyData) -> pd.DataFrame:
     """Return the rates of all that Tab. 1 asks, on every data set; columns as `rate_table`.
 
     L1, PSNR, SSIM, perceptual distances and, where there are features of record, the Fréchet and the kernel distance
     of all reconstructions of a length from the untouched images of the same set.
     """
-    table = rate_table(evidence.grid, reconstruction_columns(evidence.grid), evidence.how)
-    extractor = evidence.settings.feature_extractor
-    if extractor not in evidence.features or evidence.grid.clean_rows is None:
+    table = rate_table(data.grid, reconstruction_columns(data.grid), data.bootstrap)
+    extractor = data.settings.feature_extractor
+    if extractor not in data.features or data.grid.clean_rows is None:
         return table
-    features, parts = evidence.features[extractor], [table]
+    features, parts = data.features[extractor], [table]
     for prefix, sample in (("frechet", sample_frechet), ("kernel", sample_kernel)):
-        for name in evidence.grid.datasets:
-            here = evidence.grid.dataset(name)
+        for name in data.grid.datasets:
+            here = data.grid.dataset(name)
             if len(here) >= MIN_IMAGES:
-                samples = sample(features, here, every_length(here), evidence.how)
-                parts.append(_rows(here, f"{prefix}_{extractor}", samples, evidence.how))
+                samples = sample(features, here, every_length(here), data.bootstrap)
+                parts.append(_rows(here, f"{prefix}_{extractor}", samples, data.bootstrap))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -84,13 +84,13 @@ def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
     return table.pivot(index=["measure", "images"], columns="tokens", values="cell").loc[order]
 
 
-def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, how: Resampling) -> pd.DataFrame:
+def rates_by_bits(sweeps: Mapping[str, SweepGrid], dataset: str, bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Return what several tokenizers reach on one data set, and with how many bits: a codec has no tokens to count.
 
     Args:
         sweeps: name of a tokenizer -> its sweep table, folded; those that lack the data set are left out.
         dataset: the set.
-        how: resampling.
+        bootstrap: resampling.
 
     Returns:
         Columns tokenizer, bits (mean per image), and those of `rate_table`; measures that all tokenizers have.
@@ -100,18 +100,18 @@ def rates_by_bits(sweeps: Mapping[str, ScoreGrid], dataset: str, how: Resampling
     columns = [name for name in known[0] if all(name in other for other in known)]
     parts = []
     for name, grid in here.items():
-        rates = rate_table(grid, columns, how)
+        rates = rate_table(grid, columns, bootstrap)
         places = np.searchsorted(grid.lengths, rates["length"].to_numpy())
         parts.append(rates.assign(tokenizer=name, bits=grid.score("bits").mean(axis=0)[places]))
     return pd.concat(parts, ignore_index=True)
 
 
-def protocol(evidence: Evidence) -> pd.DataFrame:
+def protocol(data: StudyData) -> pd.DataFrame:
     """Return what the numbers were made with, as the sweep recorded it: columns part, setting.
 
     Images with their view (resize and crop), the rounding of reconstructions, and each network with its weights.
     """
-    record = evidence.record
+    record = data.record
     rows = [
         (f"images of {part['dataset']}", f"{part['images']} at {part['image_size']} px; {part['view']}")
         for part in record.get("images", ())
@@ -125,10 +125,10 @@ def protocol(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(list(dict.fromkeys(rows)), columns=["part", "setting"])
 
 
-def _rows(grid: ScoreGrid, column: str, samples: np.ndarray, how: Resampling) -> pd.DataFrame:
+def _rows(grid: SweepGrid, column: str, samples: np.ndarray, bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Return the rows of one data set and measure from samples (1 + r, l)."""
-    described = measure(column)
-    low, high = interval(samples, how.confidence)
+    described = metric_info(column)
+    low, high = interval(samples, bootstrap.confidence)
     return pd.DataFrame(
         {
             "dataset": grid.datasets[0],
@@ -144,13 +144,13 @@ def _rows(grid: ScoreGrid, column: str, samples: np.ndarray, how: Resampling) ->
     )
 
 
-def selected_lengths(evidence: Evidence) -> pd.DataFrame:
+def selected_lengths(data: StudyData) -> pd.DataFrame:
     """Images by selected length under each L1 threshold, in-distribution set; see `length_counts`."""
-    here = evidence.grid.dataset(evidence.dataset).complete(["l1"])
-    return length_counts(here, allocate(here, Criterion("l1"), evidence.settings.l1_thresholds))
+    here = data.grid.dataset(data.dataset).complete(["l1"])
+    return length_counts(here, allocate_by_threshold(here, SelectionCriterion("l1"), data.settings.l1_thresholds))
 
 
-def length_counts(grid: ScoreGrid, allocation: Allocation) -> pd.DataFrame:
+def length_counts(grid: SweepGrid, allocation: Allocation) -> pd.DataFrame:
     """Count images by selected length and threshold: columns threshold, length, images, share, unsatisfied."""
     rows = []
     for column, threshold in enumerate(allocation.thresholds):

@@ -2,8 +2,8 @@
 
 from alit.analysis.bootstrap import estimate
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.study_data import Evidence
-from alit.studies.strength.tables import Contest, Performance, contests, performances, rivals
+from alit.analysis.study_data import StudyData
+from alit.studies.strength.tables import ModelComparison, Performance, model_comparisons, model_pairs, performances
 
 C8 = Statement(
     id="C8",
@@ -15,33 +15,33 @@ C8 = Statement(
 )
 
 
-def stronger_models_lose_more(evidence: Evidence) -> Claim:
+def stronger_models_lose_more(data: StudyData) -> Claim:
     """C8: difference of the drops of the strongest and the weakest model of each task, paired over images."""
     parts, missing = [], []
-    decided = {contest.task: contest for contest in contests(evidence) if contest.against == "truth"}
-    for task, models in rivals(evidence).items():
+    decided = {contest.task: contest for contest in model_comparisons(data) if contest.against == "truth"}
+    for task, models in model_pairs(data).items():
         if task not in decided:
             missing.append(f"there is no truth for {task} to measure the strength of {' and '.join(models)} by")
             continue
-        weak, *_, strong = performances(decided[task], evidence.how)
+        weak, *_, strong = performances(decided[task], data.bootstrap)
         weakest, *_, strongest = decided[task].models
-        if not _is_stronger(evidence, weak, strong):
+        if not _is_stronger(data, weak, strong):
             missing.append(f"{strongest} is not measurably better than {weakest} on untouched images")
-        elif not (weak.has_anything or strong.has_anything):
+        elif not (weak.above_zero or strong.above_zero):
             missing.append(f"neither {weakest} nor {strongest} is left anything at the shortest length")
         else:
-            parts += _compare(evidence, decided[task], weak, strong)
+            parts += _compare(data, decided[task], weak, strong)
     return C8.judge(parts, missing or ([] if parts else ["no task has a weak and a strong model here"]))
 
 
-def _is_stronger(evidence: Evidence, weak: Performance, strong: Performance) -> bool:
-    return estimate(strong.sign * (strong.clean - weak.clean), evidence.how.confidence).low > 0
+def _is_stronger(data: StudyData, weak: Performance, strong: Performance) -> bool:
+    return estimate(strong.sign * (strong.clean - weak.clean), data.bootstrap.confidence).low > 0
 
 
-def _compare(evidence: Evidence, contest: Contest, weak: Performance, strong: Performance) -> list[Measurement]:
-    images, length, confidence = len(contest.grid), int(contest.grid.lengths[0]), evidence.how.confidence
+def _compare(data: StudyData, contest: ModelComparison, weak: Performance, strong: Performance) -> list[Measurement]:
+    images, length, confidence = len(contest.grid), int(contest.grid.lengths[0]), data.bootstrap.confidence
     names, task = f"{contest.models[-1]} minus {contest.models[0]}", contest.task
-    at = f"with {length} tokens, {names}, {evidence.dataset}"
+    at = f"with {length} tokens, {names}, {data.dataset}"
     drop, gap = strong.drop[:, 0] - weak.drop[:, 0], strong.gap[:, 0] - weak.gap[:, 0]
     untouched = strong.sign * (strong.clean - weak.clean)
     lead = f"lead in {task} in its own units"

@@ -1,4 +1,4 @@
-"""Weak against strong task models at ever fewer tokens (paper, Fig. 7)."""
+"""Weak against strong task models at progressively fewer tokens (paper, Fig. 7)."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,7 +7,7 @@ from matplotlib.ticker import PercentFormatter
 
 from alit.plots.style import (
     BAND,
-    GREY,
+    GRAY,
     arrow_of,
     distinct,
     ends,
@@ -66,7 +66,7 @@ def drop_by_strength(strength: pd.DataFrame) -> Figure:
             lines = rows(strength, (strength["task"] == task) & (strength["against"] == against))
             for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
                 _band(panel, line, ("drop", "drop_low", "drop_high"), look, str(model))
-            panel.axhline(0, color=GREY, lw=0.8)
+            panel.axhline(0, color=GRAY, lw=0.8)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
             panel_title(panel, f"{task} (n = {most(lines, 'images')}): {word(lines, 'label')}")
             _finish(panel, lines)
@@ -122,7 +122,7 @@ def depth_agreement(agreement: pd.DataFrame) -> Figure:
                 panel.axhline(clean, color=look[0], ls=look[2], lw=0.8)
                 panel.axhspan(*line[["clean_low", "clean_high"]].to_numpy()[0], color=look[0], alpha=BAND / 2, lw=0)
                 _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")
-            panel.axhline(0, color=GREY, lw=0.8)
+            panel.axhline(0, color=GRAY, lw=0.8)
             panel_title(panel, f"{dataset} (n = {most(lines, 'images')})")
             _finish(panel, lines)
         figure.supylabel("rank agreement with known depth\u00a0↑")

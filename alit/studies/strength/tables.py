@@ -1,8 +1,8 @@
-"""Weak against strong task models: what each loses on reconstructions of ever fewer tokens (paper, Fig. 7, C8).
+"""Weak against strong task models: what each loses on reconstructions of progressively fewer tokens (paper, Fig. 7, C8).
 
 Strength is measured, never assumed: it is the performance on the untouched images against the truth (labels, exact
 depth, reference captions). The *drop* at a length is how much worse the performance is than on the untouched images,
-as a share of the latter; the paper's figure colours by the gap between the two. Where a table holds a network's answers
+as a share of the latter; the paper's figure colors by the gap between the two. Where a table holds a network's answers
 on reconstructions only against its own answers on the originals, the drop against those is given too: it needs no
 truth, but says nothing about who is the stronger.
 """
@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.curves import Resampling
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import measure
-from alit.analysis.study_data import Evidence
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import metric_info
+from alit.analysis.study_data import StudyData
 
 Against = Literal["truth", "own answer"]
 
@@ -45,14 +45,14 @@ AGREEMENT_COLUMNS = [
 ]
 
 
-class Contest(NamedTuple):
+class ModelComparison(NamedTuple):
     """Models of one task, weak to strong, what they are compared with, and the images that all have scores of."""
 
     task: str
     against: Against
     models: tuple[str, ...]
     columns: tuple[str, ...]  # one per model
-    grid: ScoreGrid
+    grid: SweepGrid
 
 
 class Performance(NamedTuple):
@@ -68,7 +68,7 @@ class Performance(NamedTuple):
         return self.sign * (self.clean[:, None] - self.values)
 
     @property
-    def has_anything(self) -> bool:
+    def above_zero(self) -> bool:
         """Whether anything is left at the shortest length: an accuracy or score of 0 cannot fall further."""
         return self.sign < 0 or bool(self.values[0, 0] > 0)
 
@@ -81,9 +81,9 @@ class Performance(NamedTuple):
         return np.divide(self.gap, self.clean[:, None], out=self.gap.copy(), where=self.clean[:, None] != 0)
 
 
-def rivals(evidence: Evidence) -> dict[str, tuple[str, ...]]:
+def model_pairs(data: StudyData) -> dict[str, tuple[str, ...]]:
     """Return the profile's models of each task, weak to strong, of tasks that have more than one."""
-    settings = evidence.settings
+    settings = data.settings
     named = {
         "classification": settings.classifiers,
         "depth": settings.depth_models,
@@ -92,46 +92,46 @@ def rivals(evidence: Evidence) -> dict[str, tuple[str, ...]]:
     return {task: models for task, models in named.items() if len(models) > 1}
 
 
-def contests(evidence: Evidence) -> tuple[Contest, ...]:
-    """Return the contests of rivals that the table holds scores of, on in-distribution images."""
-    here = evidence.grid.dataset(evidence.dataset)
+def model_comparisons(data: StudyData) -> tuple[ModelComparison, ...]:
+    """Return the model_comparisons of model_pairs that the table holds scores of, on in-distribution images."""
+    here = data.grid.dataset(data.dataset)
     found = []
     for (task, against), (prefix, _) in SCORES.items():
-        models = tuple(name for name in rivals(evidence).get(task, ()) if evidence.measured(prefix + name))
+        models = tuple(name for name in model_pairs(data).get(task, ()) if data.measured(prefix + name))
         columns = tuple(prefix + name for name in models)
         grid = here.complete(columns)
         if len(models) > 1:
             clean = np.stack([grid.clean[column] for column in columns], axis=1)  # image model
             grid = grid.subset(np.flatnonzero(np.isfinite(clean).all(axis=1)))
         if len(models) > 1 and len(grid):
-            found.append(Contest(task, against, models, columns, grid))
+            found.append(ModelComparison(task, against, models, columns, grid))
     return tuple(found)
 
 
-def performances(contest: Contest, how: Resampling) -> tuple[Performance, ...]:
+def performances(contest: ModelComparison, bootstrap: BootstrapConfig) -> tuple[Performance, ...]:
     """Return each model's performance over the same resamples of images, so that differences are paired."""
     found = []
     for column in contest.columns:
         both = np.concatenate([contest.grid.clean[column][:, None], contest.grid.score(column)], axis=1)
-        means = resampled_means(both, how.resamples, how.seed)
-        found.append(Performance(means[:, 0], means[:, 1:], measure(column).sign))
+        means = resampled_means(both, bootstrap.resamples, bootstrap.seed)
+        found.append(Performance(means[:, 0], means[:, 1:], metric_info(column).sign))
     return tuple(found)
 
 
-def strength_table(evidence: Evidence) -> pd.DataFrame:
+def strength_table(data: StudyData) -> pd.DataFrame:
     """Return each model's performance and drop by length, with bootstrap intervals over images.
 
     Returns:
         Columns task, against ("truth" or "own answer"), model, place (0 the weakest), images, label, better, clean,
         clean_low, clean_high, length, value, low, high, drop, drop_low, drop_high.
     """
-    parts = [part for contest in contests(evidence) for part in _rows(evidence, contest)]
+    parts = [part for contest in model_comparisons(data) for part in _rows(data, contest)]
     if not parts:
         return pd.DataFrame(columns=["task", "against", "model", "place", "images", "length", "value", "drop"])
     return pd.concat(parts, ignore_index=True)
 
 
-def depth_agreement_table(evidence: Evidence) -> pd.DataFrame:
+def depth_agreement_table(data: StudyData) -> pd.DataFrame:
     """Return how far each depth model orders pixels as their known depth does, by data set and length.
 
     The Spearman correlation over an image's pixels, averaged over the images that have known depth, metric or
@@ -140,35 +140,33 @@ def depth_agreement_table(evidence: Evidence) -> pd.DataFrame:
     Returns:
         Columns dataset, model, images, clean, clean_low, clean_high (untouched images), length, value, low, high.
     """
-    columns = [
-        AGREEMENT + model for model in evidence.settings.depth_models if AGREEMENT + model in evidence.grid.scores
-    ]
-    checks = [] if evidence.checks is None else [(evidence.checks, name) for name in evidence.checks.datasets]
+    columns = [AGREEMENT + model for model in data.settings.depth_models if AGREEMENT + model in data.grid.scores]
+    checks = [] if data.checks is None else [(data.checks, name) for name in data.checks.datasets]
     parts = []
-    for whole, name in [*((evidence.grid, name) for name in evidence.grid.datasets), *checks]:
+    for whole, name in [*((data.grid, name) for name in data.grid.datasets), *checks]:
         grid = whole.dataset(name).complete(columns)
         clean = np.array([grid.clean[column] for column in columns]).reshape(len(columns), len(grid))  # model image
         grid = grid.subset(np.flatnonzero(np.isfinite(clean).all(axis=0)))
         for column in columns if len(grid) else ():
-            parts.append(_agreement_rows(grid, name, column, evidence.how))
+            parts.append(_agreement_rows(grid, name, column, data.bootstrap))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=AGREEMENT_COLUMNS)
 
 
-def _agreement_rows(grid: ScoreGrid, dataset: str, column: str, how: Resampling) -> pd.DataFrame:
+def _agreement_rows(grid: SweepGrid, dataset: str, column: str, bootstrap: BootstrapConfig) -> pd.DataFrame:
     both = np.concatenate([grid.clean[column][:, None], grid.score(column)], axis=1)
-    means = resampled_means(both, how.resamples, how.seed)
-    low, high = interval(means, how.confidence)
+    means = resampled_means(both, bootstrap.resamples, bootstrap.seed)
+    low, high = interval(means, bootstrap.confidence)
     values = (dataset, column.removeprefix(AGREEMENT), len(grid), means[0, 0], low[0], high[0])
     lines = (grid.lengths, means[0, 1:], low[1:], high[1:])
     return pd.DataFrame(dict(zip(AGREEMENT_COLUMNS, (*values, *lines), strict=True)))
 
 
-def _rows(evidence: Evidence, contest: Contest) -> Iterator[pd.DataFrame]:
-    found = performances(contest, evidence.how)
+def _rows(data: StudyData, contest: ModelComparison) -> Iterator[pd.DataFrame]:
+    found = performances(contest, data.bootstrap)
     for place, (model, column, performance) in enumerate(zip(contest.models, contest.columns, found, strict=True)):
-        clean_low, clean_high = interval(performance.clean, evidence.how.confidence)
-        low, high = interval(performance.values, evidence.how.confidence)
-        drop_low, drop_high = interval(performance.drop, evidence.how.confidence)
+        clean_low, clean_high = interval(performance.clean, data.bootstrap.confidence)
+        low, high = interval(performance.values, data.bootstrap.confidence)
+        drop_low, drop_high = interval(performance.drop, data.bootstrap.confidence)
         yield pd.DataFrame(
             {
                 "task": contest.task,
@@ -177,7 +175,7 @@ def _rows(evidence: Evidence, contest: Contest) -> Iterator[pd.DataFrame]:
                 "place": place,
                 "images": len(contest.grid),
                 "label": SCORES[contest.task, contest.against].label,
-                "better": measure(column).better,
+                "better": metric_info(column).better,
                 "clean": performance.clean[0],
                 "clean_low": clean_low,
                 "clean_high": clean_high,

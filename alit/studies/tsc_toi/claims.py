@@ -1,7 +1,7 @@
 """C5, C6 and C7: which tokens a task needs, and what choosing them by another task costs.
 
 The claims are decided on the paper's criteria (L1, class, depth) and tasks (classification, depth, Fréchet distance);
-perceptual distance and captions stand beside them for comparison.
+perceptual distance and captions is reported for comparison for comparison.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ import numpy as np
 
 from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, measured
 from alit.analysis.curves import CurveSamples, at_tokens, mean_advantage, tokens_to_reach
-from alit.analysis.grid import ScoreGrid
-from alit.analysis.metrics import measure
-from alit.analysis.oracle import frame, realised_share
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import metric_info
+from alit.analysis.oracle import oracle_gap_closed, uniform_oracle_bounds
 from alit.analysis.selection import own_column
-from alit.analysis.study_data import Evidence
+from alit.analysis.study_data import StudyData
 from alit.studies.tsc_toi.tables import frechet_curve, improvement, improves, no_improvement, task_curve
 
 ABOUT_SIXTY = 0.65
@@ -49,41 +49,41 @@ C7 = Statement(
 )
 
 
-def sixty_percent_is_enough(evidence: Evidence) -> Claim:
+def sixty_percent_is_enough(data: StudyData) -> Claim:
     """C5: the share of the maximum tokens, selected by L1, that each task needs for near-maximum performance."""
-    grid = evidence.task_grid()
+    grid = data.task_grid()
     parts, missing = [], []
-    for task in evidence.task_columns():
-        curve = task_curve(evidence, grid, "l1", task)
-        if improves(evidence, curve, task):
-            parts.append(_needed(evidence, grid, task, curve))
-        elif task in _paper_tasks(evidence):
+    for task in data.task_columns():
+        curve = task_curve(data, grid, "l1", task)
+        if improves(data, curve, task):
+            parts.append(_needed(data, grid, task, curve))
+        elif task in _paper_tasks(data):
             missing.append(no_improvement(task))
-    task = f"frechet_{evidence.settings.feature_extractor}"
-    curve = frechet_curve(evidence, grid, "l1")
+    task = f"frechet_{data.settings.feature_extractor}"
+    curve = frechet_curve(data, grid, "l1")
     if curve is None:
-        missing.append(f"{measure(task).label} cannot be measured without its features and untouched images")
-    elif improves(evidence, curve, task):
-        parts.append(_needed(evidence, grid, task, curve))
+        missing.append(f"{metric_info(task).label} cannot be measured without its features and untouched images")
+    elif improves(data, curve, task):
+        parts.append(_needed(data, grid, task, curve))
     else:
         missing.append(no_improvement(task))
     decided = any(part.bound is not None for part in parts)
     return C5.judge(parts, missing if decided else [*missing, "no task of the paper improves with more tokens"])
 
 
-def own_criterion_is_best(evidence: Evidence) -> Claim:
+def own_criterion_is_best(data: StudyData) -> Claim:
     """C6: area between the curves of TSC = TOI and of each other TSC, and the tokens that two tasks need."""
-    grid, confidence = evidence.task_grid(), evidence.how.confidence
+    grid, confidence = data.task_grid(), data.bootstrap.confidence
     parts, missing, needed = [], [], {}
-    for task in evidence.task_columns():
-        curves = {name: task_curve(evidence, grid, name, task) for name in evidence.criterion_columns()}
-        if improves(evidence, curves["l1"], task):
+    for task in data.task_columns():
+        curves = {name: task_curve(data, grid, name, task) for name in data.criterion_columns()}
+        if improves(data, curves["l1"], task):
             needed[task] = tokens_to_reach(curves["l1"], NEAR_MAXIMUM) / grid.longest
-            parts += _advantages(evidence, grid, task, curves)
-        elif task in _paper_tasks(evidence):
+            parts += _advantages(data, grid, task, curves)
+        elif task in _paper_tasks(data):
             missing.append(no_improvement(task))
-    if evidence.depth_column in needed and evidence.accuracy_column in needed:
-        more = needed[evidence.depth_column] - needed[evidence.accuracy_column]
+    if data.depth_column in needed and data.accuracy_column in needed:
+        more = needed[data.depth_column] - needed[data.accuracy_column]
         words = "share of the maximum tokens that depth needs beyond accuracy, lengths selected by L1"
         parts.append(measured("depth_beyond_accuracy", words, more, confidence, len(grid), bound=0.0))
     else:
@@ -91,102 +91,100 @@ def own_criterion_is_best(evidence: Evidence) -> Claim:
     return C6.judge(parts, missing)
 
 
-def criteria_agree_on_a_third_task(evidence: Evidence) -> Claim:
+def criteria_agree_on_a_third_task(data: StudyData) -> Claim:
     """C7: spread of each task over the criteria of other tasks at equal tokens."""
-    grid = evidence.task_grid()
+    grid = data.task_grid()
     parts, missing = [], []
-    for task in _paper_tasks(evidence):
-        others = [name for name in _paper_criteria(evidence) if name != own_column(task)]
+    for task in _paper_tasks(data):
+        others = [name for name in _paper_criteria(data) if name != own_column(task)]
         if len(others) < 2:
-            missing.append(f"{measure(task).label} has only {len(others)} criterion of other tasks")
+            missing.append(f"{metric_info(task).label} has only {len(others)} criterion of other tasks")
             continue
-        curves = [task_curve(evidence, grid, name, task) for name in others]
-        if not improves(evidence, curves[0], task):
+        curves = [task_curve(data, grid, name, task) for name in others]
+        if not improves(data, curves[0], task):
             missing.append(no_improvement(task))
             continue
         spread = _spread(curves, grid, task)
         if not np.isfinite(spread).all():
-            missing.append(f"not every criterion spends {COMPARED_AT:.0%} of the tokens for {measure(task).label}")
+            missing.append(f"not every criterion spends {COMPARED_AT:.0%} of the tokens for {metric_info(task).label}")
             continue
-        parts.append(_similar(evidence, grid, task, others, spread))
-    frechet = _frechet_spread(evidence, grid, _paper_criteria(evidence))
+        parts.append(_similar(data, grid, task, others, spread))
+    frechet = _frechet_spread(data, grid, _paper_criteria(data))
     parts += [frechet] if frechet else []
     # Any one third task answers the claim; those that cannot be measured are missing only when none can.
-    return C7.judge([*parts, *_wider_spreads(evidence, grid)], [] if parts else missing or ["no third task"])
+    return C7.judge([*parts, *_wider_spreads(data, grid)], [] if parts else missing or ["no third task"])
 
 
-def _paper_tasks(evidence: Evidence) -> tuple[str, ...]:
-    return evidence.measured(evidence.accuracy_column, evidence.depth_column)
+def _paper_tasks(data: StudyData) -> tuple[str, ...]:
+    return data.measured(data.accuracy_column, data.depth_column)
 
 
-def _paper_criteria(evidence: Evidence) -> tuple[str, ...]:
-    return evidence.measured("l1", evidence.rank_column, evidence.depth_column)
+def _paper_criteria(data: StudyData) -> tuple[str, ...]:
+    return data.measured("l1", data.rank_column, data.depth_column)
 
 
-def _needed(evidence: Evidence, grid: ScoreGrid, task: str, curve: CurveSamples) -> Measurement:
+def _needed(data: StudyData, grid: SweepGrid, task: str, curve: CurveSamples) -> Measurement:
     needed = tokens_to_reach(curve, NEAR_MAXIMUM) / grid.longest
-    words = f"share of the maximum tokens at which {measure(task).label} is near its maximum, {evidence.dataset}"
-    decides = task.startswith("frechet_") or task in _paper_tasks(evidence)
+    words = f"share of the maximum tokens at which {metric_info(task).label} is near its maximum, {data.dataset}"
+    decides = task.startswith("frechet_") or task in _paper_tasks(data)
     bound = ABOUT_SIXTY if decides else None
-    return measured(f"tokens_for_{task}", words, needed, evidence.how.confidence, len(grid), bound, "below")
+    return measured(f"tokens_for_{task}", words, needed, data.bootstrap.confidence, len(grid), bound, "below")
 
 
-def _advantages(
-    evidence: Evidence, grid: ScoreGrid, task: str, curves: Mapping[str, CurveSamples]
-) -> list[Measurement]:
+def _advantages(data: StudyData, grid: SweepGrid, task: str, curves: Mapping[str, CurveSamples]) -> list[Measurement]:
     """Compare a task's own criterion with each other one, and with the best that choosing tokens can do."""
-    own, label, confidence = own_column(task), measure(task).label, evidence.how.confidence
+    own, label, confidence = own_column(task), metric_info(task).label, data.bootstrap.confidence
     gain, parts = improvement(curves["l1"], task), []
     for name in (name for name in curves if name != own):
-        advantage = _share(measure(task).sign * mean_advantage(curves[own], curves[name]), gain)
+        advantage = _share(metric_info(task).sign * mean_advantage(curves[own], curves[name]), gain)
         words = f"mean advantage in {label} of its own criterion over {name}, share of improvement"
-        decides = task in _paper_tasks(evidence) and name in _paper_criteria(evidence)
+        decides = task in _paper_tasks(data) and name in _paper_criteria(data)
         bound = 0.0 if decides else None
         parts.append(measured(f"{task}_over_{name}", words, advantage, confidence, len(grid), bound))
-    within = frame(grid, task, evidence.how)
+    within = uniform_oracle_bounds(grid, task, data.bootstrap)
     if (within.possible > 0).all():
-        words = f"share of the possible gain in {label} over the same length for all that its own criterion realises"
-        share = realised_share(curves[own], task, within)
+        words = f"share of the possible gain in {label} over the same length for all that its own criterion realizes"
+        share = oracle_gap_closed(curves[own], task, within)
         parts.append(measured(f"{task}_of_possible", words, share, confidence, len(grid)))
     return parts
 
 
-def _spread(curves: Sequence[CurveSamples], grid: ScoreGrid, task: str) -> np.ndarray:
+def _spread(curves: Sequence[CurveSamples], grid: SweepGrid, task: str) -> np.ndarray:
     """Return (1 + r,) largest minus smallest value of a task over curves, as a share of its improvement."""
     values = np.stack([at_tokens(curve, COMPARED_AT * grid.longest) for curve in curves])
     return _share(np.ptp(values, axis=0), improvement(curves[0], task))
 
 
-def _similar(
-    evidence: Evidence, grid: ScoreGrid, task: str, criteria: Iterable[str], spread: np.ndarray
-) -> Measurement:
-    words = f"spread of {measure(task).label} over {', '.join(criteria)} at equal tokens, share of improvement"
-    return measured(f"spread_of_{task}", words, spread, evidence.how.confidence, len(grid), SIMILAR, "below")
+def _similar(data: StudyData, grid: SweepGrid, task: str, criteria: Iterable[str], spread: np.ndarray) -> Measurement:
+    words = f"spread of {metric_info(task).label} over {', '.join(criteria)} at equal tokens, share of improvement"
+    return measured(f"spread_of_{task}", words, spread, data.bootstrap.confidence, len(grid), SIMILAR, "below")
 
 
-def _frechet_spread(evidence: Evidence, grid: ScoreGrid, criteria: tuple[str, ...]) -> Measurement | None:
-    task = f"frechet_{evidence.settings.feature_extractor}"
+def _frechet_spread(data: StudyData, grid: SweepGrid, criteria: tuple[str, ...]) -> Measurement | None:
+    task = f"frechet_{data.settings.feature_extractor}"
     target = COMPARED_AT * grid.longest
-    drawn = [frechet_curve(evidence, grid, name, near=target) for name in criteria]
+    drawn = [frechet_curve(data, grid, name, near=target) for name in criteria]
     curves = [curve for curve in drawn if curve is not None]
-    if len(curves) < 2 or not improves(evidence, curves[0], task):
+    if len(curves) < 2 or not improves(data, curves[0], task):
         return None
     spread = _spread(curves, grid, task)
-    return _similar(evidence, grid, task, criteria, spread) if np.isfinite(spread).all() else None
+    return _similar(data, grid, task, criteria, spread) if np.isfinite(spread).all() else None
 
 
-def _wider_spreads(evidence: Evidence, grid: ScoreGrid) -> list[Measurement]:
+def _wider_spreads(data: StudyData, grid: SweepGrid) -> list[Measurement]:
     """Return the spread of every task over all criteria but its own, where that is more than the paper's."""
     parts = []
-    for task in evidence.task_columns():
-        others = [name for name in evidence.criterion_columns() if name != own_column(task)]
-        if task in _paper_tasks(evidence) and set(others) <= set(_paper_criteria(evidence)):
+    for task in data.task_columns():
+        others = [name for name in data.criterion_columns() if name != own_column(task)]
+        if task in _paper_tasks(data) and set(others) <= set(_paper_criteria(data)):
             continue
-        curves = [task_curve(evidence, grid, name, task) for name in others]
-        if len(curves) > 1 and improves(evidence, curves[0], task):
-            words = f"spread of {measure(task).label} over {', '.join(others)} at equal tokens, share of improvement"
+        curves = [task_curve(data, grid, name, task) for name in others]
+        if len(curves) > 1 and improves(data, curves[0], task):
+            words = (
+                f"spread of {metric_info(task).label} over {', '.join(others)} at equal tokens, share of improvement"
+            )
             spread = _spread(curves, grid, task)
-            parts.append(measured(f"wide_spread_of_{task}", words, spread, evidence.how.confidence, len(grid)))
+            parts.append(measured(f"wide_spread_of_{task}", words, spread, data.bootstrap.confidence, len(grid)))
     return parts
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from alit.plots.style import (
     BAND,
     EDGE,
-    GREY,
+    GRAY,
     MARKERS,
     PALETTE,
     arrow_of,
@@ -37,19 +37,19 @@ Limits = Mapping[str, tuple[float, float]]
 
 
 def task_limits(curves: pd.DataFrame) -> Limits:
-    """Return the range of each task over all curves: one colour scale for every panel and figure that shows it."""
+    """Return the range of each task over all curves: one color scale for every panel and figure that shows it."""
     values = {str(task): part["value"].to_numpy(dtype=float) for task, part in groups(curves, "toi")}
     return {task: (float(scores.min()), float(scores.max())) for task, scores in values.items()}
 
 
 def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: Limits) -> Figure:
-    """Draw one criterion, one panel per task: x = threshold, y = share of tokens, mark colour = task (Fig. 6, 14, 15).
+    """Draw one criterion, one panel per task: x = threshold, y = share of tokens, mark color = task (Fig. 6, 14, 15).
 
     Args:
         curves: columns tsc, tsc_label, threshold, capacity, capacity_low, capacity_high, images, toi, toi_label,
             better, value.
         criterion: the value of `tsc` to draw; None, or one without rows, gives a note.
-        limits: colour scale per task, from `task_limits`.
+        limits: color scale per task, from `task_limits`.
     """
     part = rows(curves, curves["tsc"] == criterion)
     if part.empty:
@@ -67,7 +67,7 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
 
 
 def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure:
-    """Draw one task, one panel per criterion, on one colour scale (Fig. 5); the uniform baseline is left out."""
+    """Draw one task, one panel per criterion, on one color scale (Fig. 5); the uniform baseline is left out."""
     part = rows(curves, (curves["toi"] == task) & (curves["tsc"] != "uniform"))
     if part.empty:
         return note_figure(f"not measurable here: no scores for the task {task}")
@@ -97,7 +97,7 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Figure:
         for panel, (task, part) in zip(axes, groups(curves, "toi"), strict=True):
             for name, line in groups(part, "tsc"):
                 line = line.sort_values("capacity")
-                color, marker, dash = looks.get(name, (GREY, "x", "-"))
+                color, marker, dash = looks.get(name, (GRAY, "x", "-"))
                 look = {"color": color, "marker": marker, "ls": dash, "markersize": 3.5}
                 panel.plot(line["capacity"], line["value"], label=word(line, "tsc_label"), **look)
                 panel.fill_between(line["capacity"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
@@ -161,11 +161,11 @@ def tasks_by_capacity_alt(curves: pd.DataFrame) -> str:
 
 
 def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> ScalarMappable:
-    """Draw a thin line with marks coloured by the task; bars are intervals of the capacity."""
+    """Draw a thin line with marks colored by the task; bars are intervals of the capacity."""
     line = line.sort_values("threshold")
     thresholds, spent = line["threshold"].to_numpy(), line["capacity"].to_numpy()
     bars = reach(line, "capacity", "capacity_low", "capacity_high")
-    panel.errorbar(thresholds, spent, yerr=bars, color=GREY, lw=0.8, elinewidth=0.8, zorder=1)
+    panel.errorbar(thresholds, spent, yerr=bars, color=GRAY, lw=0.8, elinewidth=0.8, zorder=1)
     colors = heat(word(line, "better"))
     look = {"c": line["value"], "cmap": colors, "norm": Normalize(*limits), "edgecolors": EDGE, "linewidths": 0.5}
     marks = panel.scatter(thresholds, spent, s=26, zorder=2, **look)
@@ -193,7 +193,7 @@ def _is_rank(line: pd.DataFrame) -> bool:
 NOTHING = "not measurable here: no task has anything to gain from choosing lengths"
 
 
-def realised_gains(gains: pd.DataFrame) -> Figure:
+def oracle_gaps(gains: pd.DataFrame) -> Figure:
     """Draw the share of each criterion, one panel per task; lines at 0 (uniform) and 1 (oracle), bars 95 % intervals.
 
     Args:
@@ -207,7 +207,7 @@ def realised_gains(gains: pd.DataFrame) -> Figure:
         figure, axes = panels(count, columns=2, height=0.8 + 0.38 * len(criteria), sharex=True, sharey=True)
         for panel, (_, part) in zip(axes, groups(gains, "toi"), strict=True):
             for end in (0, 1):
-                panel.axvline(end, color=GREY, lw=0.8, ls="-" if end == 0 else (0, (1, 1)))
+                panel.axvline(end, color=GRAY, lw=0.8, ls="-" if end == 0 else (0, (1, 1)))
             for own, dots in groups(part, "own"):
                 places = [-criteria.index(label) for label in dots["tsc_label"]]
                 look = {"fmt": MARKERS[int(own)], "color": PALETTE[int(own)], "lw": 1, "markersize": 4}
@@ -223,8 +223,8 @@ def realised_gains(gains: pd.DataFrame) -> Figure:
     return figure
 
 
-def realised_gains_alt(gains: pd.DataFrame) -> str:
-    """Say for each task what its own criterion realises and which criterion realises most."""
+def oracle_gaps_alt(gains: pd.DataFrame) -> str:
+    """Say for each task what its own criterion realizes and which criterion realizes most."""
     if gains.empty:
         return f"{NOTHING.capitalize()}."
     words = []
@@ -233,4 +233,4 @@ def realised_gains_alt(gains: pd.DataFrame) -> str:
         own = rows(part, part["own"])
         says = f"its own criterion {numbers(own, 'value')[0]:.0%}, " if len(own) else ""
         words.append(f"{word(part, 'toi_label')}: {says}most {best['tsc_label']} with {best['value']:.0%}")
-    return f"Share of the possible gain over the same length for all that is realised, {'; '.join(words)}."
+    return f"Share of the possible gain over the same length for all that is realized, {'; '.join(words)}."

@@ -24,7 +24,7 @@ CONFIG_FILE = "config.json"
 TRAINING_FILE = "training.json"
 
 
-def stage_scratch(root: Path, stage: str, settings: Mapping[str, Any], inputs: Iterable[Path]) -> Path:
+def resume_dir(root: Path, stage: str, settings: Mapping[str, Any], inputs: Iterable[Path]) -> Path:
     """Return the folder of a stage's resume state: another one for other settings or other input files.
 
     Args:
@@ -56,7 +56,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def finish_stage(
+def save_stage(
     fabric: Fabric, folder: Path, write: Callable[[Path], object], settings: Mapping[str, Any], scratch: Path
 ) -> None:
     """Write a finished stage to `folder` at once and remove its resume state.
@@ -82,7 +82,7 @@ def finish_stage(
     fabric.barrier()
 
 
-def adopt_stage(finished: Path, folder: Path) -> None:
+def copy_checkpoint(finished: Path, folder: Path) -> None:
     """Take a finished stage over from another folder, whole, instead of training it.
 
     Raises:

@@ -75,7 +75,7 @@ def derive_generator(*parts: str | int, device: torch.device | str = "cpu") -> t
 def default_randomness(*parts: str | int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's default generators within the block and restore them afterwards.
 
-    For what takes no generator: weight initialisation, a VAE's posterior sample.
+    For what takes no generator: weight initialization, a VAE's posterior sample.
     """
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from alit.errors import CheckpointError, TrainingError
 from alit.training.engine.fabric import default_randomness
-from alit.training.optim import OptimisationConfig
+from alit.training.optim import OptimizationConfig
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -104,11 +104,11 @@ class TrainingStage(Protocol):
     columns: tuple[str, ...]  # names of the scalars that steps return
 
     def step(self, step: int) -> Mapping[str, Tensor]:
-        """Take one optimiser step; return scalars without gradient: "loss", and others where they occur."""
+        """Take one optimizer step; return scalars without gradient: "loss", and others where they occur."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return what resuming restores: modules, optimisers, anything with `state_dict`, by name."""
+        """Return what resuming restores: modules, optimizers, anything with `state_dict`, by name."""
         ...
 
     def image_ids(self, step: int) -> Sequence[str]:
@@ -134,7 +134,7 @@ class Progress:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take_means(self, columns: Sequence[str], fabric: Fabric) -> list[float | None]:
-        """Return each column's mean over steps and processes, None where it did not occur, and start anew."""
+        """Return each column's mean over steps and processes, None where it did not occur, and start again."""
         names = [name for name in columns if name in self.sums]
         means = torch.stack([self.sums[name].float() / self.counts[name] for name in names])
         reduced = fabric.all_reduce(means, reduce_op="mean")
@@ -153,13 +153,13 @@ class Progress:
 
 
 def run_training(
-    stage: TrainingStage, *, fabric: Fabric, config: OptimisationConfig, scratch: Path, description: str
+    stage: TrainingStage, *, fabric: Fabric, config: OptimizationConfig, scratch: Path, description: str
 ) -> None:
     """Run `stage` to `config.steps`, going on from the state in `scratch` if there is one.
 
     `scratch` receives `log.csv` and `state.ckpt`, replaced atomically every `save_every` steps, at the end, and
     after Ctrl-C or SIGTERM. A resumed run ends with the weights of an uninterrupted one, on a CPU bit for bit.
-    (With 16-mixed precision the gradient scaler starts anew.)
+    (With 16-mixed precision the gradient scaler starts again.)
 
     Raises:
         TrainingError: a loss, or the weights about to be saved, are not finite; the last good state is kept.
@@ -189,7 +189,7 @@ def run_training(
 class _Run:
     """One run of the loop: the stage with its progress and files."""
 
-    def __init__(self, stage: TrainingStage, fabric: Fabric, config: OptimisationConfig, scratch: Path) -> None:
+    def __init__(self, stage: TrainingStage, fabric: Fabric, config: OptimizationConfig, scratch: Path) -> None:
         self.stage = stage
         self.fabric = fabric
         self.config = config

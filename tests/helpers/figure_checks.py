@@ -1,0 +1,50 @@
+"""What holds for every figure of the suite."""
+
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alit.plots.style import save, style
+
+
+def words(figure: Figure) -> set[str]:
+    """Return every text of a figure."""
+    return {text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()}
+
+
+def check_files(figure: Figure, again: Figure, alt: str, folder: Path) -> None:
+    """Two drawings of one table are the same bytes, with the description inside and no date or version."""
+    first, second = (save(each, folder / name, "figure", alt) for each, name in ((figure, "1"), (again, "2")))
+    assert first.png.read_bytes() == second.png.read_bytes()
+    assert first.svg.read_bytes() == second.svg.read_bytes()
+    with Image.open(first.png) as image:
+        assert image.info["Description"] == alt
+        assert "Software" not in image.info
+    assert "<dc:date>" not in first.svg.read_text()
+
+
+def check_description(alt: str) -> None:
+    """A description is one line that ends a sentence and holds numbers, all of them known."""
+    assert alt.endswith(".")
+    assert "\n" not in alt
+    assert "nan" not in alt
+    assert any(character.isdigit() for character in alt)
+
+
+def check_text_fits(figure: Figure) -> None:
+    """No text leaves the figure, and no two titles overlap."""
+    with style():
+        figure.canvas.draw()
+    width, height = figure.bbox.width, figure.bbox.height
+    for axes in figure.axes:
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            box = text.get_window_extent()
+            if text.get_text():
+                assert min(box.x0, box.y0) >= -1
+                assert box.x1 <= width + 1
+                assert box.y1 <= height + 1
+    titles = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert not any(one.overlaps(other) for one, other in combinations(titles, 2))

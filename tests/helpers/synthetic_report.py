@@ -1,0 +1,133 @@
+"""A checkout with everything that the report is made from, in little: no networks, no training."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+from checkout import ROOT
+from synthetic_tables import synthetic_table
+
+from alit.analysis.claims import Claim, Measurement, ledger_to_json
+from alit.paths import RunPaths
+
+PROFILE = "toy"
+STUDIES = ("first", "second")
+LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
+DRAWING = """
+from alit.plots import save, training_curves, training_curves_alt
+import pandas as pd
+log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
+folder = Path("reports", profile, "{study}", "figures")
+save(training_curves(log, "{name}"), folder, "{name}", training_curves_alt(log, "{name}"))
+"""
+
+
+def synthetic_project(root: Path) -> RunPaths:
+    """Write a checkout whose stages before the notebooks have run; return its paths."""
+    paths = RunPaths(root, PROFILE)
+    (root / "configs").mkdir(parents=True)
+    configs = ROOT / "configs"
+    paths.config.write_text((configs / "smoke.yaml").read_text())
+    shutil.copyfile(configs / "paper.yaml", root / "configs" / "paper.yaml")
+    (root / "dvc.yaml").touch()
+    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\nmeasured_studies: []\n")
+    (root / "notebooks").mkdir()
+    for number, name in enumerate(STUDIES):
+        nbformat.write(synthetic_notebook(name, f"Study number {number + 1}"), root / "notebooks" / f"{name}.ipynb")
+    paths.sweep.mkdir(parents=True)
+    synthetic_table(images=40).to_parquet(paths.table)
+    paths.claims.write_text(ledger_to_json(synthetic_claims()), encoding="utf-8")
+    for folder in (paths.base, paths.distilled, paths.tokenizer, paths.task_models / "small_cnn"):
+        _write_log(folder)
+    _write_examples(paths.examples)
+    return paths
+
+
+def synthetic_notebook(name: str, title: str) -> nbformat.NotebookNode:
+    """Return a study that draws one figure, shows a table and a line of text."""
+    code = nbformat.v4.new_code_cell
+    cells = [
+        nbformat.v4.new_markdown_cell(f"# {title}\n\nWhat to look at: `loss` falls < 1 & rises never."),
+        code('profile: str = "cpu"', metadata={"tags": ["parameters"]}),
+        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve").replace("{study}", name)),
+        code("log.tail(3)"),
+        code("print(profile)"),
+    ]
+    about = {"paper": "Fig. 4, 11", "claims": ["C1", "C2"], "lead": f"{name}_curve"}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"alit": about, "kernelspec": kernel})
+
+
+def synthetic_claims() -> tuple[Claim, ...]:
+    """Return one claim of each verdict; the last has numbers that could not be measured."""
+    parts = (
+        Measurement("short", "L1 at 4 tokens minus L1 at 8", 0.0213, 0.0201, 0.0226, 512, 0.0, "above"),
+        Measurement("long", "L1 at 28 tokens minus L1 at 32", 0.0007, -0.0002, 0.0015, 512, 0.0, "above"),
+        Measurement("near", "the same on the near set", -0.004, -0.006, -0.002, 256, 0.0, "above"),
+    )
+    words = {
+        "paper": "22.57 at 32 tokens to 8.25 at 256",
+        "source": "Tab. 1, Fig. 3",
+        "criterion": "all steps above 0",
+    }
+    nan = float("nan")
+    one = {"statistic": "smallest step of L1 (weakest of 3)", "value": 0.0213, "low": 0.0201, "high": 0.0226}
+    none = {"statistic": "not measured", "value": nan, "low": nan, "high": nan}
+    return (
+        Claim(
+            id="C1",
+            sentence="More tokens give lower reconstruction loss at every step.",
+            verdict="holds",
+            reason="all 3 intervals lie on the right side of the criterion",
+            measurements=parts,
+            **words,
+            **one,
+        ),
+        Claim(
+            id="C2",
+            sentence="At a fixed length, loss rises with human complexity, in every category of pictures.",
+            verdict="does not hold",
+            reason="1 of 3 measurements fail: the whole interval is on the wrong side for near",
+            measurements=parts,
+            **words,
+            **(one | {"value": -0.004, "low": -0.006, "high": -0.002}),
+        ),
+        Claim(
+            id="C3",
+            sentence="Complex images need more tokens for the same loss.",
+            verdict="not measurable here",
+            reason="no data set of this profile has complexity scores <by people> & co.",
+            **words,
+            **none,
+        ),
+    )
+
+
+def _write_log(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    steps = np.arange(0, 400, 5)
+    noise = np.random.default_rng(0).normal(size=len(steps))
+    log = pd.DataFrame({"step": steps, "seconds": steps * 0.1, "loss": 1 / (1 + steps) + 0.01 * noise**2})
+    log["adversary"] = np.where(steps < 200, np.nan, 0.5 + 0.1 * noise)
+    log.to_csv(folder / "log.csv", index=False)
+    (folder / "training.json").write_text(json.dumps({"seed": 0, "training": {"steps": 400, "batch_size": 16}}))
+
+
+def _write_examples(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    ids = np.array(["val-00001", "val-00002"])
+    ramp = np.linspace(0, 255, 32)
+    original = np.broadcast_to(ramp[:, None, None], (32, 32, 3)) * 0.5 + ramp[None, :, None] * np.array([0.5, 0.2, 0.1])
+    originals = np.stack([original, original[::-1]]).astype(np.uint8)
+    noise = generator.integers(-60, 60, (2, len(LENGTHS), 32, 32, 3)) / np.arange(1, 9)[:, None, None, None]
+    rebuilt = np.clip(originals[:, None] + noise, 0, 255).astype(np.uint8)
+    np.savez_compressed(
+        folder / "examples.npz", image_ids=ids, lengths=np.array(LENGTHS), originals=originals, reconstructions=rebuilt
+    )
+    errors = np.abs(rebuilt / 255 - originals[:, None] / 255).mean(axis=(2, 3, 4))
+    rows = [(ids[i], length, errors[i, k]) for k, length in enumerate(LENGTHS) for i in range(2)]
+    pd.DataFrame(rows, columns=["image_id", "length", "l1"]).to_csv(folder / "examples.csv", index=False)

@@ -1,0 +1,87 @@
+"""Image sets, tokenizers and tasks small enough to check a sweep by hand."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from alit.sweep.engine import SweepConfig
+from alit.tokenizer.protocol import Reconstruction
+
+SIZE = 8
+
+
+class ToySet:
+    """Random images with the methods of `alit.data.imageset.ImageSet` that a sweep uses."""
+
+    image_size = SIZE
+    class_names = ("dark", "bright")
+
+    def __init__(self, name: str, count: int, seed: int = 0) -> None:
+        self.name = name
+        generator = np.random.default_rng(seed)
+        self.pixels = generator.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8)
+        self.manifest = pd.DataFrame(
+            {
+                "image_id": [f"{name}-{row}" for row in range(count)],
+                "label": pd.array([None if row % 3 == 2 else row % 2 for row in range(count)], dtype="Int64"),
+                "split": "val",
+                "complexity": [None if row % 2 else float(row) for row in range(count)],
+                "caption": "a square",
+                "sha256": [f"{seed}-{row}" for row in range(count)],
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def images(self, indices):
+        return torch.from_numpy(self.pixels[indices]).float() / 255
+
+    def labels(self, indices):
+        return torch.from_numpy(self.manifest["label"].fillna(-1).to_numpy(np.int64)[indices])
+
+    def depth(self, indices):
+        return None
+
+    def inverse_depth(self, indices):
+        return None
+
+    def captions(self, indices):
+        return self.manifest["caption"].iloc[indices].tolist()
+
+
+class FadingTokenizer:
+    """Adds gray to every image, less of it at longer lengths; `fail_at` batches it breaks down."""
+
+    name = "fading"
+    image_size = SIZE
+    lengths = (2, 4)
+    base_tokens = 16
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.batches = 0
+        self.images = 0
+        self.fail_at = fail_at
+
+    def reconstructions(self, images):
+        if self.batches == self.fail_at:
+            raise RuntimeError("killed")
+        self.batches += 1
+        self.images += len(images)
+        for length in self.lengths:
+            faded = images + (0.5 - images) / length
+            yield Reconstruction(length, torch.full((len(images),), 10.0 * length), faded)
+
+
+class MeanColor:
+    """Features: the mean of each channel."""
+
+    name = "color"
+    size = 3
+    record: dict = {"name": "color"}  # noqa: RUF012
+
+    def features(self, images):
+        return images.mean(dim=(2, 3))
+
+
+CONFIG = SweepConfig(chunk_size=4, tokenizer_batch=3)

@@ -1,0 +1,100 @@
+"""Results that are kept beside the code: they follow from their tables, and a change is noticed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from checkout import ROOT
+from synthetic_report import synthetic_project
+
+from alit.analysis.claims import Statement, ledger_to_json, measured, recheck
+from alit.analysis.study_data import load_run_data
+from alit.errors import DataError
+from alit.studies import assess
+from experiments import results
+
+STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
+
+
+def part(name="a", value=1.0, statistic="fall of L1", bound=0.0):
+    return measured(name, statistic, np.full(10, value), 0.95, 40, bound)
+
+
+def claim(*parts, missing=()):
+    return STATEMENT.judge(parts, missing)
+
+
+def test_a_ledger_that_its_tables_give_again_has_no_fault():
+    assert recheck([claim(part())], [claim(part())]) == []
+
+
+def test_distances_of_features_need_not_come_out_again():
+    kept = [claim(part(), part("b", statistic="Fréchet distance on x"))]
+    assert recheck(kept, [claim(part())]) == []
+    kept = [claim(part(), part("b", statistic="fall of accuracy"))]
+    assert recheck(kept, [claim(part())]) == ["C1: the tables do not give b"]
+
+
+def test_a_changed_number_is_a_fault():
+    (fault,) = recheck([claim(part(value=1.0))], [claim(part(value=1.1))])
+    assert fault.startswith("C1: a is 1 [1, 1] in the ledger, 1.1")
+
+
+@pytest.mark.parametrize(("verdict", "faults"), [("does not hold", 1), ("not measurable here", 0), ("holds", 0)])
+def test_a_verdict_must_follow_from_its_measurements(verdict, faults):
+    kept = replace(claim(part()), verdict=verdict)
+    assert len(recheck([kept], [claim(part())])) == faults
+
+
+def test_claims_on_one_side_only_are_faults():
+    other = replace(claim(part()), id="C2")
+    assert recheck([claim(part())], [other]) == ["C1: no such claim", "C2: not in the kept ledger"]
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """A checkout whose sweep and claims have run."""
+    paths = synthetic_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (paths.sweep / "config.json").write_text(json.dumps({"tokenizer": {"base_tokens": 64}}))
+    paths.claims.write_text(ledger_to_json(assess(load_run_data(paths))), encoding="utf-8")
+    figures = paths.report / "study" / "figures"
+    figures.mkdir(parents=True)
+    (figures / "curve.png").touch()
+    (figures / "images_of_people.png").touch()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "notes.md").write_text("## What surprised\n\nNothing.\n")
+    return paths
+
+
+def test_results_are_kept_told_and_stand_when_checked(paths, capsys):
+    results.main([paths.profile])
+    text = (paths.root / "RESULTS.md").read_text()
+    for expected in ("| C1 |", "## What surprised", "study/figures/curve.png"):
+        assert expected in text
+    assert not list(paths.root.glob("results/**/images_*"))
+    results.main([paths.profile, "--check"])
+    assert "follow from the tables beside it" in capsys.readouterr().out
+
+
+def test_results_that_were_never_kept_are_missed(paths):
+    with pytest.raises(DataError, match=r"found none; run: python -m experiments.results"):
+        results.main([paths.profile, "--check"])
+
+
+def test_a_verdict_that_was_written_over_is_found(paths):
+    results.main([paths.profile])
+    kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
+    content = json.loads(kept.read_text())
+    turned = {"holds": "does not hold", "does not hold": "holds", "not measurable here": "does not hold"}
+    content["C1"]["verdict"] = turned[content["C1"]["verdict"]]
+    kept.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="found 1 faults"):
+        results.main([paths.profile, "--check"])
+
+
+def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    results.main(["imagenette", "--check"])
+    assert "17 claims" in capsys.readouterr().out

@@ -1,0 +1,157 @@
+"""The stages of the ablations, on a few tiny scenes: training variants, baselines, measuring, timing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from scene_project import save_tokenizer, scene_project
+from toy_sweep import MeanColor
+
+from alit.config import load_profile
+from alit.tasks.reconstruction import ReconstructionTask
+from alit.tasks.registry import TaskModels
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training import variants as training
+from alit.training.engine.checkpoint import save_network
+from experiments import ablations, baselines, cost, distill, sweep, variants
+
+VARIANTS = [
+    {"name": "recurrent", "set": {}, "seeds": [1, 2]},
+    {"name": "nested", "set": {"tokenizer.distillation.growth": "nested"}, "seeds": [1]},
+    {
+        "name": "continuous_vae",
+        "set": {
+            "tokenizer.base.kind": "vae",
+            "tokenizer.base.codebook_size": None,
+            "tokenizer.distillation.prediction": "regression",
+            "tokenizer.distillation.quantize": False,
+            "data.sets.0.images": 5,
+            "finetune.optimization.steps": 1,
+        },
+        "seeds": [0],
+    },
+]
+BASELINES = [
+    {"name": "base", "target": "base", "arguments": {}},
+    {"name": "nested", "target": "variants/nested/1", "arguments": {}},
+    {"name": "jpeg", "target": "alit.codec:CodecTokenizer", "arguments": {"image_format": "jpeg", "image_size": 32}},
+]
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """A checkout with a handful of scenes, and a profile that compares small networks with each other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ALIT_SCRATCH", raising=False)
+    paths = scene_project(tmp_path)
+    content = yaml.safe_load(paths.config.read_text())
+    content["tokenizer"]["base"] |= {"channels": 4, "multipliers": [1, 1, 1]}
+    content["tokenizer"]["distillation"] |= {"width": 16, "iterations": 2}
+    content["distill"] |= {"cross_entropy_weights": [1.0, 1.0]}
+    for stage in ("base_training", "distill", "finetune"):
+        content[stage]["optimization"] |= {"steps": 2, "batch_size": 2, "warmup_steps": 1}
+    content["variants"] = {"common": {"finetune.optimization.steps": 0}, "trainings": VARIANTS}
+    recurrence = {"factor": "recurrence", "variant": "recurrent", "than": "nested"}
+    content["ablations"] = {"comparisons": [recurrence], "images": 4}
+    content["baselines"] = {"sets": ["val"], "tokenizers": BASELINES}
+    content["cost"] = {"images": 2, "threads": torch.get_num_threads()}
+    paths.config.write_text(yaml.safe_dump(content))
+    save_tokenizer(paths)
+    profile = load_profile(paths.config)
+    paths.base.mkdir()
+    save_network(AdaptiveTokenizer.from_pretrained(paths.tokenizer).base, profile.tokenizer.base, paths.base)
+    color = MeanColor()
+    color.name = profile.analysis.feature_extractor
+    for stage in (sweep, baselines, ablations):
+        models = TaskModels((ReconstructionTask(),), (color,))
+        monkeypatch.setattr(stage, "build_task_models", lambda *arguments, models=models: models)
+    return paths
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The variants that were trained, as (stage 1 steps, seed); their stages stay what they are."""
+    calls = []
+    train = training.train_distillation
+
+    def noted(tokenizer, config, *arguments, seed, **options):
+        calls.append((tokenizer.distillation.growth, tokenizer.base.kind, seed))
+        return train(tokenizer, config, *arguments, seed=seed, **options)
+
+    monkeypatch.setattr(training, "train_distillation", noted)
+    return calls
+
+
+def test_what_is_the_profiles_own_first_stage_is_not_trained_again(paths, trained):
+    content = yaml.safe_load(paths.config.read_text())
+    content["variants"]["trainings"] = [{"name": "recurrent", "set": {}, "seeds": [0, 1]}]
+    content["ablations"]["comparisons"] = []
+    paths.config.write_text(yaml.safe_dump(content))
+    distill.main(["tiny"])
+    del trained[:]
+    variants.main(["tiny"])
+    assert [seed for _, _, seed in trained] == [1]
+    own = AdaptiveTokenizer.from_pretrained(paths.distilled).fingerprint
+    assert AdaptiveTokenizer.from_pretrained(paths.variants / "recurrent" / "0").fingerprint == own
+    assert paths.distilled.is_dir()
+
+
+def test_each_variant_is_trained_once_per_seed_on_a_base_that_is_shared(paths, trained):
+    variants.main(["tiny"])
+    assert trained == [
+        ("recurrent", "vqgan", 1),
+        ("recurrent", "vqgan", 2),
+        ("nested", "vqgan", 1),
+        ("recurrent", "vae", 0),
+    ]
+    found = {str(path.parent.relative_to(paths.variants)) for path in paths.variants.rglob("config.json")}
+    assert found == {"recurrent/1", "recurrent/2", "nested/1", "continuous_vae/0"}
+    load = AdaptiveTokenizer.from_pretrained
+    base = load(paths.tokenizer).base.state_dict()
+    for folder in ("recurrent/1", "recurrent/2", "nested/1"):
+        own = load(paths.variants / folder).base.state_dict()
+        assert all(torch.equal(own[name], value) for name, value in base.items())
+    assert load(paths.variants / "recurrent/1").fingerprint != load(paths.variants / "recurrent/2").fingerprint
+    assert load(paths.variants / "continuous_vae/0").config.base.kind == "vae"
+    assert not any(paths.scratch.iterdir())
+
+
+def test_a_killed_run_keeps_the_trainings_that_are_finished(paths, trained, monkeypatch):
+    stop_at = iter([False, True])
+    finish = variants.save_stage
+
+    def finish_until_killed(*arguments):
+        if next(stop_at, False):
+            raise KeyboardInterrupt
+        finish(*arguments)
+
+    monkeypatch.setattr(variants, "save_stage", finish_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        variants.main(["tiny"])
+    assert not paths.variants.exists()
+    variants.main(["tiny"])
+    assert [seed for _, _, seed in trained] == [1, 2, 2, 1, 0]
+    assert (paths.variants / "recurrent" / "1" / "model.safetensors").is_file()
+
+
+def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
+    for stage in (variants, sweep, baselines, ablations, cost):
+        stage.main(["tiny"])
+    tables = {path.stem: pd.read_parquet(path) for path in paths.measured("").glob("*/*.parquet")}
+    assert set(tables) == {
+        *(f"ablation_{name}" for name in ("variants", "costs", "comparisons", "references")),
+        *("cost_counts", "cost_times"),
+    }
+    rates = tables["ablation_variants"]
+    sizes = rates.groupby(["variant", "seed"]).size().to_dict()
+    trained = [("continuous_vae", 0), ("nested", 1), ("recurrent", 1), ("recurrent", 2)]
+    assert sizes == dict.fromkeys(trained, 4 * 2)
+    assert rates[["bits", "l1", "frechet"]].notna().all(axis=None)
+    assert set(tables["ablation_references"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
+    costs = tables["ablation_costs"].set_index(["variant", "seed"])
+    assert (costs["visits"] == 4).all()
+    assert costs.loc[("recurrent", 1), "training_tflop"].max() > costs.loc[("nested", 1), "training_tflop"].max()
+    assert set(tables["cost_times"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
+    assert np.isfinite(tables["cost_times"]["seconds"]).all()
+    assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "nested"]

@@ -1,0 +1,167 @@
+"""A trained profile kept as a checkpoint: the weights, and a card that says what they are."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+import yaml
+from checkout import ROOT
+from tiny import images as random_images
+
+from alit.config import load_profile
+from alit.data.prepare import materialize_sets
+from alit.errors import DataError
+from alit.paths import RunPaths
+from alit.report.card import card_from_json, card_text, deviations
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import plain, save_network
+from experiments import start, zoo
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The checkpoint of a smoke profile whose three training stages have run, as far as files tell."""
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "dvc.yaml").touch()
+    (root / "configs").mkdir()
+    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    for part in content["data"]["sets"]:
+        part["images"] = 5
+    paths = RunPaths(root, "tiny")
+    paths.config.write_text(yaml.safe_dump(content))
+    profile = load_profile(paths.config)
+    materialize_sets(profile.data, paths.data, paths.rejected, ())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = AdaptiveTokenizer(profile.tokenizer)
+    tokenizer.save_pretrained(paths.tokenizer)
+    for folder, section in ((paths.base, "base_training"), (paths.distilled, "distill"), (paths.tokenizer, "finetune")):
+        folder.mkdir(exist_ok=True)
+        settings = {"training": getattr(profile, section), "tokenizer": profile.tokenizer, "data": profile.data}
+        (folder / "training.json").write_text(json.dumps(plain(settings)))
+        (folder / "log.csv").write_text("step,images,seconds\n1,8,1.0\n10,80,360.0\n")
+    save_network(tokenizer.base, tokenizer.config.base, paths.base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(zoo.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
+        zoo.main(["tiny", "alit-tiny", "--threads", "2"])
+    return paths
+
+
+def test_it_loads_and_rebuilds_what_was_trained(checkpoint):
+    images = random_images(2, AdaptiveTokenizer.from_pretrained(checkpoint.tokenizer).image_size)
+    trained, kept = (
+        AdaptiveTokenizer.from_pretrained(folder)
+        for folder in (checkpoint.tokenizer, checkpoint.root / "zoo/alit-tiny")
+    )
+    assert {parameter.dtype for parameter in kept.parameters()} == {torch.float32}
+    pairs = zip(trained.parameters(), kept.parameters(), strict=True)
+    assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+    assert kept.decode(kept.encode(images, length=kept.lengths[0])).shape == images.shape
+
+
+def test_its_card_says_what_was_measured(checkpoint):
+    folder = checkpoint.root / "zoo" / "alit-tiny"
+    card = json.loads((folder / "card.json").read_text())
+    assert [cost["visits"] for cost in card["costs"]] == [80, 80, 80]
+    assert card["costs"][0]["core_hours"] == pytest.approx(0.2)
+    tokenizer = AdaptiveTokenizer.from_pretrained(folder)
+    assert [score["tokens"] for score in card["scores"]] == list(tokenizer.lengths)
+    assert all(0 < score["l1"] < 1 for score in [*card["scores"], card["base"]])
+    text = (folder / "README.md").read_text()
+    assert f"| {card['scores'][0]['tokens']} |" in text
+    assert card["sha256"]["model.safetensors"] in text
+    assert "`OMP_NUM_THREADS=2 make repro PROFILE=tiny INIT_FROM=scratch`" in text
+
+
+@pytest.fixture
+def kept_card(checkpoint, monkeypatch):
+    """The path of the card, whose content comes back after the test."""
+    monkeypatch.chdir(checkpoint.root)
+    path = checkpoint.root / "zoo" / "alit-tiny" / "card.json"
+    text = path.read_text()
+    yield path
+    path.write_text(text)
+
+
+def edited(path, edit):
+    """Change the JSON in a file."""
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_training_that_gives_the_same_weights_agrees_with_its_card(kept_card, capsys):
+    before = sorted(kept_card.parent.rglob("*"))
+    edited(kept_card, lambda card: card["settings"]["base"]["data"]["sets"].pop())  # not one that it trains on
+    zoo.main(["tiny", "alit-tiny", "--check"])
+    assert "the same weights, byte for byte" in capsys.readouterr().out
+    assert sorted(kept_card.parent.rglob("*")) == before
+
+
+def test_other_weights_agree_with_a_card_if_every_error_is_near_it(kept_card, capsys):
+    edited(kept_card, lambda card: card["sha256"].update({"model.safetensors": "0" * 64}))
+    edited(kept_card, lambda card: card["scores"][0].update(l1=card["scores"][0]["l1"] * 1.02))
+    zoo.main(["tiny", "alit-tiny", "--check"])
+    assert "other weights, every L1 within 3%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("factor", [1.05, 0.95])
+def test_an_error_far_from_the_cards_is_named(kept_card, factor):
+    length = json.loads(kept_card.read_text())["scores"][1]["tokens"]
+    edited(kept_card, lambda card: card["scores"][1].update(l1=card["scores"][1]["l1"] * factor))
+    with pytest.raises(DataError, match=f"within 3%.*{length} latent tokens [-+]"):
+        zoo.main(["tiny", "alit-tiny", "--check"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda card: card["settings"]["base"]["training"]["optimization"].update(steps=7), "settings"),
+        (lambda card: card["settings"]["base"]["data"]["sets"][0].update(images=7), "settings"),
+        (lambda card: card.update(images=4), "images"),
+    ],
+)
+def test_a_card_of_other_settings_is_not_compared(kept_card, edit, what):
+    edited(kept_card, edit)
+    with pytest.raises(DataError, match=f"expected {what} as on the card.*INIT_FROM=scratch"):
+        zoo.main(["tiny", "alit-tiny", "--check"])
+
+
+def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(kept_card):
+    with pytest.raises(DataError, match=r"\(alit-tiny\), found alit-other"):
+        zoo.main(["tiny", "alit-other", "--check"])
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "zoo").glob("alit-*")), ids=lambda folder: folder.name)
+def test_the_cards_of_this_repository_are_those_of_their_files(folder):
+    card = card_from_json((folder / "card.json").read_text(encoding="utf-8"))
+    assert card_text(card) == (folder / "README.md").read_text(encoding="utf-8")
+    assert card.sha256 == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in card.sha256}
+    settings = load_profile(ROOT / "configs" / f"{card.profile}.yaml")
+    for stage, section in (("base", "base_training"), ("distill", "distill"), ("finetune", "finetune")):
+        assert card.settings[stage]["training"] == plain(getattr(settings, section)), stage
+    assert card.settings["distill"]["tokenizer"] == plain(settings.tokenizer)
+
+
+def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.root)
+    again = RunPaths(checkpoint.root, "again")
+    again.config.write_text(checkpoint.config.read_text().replace("init_from: scratch", "init_from: zoo/alit-tiny"))
+    start.main(["again"])
+    assert AdaptiveTokenizer.from_pretrained(again.start / "tokenizer").fingerprint
+
+
+def test_deviations_are_those_of_the_settings():
+    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    settings = {
+        "distill": {"tokenizer": content["tokenizer"], "training": content["distill"]},
+        "finetune": {"training": content["finetune"]},
+    }
+    here = " ".join(deviations(settings))
+    assert "scaled distances" in here
+    published = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text())
+    settings["distill"] = {"tokenizer": published["tokenizer"], "training": published["distill"]}
+    settings["finetune"] = {"training": published["finetune"]}
+    assert deviations(settings) == []

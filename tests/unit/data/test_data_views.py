@@ -1,0 +1,139 @@
+"""Views of images, and the order in which training sees them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alit.data.images import augment, center_map, center_view, to_images
+from alit.training.engine.loader import batch_indices
+
+
+def images(batch=6, size=16, seed=0):
+    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3), st.integers(0, 5))
+def test_an_epoch_visits_each_image_at_most_once_and_misses_only_a_remainder(batch_size, length, epoch, seed):
+    batches = length // batch_size
+    if batches == 0:
+        return
+    steps = range(epoch * batches, (epoch + 1) * batches)
+    seen = torch.cat([batch_indices(step, batch_size, length, seed) for step in steps])
+    assert len(seen) == batches * batch_size
+    assert len(set(seen.tolist())) == len(seen)
+    assert set(seen.tolist()) <= set(range(length))
+    assert length - len(seen) < batch_size
+
+
+def test_batches_depend_on_the_step_alone():
+    forward = [batch_indices(step, 4, 30, seed=1) for step in range(20)]
+    backward = [batch_indices(step, 4, 30, seed=1) for step in reversed(range(20))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
+
+
+def test_epochs_and_seeds_give_other_orders():
+    first = torch.cat([batch_indices(step, 10, 100, 0) for step in range(10)])
+    second = torch.cat([batch_indices(step, 10, 100, 0) for step in range(10, 20)])
+    other = torch.cat([batch_indices(step, 10, 100, 1) for step in range(10)])
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_changing_a_batch_leaves_later_ones_alone():
+    batch_indices(0, 4, 8, 0).fill_(-1)
+    assert batch_indices(0, 4, 8, 0).min() >= 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 30))
+def test_a_batch_larger_than_the_set_cycles_through_whole_permutations(length, step):
+    batch_size = 3 * length + 2
+    before, batch = (batch_indices(one, batch_size, length, 3) for one in (step, step + 1))
+    assert batch.shape == (batch_size,)
+    assert batch.dtype == torch.int64
+    stream = torch.cat([batch_indices(one, batch_size, length, 3) for one in range(length)])
+    assert torch.bincount(stream, minlength=length).tolist() == [batch_size] * length
+    assert np.ptp(torch.bincount(torch.cat([before, batch]), minlength=length).numpy()) <= 2
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(4, 0), (0, 4)])
+def test_an_empty_set_or_batch_is_refused(batch_size, length):
+    with pytest.raises(ValueError, match="expected"):
+        batch_indices(0, batch_size, length, 0)
+
+
+@pytest.mark.parametrize("crop_scale", [1.0, 0.5])
+def test_augmentation_is_a_pure_function_of_images_and_generator(crop_scale):
+    original = images()
+    kept = original.clone()
+    views = [augment(original, torch.Generator().manual_seed(5), flip=True, crop_scale=crop_scale) for _ in range(2)]
+    other = augment(original, torch.Generator().manual_seed(6), flip=True, crop_scale=crop_scale)
+    assert torch.equal(original, kept)
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], other)
+
+
+def test_augmentation_keeps_shape_and_range():
+    views = augment(images(), torch.Generator().manual_seed(0), flip=True, crop_scale=0.3)
+    assert views.shape == images().shape
+    assert views.min() >= 0
+    assert views.max() <= 1
+
+
+def test_flips_mirror_about_half_of_the_images_and_nothing_else():
+    original = images(batch=200, size=4)
+    views = augment(original, torch.Generator().manual_seed(0), flip=True, crop_scale=1.0)
+    same = (views == original).flatten(1).all(1)
+    mirrored = (views == original.flip(-1)).flatten(1).all(1)
+    assert (same ^ mirrored).all()
+    assert 70 < int(mirrored.sum()) < 130
+
+
+def test_without_flip_and_crop_images_pass_unchanged():
+    assert torch.equal(augment(images(), torch.Generator(), flip=False, crop_scale=1.0), images())
+
+
+def test_a_crop_shows_a_part_of_the_image_enlarged():
+    ramp = torch.linspace(0, 1, 32).expand(50, 3, 32, 32)
+    views = augment(ramp, torch.Generator().manual_seed(0), flip=False, crop_scale=0.25)
+    spans = views[:, 0, 0, -1] - views[:, 0, 0, 0]
+    assert spans.min() > 0.45
+    assert spans.max() <= 1
+    assert spans.max() - spans.min() > 0.3
+
+
+def test_views_take_the_center_square():
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 200
+    assert (center_view(wide, 10) == 200).all()
+    assert (center_view(wide.transpose(1, 0, 2).copy(), 10) == 200).all()
+
+
+def test_a_view_of_the_right_size_is_untouched():
+    square = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(center_view(square, 8), square)
+
+
+@pytest.mark.parametrize("shape", [(1, 5000, 3), (5000, 1, 3), (1, 1, 3)])
+def test_extremely_thin_images_give_a_view(shape):
+    view = center_view(np.full(shape, 77, np.uint8), 32)
+    assert view.shape == (32, 32, 3)
+    assert (view == 77).all()
+
+
+def test_views_of_maps_invent_no_value():
+    instances = np.random.default_rng(0).integers(0, 4, (40, 50), dtype=np.uint8) * 50
+    assert set(np.unique(center_map(instances, 16))) <= set(np.unique(instances))
+    assert center_map(instances.astype(np.float32), 16).dtype == np.float32
+
+
+def test_images_become_channels_first_in_the_unit_range():
+    array = np.zeros((2, 4, 4, 3), np.uint8)
+    array[1, 0, 3, 2] = 255
+    tensor = to_images(array)
+    assert tensor.shape == (2, 3, 4, 4)
+    assert tensor[1, 2, 0, 3] == 1
+    assert tensor.sum() == 1

@@ -1,0 +1,220 @@
+"""Attention maps, what is kept of them, how it fits masks, and the controls that fit by chance."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from alit.data.sources.source import UNKNOWN_SEGMENT
+from alit.studies.attention.maps import (
+    centerd_blobs,
+    cluster_maps,
+    covariances,
+    entropy,
+    gini,
+    grid_places,
+    jaccard,
+    keep_mass,
+    keep_pixels,
+    latent_maps,
+    mean_best,
+    placed_blobs,
+    random_maps,
+    rank_pixels,
+    segment_masks,
+    shuffled,
+    to_pixels,
+)
+
+PLACES, LATENTS, IMAGES = 36, 5, 4
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some_maps(places: int = PLACES, seed: int = 0) -> torch.Tensor:
+    return torch.rand(IMAGES, LATENTS, places, generator=generator(seed)) ** 3
+
+
+def some_segments(size: int = 6, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 4, (IMAGES, size, size), generator=generator(seed), dtype=torch.uint8)
+
+
+# Maps
+
+
+def test_a_latents_map_is_its_column_of_the_chosen_layer_counted_from_one():
+    attention = torch.rand(3, IMAGES, PLACES, LATENTS)
+    maps = latent_maps(attention, 2)
+    assert maps.shape == (IMAGES, LATENTS, PLACES)
+    assert torch.equal(maps[1, 4], attention[1, 1, :, 4])
+
+
+def test_pixels_keep_the_range_and_the_place_of_a_map():
+    maps = torch.zeros(1, 2, 16)
+    maps[0, 0, 0] = 1  # first row, first column
+    maps[0, 1] = 0.25
+    pixels = to_pixels(maps, 8).reshape(1, 2, 8, 8)
+    assert pixels[0, 0, 0, 0] == 1
+    assert pixels[0, 0, 4:].abs().max() == 0
+    assert torch.allclose(pixels[0, 1], torch.tensor(0.25))
+
+
+def test_entropy_and_gini_tell_even_maps_from_sparse_ones_whatever_their_scale():
+    even, single = torch.full((PLACES,), 0.3), torch.zeros(PLACES)
+    single[7] = 5.0
+    assert entropy(even).item() == pytest.approx(1)
+    assert entropy(single).item() == pytest.approx(0)
+    assert gini(even).item() == pytest.approx(0, abs=1e-6)
+    assert gini(single).item() == pytest.approx((PLACES - 1) / PLACES)
+    maps = some_maps()
+    assert torch.allclose(entropy(maps), entropy(7 * maps))
+    assert torch.allclose(gini(maps), gini(7 * maps), atol=1e-6)
+
+
+def test_gini_is_half_the_relative_mean_difference():
+    values = some_maps()[0, 0].double()
+    differences = (values[:, None] - values).abs().mean()
+    assert gini(values).item() == pytest.approx((differences / (2 * values.mean())).item())
+
+
+# Masks
+
+
+def test_segments_become_masks_without_background_unknown_and_small_ones():
+    segments = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    segments[0, :2] = 1  # 8 of 16 pixels
+    segments[0, 3, 0] = 2  # 1 of 16
+    segments[1, 0] = UNKNOWN_SEGMENT
+    found = segment_masks(segments, smallest=0.1)
+    assert found.masks.shape == (2, 2, 16)
+    assert found.counted.tolist() == [[True, False], [False, False]]
+    assert found.masks[0, 1].sum() == 1
+    assert found.known[1].tolist() == [0] * 4 + [1] * 12
+    assert segment_masks(segments, smallest=0).counted.tolist() == [[True, True], [False, False]]
+
+
+# Overlap
+
+
+def brute_force(kept: np.ndarray, mask: np.ndarray, known: np.ndarray) -> float:
+    kept, mask = set(np.flatnonzero(kept & known)), set(np.flatnonzero(mask))
+    return len(kept & mask) / len(kept | mask)
+
+
+def test_jaccard_agrees_with_counting_sets():
+    maps, segments = some_maps(), some_segments()
+    segments[:, 0, 0] = UNKNOWN_SEGMENT
+    shares = torch.tensor([0.25, 0.6])
+    masks = segment_masks(segments, 0)
+    ranked = rank_pixels(maps)
+    found = jaccard(ranked, masks, keep_pixels(ranked, shares))
+    assert found.shape == (IMAGES, LATENTS, 3, 2)
+    for image, latent, mask, share in np.ndindex(*found.shape):
+        values = maps[image, latent].numpy()
+        kept = np.zeros(PLACES, bool)
+        kept[np.argsort(-values, kind="stable")[: round(PLACES * shares[share].item())]] = True
+        inside, known = masks.masks[image, mask].numpy() > 0, masks.known[image].numpy() > 0
+        assert found[image, latent, mask, share].item() == pytest.approx(brute_force(kept, inside, known))
+
+
+def test_a_share_of_the_mass_is_held_by_the_fewest_highest_pixels():
+    ranked = rank_pixels(torch.tensor([[[0.1, 0.5, 0.1, 0.3]]]))
+    assert keep_mass(ranked, torch.tensor([0.4, 0.6, 0.85, 1.0])).tolist() == [[[1, 2, 3, 4]]]
+    assert keep_pixels(ranked, torch.tensor([0.01, 0.5, 0.75])).tolist() == [[[1, 2, 3]]]
+
+
+def test_a_map_that_is_the_mask_fits_it_whole_at_the_masks_own_share():
+    segments = some_segments()
+    masks = segment_masks(segments, 0)
+    ranked = rank_pixels(masks.masks)
+    fits = jaccard(ranked, masks, masks.masks.sum(-1, keepdim=True).long())[..., 0]
+    assert torch.allclose(torch.diagonal(fits, dim1=1, dim2=2), torch.ones(IMAGES, 3))
+
+
+def test_no_map_fits_better_than_the_masks_themselves():
+    masks = segment_masks(some_segments(), 0)
+    scores = []
+    for maps in (masks.masks, some_maps(), some_maps(seed=1)):
+        ranked = rank_pixels(maps)
+        counts = keep_pixels(ranked, torch.tensor([0.1, 0.4, 0.8]))
+        scores.append(mean_best(jaccard(ranked, masks, counts), masks))
+    assert (scores[0] >= torch.maximum(scores[1], scores[2]) - 1e-6).all()
+
+
+def test_each_mask_is_answered_by_its_best_map_and_uncounted_masks_by_none():
+    indices = torch.zeros(2, 2, 3, 1)
+    indices[0, :, :, 0] = torch.tensor([[0.2, 0.9, 1.0], [0.6, 0.1, 1.0]])
+    masks = segment_masks(some_segments()[:2], 0)._replace(
+        counted=torch.tensor([[True, True, False], [False, False, False]])
+    )
+    scores = mean_best(indices, masks)
+    assert scores[0].item() == pytest.approx((0.6 + 0.9) / 2)
+    assert math.isnan(scores[1].item())
+
+
+def test_more_maps_never_fit_worse_which_is_why_controls_have_as_many():
+    masks = segment_masks(some_segments(), 0)
+    ranked = rank_pixels(some_maps())
+    counts = keep_pixels(ranked, torch.tensor([0.4]))
+    fits = jaccard(ranked, masks, counts)
+    few, many = mean_best(fits[:, :2], masks), mean_best(fits, masks)
+    assert (many >= few).all()
+    assert (many > few).any()
+
+
+# Controls
+
+
+@pytest.mark.parametrize("control", ["shuffled", "random", "centerd", "placed", "clusters"])
+def test_a_control_has_as_many_maps_as_there_are_latents(control):
+    maps, features = some_maps(), torch.rand(IMAGES, PLACES, 3)
+    made = {
+        "shuffled": lambda: shuffled(maps),
+        "random": lambda: random_maps(maps, generator()),
+        "centerd": lambda: centerd_blobs(maps),
+        "placed": lambda: placed_blobs(maps, generator()),
+        "clusters": lambda: cluster_maps(features, LATENTS, 0),
+    }[control]()
+    assert made.shape == maps.shape
+    assert made.dtype == maps.dtype
+    assert (made >= 0).all()
+
+
+def test_shuffling_gives_no_image_its_own_maps():
+    maps = some_maps()
+    assert not any(torch.equal(own, other) for own, other in zip(maps, shuffled(maps), strict=True))
+
+
+def test_blobs_are_as_wide_as_the_maps_and_lie_in_the_center_or_anywhere():
+    places = grid_places(some_maps(places=400))
+    wide = torch.exp(-((places - torch.tensor([6.0, 11.0])) ** 2 / torch.tensor([2.0, 8.0])).sum(-1)).expand(1, 2, 400)
+    centerd = centerd_blobs(wide)
+    assert torch.allclose(covariances(centerd, places), covariances(wide, places), rtol=0.15, atol=0.1)
+    middle = (centerd / centerd.sum(-1, keepdim=True)) @ places
+    assert torch.allclose(middle, torch.full((1, 2, 2), 9.5), atol=1e-3)
+    placed = placed_blobs(wide, generator())
+    assert placed[0, 0].argmax() != placed[0, 1].argmax()
+    assert torch.equal(placed, placed_blobs(wide, generator()))
+
+
+def test_a_map_in_one_place_has_a_blob_of_that_place_and_no_infinite_one():
+    maps = torch.zeros(1, 1, PLACES)
+    maps[0, 0, 3] = 1
+    assert torch.isfinite(centerd_blobs(maps)).all()
+
+
+def test_cluster_maps_are_highest_where_features_are_alike():
+    features = torch.zeros(1, PLACES, 2)
+    features[0, 10:20] = torch.tensor([5.0, 0.0])
+    features[0, 20:] = torch.tensor([0.0, 9.0])
+    maps = cluster_maps(features, 3, seed=0)
+    regions = {tuple(torch.nonzero(one > 0.9).flatten().tolist()) for one in maps[0]}
+    assert regions == {tuple(range(10)), tuple(range(10, 20)), tuple(range(20, PLACES))}
+
+
+def test_clusters_are_at_most_the_places_and_may_outnumber_different_features():
+    assert cluster_maps(torch.zeros(2, 9, 4), 5, seed=0).shape == (2, 5, 9)
+    assert cluster_maps(torch.rand(2, 9, 4), 20, seed=0).shape == (2, 9, 9)

@@ -1,0 +1,155 @@
+"""What the attention stage writes: every image, iteration, rule and source of maps once, the same each time."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from PIL import Image
+from scene_project import save_tokenizer, scene_project
+
+from alit.data.imageset import ImageSet, open_set
+from alit.data.prepare import ImageSetConfig, build_source, write_set
+from alit.errors import DataError
+from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
+from experiments import attention
+
+SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centerd_blobs", "random", "masks"]
+
+
+def config(**changes) -> AttentionConfig:
+    settings = {"sets": ("val",), "images": None, "layer": 2, "shares": (0.4, 0.8), "smallest_mask": 0.01}
+    return AttentionConfig.model_validate(settings | {"examples": 2, "batch_size": 2} | changes)
+
+
+def image_set(folder: Path, **changes) -> ImageSet:
+    fields = {"name": "val", "role": "evaluate", "source": "scenes", "path": None, "variant": "base", "split": "val"}
+    settings = ImageSetConfig.model_validate(fields | {"images": 5, "pack": True} | changes)
+    write_set(build_source(settings, 16, (folder,)), settings, 16, folder / settings.name)
+    return open_set(folder / settings.name)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> ImageSet:
+    return image_set(tmp_path_factory.mktemp("scenes"))
+
+
+def measure(read: ImageSet, **changes) -> AttentionTables:
+    return measure_attention(tiny.tokenizer(), [read], {"val"}, config(**changes), seed=0)
+
+
+@pytest.fixture(scope="module")
+def tables(scenes) -> AttentionTables:
+    return measure(scenes)
+
+
+def test_each_image_is_scored_once_by_iteration_source_rule_and_share(tables):
+    table = tables.overlap
+    assert list(table) == ["dataset", "image_id", "rule", "share", "miou", "iteration", "source"]
+    assert len(table) == 5 * 3 * len(SOURCES) * (2 + 2 + 1)
+    assert list(table["source"].unique()) == SOURCES
+    fixed = table[table["rule"] != "best"]
+    assert not fixed.duplicated(["image_id", "iteration", "source", "rule", "share"]).any()
+    assert sorted(set(fixed["share"])) == [0.4, 0.8]
+    assert table["miou"].between(0, 1).all()
+    assert table["miou"].max() > 0
+
+
+def test_the_share_that_fits_an_image_best_is_its_own_and_never_worse_than_a_fixed_one(tables):
+    wide = tables.overlap.pivot_table(
+        index=["image_id", "iteration", "source"], columns=["rule", "share"], values="miou", aggfunc="max"
+    )
+    best = wide["best"].max(axis=1)
+    assert (best >= wide["pixels"].max(axis=1) - 1e-6).all()
+    assert tables.overlap.loc[tables.overlap["rule"] == "best", "share"].nunique() > 1
+
+
+def test_at_the_first_iteration_all_latents_are_the_first_ones(tables):
+    first = tables.overlap[tables.overlap["iteration"] == 1]
+    parts = [first.loc[first["source"] == name, "miou"].to_numpy() for name in ("latents", "first_latents")]
+    assert np.array_equal(*parts)
+
+
+def test_no_source_of_maps_gets_above_the_masks_themselves_under_the_papers_rule(tables):
+    table = tables.overlap[tables.overlap["rule"] == "pixels"]
+    wide = table.pivot(index=["image_id", "iteration", "share"], columns="source", values="miou")
+    assert (wide.to_numpy() <= wide[["masks"]].to_numpy() + 1e-6).all()
+
+
+def test_sparsity_has_a_row_per_image_iteration_and_group_of_latents(tables):
+    table = tables.sparsity
+    assert list(table) == ["dataset", "image_id", "source", "entropy", "gini", "iteration"]
+    assert len(table) == 5 * 3 * 2
+    assert table[["entropy", "gini"]].to_numpy().min() >= 0
+    assert table[["entropy", "gini"]].to_numpy().max() <= 1
+
+
+def test_examples_follow_two_latents_of_each_picture_from_where_they_appear(tables):
+    table = tables.examples
+    assert table["image_id"].nunique() == 2
+    for (_, among), trace in table.groupby(["image_id", "among"]):
+        latent = trace["latent"].iloc[0]
+        assert list(trace["iteration"]) == list(range((latent + 1) // 2, 4))
+        assert among == "latents" or latent <= 2
+        assert {len(values) for values in trace["map"]} == {16}
+    with Image.open(io.BytesIO(table["picture"].iloc[0])) as picture:
+        assert (picture.size, picture.mode) == ((16, 16), "RGB")
+    with Image.open(io.BytesIO(table["outline"].iloc[0])) as outline:
+        assert set(np.unique(np.asarray(outline))) == {0, 255}
+    assert table["publishable"].all()
+
+
+def test_the_same_seed_gives_the_same_tables_and_pictures_of_other_sets_are_marked(scenes, tables):
+    again = measure_attention(tiny.tokenizer(), [scenes], {"another"}, config(), seed=0)
+    assert again.overlap.equals(tables.overlap)
+    assert again.sparsity.equals(tables.sparsity)
+    assert not again.examples["publishable"].any()
+
+
+def test_latents_scores_do_not_depend_on_the_batch(scenes, tables):
+    whole = measure(scenes, batch_size=5).overlap
+    keys = ["image_id", "iteration", "source", "rule", "share"]
+    for source in ("latents", "masks"):
+        ours, theirs = (
+            table[table["source"] == source].sort_values(keys)["miou"].to_numpy() for table in (tables.overlap, whole)
+        )
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_sample_of_images_is_drawn_from_the_whole_set(scenes):
+    names = measure(scenes, images=3).overlap["image_id"].unique()
+    assert len(names) == 3
+    assert list(names) != [f"base-val-{number:06d}" for number in range(3)]
+
+
+def test_images_without_a_large_enough_mask_are_left_out(scenes):
+    areas = [np.bincount(masks.ravel(), minlength=2)[1:].max() / 256 for masks in scenes.masks(range(5)).numpy()]
+    limit = float(np.median(areas))
+    table = measure(scenes, smallest_mask=limit).overlap
+    assert table["image_id"].nunique() == sum(area >= limit for area in areas)
+
+
+def test_sets_that_cannot_be_measured_are_refused(scenes, tmp_path):
+    with pytest.raises(DataError, match=r"expected masks of 99\.0% of an image in val, found none"):
+        measure(scenes, smallest_mask=0.99)
+    with pytest.raises(DataError, match="at least two images in val"):
+        measure(scenes, images=1)
+    pixels = np.zeros((2, 16, 16, 3), np.uint8)
+    np.save(tmp_path / "plain.npy", pixels)
+    plain = image_set(tmp_path, source="packed", path="plain.npy", images=None)
+    with pytest.raises(DataError, match=r"expected masks in val, found none; attention\.sets takes"):
+        measure(plain)
+
+
+def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = scene_project(tmp_path)
+    save_tokenizer(paths)
+    for _ in range(2):
+        attention.main(["tiny"])
+    written = {path.stem: pd.read_parquet(path) for path in paths.measured("attention").iterdir()}
+    assert set(written) == {"attention_overlap", "attention_sparsity", "attention_examples"}
+    assert all(set(table["dataset"]) == {"val"} for table in written.values())
+    assert written["attention_examples"]["publishable"].all()

@@ -1,0 +1,171 @@
+"""The codebook study: what its numbers are on ids that are known, and the claim on them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import entropy
+from synthetic_codebook import CODES, LENGTHS, codebook_tables, continuous_tables, synthetic_ids
+from synthetic_tables import synthetic_study_data, synthetic_table
+
+from alit.analysis.claims import Claim
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.study_data import StudyData
+from alit.errors import DataError
+from alit.studies import all_claims
+from alit.studies.codebook import tables as codebook
+
+HOW = BootstrapConfig(400, 0.95, 0)
+SWEPT = synthetic_study_data(synthetic_table(60, ("val", "near")), features=False)
+
+
+def study_data(*sets: np.ndarray) -> StudyData:
+    return SWEPT._replace(tables=codebook_tables(dict(zip(("val", "near"), sets, strict=False))))
+
+
+def claim(ids: np.ndarray) -> Claim:
+    return all_claims()["C16"](study_data(ids))
+
+
+@pytest.mark.parametrize("share", [1 / CODES, 0.25, 1.0])
+def test_codes_that_are_used_equally_often_have_their_number_as_perplexity(share):
+    ids = np.tile(np.arange(round(share * CODES)), (10, 1))
+    samples = codebook.sample_use(ids, CODES, HOW)
+    np.testing.assert_allclose(samples.perplexity, share)
+    np.testing.assert_allclose(samples.used, share)
+
+
+def test_perplexity_is_the_exponential_of_the_entropy_and_its_interval_surrounds_it():
+    ids = np.random.default_rng(0).zipf(1.6, size=(80, 12)).clip(max=CODES) - 1
+    samples = codebook.sample_use(ids, CODES, HOW)
+    expected = np.exp(entropy(np.bincount(ids.ravel()))) / CODES
+    assert samples.perplexity[0] == pytest.approx(expected)
+    assert np.quantile(samples.perplexity, 0.025) < expected < np.quantile(samples.perplexity, 0.975)
+    assert samples.used[0] == len(np.unique(ids)) / CODES
+
+
+def test_codes_that_a_single_image_uses_widen_the_interval_of_the_codes_that_occur():
+    shared = np.repeat(np.arange(10), 2)[:, None]
+    assert np.ptp(codebook.sample_use(shared, CODES, HOW).used) == 0
+    some_alone = np.where(np.arange(20) < 5, 10 + np.arange(20), 0)[:, None]
+    assert np.ptp(codebook.sample_use(some_alone, CODES, HOW).used) > 0
+
+
+def test_use_is_told_for_each_set_and_length():
+    table = codebook.codebook_use(study_data(synthetic_ids(), synthetic_ids(used=0.2)))
+    assert list(table.columns) == codebook.USE_COLUMNS
+    assert len(table) == 2 * len(LENGTHS) * 2
+    last = table[(table["length"] == LENGTHS[-1]) & (table["measure"] == "perplexity")].set_index("dataset")
+    assert last.loc["val", "value"] > 0.8
+    assert last.loc["near", "value"] < 0.2
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+
+
+def test_usage_falls_with_rank_and_is_relative_to_uniform_use():
+    curves = codebook.usage_curves(study_data(synthetic_ids(used=0.5)))
+    for _, curve in curves.groupby("iteration"):
+        assert curve["frequency"].mean() == pytest.approx(1)
+        assert curve["frequency"].is_monotonic_decreasing
+        assert (curve["frequency"] > 0).mean() <= 0.5
+        assert curve["rank"].iloc[-1] == 1
+
+
+def test_a_token_is_kept_where_its_id_stays_the_same():
+    ids = synthetic_ids(kept=0.0)
+    ids[:, 1, 0], ids[:, 0, 0] = 7, 7  # the same in every image: kept, and by chance
+    ids[:, 2, 1] = ids[:, 1, 1]  # kept in every image, but not by chance
+    ids[:, 2, 3] = (ids[:, 1, 3] + 1) % CODES  # never kept
+    table = codebook.kept_map(study_data(ids)).set_index(["iteration", "position"])
+    assert set(table.index) == {(2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (3, 4)}
+    assert table.loc[(2, 1), ["kept", "chance"]].tolist() == [1, 1]
+    assert table.loc[(3, 2), "kept"] == 1
+    assert table.loc[(3, 2), "chance"] < 0.1
+    assert table.loc[(3, 4), "kept"] == 0
+
+
+def test_the_share_kept_is_the_mean_of_the_map():
+    seen = study_data(synthetic_ids(kept=0.6))
+    means = codebook.kept_map(seen).groupby("iteration")[["kept", "chance"]].mean()
+    shares = codebook.kept_shares(seen).set_index("iteration")
+    np.testing.assert_allclose(shares["value"], means["kept"])
+    np.testing.assert_allclose(shares["chance"], means["chance"])
+    assert ((shares["low"] < 0.62) & (shares["high"] > 0.6)).all()
+
+
+def test_a_single_iteration_keeps_nothing_and_still_has_use():
+    seen = study_data(synthetic_ids()[:, :1, : LENGTHS[0]])
+    assert codebook.kept_map(seen).empty
+    assert codebook.kept_shares(seen).empty
+    assert len(codebook.codebook_use(seen)) == 2
+
+
+def test_nearest_images_are_compared_with_all_pairs_in_ids_and_labels():
+    seen = study_data(synthetic_ids(used=1 / CODES))
+    assert (codebook.nearest_images(seen)[["shared", "chance"]] == 1).all(axis=None)
+    labels = codebook.label_agreement(seen).iloc[0]
+    assert labels[["value", "low", "high"]].tolist() == [0, 0, 0]  # the image after: labels go 0, 1, 2, ...
+    counts = np.full(10, 6)
+    assert labels["chance"] == pytest.approx((counts * (counts - 1)).sum() / (60 * 59))
+
+
+@pytest.mark.parametrize("labels", [None, "all different"])
+def test_sets_in_which_no_labels_can_agree_have_no_agreement(labels):
+    table = synthetic_table(60, ("val",), columns=())
+    if labels:
+        table["label"] = table.groupby("image_id").ngroup()
+    bare = synthetic_study_data(table, features=False)
+    seen = bare._replace(tables=codebook_tables({"val": synthetic_ids()}))
+    assert codebook.label_agreement(seen).empty
+    assert len(codebook.nearest_images(seen)) == 60
+
+
+def test_an_image_without_one_of_its_tokens_is_refused():
+    tables = codebook_tables({"val": synthetic_ids()})
+    tables["codebook_ids"] = tables["codebook_ids"].drop(index=5)
+    with pytest.raises(DataError, match="ids of val once for each image"):
+        codebook.codebook_use(SWEPT._replace(tables=tables))
+
+
+@pytest.mark.parametrize("tables", [{}, continuous_tables()], ids=["no stage", "continuous"])
+def test_without_ids_every_table_is_empty(tables):
+    seen = SWEPT._replace(tables=tables)
+    made = (codebook.codebook_use, codebook.usage_curves, codebook.kept_map, codebook.kept_shares)
+    for make in (*made, codebook.nearest_images, codebook.label_agreement, codebook.closest_pairs):
+        table = make(seen)
+        assert isinstance(table, pd.DataFrame)
+        assert table.empty
+        assert "dataset" in table
+
+
+def test_c16_holds_where_codes_are_used_broadly():
+    judged = claim(synthetic_ids(used=1.0))
+    assert judged.verdict == "holds"
+    assert judged.value > 0.8
+    assert {item.name for item in judged.measurements} >= {"perplexity_2", "perplexity_6", "used_6"}
+
+
+def test_c16_does_not_hold_where_few_codes_are_used():
+    judged = claim(synthetic_ids(used=0.1))
+    assert judged.verdict == "does not hold"
+    assert "wrong side" in judged.reason
+
+
+def test_c16_is_open_where_images_differ_too_much():
+    ids = np.zeros((8, 3, 6), np.int64)
+    ids[:4] = np.arange(4 * 3 * 6).reshape(4, 3, 6) % CODES  # half of the images use all codes, half use one
+    judged = claim(ids)
+    assert judged.verdict == "does not hold"
+    assert "straddles" in judged.reason
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({}, "run: dvc repro codebook"),
+        (continuous_tables(), "continuous"),
+        (codebook_tables({"near": synthetic_ids()}), "lacks val"),
+    ],
+)
+def test_c16_cannot_be_measured_without_ids(tables, words):
+    judged = all_claims()["C16"](SWEPT._replace(tables=tables))
+    assert judged.verdict == "not measurable here"
+    assert words in judged.reason

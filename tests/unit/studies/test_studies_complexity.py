@@ -1,0 +1,169 @@
+"""Complexity beside codecs, and complexity set by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+from synthetic_tables import Effects, synthetic_controlled, synthetic_study_data, synthetic_table
+
+from alit.analysis.curves import BootstrapConfig
+from alit.errors import DataError
+from alit.studies import all_claims
+from alit.studies.complexity.tables import (
+    level_table,
+    measured_levels,
+    partial_samples,
+    partial_spearman,
+    partial_table,
+    rise_table,
+    scenes_by_level,
+    tabulate,
+)
+
+HOW = BootstrapConfig(resamples=60, confidence=0.95, seed=0)
+
+
+def with_bytes(table, generator=None):
+    """Give each image file sizes: they follow complexity, or nothing at all with a generator."""
+    size = (
+        table["complexity"]
+        if generator is None
+        else table["image_id"].map({name: generator.random() for name in table["image_id"].unique()})
+    )
+    return table.assign(jpeg_bytes=1000 + 10 * size, webp_bytes=800 + 9 * size)
+
+
+def test_given_nothing_it_is_spearman():
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 9, (4, 50)), generator.normal(size=(4, 50))
+    expected = [spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
+    assert partial_spearman(first, second, np.empty((0, 4, 50))) == pytest.approx(expected)
+
+
+def test_it_is_the_correlation_of_what_a_regression_on_the_given_ranks_leaves():
+    generator = np.random.default_rng(1)
+    given = generator.normal(size=(2, 3, 60))
+    first, second = given[0] + generator.normal(size=(3, 60)), given.sum(axis=0) + generator.normal(size=(3, 60))
+    for row, found in enumerate(partial_spearman(first, second, given)):
+        design = np.stack([np.ones(60), *(rankdata(column[row]) for column in given)], axis=1)
+        ranks = np.stack([rankdata(first[row]), rankdata(second[row])], axis=1)
+        left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
+        assert found == pytest.approx(np.corrcoef(left.T)[0, 1])
+
+
+def test_nothing_is_left_of_what_the_given_determine():
+    first, second = np.random.default_rng(2).normal(size=(2, 1, 40))
+    assert partial_spearman(first, second, np.exp(first)[None]) == 0
+    assert partial_spearman(np.ones((1, 40)), second, first[None]) == 0
+    twice = np.stack([second, second])
+    assert partial_spearman(first, second + first, twice) == pytest.approx(
+        partial_spearman(first, second + first, twice[:1])
+    )
+
+
+def test_a_length_that_follows_file_size_alone_says_nothing_more():
+    generator = np.random.default_rng(3)
+    size = generator.normal(size=300)
+    complexity, length = (size + 0.5 * generator.normal(size=300) for _ in range(2))
+    samples = partial_samples(complexity, length[:, None], [size], HOW)
+    assert abs(samples[0, 0]) < 0.15
+    assert partial_samples(complexity, length[:, None], [], HOW)[0, 0] > 0.6
+
+
+def test_every_scored_set_is_asked_given_nothing_each_codec_and_both():
+    table = partial_table(synthetic_study_data(with_bytes(synthetic_table(60))))
+    assert set(table["given"]) == {"nothing", "JPEG bytes", "WebP bytes", "JPEG bytes and WebP bytes"}
+    assert set(table["predictor"]) == {f"L1 with {k} tokens" for k in (4, 20, 32)} | {"selected length"}
+    assert len(table) == 2 * 4 * 4
+    assert (table.loc[table["given"] == "JPEG bytes", "value"] == 0).all()  # sizes are complexity itself here
+    assert (table.loc[table["given"] == "nothing", "low"] > 0.3).all()
+
+
+def test_without_file_sizes_nothing_is_held_fixed():
+    assert set(partial_table(synthetic_study_data(synthetic_table(40)))["given"]) == {"nothing"}
+    assert partial_table(synthetic_study_data(synthetic_table(40, columns=()))).empty
+
+
+def test_c3_sets_what_is_left_beside_the_length():
+    table = with_bytes(synthetic_table(150, ("val",)), np.random.default_rng(4))
+    judged = all_claims()["C3"](synthetic_study_data(table))
+    left = next(part for part in judged.measurements if part.name == "length_given_codecs_val")
+    assert left.low > 0
+    assert left.bound is None
+    assert left.statistic.endswith("given JPEG bytes and WebP bytes")
+
+
+# Controlled scenes
+
+
+@pytest.fixture(scope="module")
+def controlled():
+    return synthetic_study_data(synthetic_table(40), controlled=synthetic_controlled(12))
+
+
+def test_levels_hold_the_same_scenes_in_the_same_order(controlled):
+    grid = controlled.controlled.dataset("texture")
+    levels, scenes = scenes_by_level(grid)
+    assert levels.tolist() == [0, 25, 50, 75, 100]
+    assert scenes.tolist() == [[level + 5 * scene for scene in range(12)] for level in range(5)]
+
+
+def test_levels_with_other_numbers_of_scenes_are_refused(controlled):
+    with pytest.raises(DataError, match="as many scenes of objects at each level, found 12, 12, 12, 12, 11"):
+        scenes_by_level(controlled.controlled.dataset("objects").subset(np.arange(59)))
+
+
+def test_level_means_are_those_of_the_images_at_that_level(controlled):
+    table = level_table(controlled)
+    assert table.groupby("kind").size().to_dict() == {"loss": 3 * 5 * 8, "length": 3 * 5}
+    part = table[(table["dataset"] == "background") & (table["kind"] == "loss") & (table["setting"] == 8)]
+    grid = controlled.controlled.dataset("background")
+    expected = [grid.score("l1")[grid.per_image("complexity") == level, 1].mean() for level in part["complexity"]]
+    assert part["value"].tolist() == pytest.approx(expected)
+    assert set(table["images"]) == {12}
+
+
+def test_a_rise_is_paired_so_that_what_scenes_differ_in_does_not_widen_it():
+    table = synthetic_controlled(12)
+    scene = np.repeat(np.tile(np.repeat(np.random.default_rng(0).uniform(0, 0.5, 12), 5), 3), 9)
+    differing = table.assign(l1=np.where(table["length"] > 0, table["l1"] + scene, 0))
+    rises = rise_table(synthetic_study_data(synthetic_table(40), controlled=differing))
+    levels = level_table(synthetic_study_data(synthetic_table(40), controlled=differing))
+    losses = rises[rises["kind"] == "loss"]
+    assert (losses["low"] > 0).all()
+    assert (losses["high"] - losses["low"]).max() < 0.2 * (levels["high"] - levels["low"])[
+        levels["kind"] == "loss"
+    ].min()
+
+
+@pytest.mark.parametrize(("effect", "sign"), [(1.0, 1), (-1.0, -1)])
+def test_claims_name_what_a_factor_raises_without_deciding_by_it(effect, sign):
+    data = synthetic_study_data(
+        synthetic_table(60, ("val",)), controlled=synthetic_controlled(12, Effects(complexity=effect))
+    )
+    for name, kind in (("C2", "loss"), ("C3", "length")):
+        judged = all_claims()[name](data)
+        found = [part for part in judged.measurements if part.name.startswith(f"{kind}_controlled_")]
+        assert [part.name.rpartition("_")[2] for part in found] == ["objects", "texture", "background"]
+        assert all(sign * part.value > 0 and part.bound is None for part in found)
+        assert judged.verdict == "holds"
+
+
+def test_controlled_scenes_alone_decide_no_claim(controlled):
+    bare = synthetic_study_data(synthetic_table(40, columns=()), controlled=synthetic_controlled(12))
+    assert all_claims()["C2"](bare).verdict == all_claims()["C3"](bare).verdict == "not measurable here"
+
+
+def test_rises_are_tabled_by_setting_and_factor(controlled):
+    table = tabulate(rise_table(controlled))
+    assert table.columns.tolist() == ["objects", "texture", "background"]
+    assert table.index.tolist() == [*(f"L1 with {k} tokens" for k in range(4, 33, 4)), table.index[-1]]
+    assert table.index[-1].startswith("length under L1 < ")
+    assert table.loc["L1 with 4 tokens", "texture"].startswith("+0.")
+
+
+def test_a_profile_without_controlled_scenes_has_empty_tables():
+    data = synthetic_study_data(synthetic_table(40))
+    assert list(measured_levels(data)) == []
+    assert level_table(data).empty
+    assert rise_table(data).empty
+    assert tabulate(rise_table(data)).empty

@@ -1,0 +1,174 @@
+"""Familiarity: gaps between few and all tokens, detection of unfamiliar images, and C4."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from synthetic_tables import SETTINGS, Effects, synthetic_study_data, synthetic_table
+
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.grid import to_grid
+from alit.studies import all_claims
+from alit.studies.familiarity.tables import (
+    auroc_samples,
+    detection_table,
+    few_lengths,
+    gap_table,
+    measured_gaps,
+    ordered_sets,
+)
+
+HOW = BootstrapConfig(resamples=400, confidence=0.95, seed=0)
+SETS = ("val", "near", "far")
+
+
+def uneven(effects=Effects(), sizes=(120, 90, 60)):  # noqa: B008
+    """A table whose sets have different numbers of images."""
+    whole = synthetic_table(max(sizes), SETS, effects)
+    number = whole["image_id"].str[-5:].astype(int)
+    return whole[number < whole["dataset"].map(dict(zip(SETS, sizes, strict=True)))].reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "places"), [((4, 8, 12, 16), (0,)), ((32, 64, 128, 256), (0, 1)), ((2, 4), (0,)), ((8,), ())]
+)
+def test_few_tokens_are_the_shortest_length_and_a_quarter_of_the_longest(lengths, places):
+    assert few_lengths(to_grid(synthetic_table(4, lengths=lengths))) == places
+
+
+def test_the_order_is_the_profiles_without_sets_that_were_not_swept():
+    data = synthetic_study_data(synthetic_table(20, ("val", "far", "other")))
+    assert ordered_sets(data) == ("val", "far")
+
+
+def test_gaps_are_differences_of_the_same_images():
+    data = synthetic_study_data(uneven())
+    table = gap_table(data)
+    found = table[(table["measure"] == "l1") & (table["dataset"] == "near") & (table["length"] == 8)].iloc[0]
+    losses = data.grid.dataset("near").score("l1")
+    assert found["value"] == pytest.approx((losses[:, 1] - losses[:, -1]).mean())
+    assert found["high"] - found["low"] < 0.5 * 4 * losses[:, 1].std() / np.sqrt(90)  # far below the unpaired interval
+
+
+def test_frechet_gaps_take_as_many_images_of_each_set_and_the_others_all():
+    table = gap_table(synthetic_study_data(uneven()))
+    images = table.groupby(["measure", "dataset"])["images"].first()
+    assert images["frechet_net"].to_dict() == dict.fromkeys(SETS, 60)
+    assert images["kernel_net"].to_dict() == images["l1"].to_dict() == {"val": 120, "near": 90, "far": 60}
+
+
+def test_sets_outside_the_order_come_last_and_without_a_frechet_gap():
+    table = gap_table(synthetic_study_data(synthetic_table(30, ("val", "other", "near", "far"))))
+    assert table.loc[table["measure"] == "l1", "dataset"].unique().tolist() == ["val", "near", "far", "other"]
+    assert "other" not in set(table.loc[table["measure"] == "frechet_net", "dataset"])
+
+
+def test_sets_are_resampled_independently():
+    same = synthetic_table(60, ("val",))
+    twins = pd.concat([same, same.assign(dataset="near")], ignore_index=True)
+    gaps = [gap for gap in measured_gaps(synthetic_study_data(twins)) if gap.column == "l1" and gap.length == 8]
+    first, second = (gap.samples for gap in gaps)
+    assert first[0] == second[0]
+    assert abs(np.corrcoef(first[1:], second[1:])[0, 1]) < 0.3
+
+
+# Detection
+
+
+def test_the_area_is_scikit_learns_ties_included():
+    generator = np.random.default_rng(0)
+    familiar, others = generator.integers(0, 8, 70), generator.integers(2, 10, 50)
+    labels = np.repeat([0, 1], [70, 50])
+    assert auroc_samples(familiar, others, HOW)[0] == pytest.approx(
+        roc_auc_score(labels, np.concatenate([familiar, others]))
+    )
+
+
+def test_its_spread_is_that_of_resampling_both_sets():
+    generator = np.random.default_rng(1)
+    familiar, others = generator.normal(size=80), generator.normal(size=60) + 0.7
+    labels = np.repeat([0, 1], [80, 60])
+    drawn = [
+        roc_auc_score(labels, np.concatenate([generator.choice(familiar, 80), generator.choice(others, 60)]))
+        for _ in range(300)
+    ]
+    assert auroc_samples(familiar, others, HOW)[1:].std() == pytest.approx(np.std(drawn), rel=0.15)
+
+
+def test_an_area_never_leaves_0_to_1():
+    samples = auroc_samples(np.arange(20), np.concatenate([[5], np.arange(30, 45)]), HOW)
+    assert samples[0] < samples.max() == 1
+    assert samples.min() > 0.5
+
+
+def test_harder_sets_are_told_apart_better_and_codecs_are_the_baseline():
+    table = synthetic_table(120, SETS).assign(jpeg_bytes=100.0)
+    areas = detection_table(synthetic_study_data(table)).set_index(["dataset", "predictor"])["value"]
+    assert areas["far", "L1 with 4 tokens"] > areas["near", "L1 with 4 tokens"] > 0.55
+    assert areas["far", "JPEG bytes"] == 0.5
+    lengths = [name for name in areas["far"].index if name.startswith("length under")]
+    assert len(lengths) == 1
+    assert areas["far", lengths[0]] > 0.6
+
+
+def test_the_threshold_is_chosen_on_familiar_images_alone():
+    table = synthetic_table(60, SETS)
+    harder = table.assign(l1=table["l1"].where(table["dataset"] == "val", table["l1"] * 1.8))
+    first, second = (set(detection_table(synthetic_study_data(part))["predictor"]) for part in (table, harder))
+    assert first == second
+
+
+# C4
+
+
+def claim(table, **options):
+    return all_claims()["C4"](synthetic_study_data(table, **options))
+
+
+def test_c4_holds_where_each_set_loses_more_at_few_tokens():
+    judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)))
+    assert judged.verdict == "holds", judged.reason
+    deciding = {part.name for part in judged.measurements if part.bound is not None}
+    assert deciding == {"frechet_rise_val_near", "frechet_rise_near_far"}
+    beside = {part.name for part in judged.measurements} - deciding
+    assert {"l1_rise_near_far", "kernel_rise_val_near", "l1_gap_val", "frechet_gap_far"} <= beside
+
+
+def test_c4_does_not_hold_in_the_other_order():
+    reversed_order = SETTINGS.model_copy(update={"familiarity": ("far", "near")})
+    judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)), settings=reversed_order)
+    assert judged.verdict == "does not hold"
+    assert "wrong side for frechet_rise_far_near" in judged.reason
+
+
+def test_c4_is_open_where_the_sets_are_alike():
+    judged = claim(synthetic_table(100, SETS, Effects(unfamiliar=0.0)))
+    assert judged.verdict == "does not hold"
+    assert "straddles" in judged.reason
+
+
+def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
+    judged = claim(synthetic_table(60, SETS), features=False)
+    assert judged.verdict == "not measurable here"
+    assert "needs features of net" in judged.reason
+    assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
+
+
+def test_c4_cannot_be_asked_of_a_tokenizer_of_one_length():
+    judged = claim(synthetic_table(40, SETS, lengths=(32,)))
+    assert judged.verdict == "not measurable here"
+    assert "one length" in judged.reason
+    assert gap_table(synthetic_study_data(synthetic_table(40, SETS, lengths=(32,)))).empty
+
+
+@pytest.mark.parametrize(
+    ("sets", "order", "words"),
+    [
+        (("val",), ("near", "far"), "no images of near"),
+        (("val", "near"), (), "names no sets less familiar"),
+    ],
+)
+def test_c4_cannot_be_measured_without_other_sets(sets, order, words):
+    judged = claim(synthetic_table(60, sets), settings=SETTINGS.model_copy(update={"familiarity": order}))
+    assert judged.verdict == "not measurable here"
+    assert words in judged.reason

@@ -1,0 +1,173 @@
+"""The three kinds of probe, and the tables and the stage around them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from probe_cases import CONFIG
+from scene_project import save_tokenizer, scene_project
+from tiny import images, tokenizer
+from torch import nn
+
+from alit.errors import DataError
+from alit.studies.probe.measure import (
+    CONTROLS,
+    FeaturePoint,
+    draw_images,
+    feature_points,
+    fit_probe,
+    labeled_images,
+    mae_learning_rate,
+    mae_optimizer,
+    measure_probes,
+)
+from experiments import probe as stage
+
+CPU = torch.device("cpu")
+MAE = CONFIG.mae.model_copy(update={"epochs": 60, "base_learning_rate": 30.0})
+METHODS = [CONFIG.model_copy(update={"method": method, "mae": MAE}) for method in ("ridge", "logistic", "mae")]
+
+
+class ColoredSet:
+    """Images whose label is their brightest channel; every fifth has none."""
+
+    class_names = ("red", "green", "blue")
+
+    def __init__(self, name: str, count: int = 45, seed: int = 0) -> None:
+        self.name = name
+        self.classes = np.arange(count) % 3
+        colors = torch.eye(3)[torch.from_numpy(self.classes)]
+        self.pixels = 0.5 * images(count, seed=seed) + 0.5 * colors[:, :, None, None]
+        self.manifest = pd.DataFrame({"image_id": [f"{name}-{row}" for row in range(count)]})
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def images(self, rows):
+        return self.pixels[rows]
+
+    def labels(self, rows):
+        return torch.from_numpy(np.where(np.arange(len(self)) % 5 == 4, -1, self.classes)[rows])
+
+
+@pytest.fixture(params=METHODS, ids=lambda config: config.method)
+def config(request):
+    return request.param
+
+
+def blobs(count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes far apart along one of four features."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    features = generator.normal(size=(count, 4))
+    features[:, 1:] += 10 * np.eye(3)[labels]
+    return features.astype(np.float32), labels
+
+
+def test_classes_that_are_apart_are_told_apart(config):
+    features, labels = blobs()
+    others, truth = blobs(seed=1)
+    assert (fit_probe(features, labels, config, 0, CPU)(others) == truth).mean() > 0.95
+
+
+def test_units_of_the_features_do_not_matter(config):
+    features, labels = blobs()
+    others, _ = blobs(seed=1)
+    scale = np.array([1, 1e-3, 50, 7], np.float32)
+    one = fit_probe(features, labels, config, 0, CPU)(others)
+    np.testing.assert_array_equal(fit_probe(scale * features + 3, labels, config, 0, CPU)(scale * others + 3), one)
+
+
+def test_a_constant_feature_gives_the_most_frequent_class(config):
+    labels = np.array([0, 1, 1, 2] * 8)
+    predicted = fit_probe(np.zeros((32, 1), np.float32), labels, config, 0, CPU)(np.zeros((5, 1), np.float32))
+    assert predicted.tolist() == [1] * 5
+
+
+def test_the_same_seed_gives_the_same_probe(config):
+    features, labels = blobs()
+    noise = np.random.default_rng(3).normal(size=(200, 4)).astype(np.float32) * 10
+    first, second = (fit_probe(features, labels, config, 5, CPU)(noise) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_published_rate_warms_up_to_its_peak_and_ends_at_zero():
+    published = MAE.model_copy(update={"epochs": 90, "warmup_epochs": 10, "base_learning_rate": 0.1})
+    rates = [mae_learning_rate(epoch, 16384, published) for epoch in (0, 5, 10, 50, 90)]
+    np.testing.assert_allclose(rates, [0, 3.2, 6.4, 3.2, 0], atol=1e-9)
+
+
+def test_lars_scales_the_step_of_the_weights_and_not_of_the_bias():
+    head = nn.Linear(4, 3)
+    before = [parameter.detach().clone() for parameter in head.parameters()]
+    head.weight.grad, head.bias.grad = torch.full((3, 4), 5.0), torch.full((3,), 5.0)
+    optimizer = mae_optimizer(head)
+    for group in optimizer.param_groups:
+        group["lr"] = 2.0
+    optimizer.step()
+    moved = [(parameter - old).detach() for parameter, old in zip(head.parameters(), before, strict=True)]
+    assert float(moved[0].norm()) == pytest.approx(2.0 * 1e-3 * float(before[0].norm()), rel=1e-4)
+    torch.testing.assert_close(moved[1], torch.full((3,), -10.0))
+
+
+def test_seeds_draw_different_images_without_repeats():
+    first, second = draw_images(100, 0.5, 0), draw_images(100, 0.5, 1)
+    assert len(first) == len(set(first.tolist())) == 50
+    assert set(first.tolist()) != set(second.tolist())
+    assert draw_images(3, 0.01, 0).size == 1
+
+
+def test_only_labeled_images_are_taken_and_a_limit_spreads_over_the_set():
+    taken = labeled_images(ColoredSet("train"))
+    assert len(taken.rows) == 36
+    assert (taken.rows % 5 != 4).all()
+    some = labeled_images(ColoredSet("train"), 6)
+    assert len(some.rows) == 6
+    assert some.rows[0] == 0
+    assert some.rows[-1] > 30
+
+
+def test_tables_hold_every_point_seed_split_and_test_image(tmp_path):
+    few = CONFIG.model_copy(update={"pooling": ("mean",), "stages": ("encoder",), "iterations": (1, 3)})
+    network = tokenizer()
+    tables = measure_probes(network, ColoredSet("train"), ColoredSet("val", 30, 1), few, 7, tmp_path)
+    points = feature_points(few, network.config)
+    assert len(tables.accuracy) == len(points) * 2 * 2
+    assert set(tables.accuracy["seed"]) == {7, 8}
+    assert set(tables.accuracy.loc[tables.accuracy["split"] == "train", "n"]) == {18}
+    assert len(tables.correct) == len(points) * 24
+    means = tables.correct.groupby("features", observed=True)["correct"].mean()
+    assert means["colors"] == 1
+    assert means["constant"] == pytest.approx(1 / 3)
+    on_test = tables.accuracy[tables.accuracy["split"] == "test"]
+    expected = on_test.groupby(list(FeaturePoint._fields))["accuracy"].mean()
+    found = tables.correct.groupby(list(FeaturePoint._fields), observed=True)["correct"].mean()
+    np.testing.assert_allclose(found.sort_index(), expected.sort_index())
+
+
+def test_images_without_labels_give_empty_tables_of_the_same_columns(tmp_path):
+    bare = ColoredSet("val")
+    bare.labels = lambda rows: torch.full((len(rows),), -1)
+    tables = measure_probes(tokenizer(), ColoredSet("train"), bare, CONFIG, 0, tmp_path)
+    assert all(table.empty for table in tables)
+    assert {"features", "accuracy", "split"} <= set(tables.accuracy.columns)
+    assert {"features", "correct", "image_id"} <= set(tables.correct.columns)
+
+
+def test_sets_of_other_classes_are_refused(tmp_path):
+    other = ColoredSet("val")
+    other.class_names = ("cat", "dog", "cow")
+    with pytest.raises(DataError, match=r"expected the classes of train in val, found cat"):
+        measure_probes(tokenizer(), ColoredSet("train"), other, CONFIG, 0, tmp_path)
+
+
+def test_the_stage_writes_both_tables_and_leaves_no_features(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ALIT_SCRATCH", raising=False)
+    paths = scene_project(tmp_path)
+    save_tokenizer(paths)
+    stage.main(["tiny"])
+    written = {path.stem: pd.read_parquet(path) for path in paths.measured("probe").iterdir()}
+    assert set(written) == {"probe_accuracy", "probe_correct"}
+    assert set(CONTROLS) < set(written["probe_accuracy"]["features"])
+    assert not any(paths.scratch.iterdir())

@@ -1,0 +1,101 @@
+"""Rates: every measure at every length, in the table's form, on a bits axis, and what made the numbers."""
+
+import pandas as pd
+import pytest
+from synthetic_tables import synthetic_study_data, synthetic_table, write_project
+
+from alit.analysis.curves import BootstrapConfig
+from alit.analysis.grid import to_grid
+from alit.analysis.metrics import metric_info
+from alit.analysis.study_data import load_sweeps
+from alit.studies.reconstruction import tables as rates
+
+HOW = BootstrapConfig(resamples=50, confidence=0.95, seed=0)
+
+
+@pytest.fixture(scope="module")
+def study_data():
+    return synthetic_study_data(synthetic_table(40))
+
+
+@pytest.fixture(scope="module")
+def table(data):
+    return rates.study_rates(data)
+
+
+def test_rates_hold_every_measure_of_every_set_at_every_length(table):
+    assert set(table["measure"]) == {"l1", "psnr", "ssim", "perceptual_net", "frechet_net", "kernel_net"}
+    assert set(table.groupby(["measure", "dataset"]).size()) == {8}
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+
+
+def test_without_features_there_are_no_distances_between_distributions():
+    table = rates.study_rates(synthetic_study_data(synthetic_table(40), features=False))
+    assert set(table["measure"]) == {"l1", "psnr", "ssim", "perceptual_net"}
+
+
+def test_no_distance_is_asked_of_a_handful_of_images():
+    few = pd.concat([synthetic_table(40, ("val",)), synthetic_table(5, ("few",))], ignore_index=True)
+    table = rates.study_rates(synthetic_study_data(few))
+    assert set(table.loc[table["measure"] == "kernel_net", "dataset"]) == {"val"}
+    assert set(table.loc[table["measure"] == "l1", "dataset"]) == {"val", "few"}
+
+
+def test_one_panel_never_compares_frechet_distances_of_two_sets(table):
+    shown = rates.in_one_panel(table, "val")
+    assert set(shown.loc[shown["measure"] == "frechet_net", "dataset"]) == {"val"}
+    assert set(shown.loc[shown["measure"] == "kernel_net", "dataset"]) == {"val", "near"}
+    assert len(table) - len(shown) == 8
+
+
+def test_the_table_of_the_paper_has_a_row_per_measure_and_set_and_a_column_per_length(table):
+    wide = rates.tabulate(table)
+    assert wide.columns.tolist() == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert wide.index[:2].tolist() == [("L1 error ↓", "val (n = 40)"), ("L1 error ↓", "near (n = 40)")]
+    assert len(wide) == 12
+    first = table[(table["measure"] == "l1") & (table["dataset"] == "val") & (table["length"] == 4)].iloc[0]
+    value, half = wide.loc[("L1 error ↓", "val (n = 40)"), 4].split(" ±\u00a0")
+    assert float(value) == pytest.approx(first["value"], rel=0.01)
+    assert float(half) == pytest.approx((first["high"] - first["low"]) / 2, rel=0.1)
+
+
+def test_only_the_reference_inception_gives_fid_and_kid():
+    assert [metric_info(name).label for name in ("frechet_fid", "kernel_fid")] == ["FID", "KID"]
+    assert metric_info("kernel_net").label == "kernel distance on net"
+
+
+def test_tokenizers_meet_on_a_bits_axis_in_the_measures_that_all_have():
+    ours = to_grid(synthetic_table(30, ("val", "near")))
+    codec = synthetic_table(30, ("val",), lengths=(10, 80)).drop(columns="perceptual_net")
+    codec["bits"] *= 10
+    other = to_grid(synthetic_table(10, ("near",)))
+    table = rates.rates_by_bits({"alit": ours, "jpeg": to_grid(codec), "elsewhere": other}, "val", HOW)
+    assert set(table["measure"]) == {"l1", "psnr", "ssim"}
+    assert set(table["dataset"]) == {"val"}
+    spent = table[table["measure"] == "l1"].groupby("tokenizer")["bits"].apply(list)
+    assert spent.to_dict() == {"alit": [8.0 * k for k in range(4, 33, 4)], "jpeg": [800, 6400]}
+
+
+def test_the_protocol_says_view_rounding_and_weights(data):
+    network = {"kind": "features", "name": "net", "architecture": "a/b", "input_size": 9, "resize": "bilinear"}
+    record = {
+        "images": [{"dataset": "val", "images": 40, "image_size": 32, "view": "short side resized, center crop"}],
+        "reconstructions": "round half to even",
+        "tasks": [{"kind": "reconstruction"}, {**network, "weights_sha256": "0123456789abcdef"}],
+        "extractors": [{**network, "weights_sha256": "0123456789abcdef"}],
+    }
+    found = rates.protocol(data._replace(record=record)).set_index("part")["setting"]
+    assert found["images of val"] == "40 at 32 px; short side resized, center crop"
+    assert found["reconstructions as files"] == "round half to even"
+    assert found["features net"] == "a/b at 9 px, bilinear; weights 0123456789ab"
+    assert rates.protocol(data).empty
+
+
+def test_sweeps_are_the_profiles_own_and_those_of_its_baselines(tmp_path):
+    paths = write_project(tmp_path / "checkout")
+    (paths.baselines / "jpeg").mkdir(parents=True)
+    synthetic_table(20, ("val",)).to_parquet(paths.baselines / "jpeg" / "table.parquet")
+    sweeps = load_sweeps("smoke", str(paths.root))
+    assert list(sweeps) == ["own", "jpeg"]
+    assert sweeps["jpeg"].datasets == ("val",)

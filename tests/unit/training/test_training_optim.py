@@ -1,0 +1,174 @@
+"""Schedules, averages, parameter groups, codebooks, batches and files of training."""
+
+import pytest
+import torch
+from training_cases import MemoryImages, new_base, optimization, tokenizer_config
+
+from alit.errors import CheckpointError, ConfigError
+from alit.models.quantizer import VectorQuantizer
+from alit.training.engine.checkpoint import load_base, resume_dir, save_network, save_stage
+from alit.training.engine.fabric import build_fabric, derive_generator
+from alit.training.engine.loader import Augmentation, BatchSampler
+from alit.training.optim import DeadCodeReset, OptimizedModule, perplexity
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return build_fabric("cpu", 1)
+
+
+# Codebooks
+
+
+def care_of(fabric, size=6, **changes):
+    quantizer = VectorQuantizer(size, 3, unit=True)
+    learner = OptimizedModule(fabric, quantizer, optimization(**changes))
+    return DeadCodeReset(quantizer, learner, fabric)
+
+
+def test_only_codes_unused_since_the_last_revival_are_replaced_by_vectors_of_the_batch(fabric):
+    care = care_of(fabric)
+    before = care.quantizer.embedding.detach().clone()
+    vectors = torch.randn(2, 5, 3)
+    care.count(torch.tensor([[0, 1], [1, 4]]))
+    care.expire_codes(vectors, derive_generator("expire_codes"))
+    after = care.quantizer.embedding.detach()
+    assert torch.equal(after[[0, 1, 4]], before[[0, 1, 4]])
+    directions = torch.nn.functional.normalize(vectors.flatten(0, 1), dim=-1)
+    for row in (2, 3, 5):
+        assert (directions - after[row]).abs().amax(dim=1).min() < 1e-6
+    assert care.uses.sum() == 0
+
+
+def test_revival_resets_average_and_moments_of_the_replaced_codes_only(fabric):
+    care = care_of(fabric, ema_decay=0.9)
+    care.learner.update(care.learner.module(torch.randn(40, 3)).loss, 0)
+    care.count(torch.tensor([0, 1, 2]))
+    care.expire_codes(torch.randn(1, 8, 3), derive_generator("expire_codes"))
+    embedding = care.quantizer.embedding
+    assert torch.equal(care.learner.average.values[0][3:], embedding.detach()[3:])
+    moments = care.learner.optimizer.state[embedding]
+    assert moments["exp_avg"][3:].abs().sum() == 0
+    assert moments["exp_avg_sq"][3:].abs().sum() == 0
+    assert moments["exp_avg"][:3].abs().sum() > 0
+
+
+def test_a_codebook_started_from_data_consists_of_distinct_data(fabric):
+    care = care_of(fabric)
+    vectors = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
+    care.init_codebook(vectors, derive_generator("start"))
+    distances = torch.cdist(care.quantizer.embedding.detach(), vectors)
+    assert distances.amin(dim=1).max() < 1e-3
+    assert len(distances.argmin(dim=1).unique()) == 6
+
+
+def test_more_codes_than_vectors_repeat_vectors(fabric):
+    care = care_of(fabric)
+    care.init_codebook(torch.eye(3), derive_generator("start"))
+    assert set(care.quantizer.embedding.detach().argmax(dim=1).tolist()) <= {0, 1, 2}
+
+
+def test_perplexity_counts_equally_used_codes():
+    assert perplexity(torch.arange(8), 16).item() == pytest.approx(8.0)
+    assert perplexity(torch.zeros(3, 4, dtype=torch.int64), 16).item() == pytest.approx(1.0)
+
+
+# Batches
+
+
+def test_batches_depend_on_seed_stage_and_step_alone(fabric):
+    def draw(seed=0, stage="a", step=3):
+        sampler = BatchSampler(MemoryImages(), 8, Augmentation(True, 0.6), fabric=fabric, seed=seed, stage=stage)
+        return sampler(step)
+
+    assert torch.equal(draw().images, draw().images)
+    for other in (draw(seed=1), draw(stage="b"), draw(step=4)):
+        assert not torch.equal(draw().indices, other.indices)
+
+
+def test_mirrored_images_are_marked_and_others_are_untouched(fabric):
+    images = MemoryImages()
+    sampler = BatchSampler(images, 24, Augmentation(True, 1.0), fabric=fabric, seed=0, stage="a")
+    batch = sampler(0)
+    assert 0 < batch.mirrored.sum() < 24
+    for index, mirrored, view in zip(batch.indices, batch.mirrored, batch.images, strict=True):
+        expected = images.tensor[index].flip(-1) if mirrored else images.tensor[index]
+        assert torch.equal(view, expected)
+
+
+def test_ids_are_those_of_the_images(fabric):
+    sampler = BatchSampler(MemoryImages(), 4, Augmentation(False, 1.0), fabric=fabric, seed=0, stage="a")
+    assert sampler.image_ids(2) == [f"image-{index:02d}" for index in sampler(2).indices.tolist()]
+
+
+def test_shares_of_several_processes_make_up_the_batch_of_one(fabric):
+    class Rank:
+        world_size = 2
+
+        def __init__(self, rank):
+            self.global_rank = rank
+
+        def to_device(self, value):
+            return value
+
+    def draw(where):
+        sampler = BatchSampler(MemoryImages(), 6, Augmentation(True, 1.0), fabric=where, seed=0, stage="a")
+        return sampler(1)
+
+    whole, shares = draw(fabric), [draw(Rank(0)), draw(Rank(1))]
+    for field, parts in zip(whole, zip(*shares, strict=True), strict=True):
+        assert torch.equal(torch.cat(parts), field)
+    with pytest.raises(ConfigError, match="multiple of the 2 processes"):
+        BatchSampler(MemoryImages(), 5, Augmentation(True, 1.0), fabric=Rank(0), seed=0, stage="a")
+
+
+# Files
+
+
+def test_scratch_differs_by_settings_and_by_the_bytes_of_inputs(tmp_path):
+    source = tmp_path / "manifest.csv"
+    source.write_text("a")
+    settings = {"training": optimization(), "seed": 1}
+
+    def folder(**changes):
+        return resume_dir(tmp_path, "base", {**settings, **changes}, [source])
+
+    first = folder()
+    assert first == folder()
+    assert first.parent == tmp_path
+    assert first.name.startswith("base-")
+    assert folder(seed=2) != first
+    assert folder(training=optimization(steps=15)) != first
+    source.write_text("b")
+    assert folder() != first
+    with pytest.raises(CheckpointError, match="run the stage before"):
+        resume_dir(tmp_path, "base", settings, [tmp_path / "absent"])
+
+
+def test_a_finished_stage_replaces_its_out_and_removes_its_scratch(fabric, tmp_path):
+    config = tokenizer_config()
+    base = new_base(config)
+    scratch, out = tmp_path / "scratch", tmp_path / "runs" / "base"
+    scratch.mkdir()
+    (scratch / "log.csv").write_text("step\n")
+    out.mkdir(parents=True)
+    (out / "stale").touch()
+    settings = {"training": optimization()}
+    save_stage(fabric, out, lambda folder: save_network(base, config.base, folder), settings, scratch)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["config.json", "log.csv", "model.safetensors", "training.json"]
+    assert not scratch.exists()
+    loaded = load_base(out)
+    assert loaded.config == config.base
+    for value, expected in zip(loaded.state_dict().values(), base.state_dict().values(), strict=True):
+        assert torch.equal(value, expected)
+
+
+def test_a_damaged_base_is_named(fabric, tmp_path):
+    with pytest.raises(CheckpointError, match="run stage base"):
+        load_base(tmp_path)
+    config = tokenizer_config()
+    save_network(new_base(config), config.base, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_base(tmp_path)
