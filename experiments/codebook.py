@@ -14,7 +14,7 @@ from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/measured/codebook/`, one file per table of docs/codebook.md."""
+    """Write `runs/<profile>/measured/codebook/`, one file per table of docs/studies/codebook.md."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)

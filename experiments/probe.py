@@ -15,7 +15,7 @@ from alit.training.engine.fabric import build_fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/measured/probe/`, one file per table of docs/probe.md; continues a killed run."""
+    """Write `runs/<profile>/measured/probe/`, one file per table of docs/studies/probe.md; continues a killed run."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     paths = RunPaths(project_root(), parser.parse_args(argv).profile)

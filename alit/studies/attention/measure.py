@@ -1,4 +1,4 @@
-"""Token attention: overlap with segments and sparsity, per image and iteration, beside controls (docs/attention.md)."""
+"""Token attention: overlap with segments and sparsity per image and iteration (docs/studies/attention.md)."""
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -119,7 +119,7 @@ BEST_SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class AttentionTables(NamedTuple):
-    """The tables of the attention study; docs/attention.md describes their columns."""
+    """The tables of the attention study; docs/studies/attention.md describes their columns."""
 
     overlap: pd.DataFrame
     sparsity: pd.DataFrame

@@ -119,7 +119,7 @@ def sample_sparsity(data: StudyData) -> Iterator[tuple[str, int, str, str, np.nd
 
 
 def attention_examples(data: StudyData) -> pd.DataFrame:
-    """The example maps as measured; docs/attention.md describes the columns."""
+    """The example maps as measured; docs/studies/attention.md describes the columns."""
     return data.tables.get(EXAMPLES, pd.DataFrame())
 
 

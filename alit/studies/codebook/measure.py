@@ -66,7 +66,7 @@ ABSENT = -1  # no such token yet
 
 
 class CodebookTables(NamedTuple):
-    """The tables of the codebook study (docs/codebook.md); without rows where latents are continuous."""
+    """The tables of the codebook study (docs/studies/codebook.md); without rows where latents are continuous."""
 
     ids: pd.DataFrame
     usage: pd.DataFrame

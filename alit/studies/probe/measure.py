@@ -30,7 +30,7 @@ class MaeProbeConfig(Settings):
 
 
 class ProbeConfig(Settings):
-    """Linear probes of the frozen tokenizer's features (paper, section 5; docs/probe.md)."""
+    """Linear probes of the frozen tokenizer's features (paper, section 5; docs/studies/probe.md)."""
 
     method: Literal["ridge", "logistic", "mae"]
     train_images: PositiveInt | None  # of the first training set, at most; null takes all
@@ -313,7 +313,7 @@ class LabeledSet(ProbedSet, Protocol):
 
 
 class ProbeTables(NamedTuple):
-    """The tables of the probe study (docs/probe.md); without rows where images have no labels."""
+    """The tables of the probe study (docs/studies/probe.md); without rows where images have no labels."""
 
     accuracy: pd.DataFrame
     correct: pd.DataFrame

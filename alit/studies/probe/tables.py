@@ -22,7 +22,7 @@ CONTROL_WORDS = {
 
 
 class Point(NamedTuple):
-    """A feature point as the tables have it; see docs/probe.md."""
+    """A feature point as the tables have it; see docs/studies/probe.md."""
 
     features: str  # "tokenizer" or the name of a control
     iteration: int = 0
