@@ -118,7 +118,7 @@ class BaseStage:
             values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
             self.care.count(losses.ids)
             if self.config.expire_every and (step + 1) % self.config.expire_every == 0:
-                self.care.expire_codes(losses.features, derive_generator(self.seed, NAME, "expire_codes", step))
+                self.care.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
         return values
 
     def state(self) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class DistillStage:
         care.count(ids)
         quantized_steps = step + 1 - self.switch
         if self.config.expire_every and quantized_steps % self.config.expire_every == 0:
-            care.expire_codes(raw_codes, derive_generator(self.seed, NAME, "expire_codes", step))
+            care.expire_codes(raw_codes, derive_generator(self.seed, NAME, "revive", step))
 
     @torch.no_grad()
     def _start_codebook(self, step: int, care: DeadCodeReset) -> None:

@@ -31,7 +31,7 @@ def test_only_codes_unused_since_the_last_revival_are_replaced_by_vectors_of_the
     before = care.quantizer.embedding.detach().clone()
     vectors = torch.randn(2, 5, 3)
     care.count(torch.tensor([[0, 1], [1, 4]]))
-    care.expire_codes(vectors, derive_generator("expire_codes"))
+    care.expire_codes(vectors, derive_generator("revive"))
     after = care.quantizer.embedding.detach()
     assert torch.equal(after[[0, 1, 4]], before[[0, 1, 4]])
     directions = torch.nn.functional.normalize(vectors.flatten(0, 1), dim=-1)
@@ -44,7 +44,7 @@ def test_revival_resets_average_and_moments_of_the_replaced_codes_only(fabric):
     care = care_of(fabric, ema_decay=0.9)
     care.learner.update(care.learner.module(torch.randn(40, 3)).loss, 0)
     care.count(torch.tensor([0, 1, 2]))
-    care.expire_codes(torch.randn(1, 8, 3), derive_generator("expire_codes"))
+    care.expire_codes(torch.randn(1, 8, 3), derive_generator("revive"))
     embedding = care.quantizer.embedding
     assert torch.equal(care.learner.average.values[0][3:], embedding.detach()[3:])
     moments = care.learner.optimizer.state[embedding]
