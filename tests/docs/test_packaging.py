@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import alit
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK_LINES = [
     line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
@@ -115,3 +117,23 @@ def test_tracked_text_names_no_machine_path():
     tracked = [*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), *ROOT.glob("configs/*"), *ROOT.glob("docs/*.md")]
     for path in [*tracked, ROOT / "Makefile", ROOT / "requirements.lock", ROOT / "environment.yml"]:
         assert not re.search(r"/(root|home|work|opt)/", path.read_text()), path
+
+
+def test_the_hooks_use_the_locks_ruff():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    [revision] = [repository["rev"] for repository in hooks if repository["repo"].endswith("/ruff-pre-commit")]
+    assert locked_versions("ruff") == [revision.removeprefix("v")]
+
+
+def test_workflows_run_the_makefile_and_the_whole_check():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
+    lines = {job: [step["run"] for step in content["steps"] if "run" in step] for job, content in jobs.items()}
+    assert {"make lint"} < set(lines["fast"])
+    assert lines["whole"][-1] == ".ci/run"
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == alit.__version__
+    [paper] = citation["references"]
+    assert paper["title"] == "Adaptive Length Image Tokenization via Recurrent Allocation"
