@@ -32,7 +32,7 @@ report: $(STAMP)
 
 # The verdicts of RESULTS.md, computed again from the tables kept in results/.
 results-check: $(STAMP)
-	@python -m experiments.results imagenette --check
+	@python -m experiments.release imagenette --check
 
 test: $(STAMP)
 	@python -m pytest -rs

@@ -23,6 +23,7 @@ from alit.training.variants import TrainingSettings, VariantsConfig, vary_traini
 class Profile(TrainingSettings):
     """Every stage reads the sections it needs, and `dvc.yaml` lists exactly those as its params."""
 
+    about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
     device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
     devices: int
     continued: ContinuedTrainingConfig

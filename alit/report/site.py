@@ -5,15 +5,17 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from nbformat import NotebookNode
 from PIL import Image
 from pydantic import PositiveInt
 
 from alit.errors import DataError
 from alit.settings import Settings
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -90,14 +92,7 @@ def slug(text: str) -> str:
 STUDY_FILE = "study.json"
 
 
-class Figure(NamedTuple):
-    """A figure of a study: its name, to be followed by .png or .svg, and its description."""
-
-    name: str
-    alt: str
-
-
-class Study(NamedTuple):
+class StudyPage(NamedTuple):
     """What the site needs to know about a study; `study.json` in the study's folder."""
 
     name: str  # the notebook's and the folder's
@@ -107,10 +102,10 @@ class Study(NamedTuple):
     paper: str  # figures of the paper that it answers to
     claims: tuple[str, ...]
     lead: str  # name of the figure that stands for the study
-    figures: tuple[Figure, ...]
+    figures: dict[str, str]  # name, to be followed by .png or .svg -> description
 
 
-def describe_study(notebook: NotebookNode, name: str, figures: Path) -> Study:
+def describe_study(notebook: "NotebookNode", name: str, figures: Path) -> StudyPage:
     """Gather a study's title, paper reference and figures from its notebook and its folder of figures.
 
     The notebook's metadata holds, under `alit`: `section`, `paper`, `claims` and `lead`, the leading figure's name.
@@ -118,21 +113,20 @@ def describe_study(notebook: NotebookNode, name: str, figures: Path) -> Study:
     Raises:
         DataError: the notebook drew no figure, not the leading one, or has no title.
     """
-    found = tuple(Figure(path.stem, read_alt(path)) for path in sorted(figures.glob("*.png")))
+    found = {path.stem: read_alt(path) for path in sorted(figures.glob("*.png"))}
     about = notebook.metadata.get("alit", {})
-    lead = about.get("lead", found[0].name if found else "")
-    leading = [figure for figure in found if figure.name == lead]
-    if not leading:
+    lead = about.get("lead", next(iter(found), ""))
+    if lead not in found:
         raise DataError(f"expected {name}.ipynb to draw the figure {lead or '(any)'} into {figures}, found none")
     titles = [line[2:] for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")]
     if notebook.cells[0].cell_type != "markdown" or not titles:
         raise DataError(f"expected {name}.ipynb to begin with a text cell '# title', found none")
     section, paper, claims = about.get("section", "Studies"), about.get("paper", ""), tuple(about.get("claims", ()))
-    return Study(name, titles[0], leading[0].alt, section, paper, claims, lead, found)
+    return StudyPage(name, titles[0], found[lead], section, paper, claims, lead, found)
 
 
 def read_alt(png: Path) -> str:
-    """Return the description that `alit.plots.save` keeps in a PNG.
+    """Return the description that `Plot.save` keeps in a PNG.
 
     Raises:
         DataError: there is none: no figure goes without.
@@ -140,17 +134,16 @@ def read_alt(png: Path) -> str:
     with Image.open(png) as image:
         alt = image.info.get("Description")
     if not alt:
-        raise DataError(f"expected a description in {png}, found none; save figures with alit.plots.save")
+        raise DataError(f"expected a description in {png}, found none; save figures with Plot.save")
     return str(alt)
 
 
-def write_study(study: Study, folder: Path) -> None:
+def write_study(study: StudyPage, folder: Path) -> None:
     """Write `study.json`."""
-    content = study._asdict() | {"figures": [figure._asdict() for figure in study.figures]}
-    (folder / STUDY_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / STUDY_FILE).write_text(json.dumps(study._asdict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_study(folder: Path) -> Study:
+def read_study(folder: Path) -> StudyPage:
     """Read `study.json`.
 
     Raises:
@@ -160,12 +153,10 @@ def read_study(folder: Path) -> Study:
     if not path.is_file():
         raise DataError(f"expected {path}, found none; run: dvc repro notebook")
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["claims"] = tuple(content["claims"])
-    content["figures"] = tuple(Figure(**figure) for figure in content["figures"])
-    return Study(**content)
+    return StudyPage(**{**content, "claims": tuple(content["claims"])})
 
 
-def write_study_pages(site: Site, study: Study, results: str, code: str) -> None:
+def write_study_pages(site: Site, study: StudyPage, results: str, code: str) -> None:
     """Write a study's page and the page with its code; `results` and `code` are HTML fragments of our own notebook."""
     command = f"papermill notebooks/{study.name}.ipynb out.ipynb -p profile {site.made_from.profile}"
     content = {"study": study, "title": study.title, "command": command}

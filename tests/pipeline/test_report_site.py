@@ -11,9 +11,10 @@ from PIL import Image
 from synthetic_report import PROFILE, STUDIES, synthetic_notebook
 
 from alit.errors import DataError
+from alit.paths import RunPaths
 from alit.report.notebooks import results_html, run_notebook, scrub
-from alit.report.pages import read_claims, write_examples
-from alit.report.site import describe_study, read_alt, read_study
+from alit.report.pages import read_claims, write_reconstructions
+from alit.report.site import Provenance, Site, describe_study, read_alt, read_study
 from experiments import notebook, report
 
 PAGES = ("index.html", "claims.html", "training.html", "reconstructions.html", "differences.html")
@@ -137,7 +138,10 @@ def test_a_figure_without_a_description_is_refused(tmp_path):
     [
         (lambda folder: read_study(folder), "dvc repro notebook"),
         (lambda folder: read_claims(folder / "claims.json"), "dvc repro claims"),
-        (lambda folder: write_examples(folder, folder, "x"), "dvc repro examples"),
+        (
+            lambda folder: write_reconstructions(Site(folder, Provenance("a", "", "")), RunPaths(folder, "a")),
+            "dvc repro examples",
+        ),
     ],
 )
 def test_a_missing_input_is_one_line_that_says_what_to_run(tmp_path, call, remedy):

@@ -12,7 +12,7 @@ from alit.analysis.claims import Statement, ledger_to_json, measured, recheck
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.studies import assess
-from experiments import results
+from experiments import release
 
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
 
@@ -68,33 +68,45 @@ def paths(tmp_path, monkeypatch):
     return paths
 
 
-def test_results_are_kept_told_and_stand_when_checked(paths, capsys):
-    results.main([paths.profile])
+def test_results_are_kept_and_stand_when_checked(paths, capsys):
+    release.main([paths.profile])
     text = (paths.root / "RESULTS.md").read_text()
     for expected in ("| C1 |", "## What surprised", "study/figures/curve.png"):
         assert expected in text
     assert not list(paths.root.glob("results/**/images_*"))
-    results.main([paths.profile, "--check"])
-    assert "follow from the tables beside it" in capsys.readouterr().out
+    release.main([paths.profile, "--check"])
+    assert "follow from the kept tables" in capsys.readouterr().out
 
 
 def test_results_that_were_never_kept_are_missed(paths):
-    with pytest.raises(DataError, match=r"found none; run: python -m experiments.results"):
-        results.main([paths.profile, "--check"])
+    with pytest.raises(DataError, match=r"found none; run: python -m experiments.release"):
+        release.main([paths.profile, "--check"])
 
 
-def test_a_verdict_that_was_written_over_is_found(paths):
-    results.main([paths.profile])
+def test_a_verdict_that_was_written_over_is_found(paths, capsys):
+    release.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
     content = json.loads(kept.read_text())
     turned = {"holds": "does not hold", "does not hold": "holds", "not measurable here": "does not hold"}
     content["C1"]["verdict"] = turned[content["C1"]["verdict"]]
     kept.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="expected the verdicts"):
+        release.main([paths.profile, "--check"])
+    assert "C1: the verdict is" in capsys.readouterr().out
+
+
+def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths):
+    release.main([paths.profile])
+    file = paths.root / "RESULTS.md"
+    text = file.read_text()
+    file.write_text(text.replace("holds", "fails"))
     with pytest.raises(DataError, match="found 1 faults"):
-        results.main([paths.profile, "--check"])
+        release.main([paths.profile, "--check"])
+    release.main([paths.profile, "--text"])
+    assert file.read_text() == text
 
 
 def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    results.main(["imagenette", "--check"])
+    release.main(["imagenette", "--check"])
     assert "17 claims" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,10 +14,9 @@ from alit.config import load_profile
 from alit.data.prepare import materialize_sets
 from alit.errors import DataError
 from alit.paths import RunPaths
-from alit.report.card import card_from_json, card_text, deviations
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import plain, save_network
-from experiments import start, zoo
+from experiments import release, start
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def checkpoint(tmp_path_factory):
     content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
     for part in content["data"]["sets"]:
         part["images"] = 5
+    shutil.copy(ROOT / "configs" / "paper.yaml", root / "configs")
     paths = RunPaths(root, "tiny")
     paths.config.write_text(yaml.safe_dump(content))
     profile = load_profile(paths.config)
@@ -38,14 +39,19 @@ def checkpoint(tmp_path_factory):
     tokenizer.save_pretrained(paths.tokenizer)
     for folder, section in ((paths.base, "base_training"), (paths.distilled, "distill"), (paths.tokenizer, "finetune")):
         folder.mkdir(exist_ok=True)
-        settings = {"training": getattr(profile, section), "tokenizer": profile.tokenizer, "data": profile.data}
+        settings = {
+            "training": getattr(profile, section),
+            "tokenizer": profile.tokenizer,
+            "data": profile.data,
+            "perceptual_trunk": profile.perceptual_trunk,
+        }
         (folder / "training.json").write_text(json.dumps(plain(settings)))
         (folder / "log.csv").write_text("step,images,seconds\n1,8,1.0\n10,80,360.0\n")
     save_network(tokenizer.base, tokenizer.config.base, paths.base)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(zoo.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
-        zoo.main(["tiny", "alit-tiny", "--threads", "2"])
+        patch.setattr(release.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
+        release.main(["tiny", "--checkpoint", "alit-tiny", "--threads", "2"])
     return paths
 
 
@@ -95,7 +101,7 @@ def edited(path, edit):
 def test_a_training_that_gives_the_same_weights_agrees_with_its_card(kept_card, capsys):
     before = sorted(kept_card.parent.rglob("*"))
     edited(kept_card, lambda card: card["settings"]["base"]["data"]["sets"].pop())  # not one that it trains on
-    zoo.main(["tiny", "alit-tiny", "--check"])
+    release.main(["tiny", "--checkpoint", "alit-tiny", "--check"])
     assert "the same weights, byte for byte" in capsys.readouterr().out
     assert sorted(kept_card.parent.rglob("*")) == before
 
@@ -103,7 +109,7 @@ def test_a_training_that_gives_the_same_weights_agrees_with_its_card(kept_card, 
 def test_other_weights_agree_with_a_card_if_every_error_is_near_it(kept_card, capsys):
     edited(kept_card, lambda card: card["sha256"].update({"model.safetensors": "0" * 64}))
     edited(kept_card, lambda card: card["scores"][0].update(l1=card["scores"][0]["l1"] * 1.02))
-    zoo.main(["tiny", "alit-tiny", "--check"])
+    release.main(["tiny", "--checkpoint", "alit-tiny", "--check"])
     assert "other weights, every L1 within 3%" in capsys.readouterr().out
 
 
@@ -112,7 +118,7 @@ def test_an_error_far_from_the_cards_is_named(kept_card, factor):
     length = json.loads(kept_card.read_text())["scores"][1]["tokens"]
     edited(kept_card, lambda card: card["scores"][1].update(l1=card["scores"][1]["l1"] * factor))
     with pytest.raises(DataError, match=f"within 3%.*{length} latent tokens [-+]"):
-        zoo.main(["tiny", "alit-tiny", "--check"])
+        release.main(["tiny", "--checkpoint", "alit-tiny", "--check"])
 
 
 @pytest.mark.parametrize(
@@ -126,23 +132,23 @@ def test_an_error_far_from_the_cards_is_named(kept_card, factor):
 def test_a_card_of_other_settings_is_not_compared(kept_card, edit, what):
     edited(kept_card, edit)
     with pytest.raises(DataError, match=f"expected {what} as on the card.*INIT_FROM=scratch"):
-        zoo.main(["tiny", "alit-tiny", "--check"])
+        release.main(["tiny", "--checkpoint", "alit-tiny", "--check"])
 
 
 def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(kept_card):
     with pytest.raises(DataError, match=r"\(alit-tiny\), found alit-other"):
-        zoo.main(["tiny", "alit-other", "--check"])
+        release.main(["tiny", "--checkpoint", "alit-other", "--check"])
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "zoo").glob("alit-*")), ids=lambda folder: folder.name)
 def test_the_cards_of_this_repository_are_those_of_their_files(folder):
-    card = card_from_json((folder / "card.json").read_text(encoding="utf-8"))
-    assert card_text(card) == (folder / "README.md").read_text(encoding="utf-8")
-    assert card.sha256 == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in card.sha256}
-    settings = load_profile(ROOT / "configs" / f"{card.profile}.yaml")
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    assert release.readme(folder, ROOT) == (folder / "README.md").read_text(encoding="utf-8")
+    assert card["sha256"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in card["sha256"]}
+    settings = load_profile(ROOT / "configs" / f"{card['profile']}.yaml")
     for stage, section in (("base", "base_training"), ("distill", "distill"), ("finetune", "finetune")):
-        assert card.settings[stage]["training"] == plain(getattr(settings, section)), stage
-    assert card.settings["distill"]["tokenizer"] == plain(settings.tokenizer)
+        assert card["settings"][stage]["training"] == plain(getattr(settings, section)), stage
+    assert card["settings"]["distill"]["tokenizer"] == plain(settings.tokenizer)
 
 
 def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
@@ -151,17 +157,3 @@ def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
     again.config.write_text(checkpoint.config.read_text().replace("init_from: scratch", "init_from: zoo/alit-tiny"))
     start.main(["again"])
     assert AdaptiveTokenizer.from_pretrained(again.start / "tokenizer").fingerprint
-
-
-def test_deviations_are_those_of_the_settings():
-    content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
-    settings = {
-        "distill": {"tokenizer": content["tokenizer"], "training": content["distill"]},
-        "finetune": {"training": content["finetune"]},
-    }
-    here = " ".join(deviations(settings))
-    assert "scaled distances" in here
-    published = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text())
-    settings["distill"] = {"tokenizer": published["tokenizer"], "training": published["distill"]}
-    settings["finetune"] = {"training": published["finetune"]}
-    assert deviations(settings) == []

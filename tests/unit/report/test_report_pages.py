@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from PIL import Image
 from synthetic_report import LENGTHS, STUDIES, synthetic_claims
 
-from alit.report.pages import lab_notes, mean_errors
+from alit.report.pages import mean_errors
 from alit.report.site import format_interval, format_number
+from alit.settings import read_yaml
 
 
 def read(site: Path, page: str) -> str:
@@ -47,11 +49,9 @@ def test_mean_errors_leave_originals_out_and_keep_the_order_of_sets():
     assert means.loc["z", 4] == pytest.approx(0.3)
 
 
-def test_lab_notes_are_the_head_comment_of_the_profile():
-    notes = lab_notes(
-        "# cpu: the default. Trains all of it\n# on two cores.\n# Expect: ten minutes.\n\n# no note\nseed: 0\n"
-    )
-    assert notes == ("The default. Trains all of it on two cores.", "Expect: ten minutes.")
+def test_front_page_says_what_the_profile_is_for(site, project):
+    for note in read_yaml(project.config)["about"]:
+        assert escape(note) in words(read(site, "index.html"))
 
 
 def test_claims_page_shows_each_claim_with_verdict_interval_and_study(site):

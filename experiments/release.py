@@ -1,0 +1,257 @@
+"""Keep what a finished run of a profile gave where git holds it, and check what is kept. Run by hand, by no stage.
+
+    python -m experiments.release imagenette                          its results: results/ and RESULTS.md
+    python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
+
+`--check` writes nothing: it computes the verdicts again from the tables in results/, or compares a training that was
+run again with its card. `--text` writes only RESULTS.md, or the checkpoint's README.md, from what is kept.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from alit.analysis.claims import ledger_from_json, recheck
+from alit.analysis.study_data import load_run_data
+from alit.config import load_profile
+from alit.data.imageset import ImageSet, open_set
+from alit.errors import DataError, run_command
+from alit.models.base import BaseTokenizer
+from alit.paths import RunPaths, project_root
+from alit.report.release import Card, LengthScore, compare_cards, results_text, training_notes
+from alit.settings import read_yaml
+from alit.studies import assess
+from alit.tasks.protocol import round_to_8_bit
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import TRAINING_FILE, WEIGHTS_FILE, load_base, save_network
+from alit.training.engine.loop import LOG_FILE
+from alit.training.optim import perplexity
+
+BATCH = 64
+TOLERANCE = 0.03  # of an L1: set before any training was run again; what one gave then: docs/lab-log.md
+CARD_FILE = "card.json"
+STAGES = {"base": "base", "distill": "stage_1", "finetune": "."}  # stage -> folder of its log in the checkpoint
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Keep the results or the checkpoint of a profile, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
+    parser.add_argument("--checkpoint", metavar="NAME", help="release the tokenizer, trained from scratch, as zoo/NAME")
+    parser.add_argument("--threads", type=int, default=1, help="that the training ran on, a core each; for its card")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="write nothing, compare what is kept")
+    only.add_argument("--text", action="store_true", help="write only the text, from what is kept")
+    arguments = parser.parse_args(argv)
+    paths = RunPaths(project_root(), arguments.profile)
+    if arguments.checkpoint:
+        release_checkpoint(paths, paths.root / "zoo" / arguments.checkpoint, arguments)
+    else:
+        release_results(paths, RunPaths(paths.root / "results", arguments.profile), arguments)
+
+
+def release_results(paths: RunPaths, kept: RunPaths, arguments: argparse.Namespace) -> None:
+    """Write `results/` and RESULTS.md, or check them."""
+    if arguments.check or arguments.text:
+        if not kept.claims.is_file():
+            raise DataError(
+                f"expected kept results in {kept.claims}, found none; run: python -m experiments.release {kept.profile}"
+            )
+    else:
+        keep_results(paths, kept)
+    text = results(kept, paths.root)
+    if arguments.check:
+        check_results(kept, paths.root / "RESULTS.md", text)
+    else:
+        (paths.root / "RESULTS.md").write_text(text, encoding="utf-8")
+
+
+def keep_results(paths: RunPaths, kept: RunPaths) -> None:
+    """Copy tables, ledger, settings and plots. No photographs: figures that show images stay behind."""
+    for folder in (kept.run, kept.report):
+        shutil.rmtree(folder, ignore_errors=True)
+    files = [paths.config, paths.config.with_name("paper.yaml"), paths.claims, paths.table, paths.sweep / "config.json"]
+    files += sorted(paths.baselines.glob("*/table.parquet"))
+    files += sorted(paths.measured("").glob("*/*.parquet"))
+    files += [path for path in sorted(paths.report.glob("*/figures/*.png")) if not path.stem.startswith("images_")]
+    for path in files:
+        target = kept.root / path.relative_to(paths.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def results(kept: RunPaths, root: Path) -> str:
+    """Return the text of RESULTS.md, from what is kept."""
+    notes = kept.root / "notes.md"
+    return results_text(
+        kept.profile,
+        claims=ledger_from_json(kept.claims.read_text(encoding="utf-8")),
+        table=pd.read_parquet(kept.table, columns=["dataset", "length", "l1"]),
+        settings=read_yaml(kept.config),
+        paper=read_yaml(kept.config.with_name("paper.yaml")),
+        figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
+        notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+    )
+
+
+def check_results(kept: RunPaths, file: Path, text: str) -> None:
+    """Compute every claim again from the kept tables and compare; compare RESULTS.md with its `text`.
+
+    Raises:
+        DataError: something differs; each fault is printed.
+    """
+    ledger = ledger_from_json(kept.claims.read_text(encoding="utf-8"))
+    faults = recheck(ledger, assess(load_run_data(kept)))
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        faults.append(f"{file.name} is not what the kept results give; run with --text")
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise DataError(f"expected the verdicts of {kept.claims} to follow from its tables, found {len(faults)} faults")
+    print(f"{len(ledger)} claims of {kept.claims} follow from the kept tables")
+
+
+def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namespace) -> None:
+    """Write a trained profile and its card to a folder of zoo/, or compare a training with that card."""
+    if arguments.check or arguments.text:
+        if not (folder / CARD_FILE).is_file():
+            kept = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{CARD_FILE}"))) or "none"
+            raise DataError(f"expected a checkpoint among those of zoo/ ({kept}), found {folder.name}")
+    else:
+        pack(paths, folder)
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        card = make_card(folder, paths, arguments.threads, commit=head.stdout.strip())
+        (folder / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    if arguments.check:
+        check_checkpoint(paths, folder)
+    else:
+        (folder / "README.md").write_text(readme(folder, paths.root), encoding="utf-8")
+
+
+def readme(folder: Path, root: Path) -> str:
+    """Return the model card of a packed checkpoint, from its weights and its `card.json`."""
+    card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    paper = load_profile(root / "configs" / "paper.yaml").model_dump(mode="json")
+    tokenizer = AdaptiveTokenizer.from_pretrained(folder)
+    notes, source = training_notes(card, paper), f"zoo/{folder.name}"
+    return f"{tokenizer.generate_model_card(source=source, license='apache-2.0', notes=notes)}\n"
+
+
+def check_checkpoint(paths: RunPaths, folder: Path) -> None:
+    """Print the card's L1 and that of `runs/<profile>/`, trained from scratch once more.
+
+    Raises:
+        DataError: the settings are others, or an L1 differs by more than `TOLERANCE`.
+    """
+    card: Card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = Path(scratch) / folder.name
+        pack(paths, packed)
+        again = make_card(packed, paths, card["threads"], commit=card["commit"])
+    changes = {}
+    for what, (ours, theirs) in compare_cards(card, again).items():
+        print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
+        changes[what] = theirs / ours - 1
+    furthest = max(changes, key=lambda what: abs(changes[what]))
+    if abs(changes[furthest]) > TOLERANCE:
+        raise DataError(
+            f"expected every L1 within {TOLERANCE:.0%} of the card's, found {furthest} {changes[furthest]:+.1%}"
+        )
+    same = card["sha256"] == again["sha256"]
+    print(
+        "the same weights, byte for byte" if same else f"other weights, every L1 within {TOLERANCE:.0%} of the card's"
+    )
+
+
+def pack(paths: RunPaths, folder: Path) -> None:
+    """Copy networks, as 16-bit floats, settings and logs of the three stages."""
+    shutil.rmtree(folder, ignore_errors=True)
+    AdaptiveTokenizer.from_pretrained(paths.tokenizer).half().save_pretrained(folder)
+    (folder / "base").mkdir()
+    base = load_base(paths.base)
+    save_network(base.half(), base.config, folder / "base")
+    for source, name in zip((paths.base, paths.distilled, paths.tokenizer), STAGES.values(), strict=True):
+        (folder / name).mkdir(exist_ok=True)
+        for file in (LOG_FILE, TRAINING_FILE):
+            shutil.copyfile(source / file, folder / name / file)
+
+
+def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Card:
+    """Measure a packed checkpoint on the profile's first evaluation set and gather the content of its `card.json`."""
+    sets = read_yaml(paths.config)["data"]["sets"]
+    train = next(part for part in sets if part["role"] == "train")
+    images = open_set(paths.data / next(part["name"] for part in sets if part["role"] == "evaluate"))
+    settings = {stage: json.loads((folder / name / TRAINING_FILE).read_text()) for stage, name in STAGES.items()}
+    logs = {stage: pd.read_csv(folder / name / LOG_FILE).iloc[-1] for stage, name in STAGES.items()}
+    scores, usage = measure(AdaptiveTokenizer.from_pretrained(folder), images)
+    return {
+        "name": folder.name,
+        "profile": paths.profile,
+        "commit": commit,
+        "threads": threads,
+        "data": f"{train['path'] or 'embedded scenes'}, split {train['split']}",
+        "validation": images.name,
+        "images": len(images),
+        "settings": settings,
+        "costs": [
+            {"stage": stage, "visits": int(log["images"]), "core_hours": log["seconds"] * threads / 3600}
+            for stage, log in logs.items()
+        ],
+        "base": measure_base(load_base(folder / "base"), images),
+        "scores": scores,
+        "perplexity": usage,
+        "sha256": {
+            file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}")
+        },
+    }
+
+
+@torch.no_grad()
+def measure(tokenizer: AdaptiveTokenizer, images: ImageSet) -> tuple[list[LengthScore], float]:
+    """Return the mean L1 at every length, and the perplexity of the latent codes at the longest."""
+    sums, ids = dict.fromkeys(tokenizer.lengths, 0.0), []
+    for rows in tqdm(np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)), unit="batch"):
+        batch = images.images(rows)
+        for step in tokenizer.rollout(batch, image_tokens=False):
+            assert step.reconstruction is not None
+            sums[step.length] += summed_l1(step.reconstruction, batch)
+        ids.append(step.ids)
+    size = tokenizer.config.distillation.latent_codebook_size
+    scores: list[LengthScore] = [
+        {"tokens": k, "bits": k * tokenizer.bits_per_token, "l1": total / len(images)} for k, total in sums.items()
+    ]
+    return scores, float(perplexity(torch.cat(ids), size))
+
+
+@torch.no_grad()
+def measure_base(base: BaseTokenizer, images: ImageSet) -> LengthScore:
+    """Return the mean L1 of the base tokenizer alone."""
+    total, tokens = 0.0, 0
+    for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)):
+        batch = images.images(rows)
+        codes = base.encode(batch).codes
+        tokens = codes.shape[1]
+        total += summed_l1(base.decode(codes), batch)
+    assert base.config.codebook_size is not None
+    return {"tokens": tokens, "bits": tokens * math.log2(base.config.codebook_size), "l1": total / len(images)}
+
+
+def summed_l1(reconstruction: torch.Tensor, images: torch.Tensor) -> float:
+    """Return the sum over images (b, 3, h, w) of their mean absolute errors, reconstructions as a file holds them."""
+    return float((round_to_8_bit(reconstruction.clamp(0, 1)) - images).abs().mean(dim=(1, 2, 3)).sum())
+
+
+if __name__ == "__main__":
+    run_command(main)
