@@ -142,7 +142,7 @@ class Statement:
 
 
 def assesses(statement: Statement) -> Callable[[Callable[[D], Claim]], Callable[[D], Claim]]:
-    """Decorate the function that assesses a claim: where it raises `NotMeasurable`, the claim says so with the reason."""
+    """Decorate the function that assesses a claim: where it raises `NotMeasurable`, that becomes the verdict."""
 
     def decorate(assess: Callable[[D], Claim]) -> Callable[[D], Claim]:
         @wraps(assess)

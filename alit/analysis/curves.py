@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import interval, interval_table, resampled_means
 from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import criterion_label, metric_info
 from alit.analysis.selection import SelectionCriterion, criterion_on, first_satisfying
@@ -106,38 +106,43 @@ def sample_curve(grid: SweepGrid, allocation: Allocation, column: str, bootstrap
 def curve_table(
     grid: SweepGrid, allocation: Allocation, columns: Sequence[str], base_tokens: int, bootstrap: BootstrapConfig
 ) -> pd.DataFrame:
-    """Return the tidy form of a curve that the plots take: one row per threshold and task.
-
-    Columns: tsc, tsc_label, threshold, capacity (share of `base_tokens`), capacity_low, capacity_high, satisfied
-    (images), images, toi, toi_label, better, value, low, high. Intervals are percentiles of the bootstrap.
-    """
-    parts = []
-    for column in columns:
-        samples = sample_curve(grid, allocation, column, bootstrap)
-        low, high = interval(samples.values, bootstrap.confidence)
-        fewest, most = interval(samples.tokens / base_tokens, bootstrap.confidence)
-        described = metric_info(column)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "tsc": allocation.name,
-                    "tsc_label": allocation.label,
-                    "threshold": allocation.thresholds,
-                    "capacity": samples.tokens[0] / base_tokens,
-                    "capacity_low": fewest,
-                    "capacity_high": most,
-                    "satisfied": allocation.satisfied.sum(axis=0),
-                    "images": len(grid),
-                    "toi": column,
-                    "toi_label": described.label,
-                    "better": described.better,
-                    "value": samples.values[0],
-                    "low": low,
-                    "high": high,
-                }
-            )
-        )
+    """Return the tidy form of a curve that the plots take: one row per threshold and task; columns as `curve_rows`."""
+    curves = {column: sample_curve(grid, allocation, column, bootstrap) for column in columns}
+    parts = [curve_rows(grid, allocation, task, curve, base_tokens, bootstrap) for task, curve in curves.items()]
     return pd.concat(parts, ignore_index=True)
+
+
+def curve_rows(
+    grid: SweepGrid,
+    allocation: Allocation,
+    task: str,
+    curve: CurveSamples,
+    base_tokens: int,
+    bootstrap: BootstrapConfig,
+) -> pd.DataFrame:
+    """Return one task's samples along an allocation as tidy rows, one per threshold.
+
+    Returns:
+        Columns tsc, tsc_label, threshold, capacity (share of `base_tokens`), capacity_low, capacity_high, satisfied
+        (images), images, toi, toi_label, better, value, low, high. Intervals are percentiles of the bootstrap.
+    """
+    fewest, most = interval(curve.tokens / base_tokens, bootstrap.confidence)
+    described = metric_info(task)
+    return interval_table(
+        curve.values,
+        bootstrap.confidence,
+        tsc=allocation.name,
+        tsc_label=allocation.label,
+        threshold=allocation.thresholds,
+        capacity=curve.tokens[0] / base_tokens,
+        capacity_low=fewest,
+        capacity_high=most,
+        satisfied=allocation.satisfied.sum(axis=0),
+        images=len(grid),
+        toi=task,
+        toi_label=described.label,
+        better=described.better,
+    )
 
 
 def at_tokens(curve: CurveSamples, tokens: float) -> np.ndarray:

@@ -5,6 +5,7 @@ which knows nothing, and an oracle, which knows every image's score at every len
 first.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,7 +113,7 @@ def oracle_gap_closed(curve: CurveSamples, column: str, within: UniformOracleBou
 
 
 def oracle_gap_table(
-    grid: SweepGrid, criteria: tuple[str, ...], tasks: tuple[str, ...], bootstrap: BootstrapConfig
+    grid: SweepGrid, criteria: Sequence[str], tasks: Sequence[str], bootstrap: BootstrapConfig
 ) -> pd.DataFrame:
     """Return the share of the possible gain of each criterion and task, with bootstrap intervals over images.
 

@@ -16,7 +16,7 @@ from alit.analysis.selection import SelectionCriterion, criterion_on
 from alit.data.sources.source import FACTORS
 from alit.errors import ConfigError, DataError
 from alit.paths import RunPaths, project_root
-from alit.settings import Settings, read_section, read_yaml
+from alit.settings import Settings, parse_settings, read_section, read_yaml
 
 
 class AnalysisConfig(Settings):
@@ -53,8 +53,8 @@ class StudyData(NamedTuple):
     controlled: SweepGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
     checks: SweepGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
     record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
-    chosen_criteria: tuple[str, ...] | None = None  # columns; None takes every reference score
-    chosen_tasks: tuple[str, ...] | None = None  # columns; None takes every reference task
+    chosen_criteria: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference score
+    chosen_tasks: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference task
 
     @property
     def bootstrap(self) -> BootstrapConfig:
@@ -92,23 +92,21 @@ class StudyData(NamedTuple):
         return tuple(name for name in columns if name is not None and name in here.columns(name))
 
     def task_grid(self) -> SweepGrid:
-        """The in-distribution images that every reference criterion can score, so that curves share their images."""
-        return self.grid.dataset(self.dataset).complete([*self.criterion_columns(), *self.task_columns()])
+        """The in-distribution images with a score in every criterion and task, so that curves share their images."""
+        known = {*self.criterion_columns(), *self.task_columns(), *self.measured(*(self.chosen_tasks or ()))}
+        return self.grid.dataset(self.dataset).complete(known)
 
     def criterion_columns(self) -> tuple[str, ...]:
         """Reference scores that tokens can be selected by, those that are measured."""
         columns = ("l1", self.rank_column, self.depth_column, self.perceptual_column, self.caption_column)
-        chosen = columns if self.chosen_criteria is None else [name for name in columns if name in self.chosen_criteria]
-        return self.measured(*chosen)
+        return self.measured(*columns)
 
     def task_columns(self) -> tuple[str, ...]:
         """Reference tasks with a score for each image, those that are measured; the Fréchet distance has none."""
-        if self.chosen_tasks is not None:
-            return self.measured(*self.chosen_tasks)
         return self.measured(self.accuracy_column, self.depth_column, self.perceptual_column, self.caption_column)
 
     def criteria(self) -> tuple[tuple[SelectionCriterion, tuple[float, ...]], ...]:
-        """The selection criteria that can be measured here, each with the profile's thresholds."""
+        """The selection criteria that can be measured here, or those that were chosen, each with its thresholds."""
         known = {
             "l1": self.settings.l1_thresholds,
             self.rank_column: tuple(map(float, self.settings.class_ranks)),
@@ -116,7 +114,10 @@ class StudyData(NamedTuple):
             self.perceptual_column: self.settings.perceptual_thresholds,
             self.caption_column: self.settings.caption_thresholds,
         }
-        return tuple((criterion_on(name), known[name]) for name in self.criterion_columns() if known[name])
+        columns = self.criterion_columns()
+        if self.chosen_criteria is not None:
+            columns = tuple(name for name in columns if name in self.chosen_criteria)
+        return tuple((criterion_on(name), known[name]) for name in columns if known[name])
 
 
 class SweepFolder(NamedTuple):
@@ -190,12 +191,16 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         sweep: where the table lies.
         tables: folder of a study's own measurement, read as well.
 
+    Returns:
+        The inputs. A folder outside any run has the settings of `settings_of_table`, the first extractor that it holds
+        features of, and without a config.json capacities as shares of the longest length.
+
     Raises:
         DataError: the table is incomplete, or the features do not match its rows.
         ConfigError: the settings of the run are not valid.
     """
     table = pd.read_parquet(sweep.folder / "table.parquet")
-    record = json.loads((sweep.folder / "config.json").read_text(encoding="utf-8"))
+    record = _read_record(sweep.folder / "config.json")
     if sweep.config is None:
         settings, seed = settings_of_table(table), 0
         names, controlled, checks = list(dict.fromkeys(table["dataset"])), [], []
@@ -214,11 +219,13 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         features[path.stem.removeprefix("features_")] = array = np.load(path, mmap_mode="r")
         if len(array) != len(table):
             raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
+    if sweep.config is None:
+        settings = settings.model_copy(update={"feature_extractor": next(iter(features), "")})
     return StudyData(
         grid=grid,
         dataset=sets[0],
         # The tokenizer that was swept says what its tokens are a share of; it need not be the run's own.
-        base_tokens=int(record["tokenizer"]["base_tokens"]),
+        base_tokens=int(record.get("tokenizer", {}).get("base_tokens", grid.longest)),
         settings=settings,
         seed=seed,
         features=features,
@@ -229,6 +236,10 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         checks=_only(whole, checks),
         record=record,
     )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def load_run_data(paths: RunPaths) -> StudyData:
@@ -243,28 +254,28 @@ def with_choices(
     *,
     dataset: str = "",
     criteria: Mapping[str, Sequence[float]] | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[str] = (),
     resamples: int | None = None,
 ) -> StudyData:
-    """Return the inputs with what a caller chose in place of the defaults.
+    """Return the inputs with what a caller chose in place of the defaults; what is empty or 0 keeps its default.
 
     Args:
         data: the inputs.
         dataset: a set of the table to take as the in-distribution set.
         criteria: thresholds by score: l1, class_rank, depth_error, perceptual or caption_score, or a whole column name
             of such a score; scores that are not named are no criteria.
-        tasks: score columns, `top1_<model>` among them.
+        tasks: score columns, `top1_<model>` among them, and `frechet_<extractor>`.
         resamples: bootstrap resamples.
 
     Raises:
         ConfigError: the table has no such set or score.
     """
-    settings, chosen = data.settings, data.chosen_criteria
     if dataset and dataset not in data.grid.datasets:
         raise ConfigError(f"dataset: expected one of {', '.join(data.grid.datasets)}, found {dataset}")
-    if resamples is not None:
-        settings = settings.model_copy(update={"resamples": resamples})
-    if criteria is not None:
+    data = data._replace(dataset=dataset or data.dataset)
+    chosen: tuple[str, ...] | None = data.chosen_criteria
+    changed: dict[str, Any] = {"resamples": resamples or data.settings.resamples}
+    if criteria:
         known = {
             "l1": ("l1", "l1_thresholds"),
             "class_rank": (data.rank_column, "class_ranks"),
@@ -279,17 +290,13 @@ def with_choices(
             if column not in columns:
                 raise ConfigError(f"criteria: expected scores among {', '.join(known)}, found {name}")
             chosen += (column,)
-            settings = settings.model_copy(update={columns[column]: tuple(thresholds)})
-    if tasks is not None:
-        unknown = [name for name in tasks if not data.measured(name)]
-        if unknown:
-            raise ConfigError(f"tasks: expected score columns of the table, found {', '.join(unknown)}")
-    return data._replace(
-        dataset=dataset or data.dataset,
-        settings=settings,
-        chosen_criteria=chosen,
-        chosen_tasks=data.chosen_tasks if tasks is None else tuple(tasks),
-    )
+            changed[columns[column]] = thresholds
+    distances = [f"frechet_{extractor}" for extractor in data.features]
+    unknown = [name for name in tasks if not data.measured(name) and name not in distances]
+    if unknown:
+        raise ConfigError(f"tasks: expected score columns of the table, found {', '.join(unknown)}")
+    settings = parse_settings(AnalysisConfig, data.settings.model_dump() | changed, source="what was chosen")
+    return data._replace(settings=settings, chosen_criteria=chosen, chosen_tasks=tuple(tasks) or data.chosen_tasks)
 
 
 def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:

@@ -145,6 +145,11 @@ def note_figure(reason: str) -> Figure:
     return figure
 
 
+def note(reason: str) -> Plot:
+    """Return a small plot that says why there is nothing to see; the reason, as a sentence, is its description."""
+    return Plot(note_figure(reason), f"{reason[:1].upper()}{reason[1:]}.")
+
+
 def save(figure: Figure, folder: Path, name: str, alt: str) -> Plot:
     """TRANSITION: call `Plot(figure, alt).save(folder, name)` instead; goes with the last `_alt` function."""
     return Plot(figure, alt).save(folder, name)
@@ -191,6 +196,12 @@ def ends(table: pd.DataFrame, column: str, by: str) -> tuple[float, float]:
     """Return a column's values where `by` is smallest and largest."""
     values = numbers(table.sort_values(by), column)
     return float(values[0]), float(values[-1])
+
+
+def error_bars(line: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> np.ndarray:
+    """Return (2, n) lengths of error bars, below and above the value, from the two ends of its interval."""
+    numbers = line[[value, low, high]].to_numpy(dtype=float)
+    return np.abs(numbers[:, 1:] - numbers[:, :1]).T
 
 
 def reach(line: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> np.ndarray:

@@ -3,6 +3,8 @@
 A study's `claims` module registers its claims as `CLAIMS`, from id to the function that assesses it.
 """
 
+import ast
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import NamedTuple
 
 from alit.analysis.claims import Claim, ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
-from alit.errors import DataError
+from alit.errors import ConfigError, DataError
 
 STUDIES = (
     "reconstruction",
@@ -68,33 +70,68 @@ def open_study(
     measured: str | Path | None = None,
     dataset: str = "",
     criteria: Mapping[str, Sequence[float]] | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[str] = (),
     resamples: int | None = None,
     figures: str | Path = "",
 ) -> Study:
     """Open a study on a sweep, from any working directory; writes nothing.
 
+    Figures go to `reports/<profile>/<name>/figures` for the sweep of a run, to the same below
+    `reports/<profile>/baselines/<baseline>/` for that of a baseline, and to `<sweep>/figures/<name>` elsewhere. Where
+    anything but the sweep is chosen, a folder `chosen` comes before `<name>`, so that the report keeps its figures.
+
     Args:
         name: one of `STUDIES`.
         sweep: see `find_sweep`.
         measured: for a study that looks into a tokenizer, the folder of its measurement; "" is that of the sweep's run.
-        dataset: see `with_choices`, as for criteria, tasks and resamples.
+        dataset: see `with_choices`, as for criteria, tasks and resamples; what is empty or 0 keeps its default.
         criteria: thresholds by score.
         tasks: score columns.
         resamples: bootstrap resamples.
-        figures: where the figures go; empty means `reports/<profile>/<name>/figures` for a sweep of a run, the same below
-            `reports/<profile>/baselines/<baseline>/` for a baseline, and `<sweep>/figures/<name>` elsewhere.
+        figures: another folder for the figures.
 
     Raises:
         DataError: there is no such sweep, or the study needs a measurement that this tokenizer does not have.
-        ConfigError: see `with_choices`.
+        ConfigError: see `with_choices`; or papermill was given a parameter that the notebook does not have.
     """
+    _refuse_unread_parameters()
     found = find_sweep(sweep)
     data = load_study_data(found, None if measured is None else find_measurement(name, found, measured))
     data = with_choices(data, dataset=dataset, criteria=criteria, tasks=tasks, resamples=resamples)
-    default = found.figures / name / "figures" if found.root is not None else found.figures / name
-    chosen = bool(dataset or criteria is not None or tasks is not None or resamples is not None or measured)
+    chosen = bool(dataset or criteria or tasks or resamples or measured)
+    folder = found.figures / "chosen" / name if chosen else found.figures / name
+    default = folder if found.root is None else folder / "figures"
     return Study(name, data, Path(figures) if figures else default, found, chosen)
+
+
+def _refuse_unread_parameters() -> None:
+    """Refuse what papermill assigned in a notebook whose cell of parameters does not have it.
+
+    No cell would read such a name: the notebook would show its defaults in place of what was asked for.
+
+    Raises:
+        ConfigError: some injected name is not a parameter.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    known: set[str] = set()
+    for cell in () if shell is None else shell.user_ns.get("_ih", ()):
+        try:
+            lines = ast.parse(cell).body
+        except SyntaxError:  # a magic, which assigns no parameter
+            continue
+        targets = [
+            target
+            for line in lines
+            if isinstance(line, ast.Assign | ast.AnnAssign)
+            for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
+        ]
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        unread = names - known if cell.startswith("# Parameters\n") else set()  # papermill's comment
+        if unread:
+            raise ConfigError(
+                f"expected parameters of the notebook ({', '.join(sorted(known))}), found {', '.join(sorted(unread))}"
+            )
+        known |= names
 
 
 def find_measurement(study: str, sweep: SweepFolder, measured: str | Path = "") -> Path:

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from alit.plots.style import (
     BAND,
@@ -16,21 +15,17 @@ from alit.plots.style import (
     GRAY,
     MARKERS,
     PALETTE,
+    Plot,
     arrow_of,
-    distinct,
-    ends,
+    error_bars,
     groups,
     heat,
     looks_of_series,
-    most,
-    note_figure,
-    numbers,
+    note,
     panel_title,
     panels,
-    reach,
     rows,
     style,
-    word,
 )
 
 Limits = Mapping[str, tuple[float, float]]
@@ -42,7 +37,34 @@ def task_limits(curves: pd.DataFrame) -> Limits:
     return {task: (float(scores.min()), float(scores.max())) for task, scores in values.items()}
 
 
-def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: Limits) -> Figure:
+def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Plot:
+    """Draw one task, one panel per criterion, on one color scale (Fig. 5); the uniform baseline is left out.
+
+    Args:
+        curves: see `tasks_under_criterion`.
+        task: the value of `toi` to draw; one without rows gives a note.
+        limits: color scale per task, from `task_limits`.
+    """
+    part = rows(curves, (curves["toi"] == task) & (curves["tsc"] != "uniform"))
+    if part.empty:
+        return note(f"not measurable here: no scores for the task {task}")
+    label, ranges = part["toi_label"].iat[0], []
+    with style():
+        figure, axes = panels(len(part["tsc"].unique()), sharey=True)
+        for panel, (_, line) in zip(axes, groups(part, "tsc"), strict=True):
+            marks = _heat_line(panel, line, limits[task])
+            panel_title(panel, f"TSC: {line['tsc_label'].iat[0]}")
+            panel.set_xlabel(_threshold_name(line))
+            value, spent = line["value"], line["capacity"]
+            reached = f"{value.min():.3g} to {value.max():.3g} with {spent.min():.0%} to {spent.max():.0%}"
+            ranges.append(f"{reached} of the most tokens under {line['tsc_label'].iat[0]}")
+        figure.supylabel("share of the most tokens")
+        figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
+        figure.suptitle(f"TOI: {label} (n = {part['images'].max()})")
+    return Plot(figure, f"{label}: {'; '.join(ranges)}.")
+
+
+def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: Limits) -> Plot:
     """Draw one criterion, one panel per task: x = threshold, y = share of tokens, mark color = task (Fig. 6, 14, 15).
 
     Args:
@@ -53,37 +75,24 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
     """
     part = rows(curves, curves["tsc"] == criterion)
     if part.empty:
-        return note_figure(f"not measurable here: no scores for the criterion {criterion or 'of this figure'}")
+        return note(f"not measurable here: no scores for the criterion {criterion or 'of this figure'}")
+    label, spent, changes = part["tsc_label"].iat[0], part["capacity"], []
     with style():
-        figure, axes = panels(distinct(part, "toi"), columns=2, height=2.4, sharex=True, sharey=True)
+        figure, axes = panels(len(part["toi"].unique()), columns=2, height=2.4, sharex=True, sharey=True)
         for panel, (task, line) in zip(axes, groups(part, "toi"), strict=True):
             marks = _heat_line(panel, line, limits[str(task)])
-            panel_title(panel, f"TOI: {word(line, 'toi_label')}", 46)
+            panel_title(panel, f"TOI: {line['toi_label'].iat[0]}", 46)
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
-        figure.suptitle(f"TSC: {word(part, 'tsc_label')} (n = {most(part, 'images')})")
+            values = line.sort_values("capacity")["value"]
+            changes.append(f"{line['toi_label'].iat[0]} from {values.iat[0]:.3g} to {values.iat[-1]:.3g}")
+        figure.suptitle(f"TSC: {label} (n = {part['images'].max()})")
         figure.supxlabel(_threshold_name(part))
         figure.supylabel("share of the most tokens")
-    return figure
+    spending = f"the share of the most tokens goes from {spent.min():.0%} to {spent.max():.0%}"
+    return Plot(figure, f"With tokens chosen by {label}, {spending} and {'; '.join(changes)}.")
 
 
-def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Figure:
-    """Draw one task, one panel per criterion, on one color scale (Fig. 5); the uniform baseline is left out."""
-    part = rows(curves, (curves["toi"] == task) & (curves["tsc"] != "uniform"))
-    if part.empty:
-        return note_figure(f"not measurable here: no scores for the task {task}")
-    with style():
-        figure, axes = panels(distinct(part, "tsc"), sharey=True)
-        for panel, (_, line) in zip(axes, groups(part, "tsc"), strict=True):
-            marks = _heat_line(panel, line, limits[task])
-            panel_title(panel, f"TSC: {word(line, 'tsc_label')}")
-            panel.set_xlabel(_threshold_name(line))
-        figure.supylabel("share of the most tokens")
-        figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
-        figure.suptitle(f"TOI: {word(part, 'toi_label')} (n = {most(part, 'images')})")
-    return figure
-
-
-def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Figure:
+def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Plot:
     """Draw each task against capacity, one line per criterion and the uniform baseline; bands are 95 % intervals.
 
     Args:
@@ -93,80 +102,83 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Figure:
     criteria = [name for name, _ in groups(curves, "tsc") if name != "uniform"]
     looks = dict(zip(criteria, looks_of_series(), strict=False))
     with style():
-        figure, axes = panels(distinct(curves, "toi"), columns=2, height=2.3, sharex=True)
+        figure, axes = panels(len(curves["toi"].unique()), columns=2, height=2.3, sharex=True)
         for panel, (task, part) in zip(axes, groups(curves, "toi"), strict=True):
             for name, line in groups(part, "tsc"):
                 line = line.sort_values("capacity")
                 color, marker, dash = looks.get(name, (GRAY, "x", "-"))
                 look = {"color": color, "marker": marker, "ls": dash, "markersize": 3.5}
-                panel.plot(line["capacity"], line["value"], label=word(line, "tsc_label"), **look)
+                panel.plot(line["capacity"], line["value"], label=line["tsc_label"].iat[0], **look)
                 panel.fill_between(line["capacity"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             line = rows(best, best["toi"] == task).sort_values("capacity")
             if len(line):
-                look = {"color": EDGE, "ls": (0, (1, 1)), "label": word(line, "tsc_label")}
+                look = {"color": EDGE, "ls": (0, (1, 1)), "label": line["tsc_label"].iat[0]}
                 panel.plot(line["capacity"], line["value"], **look)
-            panel_title(panel, f"TOI: {word(part, 'toi_label')}{arrow_of(word(part, 'better'))}", 46)
+            panel_title(panel, f"TOI: {part['toi_label'].iat[0]}{arrow_of(part['better'].iat[0])}", 46)
         for panel in axes[-2:]:
             panel.set_xlabel("share of the most tokens")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=2,
-            title=f"tokens chosen by (n = {most(curves, 'images')})",
-        )
-    return figure
+        title = f"tokens chosen by (n = {curves['images'].max()})"
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, title=title)
+    return Plot(figure, _best_at_middle(curves))
 
 
-def tasks_under_criterion_alt(curves: pd.DataFrame, criterion: str | None) -> str:
-    """Say how tokens and each task move from the loosest to the strictest threshold."""
-    part = rows(curves, curves["tsc"] == criterion)
-    if part.empty:
-        return "Not measurable here: no scores for this criterion."
-    changes = []
-    for _, line in groups(part, "toi"):
-        start, end = ends(line, "value", by="capacity")
-        changes.append(f"{word(line, 'toi_label')} from {start:.3g} to {end:.3g}")
-    return (
-        f"With tokens chosen by {word(part, 'tsc_label')}, the share of the most tokens goes from "
-        f"{part['capacity'].min():.0%} to {part['capacity'].max():.0%} and {'; '.join(changes)}."
-    )
-
-
-def criteria_for_task_alt(curves: pd.DataFrame, task: str) -> str:
-    """Say what range of a task each criterion spans, and with how many tokens."""
-    part = rows(curves, (curves["toi"] == task) & (curves["tsc"] != "uniform"))
-    if part.empty:
-        return "Not measurable here: no scores for this task."
-    ranges = [
-        f"{line['value'].min():.3g} to {line['value'].max():.3g} with {line['capacity'].min():.0%} to "
-        f"{line['capacity'].max():.0%} of the most tokens under {word(line, 'tsc_label')}"
-        for _, line in groups(part, "tsc")
-    ]
-    return f"{word(part, 'toi_label')}: {'; '.join(ranges)}."
-
-
-def tasks_by_capacity_alt(curves: pd.DataFrame) -> str:
+def _best_at_middle(curves: pd.DataFrame) -> str:
     """Name the criterion with the best value of each task at the middle of the tokens that all criteria reach."""
-    ranges = [line["capacity"].to_numpy(dtype=float) for _, line in groups(curves, "tsc")]
-    middle = (max(spent.min() for spent in ranges) + min(spent.max() for spent in ranges)) / 2
+    spent = [line["capacity"] for _, line in groups(curves, "tsc")]
+    middle = (max(each.min() for each in spent) + min(each.max() for each in spent)) / 2
     best = []
     for _, part in groups(curves, "toi"):
-        values = {word(line, "tsc_label"): _value_at(line, middle) for _, line in groups(part, "tsc")}
-        pick = max if word(part, "better") == "higher" else min
-        name = pick(values, key=lambda label: values[label])
-        best.append(f"{word(part, 'toi_label')} is best under {name} ({values[name]:.3g})")
+        values = {}
+        for _, line in groups(part, "tsc"):
+            line = line.sort_values("capacity")
+            values[line["tsc_label"].iat[0]] = np.interp(middle, line["capacity"], line["value"])
+        name = (max if part["better"].iat[0] == "higher" else min)(values, key=values.__getitem__)
+        best.append(f"{part['toi_label'].iat[0]} is best under {name} ({values[name]:.3g})")
     return f"At {middle:.0%} of the most tokens, {'; '.join(best)}."
+
+
+def oracle_gaps(gains: pd.DataFrame) -> Plot:
+    """Draw the share of each criterion, one panel per task; lines at 0 (uniform) and 1 (oracle), bars 95 % intervals.
+
+    Args:
+        gains: columns tsc, tsc_label, toi, toi_label, own (drawn as a square), images, possible, value, low, high.
+    """
+    if gains.empty:
+        return note("not measurable here: no task has anything to gain from choosing lengths")
+    criteria, found = list(dict.fromkeys(gains["tsc_label"])), []
+    with style():
+        height = 0.8 + 0.38 * len(criteria)
+        figure, axes = panels(len(gains["toi"].unique()), columns=2, height=height, sharex=True, sharey=True)
+        for panel, (_, part) in zip(axes, groups(gains, "toi"), strict=True):
+            for end in (0, 1):
+                panel.axvline(end, color=GRAY, lw=0.8, ls="-" if end == 0 else (0, (1, 1)))
+            for own, dots in groups(part, "own"):
+                places = [-criteria.index(label) for label in dots["tsc_label"]]
+                look = {"fmt": MARKERS[int(own)], "color": PALETTE[int(own)], "lw": 1, "markersize": 4}
+                panel.errorbar(dots["value"].to_numpy(), places, xerr=error_bars(dots), **look)
+            labels = ["\n".join(wrap(label, 25, break_long_words=False)) for label in criteria]
+            panel.set_yticks([-place for place in range(len(criteria))], labels=labels)
+            panel_title(panel, f"TOI: {part['toi_label'].iat[0]}")
+            best, own = part.iloc[int(part["value"].argmax())], rows(part, part["own"])
+            itself = f"its own criterion {own['value'].iat[0]:.0%}, " if len(own) else ""
+            found.append(f"{part['toi_label'].iat[0]}: {itself}most {best['tsc_label']} with {best['value']:.0%}")
+        figure.supxlabel(
+            f"share of the possible gain (n = {gains['images'].max()})\n"
+            "0: same length for all; 1: oracle\n"
+            "square: chosen by the task itself"
+        )
+    alt = "Share of the possible gain over the same length for all that is realized"
+    return Plot(figure, f"{alt}, {'; '.join(found)}.")
 
 
 def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> ScalarMappable:
     """Draw a thin line with marks colored by the task; bars are intervals of the capacity."""
     line = line.sort_values("threshold")
     thresholds, spent = line["threshold"].to_numpy(), line["capacity"].to_numpy()
-    bars = reach(line, "capacity", "capacity_low", "capacity_high")
+    bars = error_bars(line, "capacity", "capacity_low", "capacity_high")
     panel.errorbar(thresholds, spent, yerr=bars, color=GRAY, lw=0.8, elinewidth=0.8, zorder=1)
-    colors = heat(word(line, "better"))
+    colors = heat(line["better"].iat[0])
     look = {"c": line["value"], "cmap": colors, "norm": Normalize(*limits), "edgecolors": EDGE, "linewidths": 0.5}
     marks = panel.scatter(thresholds, spent, s=26, zorder=2, **look)
     panel.set_ylim(bottom=0)
@@ -177,60 +189,9 @@ def _heat_line(panel: Axes, line: pd.DataFrame, limits: tuple[float, float]) -> 
     return marks
 
 
-def _value_at(line: pd.DataFrame, capacity: float) -> float:
-    points = line.sort_values("capacity")[["capacity", "value"]].to_numpy(dtype=float)
-    return float(np.interp(capacity, points[:, 0], points[:, 1]))
-
-
 def _threshold_name(line: pd.DataFrame) -> str:
     return "X (log scale)" if _is_rank(line) else "threshold"
 
 
 def _is_rank(line: pd.DataFrame) -> bool:
-    return word(line, "tsc").startswith("class_rank_")
-
-
-NOTHING = "not measurable here: no task has anything to gain from choosing lengths"
-
-
-def oracle_gaps(gains: pd.DataFrame) -> Figure:
-    """Draw the share of each criterion, one panel per task; lines at 0 (uniform) and 1 (oracle), bars 95 % intervals.
-
-    Args:
-        gains: columns tsc, tsc_label, toi, toi_label, own (drawn as a square), images, possible, value, low, high.
-    """
-    if gains.empty:
-        return note_figure(NOTHING)
-    criteria = list(dict.fromkeys(gains["tsc_label"]))
-    with style():
-        count = distinct(gains, "toi")
-        figure, axes = panels(count, columns=2, height=0.8 + 0.38 * len(criteria), sharex=True, sharey=True)
-        for panel, (_, part) in zip(axes, groups(gains, "toi"), strict=True):
-            for end in (0, 1):
-                panel.axvline(end, color=GRAY, lw=0.8, ls="-" if end == 0 else (0, (1, 1)))
-            for own, dots in groups(part, "own"):
-                places = [-criteria.index(label) for label in dots["tsc_label"]]
-                look = {"fmt": MARKERS[int(own)], "color": PALETTE[int(own)], "lw": 1, "markersize": 4}
-                panel.errorbar(numbers(dots, "value"), places, xerr=reach(dots), **look)
-            labels = ["\n".join(wrap(label, 25, break_long_words=False)) for label in criteria]
-            panel.set_yticks([-place for place in range(len(criteria))], labels=labels)
-            panel_title(panel, f"TOI: {word(part, 'toi_label')}")
-        figure.supxlabel(
-            f"share of the possible gain (n = {most(gains, 'images')})\n"
-            "0: same length for all; 1: oracle\n"
-            "square: chosen by the task itself"
-        )
-    return figure
-
-
-def oracle_gaps_alt(gains: pd.DataFrame) -> str:
-    """Say for each task what its own criterion realizes and which criterion realizes most."""
-    if gains.empty:
-        return f"{NOTHING.capitalize()}."
-    words = []
-    for _, part in groups(gains, "toi"):
-        best = part.iloc[int(numbers(part, "value").argmax())]
-        own = rows(part, part["own"])
-        says = f"its own criterion {numbers(own, 'value')[0]:.0%}, " if len(own) else ""
-        words.append(f"{word(part, 'toi_label')}: {says}most {best['tsc_label']} with {best['value']:.0%}")
-    return f"Share of the possible gain over the same length for all that is realized, {'; '.join(words)}."
+    return line["tsc"].iat[0].startswith("class_rank_")

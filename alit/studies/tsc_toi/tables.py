@@ -1,21 +1,23 @@
-"""A task along the curve of a criterion, and what tokens do for it at all: the ground of C5, C6 and C7."""
+"""Tasks along the curves of selection criteria, and how much more tokens improve a task (C5, C6 and C7)."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import estimate, interval, resampled_means
+from alit.analysis.bootstrap import estimate, resampled_means
 from alit.analysis.curves import (
+    Allocation,
     CurveSamples,
     allocate_by_threshold,
     covering_thresholds,
-    curve_table,
+    curve_rows,
     sample_curve,
-    uniform_allocation,
 )
 from alit.analysis.frechet import sample_frechet
 from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import metric_info
-from alit.analysis.oracle import oracle_allocation, oracle_gap_table
+from alit.analysis.oracle import oracle_allocation
 from alit.analysis.selection import criterion_on
 from alit.analysis.study_data import StudyData
 
@@ -38,7 +40,7 @@ def improves(data: StudyData, curve: CurveSamples, task: str) -> bool:
 
 
 def no_improvement(task: str) -> str:
-    """Say why a task is left out."""
+    """Return why a task is left out, in words."""
     return f"{metric_info(task).label} does not clearly improve with more tokens"
 
 
@@ -55,7 +57,7 @@ def frechet_curve(data: StudyData, grid: SweepGrid, criterion: str, near: float 
         near: mean tokens; only the two thresholds on either side of it, and the ends, are measured.
 
     Returns:
-        None where there are no features of record or no untouched images to compare with.
+        None where there are no reference features or no untouched images to compare with.
     """
     features = data.features.get(data.settings.feature_extractor)
     if features is None or grid.clean_rows is None:
@@ -80,48 +82,51 @@ def _around(tokens: np.ndarray, target: float) -> np.ndarray:
     return np.unique([order[0], *inside, order[-1]])
 
 
-def task_curves(data: StudyData) -> pd.DataFrame:
-    """Every measurable criterion against every reference task, and the uniform baseline (Fig. 5, 6, 14, 15).
+def shown_tasks(data: StudyData) -> list[str]:
+    """Return the tasks of the figures: those that the caller chose, else every measured task of the settings.
 
-    Tasks are those of record, the accuracy of the weakest classifier beside them, and the reference Fréchet distance,
-    on the images of the in-distribution set that every criterion can score. Columns as `curve_table`.
+    The latter are the accuracies of the reference and of the weakest classifier, the other reference tasks, and the
+    reference Fréchet distance.
     """
-    grid = data.task_grid()
-    weak = data.measured(f"top1_{data.settings.classifiers[0]}")
-    accuracies = data.measured(data.accuracy_column)
-    tasks = list(dict.fromkeys([*accuracies, *weak, *data.task_columns()])) or ["l1"]
-    allocations = [allocate_by_threshold(grid, criterion, thresholds) for criterion, thresholds in data.criteria()]
-    allocations.append(uniform_allocation(grid))
-    table = pd.concat(
-        [curve_table(grid, each, tasks, data.base_tokens, data.bootstrap) for each in allocations], ignore_index=True
-    )
+    if data.chosen_tasks is not None:
+        return list(data.chosen_tasks)
+    accuracies = data.measured(data.accuracy_column, f"top1_{data.settings.classifiers[0]}")
+    tasks = list(dict.fromkeys([*accuracies, *data.task_columns()])) or ["l1"]
     extractor = data.settings.feature_extractor
-    if extractor not in data.features or grid.clean_rows is None:
-        return table
-    described = metric_info(f"frechet_{extractor}")
-    for each in allocations:
-        first = table[(table["tsc"] == each.name) & (table["toi"] == tasks[0])]
-        samples = sample_frechet(data.features[extractor], grid, each.positions, data.bootstrap)
-        low, high = interval(samples, data.bootstrap.confidence)
-        named = {"toi": described.column, "toi_label": described.label, "better": described.better}
-        rows = first.assign(**named, value=samples[0], low=low, high=high)
-        table = pd.concat([table, rows], ignore_index=True)
-    return table
+    has_frechet = extractor in data.features and data.grid.clean_rows is not None
+    return [*tasks, f"frechet_{extractor}"] if has_frechet else tasks
 
 
-def oracle_curves(data: StudyData) -> pd.DataFrame:
-    """The best possible allocation of each reference task, at every capacity; columns as `curve_table`.
+def task_curves(data: StudyData, grid: SweepGrid, allocation: Allocation, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return how capacity and tasks move along the thresholds of an allocation (Fig. 5, 6, 14, 15).
 
-    See `oracle_allocation` for what it is optimal for. A Fréchet distance has none.
+    Args:
+        data: features and how to resample.
+        grid: images that have a score in every task that is a mean over images.
+        allocation: lengths of these images.
+        tasks: score columns, and `frechet_<extractor>`.
+
+    Returns:
+        One row per threshold and task; columns as `curve_rows`.
     """
-    grid = data.task_grid()
-    parts = [
-        curve_table(grid, oracle_allocation(grid, task), [task], data.base_tokens, data.bootstrap)
-        for task in data.task_columns()
-    ]
+    parts = []
+    for task in tasks:
+        if task.startswith("frechet_"):
+            features = data.features[task.removeprefix("frechet_")]
+            tokens = grid.lengths[allocation.positions].astype(np.float64)
+            spent = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
+            curve = CurveSamples(spent, sample_frechet(features, grid, allocation.positions, data.bootstrap))
+        else:
+            curve = sample_curve(grid, allocation, task, data.bootstrap)
+        parts.append(curve_rows(grid, allocation, task, curve, data.base_tokens, data.bootstrap))
     return pd.concat(parts, ignore_index=True)
 
 
-def oracle_gaps(data: StudyData) -> pd.DataFrame:
-    """How much of what tokens can do for a task each reference criterion realizes; see `oracle_gap_table`."""
-    return oracle_gap_table(data.task_grid(), data.criterion_columns(), data.task_columns(), data.bootstrap)
+def oracle_curves(data: StudyData, grid: SweepGrid, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return the best possible allocation of each task at every capacity; columns as `curve_rows`.
+
+    See `oracle_allocation` for what it is optimal for. A Fréchet distance has none.
+    """
+    own = [task for task in tasks if not task.startswith("frechet_")]
+    parts = [task_curves(data, grid, oracle_allocation(grid, task), [task]) for task in own]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["toi"])

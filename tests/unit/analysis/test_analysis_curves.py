@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
-from strength_tables import with_model_pairs
-from synthetic_tables import LENGTHS, synthetic_study_data, synthetic_table
+from synthetic_tables import LENGTHS, synthetic_table
 
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
 from alit.analysis.curves import (
@@ -24,7 +23,6 @@ from alit.analysis.selection import SelectionCriterion, capacity, evaluate, sele
 from alit.errors import DataError
 from alit.studies.complexity.tables import correlation_table, error_correlations, loss_by_complexity, spearman
 from alit.studies.reconstruction.tables import length_counts
-from alit.studies.tsc_toi.tables import task_curves
 
 HOW = BootstrapConfig(resamples=300, confidence=0.95, seed=3)
 
@@ -190,22 +188,6 @@ def test_counts_of_lengths_add_up_and_tell_the_unsatisfied(grid):
     assert counts.groupby("threshold")["images"].sum().tolist() == [120, 120, 120]
     assert counts.groupby("threshold")["unsatisfied"].sum().tolist()[0] == 1.0
     assert counts.loc[(counts["threshold"] == 1.0) & (counts["length"] == 4), "share"].item() == 1.0
-
-
-def test_task_curves_hold_every_pair_and_the_uniform_baseline():
-    curves = task_curves(synthetic_study_data(with_model_pairs(synthetic_table(40))))
-    scores = {"depth_error_depth", "perceptual_net", "caption_score_wordy"}
-    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "uniform"} | scores
-    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "frechet_net"} | scores
-    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 6
-    assert len(curves.groupby(["tsc", "toi"])) == 36
-
-
-def test_task_curves_do_without_labels_depth_and_features():
-    bare = synthetic_table(40, columns=())
-    curves = task_curves(synthetic_study_data(bare, features=False))
-    assert set(curves["tsc"]) == {"l1", "perceptual_net", "uniform"}
-    assert set(curves["toi"]) == {"perceptual_net"}
 
 
 def test_estimates_put_the_value_first():

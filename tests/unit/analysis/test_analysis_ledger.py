@@ -9,7 +9,7 @@ from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table, wr
 
 from alit.analysis.claims import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
 from alit.analysis.study_data import load_run_data
-from alit.errors import ConfigError, DataError
+from alit.errors import DataError
 from alit.studies import all_claims, assess
 from experiments import claims as stage
 
@@ -168,5 +168,5 @@ def test_missing_tables_and_features_of_another_table_are_refused(tmp_path):
     paths.table.unlink()
     with pytest.raises(DataError, match="found none; run dvc repro"):
         load_run_data(paths)
-    with pytest.raises(ConfigError, match="expected a profile"):
+    with pytest.raises(DataError, match="runs/absent/sweep"):
         load_run_data(paths._replace(profile="absent"))

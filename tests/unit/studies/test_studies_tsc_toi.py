@@ -1,0 +1,84 @@
+"""Curves of tasks along selection criteria: what is drawn, and what a caller chooses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from strength_tables import with_model_pairs
+from synthetic_tables import synthetic_study_data, synthetic_table
+
+from alit.analysis.curves import allocate_by_threshold, uniform_allocation
+from alit.analysis.study_data import StudyData, with_choices
+from alit.errors import ConfigError
+from alit.studies.tsc_toi.tables import oracle_curves, shown_tasks, task_curves
+
+SCORES = {"depth_error_depth", "perceptual_net", "caption_score_wordy"}
+
+
+@pytest.fixture(scope="module")
+def study_data() -> StudyData:
+    return synthetic_study_data(with_model_pairs(synthetic_table(40)))
+
+
+def all_curves(data: StudyData) -> pd.DataFrame:
+    """Return the curves that the notebook draws."""
+    grid = data.task_grid()
+    allocations = [allocate_by_threshold(grid, criterion, thresholds) for criterion, thresholds in data.criteria()]
+    tasks = shown_tasks(data)
+    return pd.concat([task_curves(data, grid, each, tasks) for each in (*allocations, uniform_allocation(grid))])
+
+
+def test_curves_hold_every_pair_and_the_uniform_baseline(study_data):
+    curves = all_curves(study_data)
+    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "uniform"} | SCORES
+    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "frechet_net"} | SCORES
+    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 6
+    assert len(curves.groupby(["tsc", "toi"])) == 36
+
+
+def test_curves_do_without_labels_depth_and_features():
+    curves = all_curves(synthetic_study_data(synthetic_table(40, columns=()), features=False))
+    assert set(curves["tsc"]) == {"l1", "perceptual_net", "uniform"}
+    assert set(curves["toi"]) == {"perceptual_net"}
+
+
+def test_an_oracle_is_drawn_of_every_task_that_is_a_mean_over_images(study_data):
+    best = oracle_curves(study_data, study_data.task_grid(), ["top1_strong", "frechet_net"])
+    assert set(best["toi"]) == {"top1_strong"}
+    assert oracle_curves(study_data, study_data.task_grid(), []).empty
+
+
+def test_curves_are_of_what_the_caller_chose(study_data):
+    chosen = with_choices(
+        study_data,
+        dataset="near",
+        criteria={"l1": [0.05, 0.1], "class_rank": [1]},
+        tasks=["frechet_net", "ssim"],
+        resamples=20,
+    )
+    curves = all_curves(chosen)
+    assert curves.loc[curves["tsc"] == "l1", "threshold"].unique().tolist() == [0.05, 0.1]
+    assert set(curves["tsc"]) == {"l1", "class_rank_strong", "uniform"}
+    assert set(curves["toi"]) == {"frechet_net", "ssim"}
+    near = study_data.grid.dataset("near")
+    uniform = curves[(curves["tsc"] == "uniform") & (curves["toi"] == "ssim")]
+    assert uniform["value"].to_numpy() == pytest.approx(near.score("ssim").mean(axis=0))
+    assert np.isfinite(curves[["low", "high"]].to_numpy()).all()
+
+
+def test_nothing_chosen_changes_nothing(study_data):
+    assert with_choices(study_data, dataset="", criteria={}, tasks=[], resamples=0) == study_data
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        ({"dataset": "elsewhere"}, "elsewhere"),
+        ({"criteria": {"beauty": [1]}}, "beauty"),
+        ({"criteria": {"l1": ["much"]}}, "much"),
+        ({"tasks": ["top1_absent"]}, "top1_absent"),
+    ],
+)
+def test_a_choice_that_the_table_lacks_is_refused_in_one_line(study_data, choice, found):
+    with pytest.raises(ConfigError, match=found) as fault:
+        with_choices(study_data, **choice)
+    assert "\n" not in str(fault.value)
