@@ -6,7 +6,16 @@ same size whose images all need as many tokens, and with the same images all run
 CPU; exits with 1 beyond the bars. FLOPs are those of the timed calls, and of one image a length at the published size.
 """
 
-from measure import Seconds, gigaflops, machine, ratio, take_turns  # isort: skip - before torch
+from common import (  # isort: skip - before torch
+    Seconds,
+    gigaflops,
+    machine,
+    ratio,
+    read_profile,
+    sizes_of,
+    take_turns,
+    write_result,
+)
 
 import argparse
 import sys
@@ -17,8 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from networks import read_profile, sizes_of
-from output import tell
 from torch import Tensor
 
 from alit.errors import run_command
@@ -121,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "profiles": profiles,
         "flops_gain_at_published_size": published_gain() if PUBLISHED in arguments.profiles else None,
     }
-    tell(result, arguments.output)
+    write_result(result, arguments.output)
     over = [p for p in profiles.values() if p["time_over_each_alone"]["wall"]["median"] > MOST_OVER_ALONE]
     under = [p for p in profiles.values() if p["gain_over_all_to_the_end"]["wall"]["median"] < LEAST_GAIN]
     sys.exit(1 if over or under else 0)

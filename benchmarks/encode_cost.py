@@ -4,18 +4,16 @@ Counted by torch's FLOP counter while a tokenizer with random weights runs: widt
 Takes minutes on a CPU. `bars` are what the encoding must not exceed; exits with 1 where it does.
 """
 
+from common import gigaflops, read_profile, write_result  # isort: skip - before torch
+
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from measure import gigaflops
-from output import tell
 from torch import Tensor
 
-from alit.config import load_profile
-from alit.paths import project_root
 from alit.tokenizer.encoding import Rollout, encode_to_length, encode_until
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
@@ -43,7 +41,7 @@ class StopAt:
 @torch.no_grad()
 def measure() -> dict[str, Any]:
     """Return the table that is written."""
-    config = load_profile(project_root(Path(__file__).parent) / "configs" / "paper.yaml").tokenizer
+    config = read_profile("paper").tokenizer
     tokenizer = AdaptiveTokenizer(config).eval()
     image = torch.rand(1, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(0))
     fixed = {n: gigaflops(lambda n=n: encode_to_length(tokenizer, image, n)) for n in FIXED_BARS}
@@ -66,7 +64,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     result = measure()
-    tell(result, arguments.output)
+    write_result(result, arguments.output)
     over = [n for n, bar in FIXED_BARS.items() if result["fixed_length"][n] > bar]
     over += [n for n, bar in UNTIL_BARS.items() if result["until_l1"][n] > bar]
     gain = result["until_l1"][160] / result["until_l1_screened"][160]

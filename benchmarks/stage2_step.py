@@ -1,6 +1,6 @@
 """What a step of stage 2 saves against a naive one: `python benchmarks/stage2_step.py [-o FILE]`.
 
-A step supervises one iteration. Ours rolls out that far, and its discriminator steps build no graph of the generator.
+A step supervises one iteration. This one rolls out that far, and its discriminator steps build no graph of the generator.
 The naive form, which lives here only, rolls all iterations out with gradients, in the discriminator's steps too, and
 holds what they yield until the step is over, as the published code does. Figures are over one step at each iteration:
 
@@ -10,7 +10,16 @@ holds what they yield until the step is over, as the published code does. Figure
   the perceptual network, which costs the same in both forms.
 """
 
-from measure import LiveTensors, gigaflops, machine, ratio, take_turns  # isort: skip - before torch
+from common import (  # isort: skip - before torch
+    LiveTensors,
+    gigaflops,
+    machine,
+    ratio,
+    read_profile,
+    sizes_of,
+    take_turns,
+    write_result,
+)
 
 import argparse
 import resource
@@ -23,34 +32,35 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
-from networks import finetune_stage, read_profile, sizes_of
-from output import tell
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from alit.config import Profile
 from alit.errors import run_command
 from alit.models.base import BaseTokens
 from alit.models.distillation import Distillation, Distilled
-from alit.models.losses import PatchDiscriminator
+from alit.models.losses import PatchDiscriminator, PerceptualDistance
+from alit.tasks.perceptual import build_trunk
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import finetune
-from alit.training import finetune as adversarial
-from alit.training.engine.loader import frozen_tokens
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.loader import Augmentation, frozen_tokens
 
 PLAYERS = "generator", "discriminator"
 PUBLISHED_SHARE = 12  # images of a process: 96 on 8 GPUs
 
 
-class NaiveGenerator(adversarial.Generator):
-    """A generator that rolls out every iteration and keeps them all, the caller's step it is."""
+class NaiveGenerator(finetune.GeneratorLoss):
+    """A generator that rolls out every iteration and keeps all of them."""
 
     held: tuple[object, ...] = ()  # what the latest step yielded; its graph lives as long
 
-    def forward(self, *inputs: Any) -> adversarial.GeneratorOutput:
+    def forward(self, *inputs: Any) -> finetune.GeneratorOutput:
         """Return the losses of one iteration after a rollout to the end."""
-        with patch.object(adversarial, "distill_at", self.roll_out):
+        with patch.object(finetune, "distill_at", self.roll_out):
             return super().forward(*inputs)
 
     def reconstruct(self, images: Tensor, iteration: int) -> Tensor:
@@ -80,12 +90,43 @@ class NaiveGenerator(adversarial.Generator):
         return self.held[iteration - 1]
 
 
-GENERATORS = {"ours": adversarial.Generator, "naive": NaiveGenerator}
+GENERATORS = {"ours": finetune.GeneratorLoss, "naive": NaiveGenerator}
+
+
+class NoiseImages:
+    """As many noise images as a benchmark needs."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.tensor = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+        self.manifest = pd.DataFrame({"image_id": range(count)})
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def images(self, indices: Tensor) -> Tensor:
+        """Return images (b, 3, h, w) in [0, 1]."""
+        return self.tensor[indices]
+
+
+def finetune_stage(profile: Profile, discriminator_steps: int) -> finetune.FinetuneStage:
+    """Return a profile's stage 2 with an adversary from the first step on."""
+    changes = {"adversarial_start": 0.0, "adversarial_full": 0.0, "discriminator_steps": discriminator_steps}
+    config = profile.finetune.model_copy(update=changes)
+    return finetune.FinetuneStage(
+        AdaptiveTokenizer(profile.tokenizer).train(),
+        PatchDiscriminator(config.discriminator_channels, config.discriminator_layers),
+        PerceptualDistance(build_trunk(profile.perceptual_trunk)),
+        NoiseImages(4 * config.optimization.batch_size, profile.tokenizer.image_size),
+        config,
+        augmentation=Augmentation(False, 1.0),
+        fabric=build_fabric("cpu", 1),
+        seed=0,
+    )
 
 
 def new_stage(profile: str, form: str, player: str) -> finetune.FinetuneStage:
     """Return stage 2 of a profile whose generator has a form, for the steps of one player."""
-    with patch.object(finetune, "Generator", GENERATORS[form]):
+    with patch.object(finetune, "GeneratorLoss", GENERATORS[form]):
         return finetune_stage(read_profile(profile), discriminator_steps=int(player == "discriminator"))
 
 
@@ -170,7 +211,7 @@ def count_published(form: str) -> dict[str, dict[str, float]]:
     }
 
 
-def learn(generator: adversarial.Generator, images: Tensor, iteration: int, opponent: PatchDiscriminator) -> None:
+def learn(generator: finetune.GeneratorLoss, images: Tensor, iteration: int, opponent: PatchDiscriminator) -> None:
     """Take a generator's step up to its gradients."""
     generated = generator(images, iteration, opponent)
     (generated.l1 + generated.quantizer + generated.balance * generated.adversarial).backward()
@@ -195,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "players": compare(arguments.profile, arguments.rounds),
         "published_size": {form: count_published(form) for form in GENERATORS},
     }
-    tell(result, arguments.output)
+    write_result(result, arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""What benchmarks measure: times by turns, as ratios within one run on a machine that others use too; FLOPs; memory.
+"""What the benchmarks share: times by turns, as ratios within one run on a busy machine; FLOPs; memory; output.
 
-Imported before torch: OpenMP's threads have to be told how to wait before it loads them (see experiments/__init__.py).
+Import it before torch: OpenMP's threads must know how to wait before it loads them (see experiments/__init__.py).
 """
 
+import json
 import os
 import platform
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -19,6 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
+
+from alit.config import Profile, load_profile
+from alit.models.distillation import TokenizerConfig
+from alit.paths import project_root
 
 Name = TypeVar("Name")
 
@@ -95,3 +101,27 @@ def _storages(values: Any) -> list[torch.UntypedStorage]:
 def machine() -> dict[str, Any]:
     """Return what times depend on."""
     return {"threads": torch.get_num_threads(), "torch": torch.__version__, "processor": platform.machine()}
+
+
+def read_profile(name: str) -> Profile:
+    """Return the settings of a file in configs/."""
+    return load_profile(project_root(Path(__file__).parent) / "configs" / f"{name}.yaml")
+
+
+def sizes_of(config: TokenizerConfig) -> dict[str, Any]:
+    """Return what a result says of the networks that it was measured with: profiles change."""
+    return {
+        "image_size": config.image_size,
+        "base": f"{config.base.kind}, {config.base.channels} channels x {config.base.multipliers}",
+        "width": config.distillation.width,
+        "layers": config.distillation.layers,
+        "lengths": config.lengths,
+    }
+
+
+def write_result(result: Mapping[str, Any], output: Path | None) -> None:
+    """Print a result as JSON and, if there is a file for it, write it there."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if output:
+        output.write_text(text + "\n")
