@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 ITERATIONS = 3
-SOURCES = ("latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centerd_blobs", "random", "masks")
+SOURCES = ("latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks")
 RULES = (("pixels", 0.4), ("pixels", 0.6), ("pixels", 0.8), ("best", None), ("mass", 0.4), ("mass", 0.6), ("mass", 0.8))
 
 

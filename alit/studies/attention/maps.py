@@ -72,7 +72,7 @@ def random_maps(maps: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(maps.shape, generator=generator).to(maps)
 
 
-def centerd_blobs(maps: Tensor) -> Tensor:
+def centered_blobs(maps: Tensor) -> Tensor:
     """Return a Gaussian in the center of the image for each map (b, k, n), with the map's own covariance."""
     places = grid_places(maps)
     return gaussians(places.mean(0).expand(*maps.shape[:2], 2), covariances(maps, places), places)

@@ -20,7 +20,7 @@ from alit.settings import Settings
 from alit.studies.attention.maps import (
     LatentMaps,
     Segments,
-    centerd_blobs,
+    centered_blobs,
     cluster_maps,
     entropy,
     gini,
@@ -195,7 +195,7 @@ def candidates(step: LatentMaps, first: int, generator: torch.Generator, seed: i
     yield "shuffled", shuffled(step.maps)
     yield "clusters", cluster_maps(step.features, step.maps.shape[1], seed)
     yield "placed_blobs", placed_blobs(step.maps, generator)
-    yield "centerd_blobs", centerd_blobs(step.maps)
+    yield "centered_blobs", centered_blobs(step.maps)
     yield "random", random_maps(step.maps, generator)
 
 

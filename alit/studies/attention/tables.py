@@ -21,11 +21,11 @@ SOURCES = {
     "shuffled": "latents, another image's maps",
     "clusters": "k-means on base features",
     "placed_blobs": "blobs at random places",
-    "centerd_blobs": "blobs in the center",
+    "centered_blobs": "blobs in the center",
     "random": "random maps",
     "masks": "the masks themselves",  # the most that any map can reach
 }
-CONTROLS = ("shuffled", "clusters", "placed_blobs", "centerd_blobs", "random")
+CONTROLS = ("shuffled", "clusters", "placed_blobs", "centered_blobs", "random")
 MEASURES = {"entropy": "entropy (share of the maximum)", "gini": "Gini index"}
 SETTING_COLUMNS = ["dataset", "images", "rule", "share", "setting", "source", "label", "iteration"]
 OVERLAP_COLUMNS = [*SETTING_COLUMNS, "value", "low", "high"]

@@ -8,7 +8,7 @@ import torch
 
 from alit.data.sources.source import UNKNOWN_SEGMENT
 from alit.studies.attention.maps import (
-    centerd_blobs,
+    centered_blobs,
     cluster_maps,
     covariances,
     entropy,
@@ -174,7 +174,7 @@ def test_a_control_has_as_many_maps_as_there_are_latents(control):
     made = {
         "shuffled": lambda: shuffled(maps),
         "random": lambda: random_maps(maps, generator()),
-        "centerd": lambda: centerd_blobs(maps),
+        "centerd": lambda: centered_blobs(maps),
         "placed": lambda: placed_blobs(maps, generator()),
         "clusters": lambda: cluster_maps(features, LATENTS, 0),
     }[control]()
@@ -191,7 +191,7 @@ def test_shuffling_gives_no_image_its_own_maps():
 def test_blobs_are_as_wide_as_the_maps_and_lie_in_the_center_or_anywhere():
     places = grid_places(some_maps(places=400))
     wide = torch.exp(-((places - torch.tensor([6.0, 11.0])) ** 2 / torch.tensor([2.0, 8.0])).sum(-1)).expand(1, 2, 400)
-    centerd = centerd_blobs(wide)
+    centerd = centered_blobs(wide)
     assert torch.allclose(covariances(centerd, places), covariances(wide, places), rtol=0.15, atol=0.1)
     middle = (centerd / centerd.sum(-1, keepdim=True)) @ places
     assert torch.allclose(middle, torch.full((1, 2, 2), 9.5), atol=1e-3)
@@ -203,7 +203,7 @@ def test_blobs_are_as_wide_as_the_maps_and_lie_in_the_center_or_anywhere():
 def test_a_map_in_one_place_has_a_blob_of_that_place_and_no_infinite_one():
     maps = torch.zeros(1, 1, PLACES)
     maps[0, 0, 3] = 1
-    assert torch.isfinite(centerd_blobs(maps)).all()
+    assert torch.isfinite(centered_blobs(maps)).all()
 
 
 def test_cluster_maps_are_highest_where_features_are_alike():

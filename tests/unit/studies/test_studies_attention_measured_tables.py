@@ -16,7 +16,7 @@ from alit.errors import DataError
 from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
 from experiments import attention
 
-SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centerd_blobs", "random", "masks"]
+SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks"]
 
 
 def config(**changes) -> AttentionConfig:
