@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alit.plots.style import save, style
+from alit.plots.style import Plot, save, style
 
 
 def words(figure: Figure) -> set[str]:
@@ -24,6 +24,19 @@ def check_files(figure: Figure, again: Figure, alt: str, folder: Path) -> None:
         assert image.info["Description"] == alt
         assert "Software" not in image.info
     assert "<dc:date>" not in first.svg.read_text()
+
+
+def check_plot(plot: Plot, again: Plot, folder: Path) -> None:
+    """Two drawings of one table are the same bytes, described, without date or version."""
+    for each, name in ((plot, "1"), (again, "2")):
+        assert each.save(folder / name, "figure") is each
+    for kind in ("png", "svg"):
+        assert (folder / "1" / f"figure.{kind}").read_bytes() == (folder / "2" / f"figure.{kind}").read_bytes()
+    with Image.open(folder / "1" / "figure.png") as image:
+        assert image.info["Description"] == plot.alt
+        assert "Software" not in image.info
+    assert "<dc:date>" not in (folder / "1" / "figure.svg").read_text()
+    check_description(plot.alt)
 
 
 def check_description(alt: str) -> None:

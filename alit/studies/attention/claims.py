@@ -10,7 +10,8 @@ C10 = Statement(
     source="sec. 5, Tab. 2",
     paper="mIoU from iteration 1 to 8: 56.7 to 57.8 (40 %), 51.5 to 53.1 (60 %), 37.1 to 39.0 (80 %), on ImageNet-S",
     criterion="mIoU of the latents' maps at the last iteration minus at the first is above 0 with the highest 40, 60 "
-    "and 80 % of the pixels kept (the profile's shares), on each data set with masks; controls is reported for comparison",
+    "and 80 % of the pixels kept (the profile's shares), on each data set with masks; controls are "
+    "reported for comparison",
 )
 C11 = Statement(
     id="C11",

@@ -83,7 +83,7 @@ def sample_use(ids: np.ndarray, codes: int, bootstrap: BootstrapConfig) -> UseSa
     return UseSamples(np.exp(means[:, 0]) / codes, (used / codes).clip(max=1))
 
 
-def codebook_use(data: StudyData) -> pd.DataFrame:
+def use_by_length(data: StudyData) -> pd.DataFrame:
     """Perplexity and used codes per data set and iteration, as shares of the codebook; columns `USE_COLUMNS`."""
     rows = []
     labels = {"perplexity": "perplexity (share of the codebook)", "used": "codes that occur (share)"}
@@ -144,7 +144,7 @@ def kept_shares(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=KEPT_COLUMNS)
 
 
-def nearest_images(data: StudyData) -> pd.DataFrame:
+def nearest_shares(data: StudyData) -> pd.DataFrame:
     """Each image's largest share of ids in common with another of its set, at full length; `NEAREST_COLUMNS`.
 
     `chance` is the mean share over all pairs of different images.
@@ -180,7 +180,7 @@ def label_agreement(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
-def closest_pairs(data: StudyData) -> pd.DataFrame:
+def shown_pairs(data: StudyData) -> pd.DataFrame:
     """Return the pairs of images with the most ids in common, and how many images they are from; `PAIR_COLUMNS`."""
     images = {part.dataset: len(part.ids) for part in token_ids(data)}
     if not images:

@@ -3,14 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figure_checks import check_description, check_files, check_text_fits, words
-from matplotlib.figure import Figure
+from figure_checks import check_plot, check_text_fits, words
 from synthetic_attention import attention_tables
 from synthetic_tables import synthetic_study_data, synthetic_table
 
-from alit.plots.style import style
-from alit.studies.attention import figures
-from alit.studies.attention import tables as attention
+from alit.plots.style import Plot, style
+from alit.studies.attention import figures, tables
 from alit.studies.attention.figures import attention_maps
 
 NAMES = ("overlap", "lead", "sparsity", "maps")
@@ -23,20 +21,15 @@ class Drawn:
         data = synthetic_study_data(synthetic_table(20), features=False)
         data = data._replace(tables=attention_tables(60, ("val", "photos")))
         self.tables = {
-            "overlap": attention.overlap_by_iteration(data),
-            "lead": attention.overlap_above_controls(data),
-            "sparsity": attention.sparsity_by_iteration(data),
-            "maps": attention.attention_examples(data),
+            "overlap": tables.overlap_by_iteration(data),
+            "lead": tables.overlap_above_controls(data),
+            "sparsity": tables.sparsity_by_iteration(data),
+            "maps": tables.attention_examples(data),
         }
 
-    def figure(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> Figure:
-        return getattr(figures, f"attention_{name}")(self.rows(name, datasets))
-
-    def alt(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> str:
-        return getattr(figures, f"attention_{name}_alt")(self.rows(name, datasets))
-
-    def rows(self, name: str, datasets: tuple[str, ...]) -> pd.DataFrame:
-        return self.tables[name][self.tables[name]["dataset"].isin(datasets)]
+    def plot(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> Plot:
+        table: pd.DataFrame = self.tables[name]
+        return getattr(figures, f"attention_{name}")(table[table["dataset"].isin(datasets)])
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +39,12 @@ def drawn() -> Drawn:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_is_the_same_file_each_time_and_describes_itself(name, drawn, tmp_path):
-    check_files(drawn.figure(name, ("val",)), drawn.figure(name, ("val",)), drawn.alt(name), tmp_path)
-    check_description(drawn.alt(name))
+    check_plot(drawn.plot(name, ("val",)), drawn.plot(name, ("val",)), tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_how_many_images_it_is_from_and_its_text_fits(name, drawn):
-    figure = drawn.figure(name)
+    figure = drawn.plot(name).figure
     assert any("n = 60" in text or "2 pictures" in text for text in words(figure))
     with style():
         figure.draw_without_rendering()  # lays it out
@@ -61,28 +53,29 @@ def test_it_says_how_many_images_it_is_from_and_its_text_fits(name, drawn):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_the_study_there_is_a_note(name, drawn):
-    assert len(words(drawn.figure(name, ()))) == 1
-    assert drawn.alt(name, ()).startswith("Not measurable here")
+    plot = drawn.plot(name, ())
+    assert len(words(plot.figure)) == 1
+    assert plot.alt.startswith("Not measurable here")
 
 
 def test_each_source_of_maps_has_a_look_of_its_own_and_the_latents_the_thickest_line(drawn):
-    figure = drawn.figure("overlap")
+    figure = drawn.plot("overlap").figure
     assert len(figure.axes) == 2 * 7
     lines = figure.axes[0].get_lines()
-    assert [line.get_label() for line in lines] == list(attention.SOURCES.values())
+    assert [line.get_label() for line in lines] == list(tables.SOURCES.values())
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines)
     assert max(lines, key=lambda line: line.get_linewidth()).get_label() == "latents"
 
 
 def test_leads_of_two_data_sets_do_not_cover_each_other(drawn):
-    panel = drawn.figure("lead").axes[0]
+    panel = drawn.plot("lead").figure.axes[0]
     heights = [np.asarray(marks.lines[0].get_ydata(), dtype=float) for marks in panel.containers]
     assert len(heights) == 2
     assert (np.abs(heights[0] - heights[1]) > 0.1).all()
 
 
 def test_maps_begin_where_their_latent_does(drawn):
-    figure = drawn.figure("maps")
+    figure = drawn.plot("maps").figure
     grid = np.array(figure.axes).reshape(4, 4)
     assert [bool(panel.images) for panel in grid[0]] == [True] * 4
     assert [bool(panel.images) for panel in grid[1]] == [True, False, True, True]
@@ -90,6 +83,6 @@ def test_maps_begin_where_their_latent_does(drawn):
 
 
 def test_pictures_that_are_not_ours_carry_a_note(drawn):
-    assert not any("keep them to yourself" in text for text in words(drawn.figure("maps")))
+    assert not any("keep them to yourself" in text for text in words(drawn.plot("maps").figure))
     table = drawn.tables["maps"].assign(publishable=False)
-    assert any("keep them to yourself" in text for text in words(attention_maps(table)))
+    assert any("keep them to yourself" in text for text in words(attention_maps(table).figure))

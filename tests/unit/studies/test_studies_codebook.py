@@ -51,7 +51,7 @@ def test_codes_that_a_single_image_uses_widen_the_interval_of_the_codes_that_occ
 
 
 def test_use_is_told_for_each_set_and_length():
-    table = codebook.codebook_use(study_data(synthetic_ids(), synthetic_ids(used=0.2)))
+    table = codebook.use_by_length(study_data(synthetic_ids(), synthetic_ids(used=0.2)))
     assert list(table.columns) == codebook.USE_COLUMNS
     assert len(table) == 2 * len(LENGTHS) * 2
     last = table[(table["length"] == LENGTHS[-1]) & (table["measure"] == "perplexity")].set_index("dataset")
@@ -95,12 +95,12 @@ def test_a_single_iteration_keeps_nothing_and_still_has_use():
     seen = study_data(synthetic_ids()[:, :1, : LENGTHS[0]])
     assert codebook.kept_map(seen).empty
     assert codebook.kept_shares(seen).empty
-    assert len(codebook.codebook_use(seen)) == 2
+    assert len(codebook.use_by_length(seen)) == 2
 
 
 def test_nearest_images_are_compared_with_all_pairs_in_ids_and_labels():
     seen = study_data(synthetic_ids(used=1 / CODES))
-    assert (codebook.nearest_images(seen)[["shared", "chance"]] == 1).all(axis=None)
+    assert (codebook.nearest_shares(seen)[["shared", "chance"]] == 1).all(axis=None)
     labels = codebook.label_agreement(seen).iloc[0]
     assert labels[["value", "low", "high"]].tolist() == [0, 0, 0]  # the image after: labels go 0, 1, 2, ...
     counts = np.full(10, 6)
@@ -115,21 +115,21 @@ def test_sets_in_which_no_labels_can_agree_have_no_agreement(labels):
     bare = synthetic_study_data(table, features=False)
     seen = bare._replace(tables=codebook_tables({"val": synthetic_ids()}))
     assert codebook.label_agreement(seen).empty
-    assert len(codebook.nearest_images(seen)) == 60
+    assert len(codebook.nearest_shares(seen)) == 60
 
 
 def test_an_image_without_one_of_its_tokens_is_refused():
     tables = codebook_tables({"val": synthetic_ids()})
     tables["codebook_ids"] = tables["codebook_ids"].drop(index=5)
     with pytest.raises(DataError, match="ids of val once for each image"):
-        codebook.codebook_use(SWEPT._replace(tables=tables))
+        codebook.use_by_length(SWEPT._replace(tables=tables))
 
 
 @pytest.mark.parametrize("tables", [{}, continuous_tables()], ids=["no stage", "continuous"])
 def test_without_ids_every_table_is_empty(tables):
     seen = SWEPT._replace(tables=tables)
-    made = (codebook.codebook_use, codebook.usage_curves, codebook.kept_map, codebook.kept_shares)
-    for make in (*made, codebook.nearest_images, codebook.label_agreement, codebook.closest_pairs):
+    made = (codebook.use_by_length, codebook.usage_curves, codebook.kept_map, codebook.kept_shares)
+    for make in (*made, codebook.nearest_shares, codebook.label_agreement, codebook.shown_pairs):
         table = make(seen)
         assert isinstance(table, pd.DataFrame)
         assert table.empty
