@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, measured
+from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, NotMeasurable, Statement, assesses, measured
 from alit.analysis.curves import sample_curve, tokens_to_reach, uniform_allocation
 from alit.analysis.metrics import metric_info
 from alit.analysis.study_data import StudyData
-from alit.studies.probe.tables import Point, Probed, accuracy_samples, probed, why_no_probes
+from alit.studies.probe.feature_points import FeaturePoint
+from alit.studies.probe.tables import ProbeResults, accuracy_samples, probe_results
 
 # The paper's readings: 2 to 3 iterations against one; the first 64 to 128 of 256 latents against all of them.
 LATER = (2, 3)
@@ -35,79 +36,83 @@ C15 = Statement(
 )
 
 
+@assesses(C9)
 def recurrence_and_first_latents_help(data: StudyData) -> Claim:
     """C9: paired differences of probe accuracy between iterations, and between numbers of pooled latents."""
-    why, here = why_no_probes(data), probed(data)
-    if why or here is None:
-        return C9.judge([], [why or ""])
-    parts, missing = _later_iterations(data, here), []
-    if len(parts) < len(LATER):
+    results = probe_results(data)
+    later, fewer = _later_iterations(data, results), _fewer_latents(data, results)
+    missing = []
+    if not later:
         missing.append("the profile does not probe image tokens and latents at iterations 1 to 3")
-    fewer = _fewer_latents(data, here)
     if not fewer:
         missing.append("the profile does not probe parts of the last iteration's latents")
-    return C9.judge([*parts, *fewer], missing)
+    return C9.judge([*later, *fewer], missing)
 
 
 def first_tokens_classify(data: StudyData) -> Claim:
-    """C15: what the first quarter of the latents knows of the class, and what the rest does for L1."""
+    """C15: accuracy of a probe of the first quarter of the latents, and what the later tokens do for L1."""
     parts, missing = _later_tokens_refine(data)
-    why, here = why_no_probes(data), probed(data)
-    if why or here is None:
-        return C15.judge(parts, [why or "", *missing])
-    last, stop = max(here.lengths, default=0), _nearest(here.lengths, FEWER["quarter"])
-    columns = [_latents(here, last, stop), _latents(here, last, last), here.find(Point("constant"))]
-    known = [column for column in columns if column is not None]
-    if len(known) < len(columns):
-        return C15.judge(parts, ["the profile does not probe parts of the last iteration's latents", *missing])
-    quarter, every, chance = accuracy_samples(here, known, data).T
-    confidence, images = data.bootstrap.confidence, len(here.correct)
-    if estimate(every - chance, confidence).low <= 0:
-        return C15.judge(parts, ["the probe of all latents is not clearly above chance", *missing])
+    try:
+        parts = [_first_quarter(data, probe_results(data)), *parts]
+    except NotMeasurable as reason:
+        missing = [str(reason), *missing]
+    return C15.judge(parts, missing)
+
+
+def _first_quarter(data: StudyData, results: ProbeResults) -> Measurement:
+    last, stop = max(results.lengths, default=0), _nearest(results.lengths, FEWER["quarter"])
+    columns = [_latents(results, last, stop), _latents(results, last, last), results.find(FeaturePoint("constant"))]
+    probed = [column for column in columns if column is not None]
+    if len(probed) < len(columns):
+        raise NotMeasurable("the profile does not probe parts of the last iteration's latents")
+    quarter, every, chance = accuracy_samples(results, probed, data).T
+    if estimate(every - chance, data.bootstrap.confidence).low <= 0:
+        raise NotMeasurable("the probe of all latents is not clearly above chance")
     share = (quarter - chance) / (every - chance)
-    words = f"above chance, accuracy of the first quarter of the latents as a share of that of all, {here.dataset}"
-    return C15.judge([measured("probe_quarter", words, share, confidence, images, ENOUGH), *parts], missing)
+    words = f"above chance, accuracy of the first quarter of the latents as a share of that of all, {results.dataset}"
+    return measured("probe_quarter", words, share, data.bootstrap.confidence, len(results.correct), ENOUGH)
 
 
-def _later_iterations(data: StudyData, here: Probed) -> list[Measurement]:
-    columns = [_published(here, iteration) for iteration in (1, *LATER)]
-    known = [column for column in columns if column is not None]
-    if len(known) < len(columns):
+def _later_iterations(data: StudyData, results: ProbeResults) -> list[Measurement]:
+    columns = [_published(results, iteration) for iteration in (1, *LATER)]
+    probed = [column for column in columns if column is not None]
+    if len(probed) < len(columns):
         return []
-    samples = accuracy_samples(here, known, data)
+    samples = accuracy_samples(results, probed, data)
     return [
         measured(
             f"iteration_{iteration}_over_1",
-            f"probe accuracy of iteration {iteration} minus iteration 1, {here.dataset}",
+            f"probe accuracy of iteration {iteration} minus iteration 1, {results.dataset}",
             samples[:, number] - samples[:, 0],
             data.bootstrap.confidence,
-            len(here.correct),
+            len(results.correct),
             bound=0.0,
         )
         for number, iteration in enumerate(LATER, start=1)
     ]
 
 
-def _fewer_latents(data: StudyData, here: Probed) -> list[Measurement]:
-    """Compare parts of the last iteration's latents with all; beside them, an early stop with as many latents."""
-    last, parts = max(here.lengths, default=0), []
+def _fewer_latents(data: StudyData, results: ProbeResults) -> list[Measurement]:
+    """Compare parts of the last iteration's latents with all; an early stop with as many latents decides nothing."""
+    lengths = results.lengths
+    last, parts = max(lengths, default=0), []
     for name, share in FEWER.items():
-        stop = _nearest(here.lengths, share)
-        columns = [_latents(here, last, stop), _latents(here, stop, stop), _latents(here, last, last)]
-        known = [column for column in columns if column is not None]
-        if len(known) < len(columns):
+        stop = _nearest(lengths, share)
+        columns = [_latents(results, last, stop), _latents(results, stop, stop), _latents(results, last, last)]
+        probed = [column for column in columns if column is not None]
+        if len(probed) < len(columns):
             return []
-        first, stopped, every = accuracy_samples(here, known, data).T
-        words = f"of the first {here.lengths[stop]} latents of the last iteration minus all {here.lengths[last]}"
-        about = (data.bootstrap.confidence, len(here.correct))
-        parts.append(measured(f"first_{name}_over_all", f"probe accuracy {words}", first - every, *about, 0.0))
-        words = f"of the iteration with {here.lengths[stop]} latents minus the last with {here.lengths[last]}"
-        parts.append(measured(f"stop_at_{name}_over_all", f"probe accuracy {words}", stopped - every, *about))
+        first, stopped, every = accuracy_samples(results, probed, data).T
+        about = (data.bootstrap.confidence, len(results.correct))
+        words = f"probe accuracy of the first {lengths[stop]} latents of the last iteration minus all {lengths[last]}"
+        parts.append(measured(f"first_{name}_over_all", words, first - every, *about, bound=0.0))
+        words = f"probe accuracy of the iteration with {lengths[stop]} latents minus the last with {lengths[last]}"
+        parts.append(measured(f"stop_at_{name}_over_all", words, stopped - every, *about))
     return parts
 
 
 def _later_tokens_refine(data: StudyData) -> tuple[list[Measurement], list[str]]:
-    """Return what the tokens after the first quarter do for L1, and what of it cannot be measured."""
+    """Measure what the tokens after the first quarter do for L1, and list what of it cannot be measured."""
     grid, confidence = data.grid.dataset(data.dataset).complete(["l1"]), data.bootstrap.confidence
     means = resampled_means(grid.score("l1"), data.bootstrap.resamples, data.bootstrap.seed)
     stop = _nearest(dict(enumerate(grid.lengths.tolist())), FEWER["quarter"])
@@ -125,16 +130,16 @@ def _later_tokens_refine(data: StudyData) -> tuple[list[Measurement], list[str]]
     return [*parts, measured("l1_beyond_accuracy", words, l1 - accuracy, confidence, len(both), bound=0.0)], []
 
 
-def _published(here: Probed, iteration: int) -> int | None:
+def _published(results: ProbeResults, iteration: int) -> int | None:
     """Return the point that the paper probes: everything that the encoder holds, pooled to one mean."""
-    latents = here.lengths.get(iteration, 0)
-    return here.find(Point("tokenizer", iteration, "both", latents, "encoder", "mean"))
+    latents = results.lengths.get(iteration, 0)
+    return results.find(FeaturePoint("tokenizer", iteration, "both", latents, "encoder", "mean"))
 
 
-def _latents(here: Probed, iteration: int, first: int) -> int | None:
+def _latents(results: ProbeResults, iteration: int, first: int) -> int | None:
     """Return the point of an iteration's latents that were there after iteration `first`."""
-    latents = here.lengths.get(first, 0)
-    return here.find(Point("tokenizer", iteration, "latents", latents, "encoder", "mean"))
+    latents = results.lengths.get(first, 0)
+    return results.find(FeaturePoint("tokenizer", iteration, "latents", latents, "encoder", "mean"))
 
 
 def _nearest(lengths: Mapping[int, int], share: float) -> int:

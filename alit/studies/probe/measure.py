@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
+from alit.studies.probe.feature_points import CONTROLS, FeaturePoint
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
@@ -48,20 +50,6 @@ class ProbeConfig(Settings):
     mae: MaeProbeConfig
 
 
-CONTROLS = ("constant", "colors", "pixels", "base", "base grid")
-
-
-class FeaturePoint(NamedTuple):
-    """What a probe sees of an image; the fields are columns of the study's tables."""
-
-    features: str  # "tokenizer", or one of `CONTROLS`, for which nothing else applies
-    iteration: int = 0  # from 1
-    tokens: str = ""  # "image", "latents" or "both"
-    latents: int = 0  # the first so many latents are pooled
-    stage: str = ""  # "encoder" or "quantizer"
-    pooling: str = ""  # "mean", or "concatenated": one mean for the latents of each iteration, side by side
-
-
 def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[FeaturePoint]:
     """List the points of a profile, those that would repeat another left out, and the controls after them.
 
@@ -86,18 +74,6 @@ SAVE_EVERY = 16  # batches
 PROGRESS_FILE = "rows.txt"
 
 
-class ProbedSet(Protocol):
-    """The part of an image set that is read."""
-
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def images(self, indices: np.ndarray) -> Tensor:
-        """Return float32 images (b, 3, h, w) in [0, 1]."""
-        ...
-
-
 class FeatureArrays(NamedTuple):
     """Pooled features of n images, float32; everything that a `FeaturePoint` needs is a mean of these.
 
@@ -114,7 +90,7 @@ class FeatureArrays(NamedTuple):
 
 
 def compute_features(
-    tokenizer: AdaptiveTokenizer, images: ProbedSet, rows: np.ndarray, batch_size: int, folder: Path
+    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path
 ) -> FeatureArrays:
     """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.
 
@@ -301,29 +277,11 @@ def _logistic(config: ProbeConfig, seed: int) -> Any:
     return GridSearchCV(model, candidates, cv=StratifiedKFold(config.folds, shuffle=True, random_state=seed))
 
 
-class LabeledSet(ProbedSet, Protocol):
-    """The part of an image set that is read."""
-
-    class_names: tuple[str, ...]
-    manifest: pd.DataFrame
-
-    def labels(self, indices: np.ndarray) -> Tensor:
-        """Return int64 labels (b,) into `class_names`, -1 where unknown."""
-        ...
-
-
 class ProbeTables(NamedTuple):
     """The tables of the probe study (docs/studies/probe.md); without rows where images have no labels."""
 
     accuracy: pd.DataFrame
     correct: pd.DataFrame
-
-
-class Labeled(NamedTuple):
-    """The labeled images of a set."""
-
-    rows: np.ndarray  # (n,) in the set
-    labels: np.ndarray  # (n,) int64
 
 
 ABOUT = ["dataset", *FeaturePoint._fields]
@@ -334,7 +292,7 @@ EMPTY = ProbeTables(
 
 
 def measure_probes(
-    tokenizer: AdaptiveTokenizer, train: LabeledSet, test: LabeledSet, config: ProbeConfig, seed: int, scratch: Path
+    tokenizer: AdaptiveTokenizer, train: ImageSet, test: ImageSet, config: ProbeConfig, seed: int, scratch: Path
 ) -> ProbeTables:
     """Fit and score a probe per feature point and seed.
 
@@ -349,8 +307,9 @@ def measure_probes(
     Raises:
         DataError: the two sets have different classes.
     """
-    known, unknown = labeled_images(train, config.train_images), labeled_images(test)
-    if not len(known.rows) or not len(unknown.rows):
+    train_rows, train_labels = labeled_images(train, config.train_images)
+    test_rows, test_labels = labeled_images(test)
+    if not len(train_rows) or not len(test_rows):
         return EMPTY
     if train.class_names != test.class_names:
         raise DataError(
@@ -358,10 +317,10 @@ def measure_probes(
             "probe a training set and an evaluation set of the same classes"
         )
     fitted, scored = (
-        compute_features(tokenizer, images, part.rows, config.batch_size, scratch / images.name)
-        for images, part in ((train, known), (test, unknown))
+        compute_features(tokenizer, images, rows, config.batch_size, scratch / images.name)
+        for images, rows in ((train, train_rows), (test, test_rows))
     )
-    names = test.manifest["image_id"].astype(str).to_numpy()[unknown.rows]
+    names = test.manifest["image_id"].astype(str).to_numpy()[test_rows]
     accuracies, corrects = [], []
     device = next(tokenizer.parameters()).device
     for point in tqdm(feature_points(config, tokenizer.config), desc="probes", unit="feature point"):
@@ -370,9 +329,9 @@ def measure_probes(
         hits = np.zeros(len(names))
         for number in range(seed, seed + config.seeds):
             drawn = draw_images(len(inputs), config.draw_share, number)
-            targets = known.labels[drawn]
+            targets = train_labels[drawn]
             predict = fit_probe(inputs[drawn], targets, config, number, device)
-            right = {"train": predict(inputs[drawn]) == targets, "test": predict(held_out) == unknown.labels}
+            right = {"train": predict(inputs[drawn]) == targets, "test": predict(held_out) == test_labels}
             hits += right["test"]
             fit = about | {"size": inputs.shape[1], "seed": number}
             accuracies += [
@@ -390,10 +349,10 @@ def draw_images(count: int, share: float, seed: int) -> np.ndarray:
     return np.sort(order[: max(1, round(share * count))])
 
 
-def labeled_images(images: LabeledSet, limit: int | None = None) -> Labeled:
-    """Return the images of a set that have a label, at most `limit`, spread evenly over the set."""
+def labeled_images(images: ImageSet, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (n,) and int64 labels (n,) of the images that have a label, at most `limit`, spread evenly."""
     labels = images.labels(np.arange(len(images))).numpy()
     rows = np.flatnonzero(labels >= 0)
     count = len(rows) if limit is None else min(limit, len(rows))
     rows = rows[np.arange(count) * len(rows) // max(count, 1)]
-    return Labeled(rows, labels[rows])
+    return rows, labels[rows]

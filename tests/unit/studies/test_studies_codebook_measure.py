@@ -11,6 +11,7 @@ from scene_project import save_tokenizer, scene_project
 from tiny import images, tokenizer, tokenizer_config
 
 from alit.config import load_profile
+from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.studies.codebook.measure import (
     ABSENT,
@@ -27,7 +28,7 @@ CODES = 256  # enough for every image to have ids of its own
 CONFIG = CodebookConfig(batch_size=4, pairs=2)
 
 
-class TinySet:
+class TinySet(ImageSet):
     """Random images; the last one is the first again."""
 
     def __init__(self, name: str = "val", count: int = 9) -> None:

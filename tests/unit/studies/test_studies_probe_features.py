@@ -6,13 +6,15 @@ import torch
 from probe_cases import CONFIG
 from tiny import images, tokenizer, tokenizer_config
 
-from alit.studies.probe import measure as room
-from alit.studies.probe.measure import CONTROLS, FeaturePoint, compute_features, feature_points, gather
+from alit.data.imageset import ImageSet
+from alit.studies.probe import measure
+from alit.studies.probe.feature_points import CONTROLS, FeaturePoint
+from alit.studies.probe.measure import compute_features, feature_points, gather
 
 ROWS = np.array([0, 2, 3, 5, 6, 8, 9])
 
 
-class TinySet:
+class TinySet(ImageSet):
     """Ten random images; reading them fails after `fail_after` batches."""
 
     name = "train"
@@ -84,7 +86,7 @@ def test_features_do_not_depend_on_the_batch(network, arrays, tmp_path):
 
 
 def test_a_stop_costs_the_batches_since_the_last_save(network, arrays, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "SAVE_EVERY", 1)
+    monkeypatch.setattr(measure, "SAVE_EVERY", 1)
     with pytest.raises(KeyboardInterrupt):
         compute_features(network, TinySet(fail_after=5), ROWS, 3, tmp_path)
     rest = TinySet()

@@ -9,10 +9,10 @@ from scene_project import save_tokenizer, scene_project
 from tiny import images, tokenizer
 from torch import nn
 
+from alit.data.imageset import ImageSet
 from alit.errors import DataError
+from alit.studies.probe.feature_points import CONTROLS, FeaturePoint
 from alit.studies.probe.measure import (
-    CONTROLS,
-    FeaturePoint,
     draw_images,
     feature_points,
     fit_probe,
@@ -28,7 +28,7 @@ MAE = CONFIG.mae.model_copy(update={"epochs": 60, "base_learning_rate": 30.0})
 METHODS = [CONFIG.model_copy(update={"method": method, "mae": MAE}) for method in ("ridge", "logistic", "mae")]
 
 
-class ColoredSet:
+class ColoredSet(ImageSet):
     """Images whose label is their brightest channel; every fifth has none."""
 
     class_names = ("red", "green", "blue")
@@ -118,13 +118,13 @@ def test_seeds_draw_different_images_without_repeats():
 
 
 def test_only_labeled_images_are_taken_and_a_limit_spreads_over_the_set():
-    taken = labeled_images(ColoredSet("train"))
-    assert len(taken.rows) == 36
-    assert (taken.rows % 5 != 4).all()
-    some = labeled_images(ColoredSet("train"), 6)
-    assert len(some.rows) == 6
-    assert some.rows[0] == 0
-    assert some.rows[-1] > 30
+    rows, labels = labeled_images(ColoredSet("train"))
+    assert len(rows) == len(labels) == 36
+    assert (rows % 5 != 4).all()
+    some, _ = labeled_images(ColoredSet("train"), 6)
+    assert len(some) == 6
+    assert some[0] == 0
+    assert some[-1] > 30
 
 
 def test_tables_hold_every_point_seed_split_and_test_image(tmp_path):
