@@ -1,6 +1,6 @@
 """C10 and C11: attention maps and segments, and how sparse the maps become."""
 
-from alit.analysis.claims import Claim, Measurement, Statement, measured
+from alit.analysis.claims import Claim, Measurement, Statement, assesses, measured
 from alit.analysis.study_data import StudyData
 from alit.studies.attention.tables import CONTROLS, SOURCES, OverlapSamples, rule_label, sample_overlap, sample_sparsity
 
@@ -23,11 +23,11 @@ C11 = Statement(
 )
 # As the number of maps grows, the best of them fits better by chance: the rise of these shows how much of it is that.
 COMPARED = ("first_latents", "shuffled", "random")
-NO_TABLE = "there is no table of attention maps; run: dvc repro attention"
 
 
+@assesses(C10)
 def attention_aligns_with_segments(data: StudyData) -> Claim:
-    """C10: the rise of mIoU over the iterations; beside it, what controls with as many maps reach."""
+    """C10: the rise of mIoU over the iterations; for comparison, what controls with as many maps reach."""
     parts: list[Measurement] = []
     missing: list[str] = []
     for samples in sample_overlap(data):
@@ -36,24 +36,27 @@ def attention_aligns_with_segments(data: StudyData) -> Claim:
         else:
             missing.append(f"one iteration has nothing to rise from, {samples.dataset}")
         parts += _leads(data, samples)
-    return C10.judge(parts, missing if parts else [NO_TABLE])
+    return C10.judge(parts, missing)
 
 
+@assesses(C11)
 def attention_becomes_sparser(data: StudyData) -> Claim:
-    """C11: the fall of entropy and the rise of the Gini index; beside them, those of all latents."""
+    """C11: the fall of entropy and the rise of the Gini index; for comparison, those of all latents."""
     parts: list[Measurement] = []
-    for name, images, source, measure, samples in sample_sparsity(data):
-        change = samples[:, -1] - samples[:, 0] if measure == "gini" else samples[:, 0] - samples[:, -1]
-        verb = "rise of the Gini index" if measure == "gini" else "fall of the entropy"
+    for labels, samples in sample_sparsity(data):
+        source, name = labels["source"], labels["dataset"]
+        rises = labels["measure"] == "gini"
+        change = samples[:, -1] - samples[:, 0] if rises else samples[:, 0] - samples[:, -1]
+        verb = "rise of the Gini index" if rises else "fall of the entropy"
         words = f"{verb} of the maps of {SOURCES[source]} from the first to the last iteration, {name}"
         bound = 0.0 if source == "first_latents" else None
-        key = f"{measure}_{source}_{name}"
-        parts.append(measured(key, words, change, data.bootstrap.confidence, images, bound))
-    return C11.judge(parts, [] if parts else [NO_TABLE])
+        key = f"{labels['measure']}_{source}_{name}"
+        parts.append(measured(key, words, change, data.bootstrap.confidence, labels["images"], bound))
+    return C11.judge(parts)
 
 
 def _rises(data: StudyData, samples: OverlapSamples) -> list[Measurement]:
-    """The rise under the paper's rule: it decides for all latents and is a comparison for what has no part in it."""
+    """Measure the rise under the paper's rule; that of all latents decides, those of the others are for comparison."""
     first, last = samples.iterations[0], samples.iterations[-1]
     parts = []
     for share in samples.pixel_shares:
@@ -67,7 +70,7 @@ def _rises(data: StudyData, samples: OverlapSamples) -> list[Measurement]:
 
 
 def _leads(data: StudyData, samples: OverlapSamples) -> list[Measurement]:
-    """The latents' lead over each control at the last iteration: the paper has no control, so none decides."""
+    """Measure the latents' lead over each control at the last iteration; the paper has no control, so none decides."""
     last = samples.iterations[-1]
     parts = []
     for share in samples.pixel_shares:

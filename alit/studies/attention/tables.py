@@ -1,16 +1,17 @@
-"""Token attention: overlap with segments beside controls, and sparsity, per iteration (paper, section 5, Tab. 2).
+"""Token attention: overlap with segments compared with controls, and sparsity, per iteration (paper, sec. 5, Tab. 2).
 
 Images are resampled; everything on one data set shares the resamples, so that differences between iterations and
 between sources of maps are paired.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import interval_table, resampled_means
+from alit.analysis.claims import NotMeasurable
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.study_data import StudyData
 
@@ -29,6 +30,18 @@ CONTROLS = ("shuffled", "clusters", "placed_blobs", "centered_blobs", "random")
 MEASURES = {"entropy": "entropy (share of the maximum)", "gini": "Gini index"}
 SETTING_COLUMNS = ["dataset", "images", "rule", "share", "setting", "source", "label", "iteration"]
 OVERLAP_COLUMNS = [*SETTING_COLUMNS, "value", "low", "high"]
+EXAMPLE_COLUMNS = [
+    "dataset",
+    "image_id",
+    "among",
+    "latent",
+    "iteration",
+    "jaccard",
+    "map",
+    "picture",
+    "outline",
+    "publishable",
+]
 SPARSITY_COLUMNS = ["dataset", "images", "source", "label", "measure", "iteration", "value", "low", "high"]
 
 
@@ -62,65 +75,89 @@ class OverlapSamples(NamedTuple):
 
 
 def rule_label(rule: str, share: float) -> str:
-    """Say how a segment is cut out of a map."""
+    """Describe how a segment is cut out of a map."""
     return RULES[rule].format(share)
 
 
 def sample_overlap(data: StudyData) -> Iterator[OverlapSamples]:
-    """Yield the overlap of each data set with masks; none where the study has not been run."""
-    table = data.tables.get(OVERLAP)
-    for name, part in () if table is None else table.groupby("dataset", sort=False, observed=True):
-        yield _sample(str(name), pd.DataFrame(part), data.bootstrap)
+    """Yield the overlap of each data set with masks.
+
+    Raises:
+        NotMeasurable: no maps were measured.
+    """
+    for name, part in _measured(data, OVERLAP).groupby("dataset", sort=False, observed=True):
+        yield _sample(str(name), part, data.bootstrap)
+
+
+def sample_sparsity(data: StudyData) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Yield (dataset, images, source and measure as a dict, samples (1 + r, iterations)), point estimate first.
+
+    Raises:
+        NotMeasurable: no maps were measured.
+    """
+    for name, part in _measured(data, SPARSITY).groupby("dataset", sort=False, observed=True):
+        for source, rows in part.groupby("source", sort=False, observed=True):
+            for measure in MEASURES:
+                values = rows.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
+                samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
+                yield {"dataset": name, "images": len(values), "source": source, "measure": measure}, samples
 
 
 def overlap_by_iteration(data: StudyData) -> pd.DataFrame:
-    """Mean IoU in per cent, per data set, rule, source of maps and iteration; columns `OVERLAP_COLUMNS`."""
-    parts = []
-    for part in sample_overlap(data):
-        low, high = interval(part.samples, data.bootstrap.confidence)
-        parts.append(_describe(part).assign(value=part.samples[0], low=low, high=high)[OVERLAP_COLUMNS])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=OVERLAP_COLUMNS)
+    """Return mIoU in per cent, per data set, rule, source of maps and iteration; columns `OVERLAP_COLUMNS`."""
+    try:
+        parts = [
+            interval_table(part.samples, data.bootstrap.confidence, **_describe(part)) for part in sample_overlap(data)
+        ]
+    except NotMeasurable:
+        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+    return pd.concat(parts, ignore_index=True)
 
 
 def overlap_above_controls(data: StudyData) -> pd.DataFrame:
-    """Mean IoU of the latents' maps minus that of each control, last iteration, in points; `OVERLAP_COLUMNS`."""
+    """Return mIoU of the latents' maps minus that of each control, last iteration, in points; `OVERLAP_COLUMNS`."""
     parts = []
-    for part in sample_overlap(data):
-        described = _describe(part)
-        last = described[described["iteration"] == part.iterations[-1]].rename_axis("column").reset_index()
-        controls = last[last["source"].isin(CONTROLS)]
-        pairs = controls.merge(last[last["source"] == "latents"], on=["rule", "share"], suffixes=("", "_own"))
-        gain = part.samples[:, pairs["column_own"]] - part.samples[:, pairs["column"]]
-        low, high = interval(gain, data.bootstrap.confidence)
-        parts.append(pairs.assign(value=gain[0], low=low, high=high)[OVERLAP_COLUMNS])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=OVERLAP_COLUMNS)
+    try:
+        for part in sample_overlap(data):
+            described = pd.DataFrame(_describe(part)).rename_axis("column").reset_index()
+            last = described.loc[described["iteration"] == part.iterations[-1]]
+            own, controls = last.loc[last["source"] == "latents"], last.loc[last["source"].isin(CONTROLS)]
+            pairs = controls.merge(own, on=["rule", "share"], suffixes=("", "_own"))
+            gain = part.samples[:, pairs["column_own"]] - part.samples[:, pairs["column"]]
+            labels = {name: pairs[name] for name in SETTING_COLUMNS}
+            parts.append(interval_table(gain, data.bootstrap.confidence, **labels))
+    except NotMeasurable:
+        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+    return pd.concat(parts, ignore_index=True)
 
 
 def sparsity_by_iteration(data: StudyData) -> pd.DataFrame:
-    """Mean entropy and Gini index of maps per data set, source and iteration; columns `SPARSITY_COLUMNS`."""
-    parts = []
-    for name, images, source, measure, samples in sample_sparsity(data):
-        low, high = interval(samples, data.bootstrap.confidence)
-        about = {"dataset": name, "images": images, "source": source, "label": SOURCES[source], "measure": measure}
-        steps = {"iteration": np.arange(1, samples.shape[1] + 1), "value": samples[0], "low": low, "high": high}
-        parts.append(pd.DataFrame({**about, **steps})[SPARSITY_COLUMNS])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SPARSITY_COLUMNS)
-
-
-def sample_sparsity(data: StudyData) -> Iterator[tuple[str, int, str, str, np.ndarray]]:
-    """Yield (data set, images, source, measure, samples (1 + r, iterations)), point estimate first."""
-    table = data.tables.get(SPARSITY)
-    for name, part in () if table is None else table.groupby("dataset", sort=False, observed=True):
-        for source, here in part.groupby("source", sort=False, observed=True):
-            for measure in MEASURES:
-                values = here.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
-                samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
-                yield str(name), len(values), str(source), measure, samples
+    """Return entropy and Gini index of maps per data set, source and iteration, means; columns `SPARSITY_COLUMNS`."""
+    try:
+        parts = [
+            interval_table(
+                samples,
+                data.bootstrap.confidence,
+                **labels,
+                label=SOURCES[labels["source"]],
+                iteration=np.arange(1, samples.shape[1] + 1),
+            )
+            for labels, samples in sample_sparsity(data)
+        ]
+    except NotMeasurable:
+        return pd.DataFrame(columns=SPARSITY_COLUMNS)
+    return pd.concat(parts, ignore_index=True).reindex(columns=SPARSITY_COLUMNS)
 
 
 def attention_examples(data: StudyData) -> pd.DataFrame:
-    """The example maps as measured; docs/studies/attention.md describes the columns."""
-    return data.tables.get(EXAMPLES, pd.DataFrame())
+    """Return the example maps as measured; docs/studies/attention.md describes the columns."""
+    return data.tables.get(EXAMPLES, pd.DataFrame(columns=EXAMPLE_COLUMNS))
+
+
+def _measured(data: StudyData, name: str) -> pd.DataFrame:
+    if name not in data.tables:
+        raise NotMeasurable("there is no table of attention maps; run: dvc repro measure")
+    return data.tables[name]
 
 
 def _sample(name: str, table: pd.DataFrame, bootstrap: BootstrapConfig) -> OverlapSamples:
@@ -133,12 +170,12 @@ def _sample(name: str, table: pd.DataFrame, bootstrap: BootstrapConfig) -> Overl
     return OverlapSamples(name, len(values), values.columns.to_frame(index=False), samples)
 
 
-def _describe(part: OverlapSamples) -> pd.DataFrame:
-    """Add the data set and words for the settings."""
-    settings = zip(part.settings["rule"], part.settings["share"], strict=True)
-    return part.settings.assign(
+def _describe(part: OverlapSamples) -> dict[str, Any]:
+    """Return the columns `SETTING_COLUMNS` of a data set's scores."""
+    described = part.settings.assign(
         dataset=part.dataset,
         images=part.images,
-        setting=[rule_label(rule, share) for rule, share in settings],
+        setting=[rule_label(*each) for each in part.settings[["rule", "share"]].itertuples(index=False)],
         label=[SOURCES[source] for source in part.settings["source"]],
     )
+    return {name: described[name] for name in SETTING_COLUMNS}

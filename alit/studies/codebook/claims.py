@@ -1,10 +1,10 @@
 """C16: the codebook is used broadly."""
 
-from alit.analysis.claims import Claim, Statement, measured
+from alit.analysis.claims import Claim, NotMeasurable, Statement, assesses, measured
 from alit.analysis.study_data import StudyData
-from alit.studies.codebook.tables import sample_use, token_ids, why_no_ids
+from alit.studies.codebook.tables import sample_use, token_ids
 
-# A quarter of the codebook in equal use: an id says at most two bits less than it could, 10 of the paper's 12.
+# A quarter of the codebook in equal use: an id carries at most two bits less than it could, 10 of the paper's 12.
 BROAD = 0.25
 
 C16 = Statement(
@@ -17,20 +17,19 @@ C16 = Statement(
 )
 
 
+@assesses(C16)
 def codebook_is_used_broadly(data: StudyData) -> Claim:
-    """C16: perplexity of the codes at full length; beside it, at each iteration, and the codes that occur at all."""
-    why = why_no_ids(data)
-    if why:
-        return C16.judge([], [why])
-    here = next((part for part in token_ids(data) if part.dataset == data.dataset), None)
-    if here is None:
-        return C16.judge([], [f"the table of ids lacks {data.dataset}; run: dvc repro codebook"])
+    """C16: perplexity of the codes at full length; for comparison, at each iteration, and the codes that occur."""
+    found = {part.dataset: part for part in token_ids(data)}
+    if data.dataset not in found:
+        raise NotMeasurable(f"the table of ids lacks {data.dataset}; run: dvc repro measure")
+    ids, lengths, codes = found[data.dataset].ids, found[data.dataset].lengths, found[data.dataset].codes
     parts = []
-    for step, length in enumerate(here.lengths):
-        samples = sample_use(here.ids[:, step, :length], here.codes, data.bootstrap)
-        words = f"of {here.codes} codes with {length} tokens, {here.dataset}"
-        about = (data.bootstrap.confidence, len(here.ids))
-        bound = BROAD if length == here.lengths[-1] else None
+    for step, length in enumerate(lengths):
+        samples = sample_use(ids[:, step, :length], codes, data.bootstrap)
+        words = f"of {codes} codes with {length} tokens, {data.dataset}"
+        about = (data.bootstrap.confidence, len(ids))
+        bound = BROAD if length == lengths[-1] else None
         parts.append(measured(f"perplexity_{length}", f"perplexity, share {words}", samples.perplexity, *about, bound))
         parts.append(measured(f"used_{length}", f"occurring, share {words}", samples.used, *about))
     return C16.judge(parts)

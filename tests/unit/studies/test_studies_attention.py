@@ -135,7 +135,7 @@ def test_c11_needs_both_measures():
 def test_claims_about_attention_need_its_table(name):
     judged = all_claims()[name](without_tables())
     assert judged.verdict == "not measurable here"
-    assert "dvc repro attention" in judged.reason
+    assert "dvc repro measure" in judged.reason
 
 
 def test_c10_of_a_single_iteration_has_no_rise_to_decide_by():

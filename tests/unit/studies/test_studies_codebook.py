@@ -160,7 +160,7 @@ def test_c16_is_open_where_images_differ_too_much():
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
-        ({}, "run: dvc repro codebook"),
+        ({}, "run: dvc repro measure"),
         (continuous_tables(), "continuous"),
         (codebook_tables({"near": synthetic_ids()}), "lacks val"),
     ],
