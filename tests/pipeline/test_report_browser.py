@@ -32,6 +32,7 @@ WIDTHS = (1280, 400)
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="no chromium and chromedriver on the PATH"),
 ]
 

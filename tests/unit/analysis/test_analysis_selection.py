@@ -177,6 +177,7 @@ def test_a_selection_of_other_images_is_refused():
         evaluate(grid.dataset("val"), picked, "l1")
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_reports_seconds_and_memory():
     script = ROOT / "benchmarks" / "selection_speed.py"
     command = [sys.executable, str(script), "--images", "200", "--thresholds", "3"]

@@ -126,6 +126,7 @@ def test_a_typo_is_one_line_with_key_file_and_closest_key(tmp_path, old, new, ke
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_a_script_answers_a_typo_with_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "dvc.yaml").touch()

@@ -97,6 +97,7 @@ def test_compiled_networks_give_the_same_tokens_and_images(small_case):
     assert model.state_dict().keys() == names
 
 
+@pytest.mark.slow
 def test_encode_and_decode_can_themselves_be_compiled(small_case):
     model, batch = small_case
     encode, decode = (torch.compile(method, backend="eager") for method in (model.encode, model.decode))

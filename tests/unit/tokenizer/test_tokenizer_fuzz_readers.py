@@ -9,6 +9,8 @@ from tiny import images, tokenizer
 
 from alit.tokenizer.tokens import pack
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     "token file",
     "signed token file",
