@@ -136,7 +136,7 @@ def play(stage: finetune.FinetuneStage, player: str) -> None:
         if player == "generator":
             stage.step(step)
         else:
-            stage._judge(step, step + 1)
+            stage._train_discriminator(step, step + 1)
 
 
 def peak_megabytes(profile: str, form: str, player: str) -> float:

@@ -1,18 +1,35 @@
-"""From image files to the square views that networks see."""
+"""From image files to the square views that networks take; every unusual kind of file is handled on purpose.
+
+| kind of file | what happens |
+|---|---|
+| grayscale, bilevel | the value is repeated in three channels |
+| transparent (RGBA, LA, palette or tRNS transparency) | composited over white |
+| palette | looked up |
+| CMYK, YCbCr, LAB | Pillow's conversion; color profiles are ignored, as ImageNet pipelines do |
+| 16-bit grayscale | scaled so that 65535 becomes 255 |
+| 16-bit color | Pillow keeps the high byte of each channel |
+| EXIF orientation | applied |
+| animation, multi-page | the first frame |
+| floating point, 32-bit integers | refused: their range is not known |
+| truncated, corrupt, not an image | refused |
+
+Files are decoded without torch, which only the functions that return tensors import.
+"""
 
 import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from einops import rearrange
 from PIL import Image, ImageOps
-from torch import Tensor
-from torch.nn import functional
 
 from alit.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What Pillow's readers raise on damaged files, beside its own UnidentifiedImageError (an OSError).
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
@@ -50,7 +67,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Turn a loaded image of any mode into uint8 (h, w, 3); see the table above."""
+    """Turn a loaded image of any mode into uint8 (h, w, 3); see the table of the module."""
     if image.mode == "F":
         raise DataError("floating-point pixels of unknown range")
     if image.mode.startswith("I"):
@@ -71,7 +88,7 @@ def _from_16_bit(values: np.ndarray) -> np.ndarray:
 
 
 def describe_fault(error: BaseException) -> str:
-    """Say in one line why a file could not be read, without the path, which the report names already."""
+    """Return one line on why a file could not be read, without the path, which the caller names."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     return " ".join(str(error).split()) or type(error).__name__
@@ -100,39 +117,23 @@ def _resize(image: Image.Image, size: int, method: Image.Resampling) -> Image.Im
     return image.resize((size, size), method, box=(left, top, left + side, top + side))
 
 
-def to_images(array: np.ndarray) -> Tensor:
+def to_tensor(array: np.ndarray) -> "Tensor":
+    """Return an array as a tensor of the same type that shares its memory."""
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def to_images(array: np.ndarray) -> "Tensor":
     """Turn uint8 (b, h, w, 3) into float32 (b, 3, h, w) in [0, 1]."""
-    return rearrange(torch.from_numpy(array), "b h w c -> b c h w").contiguous().float() / 255
+    return rearrange(to_tensor(array), "b h w c -> b c h w").contiguous().float() / 255
 
 
-def augment(images: Tensor, generator: torch.Generator, *, flip: bool, crop_scale: float) -> Tensor:
-    """Return random views of images (b, 3, h, w) in [0, 1], in the same shape and range.
-
-    Each view is a square crop of `crop_scale` to 1 of the image's area, resized back, and mirrored half of
-    the time when `flip`. The result depends on `images` and on the state of `generator` (a CPU one) alone.
-    Deviation: the published training also varies the crop's aspect ratio between 3/4 and 4/3.
-    """
-    batch = images.shape[0]
-    draws = torch.rand(4, batch, generator=generator)
-    mirrored = (draws[3] < 0.5) & flip
-    if crop_scale == 1:
-        return torch.where(rearrange(mirrored.to(images.device), "b -> b 1 1 1"), images.flip(-1), images)
-    side = (crop_scale + (1 - crop_scale) * draws[0]).sqrt()
-    shift = (1 - side) * (2 * draws[1:3] - 1)
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0] = torch.where(mirrored, -side, side)
-    theta[:, 1, 1] = side
-    theta[:, :, 2] = shift.T
-    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
-    views = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return views.clamp(0, 1)
-
-
-def load_images(paths: Iterable[str | Path], *, size: int) -> Tensor:
+def load_images(paths: Iterable[str | Path], *, size: int) -> "Tensor":
     """Read picture files into float32 images (b, 3, size, size) in [0, 1]; b may be zero.
 
-    Each is cut to its center square and resized with antialiased bicubic interpolation; `alit.data.images` says what
-    happens to transparency, 16 bits, orientation and the like.
+    Each is cut to its center square and resized with antialiased bicubic interpolation; the table of `alit.data.images`
+    lists what happens to transparency, 16 bits, orientation and the like.
 
     Raises:
         DataError: a file is missing or cannot be decoded whole; the message names it.
@@ -152,6 +153,6 @@ def read_view(path: Path, size: int) -> np.ndarray:
         raise DataError(f"{path}: {error}") from error
 
 
-def batch_of(views: list[np.ndarray], size: int) -> Tensor:
+def batch_of(views: list[np.ndarray], size: int) -> "Tensor":
     """Stack views of uint8 (size, size, 3) into images (b, 3, size, size) in [0, 1]; b may be zero."""
-    return to_images(np.stack(views)) if views else torch.empty(0, 3, size, size)
+    return to_images(np.stack(views) if views else np.empty((0, size, size, 3), np.uint8))

@@ -1,33 +1,34 @@
-"""Image sets as every later stage sees them: a folder with a manifest, read by row, whole or in part."""
+"""Image sets: folders with a manifest, which later stages read by row, whole or in part; where real data lies."""
 
 import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import PositiveInt, ValidationError
-from torch import Tensor
 
-from alit.data.images import center_view, read_image, to_images
+from alit.data.images import center_view, read_image, to_images, to_tensor
 from alit.data.sources.source import Record
 from alit.errors import DataError
 from alit.settings import Settings
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class Fetch(NamedTuple):
-    """What a user needs to know to get a data set."""
+    """A data set that a user has to fetch: what it is, its home page and its size."""
 
     what: str
     home: str
     size: str
 
 
-# By the beginning of the path below $ALIT_DATA or data/; the longest one that fits is meant.
+# By the beginning of the path below $ALIT_DATA or data/; the longest that fits counts.
 FETCH = {
     "imagenette": Fetch(
         "Imagenette, the 160 px or 320 px release, with train/ and val/",
@@ -69,7 +70,7 @@ def locate_data(path: str, roots: tuple[Path, ...]) -> Path:
     """Return the first `<root>/<path>` that exists.
 
     Raises:
-        DataError: there is none; one line says what to fetch, from where, how large, and where to put it.
+        DataError: there is none; the message names what to fetch, from where, how large, and where to put it.
     """
     for root in roots:
         if (root / path).exists():
@@ -130,11 +131,11 @@ def read_manifest(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is not a manifest: {error}; run the data stage again") from error
 
 
-Indices = Sequence[int] | np.ndarray | Tensor
+Indices: TypeAlias = "Sequence[int] | np.ndarray | Tensor"
 
 
 class SetCard(Settings):
-    """`set.json`: what a set is, beside its manifest."""
+    """`set.json`: the name, role and origin of a set."""
 
     name: str
     role: Literal["train", "evaluate", "check", "study", "task"]
@@ -148,7 +149,7 @@ class SetCard(Settings):
 
 
 class ImageSet:
-    """Square images with what is known about them, by row of the manifest.
+    """Square images with labels, depth, captions and masks where they are known, by row of the manifest.
 
     A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, meters) or
     `inverse_depth.npy` (float32 n h w), and `masks.npy` (uint8 n h w); another reads files below `root`.
@@ -168,7 +169,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def images(self, indices: Indices) -> Tensor:
+    def images(self, indices: Indices) -> "Tensor":
         """Return float32 images (b, 3, h, w) in [0, 1].
 
         Raises:
@@ -179,32 +180,32 @@ class ImageSet:
             return to_images(self._array("images.npy")[rows])
         return to_images(np.stack([self._view(int(row)) for row in rows]))
 
-    def labels(self, indices: Indices) -> Tensor:
+    def labels(self, indices: Indices) -> "Tensor":
         """Return int64 labels (b,) into `class_names`, -1 where unknown."""
-        return torch.from_numpy(self._labels[np.asarray(indices, np.int64)])
+        return to_tensor(self._labels[np.asarray(indices, np.int64)])
 
-    def depth(self, indices: Indices) -> Tensor | None:
+    def depth(self, indices: Indices) -> "Tensor | None":
         """Return float32 depth (b, h, w) in meters, or None for a set without."""
         rows = self._rows("depth.npy", indices)
-        return None if rows is None else torch.from_numpy(rows.astype(np.float32))
+        return None if rows is None else to_tensor(rows.astype(np.float32))
 
-    def inverse_depth(self, indices: Indices) -> Tensor | None:
+    def inverse_depth(self, indices: Indices) -> "Tensor | None":
         """Return relative inverse depth (b, h, w), larger is nearer, or None for a set without; not finite: unknown."""
         rows = self._rows("inverse_depth.npy", indices)
-        return None if rows is None else torch.from_numpy(rows)
+        return None if rows is None else to_tensor(rows)
 
     def captions(self, indices: Indices) -> list[str | None]:
         """Return the reference caption of each image, None where there is none."""
         rows = self.manifest["caption"].iloc[np.asarray(indices, np.int64)]
         return [None if pd.isna(caption) else str(caption) for caption in rows]
 
-    def masks(self, indices: Indices) -> Tensor | None:
+    def masks(self, indices: Indices) -> "Tensor | None":
         """Return the segment of each pixel, uint8 (b, h, w), or None for a set without.
 
         Segments of an image (instances, or classes) are numbered from 1; 0 is background, 255 unknown.
         """
         rows = self._rows("masks.npy", indices)
-        return None if rows is None else torch.from_numpy(rows)
+        return None if rows is None else to_tensor(rows)
 
     @cached_property
     def _labels(self) -> np.ndarray:
@@ -260,39 +261,34 @@ def chosen_indices(length: int, limit: int | None) -> list[int]:
     return [index * length // count for index in range(count)]
 
 
-class Subset:
+class Subset(ImageSet):
     """At most `limit` images of a set, spread evenly over it."""
 
     def __init__(self, whole: ImageSet, limit: int | None) -> None:
+        self.folder = whole.folder
         self.name = whole.name
+        self.role = whole.role
         self.image_size = whole.image_size
         self.class_names = whole.class_names
         self._whole = whole
-        self._rows = np.array(chosen_indices(len(whole), limit), dtype=np.int64)
-        self.manifest: pd.DataFrame = whole.manifest.iloc[self._rows].reset_index(drop=True)
+        self._chosen = np.array(chosen_indices(len(whole), limit), dtype=np.int64)
+        self.manifest = whole.manifest.iloc[self._chosen].reset_index(drop=True)
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def images(self, indices: Indices) -> Tensor:
+    def images(self, indices: Indices) -> "Tensor":
         """Return float32 images (b, 3, h, w) in [0, 1]."""
         return self._whole.images(self._in_whole(indices))
 
-    def labels(self, indices: Indices) -> Tensor:
-        """Return int64 labels (b,), -1 where unknown."""
-        return self._whole.labels(self._in_whole(indices))
-
-    def depth(self, indices: Indices) -> Tensor | None:
+    def depth(self, indices: Indices) -> "Tensor | None":
         """Return depth (b, h, w) in meters, or None."""
         return self._whole.depth(self._in_whole(indices))
 
-    def inverse_depth(self, indices: Indices) -> Tensor | None:
+    def inverse_depth(self, indices: Indices) -> "Tensor | None":
         """Return relative inverse depth (b, h, w), larger is nearer, or None."""
         return self._whole.inverse_depth(self._in_whole(indices))
 
-    def captions(self, indices: Indices) -> list[str | None]:
-        """Return what each picture shows, in words; None where unknown."""
-        return self._whole.captions(self._in_whole(indices))
+    def masks(self, indices: Indices) -> "Tensor | None":
+        """Return the segment of each pixel, uint8 (b, h, w), or None."""
+        return self._whole.masks(self._in_whole(indices))
 
     def _in_whole(self, indices: Indices) -> np.ndarray:
-        return self._rows[np.asarray(indices, np.int64)]
+        return self._chosen[np.asarray(indices, np.int64)]

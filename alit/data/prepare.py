@@ -1,4 +1,4 @@
-"""From sources to image sets on disk: decode once, list what cannot be read, leave whole sets only."""
+"""From sources to image sets on disk: decode each image once, list the unreadable ones, write whole sets only."""
 
 import csv
 import json
@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveInt
 from tqdm import tqdm
 
+from alit.data.arrays import ArrayWriter
 from alit.data.images import center_map, center_view
 from alit.data.imageset import SetCard, build_manifest, chosen_indices, locate_data, write_manifest
 from alit.data.scenes.source import ControlledSource, SceneSource
@@ -64,11 +64,11 @@ class DataConfig(Settings):
 
 
 def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...]) -> ImageSource:
-    """Open the source of one set; `roots` are the folders that may hold real data.
+    """Return the source of one set; `roots` are the folders that may hold real data.
 
     Raises:
-        ConfigError: the settings do not say enough for this kind of source.
-        DataError: the data are missing (the line says what to fetch) or of another layout.
+        ConfigError: a setting that this kind of source needs is missing.
+        DataError: the data are missing (the message names what to fetch) or of another layout.
     """
     if config.source == "scenes":
         if config.images is None or not config.pack:
@@ -90,48 +90,6 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
     if not config.pack:
         raise ConfigError(f"data.sets {config.name}: source packed needs pack: true")
     return PackedSource(config.name, root, config.split)
-
-
-class ArrayWriter:
-    """Appends equal arrays to a `.npy` file in constant memory; the header is completed on exit.
-
-    The bytes depend on the arrays alone. NumPy pads its header so that the row count can grow in place.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows = 0
-        self._shape: tuple[int, ...] = ()
-        self._dtype = np.dtype(np.uint8)
-
-    def __enter__(self) -> Self:
-        self._file = self._path.open("wb")
-        return self
-
-    def append(self, array: np.ndarray) -> None:
-        """Write one row; every row must have the shape and type of the first."""
-        if self._rows == 0:
-            self._shape, self._dtype = array.shape, array.dtype
-            self._write_header()
-        if (array.shape, array.dtype) != (self._shape, self._dtype):
-            raise ValueError(f"expected {self._dtype} {self._shape}, got {array.dtype} {array.shape}")
-        self._file.write(np.ascontiguousarray(array).tobytes())
-        self._rows += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-
-    def _write_header(self) -> None:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (self._rows, *self._shape),
-        }
-        np.lib.format.write_array_header_1_0(self._file, header)
 
 
 _CHUNK = 64  # images decoded side by side, and held in memory
@@ -167,20 +125,15 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     """
     names = [one.name for one in config.sets]
     if len(set(names)) != len(names):
-        raise ConfigError(f"data.sets: expected a name of its own for each set, found {', '.join(names)}")
+        raise ConfigError(f"data.sets: expected a different name for each set, found {', '.join(names)}")
     sources = [build_source(one, config.image_size, roots) for one in config.sets]  # all faults before any work
     refused: list[Rejected] = []
     try:
         for source, one in zip(sources, config.sets, strict=True):
             found = write_set(source, one, config.image_size, folder / one.name)
             refused.extend(found)
-            _check_share(
-                found,
-                chosen_indices(len(source), one.images),
-                config.rejected_share,
-                folder / one.name,
-                rejected,
-            )
+            images = len(chosen_indices(len(source), one.images))
+            _check_share(found, images, config.rejected_share, folder / one.name, rejected)
     finally:
         _write_rejected(refused, rejected)
 
@@ -197,15 +150,15 @@ def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, fold
     records, digests, refused = [], [], []
     with ExitStack() as files:
         writers: dict[str, ArrayWriter] = {}
-        progress = tqdm(_views(source, indices, image_size), f"data: {config.name}", len(indices), unit="image")
-        for view in progress:
-            if isinstance(view, Rejected):
-                refused.append(view)
+        progress = tqdm(_prepare(source, indices, image_size), f"data: {config.name}", len(indices), unit="image")
+        for prepared in progress:
+            if isinstance(prepared, Rejected):
+                refused.append(prepared)
                 progress.set_postfix(rejected=len(refused))
                 continue
-            records.append(view.record)
-            digests.append(view.sha256)
-            for name, array in _arrays(view, config.pack):
+            records.append(prepared.record)
+            digests.append(prepared.sha256)
+            for name, array in _arrays(prepared, config.pack):
                 if name not in writers:
                     writers[name] = files.enter_context(ArrayWriter(partial / name))
                 writers[name].append(array)
@@ -217,7 +170,7 @@ def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, fold
 
 
 def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, path: Path) -> None:
-    """Write what the set is, as `open_set` reads it."""
+    """Write the card of a set, as `open_set` reads it."""
     card = SetCard(
         name=config.name,
         role=config.role,
@@ -232,15 +185,15 @@ def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, pa
     path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
 
 
-def _views(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[PreparedImage | Rejected]:
+def _prepare(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[PreparedImage | Rejected]:
     """Decode images in order, a chunk at a time on threads: Pillow decodes outside the interpreter lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(indices), _CHUNK):
-            yield from pool.map(lambda index: _view(source, index, size), indices[start : start + _CHUNK])
+            yield from pool.map(lambda index: _prepare_one(source, index, size), indices[start : start + _CHUNK])
 
 
-def _view(source: ImageSource, index: int, size: int) -> PreparedImage | Rejected:
-    """Decode one image, or say why not."""
+def _prepare_one(source: ImageSource, index: int, size: int) -> PreparedImage | Rejected:
+    """Decode one image, with what belongs to it, or return why it cannot be read."""
     try:
         image, depth, masks = source.read(index), source.depth(index), source.masks(index)
         inverse_depth = source.inverse_depth(index)
@@ -259,26 +212,26 @@ def _view(source: ImageSource, index: int, size: int) -> PreparedImage | Rejecte
         return Rejected(source.name, source.record(index).origin, str(error))
 
 
-def _arrays(view: PreparedImage, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """Name the arrays that a set keeps of one view."""
+def _arrays(prepared: PreparedImage, pack: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays that a set keeps of one image, each with the name of its file."""
     if pack:
-        yield "images.npy", view.image
-    if view.depth is not None:
-        yield "depth.npy", view.depth
-    if view.inverse_depth is not None:
-        yield "inverse_depth.npy", view.inverse_depth
-    if view.masks is not None:
-        yield "masks.npy", view.masks
+        yield "images.npy", prepared.image
+    if prepared.depth is not None:
+        yield "depth.npy", prepared.depth
+    if prepared.inverse_depth is not None:
+        yield "inverse_depth.npy", prepared.inverse_depth
+    if prepared.masks is not None:
+        yield "masks.npy", prepared.masks
 
 
-def _check_share(refused: list[Rejected], indices: list[int], share: float, folder: Path, listing: Path) -> None:
+def _check_share(refused: list[Rejected], images: int, share: float, folder: Path, listing: Path) -> None:
     """Stop at a set with too many unreadable images, or with none that is readable."""
-    found = len(refused) / len(indices)
-    if found > share or len(refused) == len(indices):
+    found = len(refused) / images
+    if found > share or len(refused) == images:
         shutil.rmtree(folder, ignore_errors=True)
         first = refused[0]
         raise DataError(
-            f"{first.set}: {len(refused)} of {len(indices)} images could not be read ({found:.1%}; "
+            f"{first.set}: {len(refused)} of {images} images could not be read ({found:.1%}; "
             f"rejected_share allows {share:.1%}), the first is {first.origin}: {first.reason}; "
             f"all are listed in {listing}"
         )

@@ -1,4 +1,4 @@
-"""The sweep itself: streams image sets through a tokenizer once, by chunks, and resumes after any stop."""
+"""The sweep: measure every image at every length in one pass over the image sets, by chunks that a killed run keeps."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,61 +16,31 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.settings import Settings
 from alit.sweep.schema import as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
-from alit.tasks.protocol import QUANTISATION, FeatureExtractor, SweepBatch, Task, round_to_8_bit, weights_sha256
+from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit, weights_sha256
 from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import Reconstruction, Tokenizer
 
 
 class SweepConfig(Settings):
-    """The pass that measures every image at every length."""
+    """Chunk and batch size of a sweep."""
 
     chunk_size: PositiveInt  # images per resumable chunk
-    tokenizer_batch: PositiveInt
+    tokenizer_batch: PositiveInt  # images at once
 
 
 CODECS = ("jpeg", "webp")
 CODEC_QUALITY = 75  # Pillow's default for JPEG
 
 
-class SweepSet(Protocol):
-    """The part of `alit.data.imageset.ImageSet` that a sweep reads."""
-
-    name: str
-    image_size: int
-    class_names: tuple[str, ...]
-    manifest: pd.DataFrame
-
-    def __len__(self) -> int: ...
-
-    def images(self, indices: np.ndarray) -> Tensor:
-        """Return float32 images (b, 3, h, w) in [0, 1]."""
-        ...
-
-    def labels(self, indices: np.ndarray) -> Tensor:
-        """Return int64 labels (b,), -1 where unknown."""
-        ...
-
-    def depth(self, indices: np.ndarray) -> Tensor | None:
-        """Return depth (b, h, w) in meters, or None."""
-        ...
-
-    def inverse_depth(self, indices: np.ndarray) -> Tensor | None:
-        """Return relative inverse depth (b, h, w), larger is nearer, or None."""
-        ...
-
-    def captions(self, indices: np.ndarray) -> list[str | None]:
-        """Return the reference caption of each image, None where there is none."""
-        ...
-
-
 class Chunk(NamedTuple):
     """Consecutive images of one set."""
 
-    images: SweepSet
+    images: ImageSet
     start: int
     stop: int
 
@@ -79,7 +49,7 @@ class Chunk(NamedTuple):
 
 
 class SweepModels(NamedTuple):
-    """All that looks at an image."""
+    """The tokenizer, tasks and extractors of a sweep."""
 
     tokenizer: Tokenizer
     tasks: tuple[Task, ...]
@@ -87,68 +57,56 @@ class SweepModels(NamedTuple):
     device: torch.device
 
 
-class Measured(NamedTuple):
-    """Rows of the table, and per extractor their features (rows, f) float32."""
-
-    table: pd.DataFrame
-    features: dict[str, np.ndarray]
-
-
-class _Length(NamedTuple):
-    """One length of one batch."""
-
-    length: int
-    columns: dict[str, np.ndarray]  # (b,) each
-    features: dict[str, np.ndarray]  # (b, f) each
+Features = dict[str, np.ndarray]  # by extractor: (rows, f) float32
 
 
 def file_sizes(images: Tensor, codec: str) -> np.ndarray:
-    """Return the bytes (b,) of images (b, 3, h, w) in [0, 1] as files: how complex a codec finds them."""
+    """Return the sizes (b,) in bytes of images (b, 3, h, w) in [0, 1] as files: a measure of their complexity."""
     pixels = rearrange(images, "b c h w -> b h w c").mul(255).round().to(torch.uint8).cpu().numpy()
     return np.array([len(compress(image, codec, CODEC_QUALITY)) for image in pixels], dtype=np.float64)
 
 
 @torch.no_grad()
-def measure_chunk(chunk: Chunk, models: SweepModels, batch_size: int) -> Measured:
-    """Measure every image of a chunk at length 0 and at each length of the tokenizer.
+def measure_chunk(chunk: Chunk, models: SweepModels, batch_size: int) -> tuple[pd.DataFrame, Features]:
+    """Return the rows of the table, and their features, of a chunk at length 0 and at each length of the tokenizer.
 
     Raises:
         DataError: the tokenizer broke its protocol, or a score is outside its column's range.
     """
     starts = range(chunk.start, chunk.stop, batch_size)
-    batches = [
-        _measure_batch(chunk.images, np.arange(start, min(start + batch_size, chunk.stop)), models) for start in starts
-    ]
-    table = pd.concat([batch.table for batch in batches], ignore_index=True)
-    names = [extractor.name for extractor in models.extractors]
-    features = {name: np.concatenate([batch.features[name] for batch in batches]) for name in names}
+    batches = [np.arange(start, min(start + batch_size, chunk.stop)) for start in starts]
+    tables, features = zip(*(_measure_batch(chunk.images, indices, models) for indices in batches), strict=True)
     source = f"{chunk.images.name}[{chunk.start}:{chunk.stop}] by {models.tokenizer.name}"
-    return Measured(validate_table(table, source), features)
+    table = validate_table(pd.concat(tables, ignore_index=True), source)
+    return table, {name: np.concatenate([part[name] for part in features]) for name in features[0]}
 
 
-def _measure_batch(images: SweepSet, indices: np.ndarray, models: SweepModels) -> Measured:
+def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -> tuple[pd.DataFrame, Features]:
     batch = _read_batch(images, indices, models.device)
     references = [task.reference(batch) for task in models.tasks]
     untouched = Reconstruction(0, torch.full((len(indices),), torch.nan), batch.images)
-    lengths = [_measure_length(untouched, batch, references, models)]
+    lengths, measured = [0], [_measure_length(untouched, batch, references, models)]
     for reconstruction in models.tokenizer.reconstructions(batch.images):
         if reconstruction.images.shape != batch.images.shape:
             raise DataError(
                 f"expected reconstructions of shape {tuple(batch.images.shape)} from "
                 f"{models.tokenizer.name}, found {tuple(reconstruction.images.shape)}"
             )
-        as_file = reconstruction._replace(images=round_to_8_bit(reconstruction.images))
-        lengths.append(_measure_length(as_file, batch, references, models))
-    found = tuple(length.length for length in lengths[1:])
-    if found != tuple(models.tokenizer.lengths):
+        rounded = reconstruction._replace(images=round_to_8_bit(reconstruction.images))
+        lengths.append(reconstruction.length)
+        measured.append(_measure_length(rounded, batch, references, models))
+    if tuple(lengths[1:]) != tuple(models.tokenizer.lengths):
         raise DataError(
             f"expected reconstructions at lengths {models.tokenizer.lengths} from "
-            f"{models.tokenizer.name}, found {found}"
+            f"{models.tokenizer.name}, found {tuple(lengths[1:])}"
         )
-    return _in_table_order(images, indices, batch, lengths)
+    columns, features = zip(*measured, strict=True)
+    table = _in_table_order(images, indices, batch, lengths, columns)
+    names = [extractor.name for extractor in models.extractors]
+    return table, {name: rearrange([part[name] for part in features], "length b f -> (b length) f") for name in names}
 
 
-def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
+def _read_batch(images: ImageSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
     depth, inverse_depth = images.depth(indices), images.inverse_depth(indices)
     return SweepBatch(
         images.images(indices).to(device),
@@ -161,19 +119,26 @@ def _read_batch(images: SweepSet, indices: np.ndarray, device: torch.device) -> 
 
 
 def _measure_length(
-    shown: Reconstruction, batch: SweepBatch, references: Sequence[object], models: SweepModels
-) -> _Length:
-    columns = {"bits": shown.bits.float().cpu().numpy()}
+    step: Reconstruction, batch: SweepBatch, references: Sequence[object], models: SweepModels
+) -> tuple[dict[str, np.ndarray], Features]:
+    """Return the columns (b,) and features (b, f) of the images of one length."""
+    columns = {"bits": step.bits.float().cpu().numpy()}
     for task, reference in zip(models.tasks, references, strict=True):
-        columns.update(task.score(shown.images, reference, batch))
+        columns.update(task.score(step.images, reference, batch))
     features = {
-        extractor.name: extractor.features(shown.images).float().cpu().numpy() for extractor in models.extractors
+        extractor.name: extractor.features(step.images).float().cpu().numpy() for extractor in models.extractors
     }
-    return _Length(shown.length, columns, features)
+    return columns, features
 
 
-def _in_table_order(images: SweepSet, indices: np.ndarray, batch: SweepBatch, lengths: Sequence[_Length]) -> Measured:
-    """Turn lengths x images into rows that are sorted by image, then length."""
+def _in_table_order(
+    images: ImageSet,
+    indices: np.ndarray,
+    batch: SweepBatch,
+    lengths: Sequence[int],
+    columns: Sequence[Mapping[str, np.ndarray]],
+) -> pd.DataFrame:
+    """Return the rows of a batch, sorted by image, then length; `columns` holds the scores (b,) of each length."""
     manifest = images.manifest.iloc[indices]
     known = np.where(batch.labels.numpy() >= 0, batch.labels.numpy(), np.nan)
     per_image = {
@@ -185,21 +150,13 @@ def _in_table_order(images: SweepSet, indices: np.ndarray, batch: SweepBatch, le
         **{f"{codec}_bytes": file_sizes(batch.images, codec) for codec in CODECS},
     }
     repeated = {name: np.repeat(values, len(lengths)) for name, values in per_image.items()}
-    scored = {
-        name: np.stack([length.columns[name] for length in lengths], axis=1).ravel()  # image major
-        for name in lengths[0].columns
-    }
-    features = {
-        name: rearrange([length.features[name] for length in lengths], "length b f -> (b length) f")
-        for name in lengths[0].features
-    }
-    length = np.tile([length.length for length in lengths], len(indices))
-    return Measured(as_table({**repeated, "length": length, **scored}), features)
+    scored = {name: rearrange([part[name] for part in columns], "length b -> (b length)") for name in columns[0]}
+    return as_table({**repeated, "length": np.tile(lengths, len(indices)), **scored})
 
 
 def sweep(
     tokenizer: Tokenizer,
-    sets: Iterable[SweepSet],
+    sets: Iterable[ImageSet],
     tasks: Iterable[Task],
     extractors: Iterable[FeatureExtractor],
     *,
@@ -211,17 +168,20 @@ def sweep(
 ) -> None:
     """Measure every image of every set at every length and write `table.parquet`, features and `config.json`.
 
-    Reconstructions are rounded to 8 bit before anything looks at them. Peak memory depends on the chunk, not
-    on the number of images. Finished chunks are kept under `scratch` until the whole is written; they are
-    found again only by a sweep of the same images, weights and settings. Where `out` holds the whole of such a
-    sweep already, nothing is done.
+    Reconstructions are rounded to 8 bit before they are scored. Peak memory depends on the chunk, not on the number of
+    images. Finished chunks are kept under `scratch` until the whole is written; only a sweep of the same images,
+    weights and settings continues from them. Where `out` holds the whole of such a sweep already, nothing is done.
 
     Args:
-        tokenizer: on `device`. sets: image sets of the tokenizer's image size, of different names. tasks: see
-        `alit.tasks.registry`; on `device`. extractors: for the feature arrays; on `device`. config: chunk and
-        batch sizes. scratch: folder of resume state. out: folder of the result, replaced whole. device: where
-        networks run; by default the CPU. settings: anything else that the numbers depend on or that should be
-        on record beside them (JSON values).
+        tokenizer: on `device`.
+        sets: image sets of the tokenizer's image size, of different names.
+        tasks: see `alit.tasks.registry`; on `device`.
+        extractors: for the feature arrays; on `device`.
+        config: chunk and batch size.
+        scratch: folder of resume state.
+        out: folder of the result, replaced whole.
+        device: where networks run; by default the CPU.
+        settings: anything else that the numbers depend on or that `config.json` should state (JSON values).
 
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
@@ -251,13 +211,13 @@ def _record_of(folder: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _chunks(sets: list[SweepSet], size: int) -> list[Chunk]:
+def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
     return [
         Chunk(images, start, min(start + size, len(images))) for images in sets for start in range(0, len(images), size)
     ]
 
 
-def _check(sets: list[SweepSet], models: SweepModels) -> None:
+def _check(sets: list[ImageSet], models: SweepModels) -> None:
     names = [images.name for images in sets]
     if not sum(len(images) for images in sets):
         raise DataError("expected image sets to evaluate, found no image; add a set with role: evaluate")
@@ -283,9 +243,9 @@ def _check(sets: list[SweepSet], models: SweepModels) -> None:
 
 
 def _record(
-    sets: list[SweepSet], models: SweepModels, config: SweepConfig, settings: Mapping[str, Any]
+    sets: list[ImageSet], models: SweepModels, config: SweepConfig, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Say what the numbers are made with; the digest of this names the resume state."""
+    """Return the provenance of the numbers, which becomes config.json; its digest names the resume state."""
     tokenizer = models.tokenizer
     return {
         "tokenizer": {
@@ -306,7 +266,7 @@ def _record(
             }
             for images in sets
         ],
-        "reconstructions": QUANTISATION,
+        "reconstructions": ROUNDING,
         "seed": None,  # nothing is drawn: halting is off in the evaluation phase
         "tasks": [dict(task.record) for task in models.tasks],
         "extractors": [dict(extractor.record) for extractor in models.extractors],
@@ -320,15 +280,15 @@ def _manifest_sha256(manifest: pd.DataFrame) -> str:
 
 
 class SweepJob(NamedTuple):
-    """A tokenizer that has a sweep to come."""
+    """A tokenizer to sweep."""
 
     load: Callable[[], Tokenizer]  # onto the sweep's device; one at a time is in memory
-    settings: Mapping[str, Any]  # what else its numbers depend on, or should be on record (JSON values)
+    settings: Mapping[str, Any]  # anything else for config.json, as in `sweep`
 
 
 def sweep_many(
-    tokenizers: Mapping[str, SweepJob],
-    sets: Iterable[SweepSet],
+    jobs: Mapping[str, SweepJob],
+    sets: Iterable[ImageSet],
     tasks: Iterable[Task],
     extractors: Iterable[FeatureExtractor],
     *,
@@ -338,24 +298,24 @@ def sweep_many(
 ) -> Path:
     """Sweep one tokenizer after another and return the folder that holds their sweeps, `<folder>/<name>`.
 
-    What is finished stays there until the caller has moved it: a run that was stopped only repeats what is not, or
-    what was measured with other weights, images or settings.
+    A finished sweep stays there until the caller moves it: a run that was stopped repeats only the unfinished ones, and
+    those of other weights, images or settings.
 
     Args:
-        tokenizers: by name of their folder.
-        sets: as for `alit.sweep.engine.sweep`, and so are tasks, extractors, config and device.
-        scratch: a folder of this caller's own; sweeps of names that are no longer asked for are removed from it.
+        jobs: tokenizers by the name of their folder.
+        sets: as for `sweep`, and so are tasks, extractors, config and device.
+        scratch: a folder for this caller alone; sweeps of names that are not in `jobs` are removed from it.
     """
     sets, tasks, extractors = list(sets), list(tasks), list(extractors)
     folder = scratch / "finished"
     folder.mkdir(parents=True, exist_ok=True)
     for other in folder.iterdir():
-        if other.name not in tokenizers:
+        if other.name not in jobs:
             shutil.rmtree(other)
-    for name, entrant in tokenizers.items():
+    for name, job in jobs.items():
         print(f"sweep of {name}", flush=True)
         sweep(
-            entrant.load(),
+            job.load(),
             sets,
             tasks,
             extractors,
@@ -363,13 +323,13 @@ def sweep_many(
             scratch=scratch,
             out=folder / name,
             device=device,
-            settings=entrant.settings,
+            settings=job.settings,
         )
     return folder
 
 
 def move_whole(folder: Path, out: Path) -> None:
-    """Put a folder in the place of another; it may come from another disk."""
+    """Move `folder` to `out`, perhaps on another disk, and replace what is there."""
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
+from alit.data.arrays import ArrayWriter
+
 TABLE_FILE = "table.parquet"
 CONFIG_FILE = "config.json"
 
@@ -27,14 +29,14 @@ def features_file(extractor: str) -> str:
 
 
 class ChunkStore:
-    """The finished chunks of one sweep, in a scratch folder of its own."""
+    """The finished chunks of one sweep, in its scratch folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
     def finished(self, chunk: int) -> bool:
-        """Tell whether `write` has completed for a chunk."""
+        """Return whether `write` has completed for a chunk."""
         return self._table(chunk).is_file()
 
     def write(self, chunk: int, table: pd.DataFrame, features: Mapping[str, np.ndarray]) -> None:
@@ -54,8 +56,9 @@ class ChunkStore:
             for path in tables:
                 writer.write_table(pyarrow.parquet.read_table(path))
         for extractor in extractors:
-            parts = [self._features(chunk, extractor) for chunk in range(chunks)]
-            _join_arrays(parts, partial / features_file(extractor))
+            with ArrayWriter(partial / features_file(extractor)) as writer:
+                for chunk in range(chunks):
+                    writer.extend(np.load(self._features(chunk, extractor)).astype(np.float32, copy=False))
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
@@ -73,17 +76,3 @@ def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with partial.open("wb") as file:
         write(file)
     os.replace(partial, path)
-
-
-def _join_arrays(parts: list[Path], path: Path) -> None:
-    """Concatenate .npy files along rows; written as a stream, for a memory map would count as used memory."""
-    shapes = [np.load(part, mmap_mode="r").shape for part in parts]
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-        "fortran_order": False,
-        "shape": (sum(shape[0] for shape in shapes), shapes[0][1]),
-    }
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            file.write(np.load(part).astype(np.float32, copy=False).tobytes())

@@ -1,4 +1,4 @@
-"""Classification: the rank that a classifier gives the true class of an image."""
+"""Classification: the rank of an image's true class among a classifier's logits."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit.tasks.protocol import MemoizeLast, Normalize, SweepBatch, resize
+from alit.tasks.protocol import Normalize, SweepBatch, memoize_last, resize
 
 
 class Backbone(Protocol):
@@ -25,7 +25,7 @@ class Backbone(Protocol):
 
 
 class ClassifierOutput(NamedTuple):
-    """All that one pass of a classifier knows about a batch."""
+    """Logits, features and maps of one pass of a classifier."""
 
     logits: Tensor  # (b, classes)
     features: Tensor  # (b, f), before the last layer
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         self.normalize = Normalize(mean, std)
         self.input_size = input_size
         self.class_names = class_names
-        self.look = MemoizeLast(self._look)
+        self.features_and_logits = memoize_last(self._features_and_logits)
 
     @property
     def feature_size(self) -> int:
@@ -60,14 +60,14 @@ class Classifier(nn.Module):
         """Return logits (b, classes) of images (b, 3, h, w) in [0, 1]."""
         return self.backbone(self.normalize(resize(images, self.input_size)))
 
-    def _look(self, images: Tensor) -> ClassifierOutput:
+    def _features_and_logits(self, images: Tensor) -> ClassifierOutput:
         backbone: Any = self.backbone
         last, maps = backbone.forward_intermediates(self.normalize(resize(images, self.input_size)))
         return ClassifierOutput(backbone.forward_head(last), backbone.forward_head(last, pre_logits=True), maps)
 
 
 class ClassificationTask:
-    """Column class_rank_<name>: 0 where the true class is top-1, so that "in the top X" is rank < X.
+    """Column class_rank_<name>: 0 where the true class is top-1; "in the top X" is rank < X.
 
     Classes are matched by name between the image set and the classifier (ImageNet heads are named by wnid);
     images of unknown or unmatched label have no rank.
@@ -80,7 +80,7 @@ class ClassificationTask:
         self._index = {name: index for index, name in enumerate(classifier.class_names)}
 
     def reference(self, batch: SweepBatch) -> Tensor:
-        """Return each image's true class (b,) as the classifier counts, -1 where it has none."""
+        """Return each image's true class (b,) by the classifier's numbers, -1 where it has none."""
         table = torch.tensor([self._index.get(name, -1) for name in batch.class_names] + [-1])
         return table[batch.labels.cpu()].to(batch.images.device)  # label -1 reads the last entry
 
@@ -88,17 +88,19 @@ class ClassificationTask:
         """Return the ranks (b,) as floats, NaN where there is none."""
         if not (reference >= 0).any():
             return {self.columns[0]: np.full(len(images), np.nan, dtype=np.float32)}
-        return {self.columns[0]: class_ranks(self._classifier.look(images).logits, reference).cpu().numpy()}
+        return {
+            self.columns[0]: class_ranks(self._classifier.features_and_logits(images).logits, reference).cpu().numpy()
+        }
 
 
 def class_ranks(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the place (b,) of each target among the descending logits (b, classes); NaN for target -1.
 
-    Equal logits keep the order of their classes, as argmax does: a classifier that cannot tell classes apart
-    scores at chance, not perfectly. A logit that is not finite gives no rank.
+    Equal logits keep the order of their classes, as argmax does: a classifier with equal logits for all classes scores
+    at chance. A logit that is not finite gives no rank.
     """
-    own = logits.gather(1, targets.clamp(min=0)[:, None])  # b 1
+    target = logits.gather(1, targets.clamp(min=0)[:, None])  # b 1
     classes = torch.arange(logits.shape[1], device=logits.device)
-    ahead = (logits > own) | ((logits == own) & (classes < targets[:, None]))
+    ahead = (logits > target) | ((logits == target) & (classes < targets[:, None]))
     known = (targets >= 0) & logits.isfinite().all(dim=1)
     return torch.where(known, ahead.sum(dim=1).float(), torch.nan)

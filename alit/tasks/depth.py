@@ -1,4 +1,4 @@
-"""Depth: how far a depth network's answer moves from image to reconstruction (paper, section 4), and if it is right."""
+"""Depth: the error of a depth network between image and reconstruction (paper, section 4), and against known depth."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alit.tasks.protocol import MemoizeLast, Normalize, SweepBatch, resize
+from alit.tasks.protocol import Normalize, SweepBatch, memoize_last, resize
 
 FLOOR = 0.01  # least depth that errors are relative to, as a share of the image's mean depth
 
@@ -17,8 +17,8 @@ FLOOR = 0.01  # least depth that errors are relative to, as a share of the image
 class DepthNetwork(nn.Module):
     """A depth network for images in [0, 1] of any size, resized (bilinear, antialiased) to `input_size`.
 
-    `metric` networks answer in meters (the backbone predicts log depth); the others, such as Depth Anything
-    V2, in an inverse depth of unknown scale, which can be compared with itself only.
+    `metric` networks predict meters (the backbone's output is log depth); the others, such as Depth Anything V2,
+    predict inverse depth of unknown scale, which can be compared with itself only.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class DepthNetwork(nn.Module):
         self.normalize = Normalize(mean, std)
         self.input_size = input_size
         self.metric = metric
-        self.look = MemoizeLast(self.forward)
+        self.depth = memoize_last(self.forward)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return depth (b, input_size, input_size) of images (b, 3, h, w)."""
@@ -45,15 +45,16 @@ class DepthNetwork(nn.Module):
     def at_size_of(self, images: Tensor, truth: Tensor) -> Tensor:
         """Return depth (b, h, w) of images, resized (bilinear, antialiased) to the known depth (b, h, w)."""
         size = truth.shape[-2:]
-        depth = self.look(images)[:, None]
+        depth = self.depth(images)[:, None]
         return functional.interpolate(depth, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
 class DepthTask:
     """Columns depth_error_<name>, depth_rank_agreement_<name> and, for metric networks, depth_true_error_<name>.
 
-    The first compares with the network's own answer on the original, the paper's pseudo ground truth; the others with
-    the known depth of the scene, where there is one: its order, which relative depth is enough for, and its meters.
+    The first compares with the network's depth of the original, the paper's pseudo ground truth. The others compare
+    with the known depth of the scene, where there is one: the second its order, for which relative depth is enough, the
+    third its meters.
     """
 
     def __init__(self, name: str, network: DepthNetwork, record: Mapping[str, Any]) -> None:
@@ -64,11 +65,11 @@ class DepthTask:
 
     def reference(self, batch: SweepBatch) -> Tensor:
         """Return the network's depth (b, s, s) of the originals."""
-        return self._network.look(batch.images)
+        return self._network.depth(batch.images)
 
     def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
         """Return the relative errors and rank agreements (b,) of images (b, 3, h, w) in [0, 1]."""
-        depth = self._network.look(images)
+        depth = self._network.depth(images)
         scores = {
             self.columns[0]: relative_depth_error(depth, reference).float().cpu().numpy(),
             self.columns[1]: self._agreement(images, known_order(batch)),
@@ -80,8 +81,8 @@ class DepthTask:
     def _agreement(self, images: Tensor, order: Tensor | None) -> np.ndarray:
         if order is None:
             return np.full(len(images), np.nan, dtype=np.float32)
-        answer = self._network.at_size_of(images, order)
-        return rank_agreement(answer if self._network.metric else -answer, order)
+        depth = self._network.at_size_of(images, order)
+        return rank_agreement(depth if self._network.metric else -depth, order)
 
     def _true_error(self, images: Tensor, truth: Tensor | None) -> np.ndarray:
         if truth is None:
@@ -94,8 +95,8 @@ def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     """Return (b,) means of |depth - reference| / reference where the reference (b, h, w) is known.
 
     Pixels at 0 or not finite are left out (no measurement, or an inverse depth of infinitely far). The
-    denominator is at least 1 % of the image's mean reference, so that nearly-zero inverse depths do not
-    decide the mean. An image without any known pixel has no error (NaN).
+    denominator is at least 1 % of the image's mean reference, so that inverse depths near zero do not
+    dominate the mean. An image without any known pixel has no error (NaN).
     """
     known = reference.isfinite() & (reference > 0)
     mean = torch.where(known, reference, 0).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
@@ -104,9 +105,9 @@ def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
 
 
 def known_order(batch: SweepBatch) -> Tensor | None:
-    """Return what is known of an image set's depth as (b, h, w): larger is farther, NaN where unknown.
+    """Return the known depth of an image set as (b, h, w): larger is farther, NaN where unknown.
 
-    Metres, where the set has them, else relative inverse depth with its sign turned; only their order has a meaning.
+    Meters, where the set has them, else negated relative inverse depth; only the order of the values has a meaning.
     """
     if batch.depth is not None:
         return batch.depth.where(batch.depth.isfinite() & (batch.depth > 0), torch.nan)
@@ -118,21 +119,21 @@ def known_order(batch: SweepBatch) -> Tensor | None:
 def rank_agreement(depth: Tensor, order: Tensor) -> np.ndarray:
     """Return (b,) Spearman correlations over the pixels of each image, ties at their mean rank, float32 in [-1, 1].
 
-    Any rising transform of either leaves it as it is, so that meters and relative depth can be compared.
+    It is invariant under increasing transforms of either, so that meters and relative depth can be compared.
 
     Args:
-        depth: (b, h, w), larger is farther. A constant one orders nothing and agrees by 0.
+        depth: (b, h, w), larger is farther. A constant map gives 0.
         order: (b, h, w), larger is farther; pixels that are not finite are left out. NaN is returned for an image
             in which no two known pixels differ.
     """
-    answers, orders = depth.float().cpu().numpy(), order.float().cpu().numpy()
-    return np.array([_spearman(*pair) for pair in zip(answers, orders, strict=True)], dtype=np.float32)
+    pairs = zip(depth.float().cpu().numpy(), order.float().cpu().numpy(), strict=True)
+    return np.array([_spearman(*pair) for pair in pairs], dtype=np.float32)
 
 
-def _spearman(answer: np.ndarray, order: np.ndarray) -> float:
+def _spearman(depth: np.ndarray, order: np.ndarray) -> float:
     known = np.isfinite(order)
     if not known.any() or np.ptp(order[known]) == 0:
         return np.nan
-    if np.ptp(answer[known]) == 0:
+    if np.ptp(depth[known]) == 0:
         return 0.0
-    return float(np.corrcoef(rankdata(answer[known]), rankdata(order[known]))[0, 1])
+    return float(np.corrcoef(rankdata(depth[known]), rankdata(order[known]))[0, 1])

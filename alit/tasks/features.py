@@ -1,4 +1,4 @@
-"""Feature extractors for Frechet distances; the name of an extractor says which network it is."""
+"""Feature extractors for Fréchet distances."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,11 +22,11 @@ class ClassifierFeatures:
 
     def features(self, images: Tensor) -> Tensor:
         """Return (b, size) features of images (b, 3, h, w) in [0, 1]."""
-        return self._classifier.look(images).features.float()
+        return self._classifier.features_and_logits(images).features.float()
 
 
 class InceptionFeatures:
-    """The 2048 features of the reference Inception, through torch-fidelity: the only ones an FID is made of.
+    """The 2048 features of the reference Inception, through torch-fidelity: the only ones that an FID is computed from.
 
     The network takes 8-bit images and resizes them itself, as the TensorFlow original does.
     """

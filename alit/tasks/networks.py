@@ -1,4 +1,4 @@
-"""Small networks that the pipeline trains itself: a weak classifier and depth networks of two sizes."""
+"""Small networks that the pipeline trains: a weak classifier and depth networks of two sizes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +26,7 @@ def convolution_stages(widths: Sequence[int]) -> nn.ModuleList:
 class SmallCNN(nn.Module):
     """Five 3x3 convolutions, 0.1 M weights: the weak classifier.
 
-    Offers the part of timm's interface that `alit.tasks.classification.Classifier` uses.
+    It has the part of timm's interface that `alit.tasks.classification.Classifier` uses.
     """
 
     head_hidden_size = 96
@@ -63,7 +63,7 @@ UNET_WIDTHS = {  # architecture -> channels from the finest level to the coarses
 class UNet(nn.Module):
     """A three-level U-Net that predicts log depth; sides must be multiples of 16.
 
-    It works at half the resolution of the images, where a pixel costs a quarter, and enlarges its answer.
+    It computes at half the resolution of the images, for a quarter of the cost, and enlarges its output.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:

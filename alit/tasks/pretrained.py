@@ -1,6 +1,6 @@
 """Networks with published weights: from installed packages, from timm, from transformers.
 
-Every loader imports its library when called and turns a failed download into one line.
+Every loader imports its library when it is called, and turns a failed download into a one-line error.
 """
 
 import importlib.util
@@ -87,16 +87,18 @@ def _lite_file(size: int) -> Path:
 
 def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> dict[str, Any]:
     """Rename `weights` to the names of `network`, first to first; shapes must agree one by one."""
-    own = network.state_dict()
-    if len(weights) != len(own):
-        raise CheckpointError(f"expected {len(own)} tensors of {what}, found {len(weights)}; reinstall its package")
-    for (name, tensor), (source, given) in zip(own.items(), weights.items(), strict=True):
+    expected = network.state_dict()
+    if len(weights) != len(expected):
+        raise CheckpointError(
+            f"expected {len(expected)} tensors of {what}, found {len(weights)}; reinstall its package"
+        )
+    for (name, tensor), (source, given) in zip(expected.items(), weights.items(), strict=True):
         if given.shape != tensor.shape:
             raise CheckpointError(
                 f"expected {tuple(tensor.shape)} for {name} of {what}, found {tuple(given.shape)} in "
                 f"{source}; reinstall its package"
             )
-    return dict(zip(own, weights.values(), strict=True))
+    return dict(zip(expected, weights.values(), strict=True))
 
 
 def depth_anything_v2(size: str, input_size: int) -> DepthNetwork:
@@ -129,7 +131,7 @@ def blip(size: str, input_size: int) -> Captioner:
 
 
 def wrap_blip(network: Any, tokenizer: Any, input_size: int) -> Captioner:
-    """Make a BlipForConditionalGeneration and its tokenizer a captioner of the network's own size."""
+    """Make a BlipForConditionalGeneration and its tokenizer a captioner at the network's image size."""
     expected = network.config.vision_config.image_size
     if input_size != expected:
         raise ConfigError(f"expected input_size {expected} for this BLIP, found {input_size}")

@@ -1,9 +1,9 @@
-"""What a task offers to the sweep, and what happens to an image before a task sees it."""
+"""The protocols of tasks and feature extractors, and the preparation of images that all of them share."""
 
 import hashlib
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 class SweepBatch(NamedTuple):
-    """Untouched images of one image set with what is known about them."""
+    """Untouched images of one image set, with labels, depth and captions where they are known."""
 
     images: Tensor  # (b, 3, h, w) float32 in [0, 1]
     labels: Tensor  # (b,) int64 index into class_names, -1 where unknown
@@ -23,7 +23,7 @@ class SweepBatch(NamedTuple):
 
 
 class Task(Protocol):
-    """Scores images against the originals they were rebuilt from, each image by itself."""
+    """Scores reconstructions against their originals, each image by itself."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -32,11 +32,11 @@ class Task(Protocol):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What made the numbers (network, weight hash, sizes); JSON values, written beside the table."""
+        """Provenance of the scores (network, weight hash, sizes) as JSON values, written to config.json."""
         ...
 
     def reference(self, batch: SweepBatch) -> Any:
-        """Compute once per batch what every length is compared with."""
+        """Return what the reconstructions of a batch at every length are compared with; computed once per batch."""
         ...
 
     def score(self, images: Tensor, reference: Any, batch: SweepBatch) -> dict[str, np.ndarray]:
@@ -45,7 +45,7 @@ class Task(Protocol):
 
 
 class FeatureExtractor(Protocol):
-    """Describes images by vectors, for Frechet distances between sets of images."""
+    """Maps images to feature vectors, for Fréchet distances between sets of images."""
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What made the features; JSON values, written beside the table."""
+        """Provenance of the features as JSON values, written to config.json."""
         ...
 
     def features(self, images: Tensor) -> Tensor:
@@ -68,29 +68,29 @@ class FeatureExtractor(Protocol):
 
 
 RESIZE = "bilinear, antialiased"
-QUANTISATION = "clip to [0, 1], times 255, round half to even"
+ROUNDING = "clip to [0, 1], times 255, round half to even"
 
 R = TypeVar("R")
 
 
 def round_to_8_bit(images: Tensor) -> Tensor:
-    """Give images (b, 3, h, w) the values that an 8-bit file of them would hold, in [0, 1].
+    """Round images (b, 3, h, w) to the values of an 8-bit file, in [0, 1].
 
     Halves round to even. The published evaluation truncates instead, which darkens every reconstruction by
-    half a level on average (published-code facts, section 4).
+    half a level on average (docs/paper-or-code.md).
     """
     return (images.clamp(0, 1) * 255).round() / 255
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Resize images (b, 3, h, w) to (b, 3, size, size), bilinear and antialiased; no copy where they fit."""
+    """Resize images (b, 3, h, w) to (b, 3, size, size), bilinear and antialiased; images of that size are returned as they are."""
     if images.shape[-2:] == (size, size):
         return images
     return functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 class Normalize(nn.Module):
-    """Shift and scale the channels of images (b, 3, h, w) in [0, 1]; carries no learned state."""
+    """Shift and scale the channels of images (b, 3, h, w) in [0, 1]; holds no learned state."""
 
     mean: Tensor
     std: Tensor
@@ -105,22 +105,21 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-class MemoizeLast(Generic[R]):
-    """Remembers what `function` returned for the last tensor object it was given.
+def memoize_last(function: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
+    """Return `function`, with its result remembered for the last tensor object that it was called with.
 
-    Several tasks read one network (rank, features, perceptual distance); the sweep hands all of them the same
-    tensor, so the network runs once. Nothing may write into a tensor between two such calls.
+    Several tasks use one network (rank, features, perceptual distance). The sweep passes the same tensor to all of
+    them, so that the network runs once. Nothing may write into a tensor between two such calls.
     """
+    last: tuple[weakref.ref[Tensor], R] | None = None
 
-    def __init__(self, function: Callable[[Tensor], R]) -> None:
-        self._function = function
-        self._last: tuple[weakref.ref[Tensor], R] | None = None
+    def memoized(images: Tensor) -> R:
+        nonlocal last
+        if last is None or last[0]() is not images:
+            last = (weakref.ref(images), function(images))
+        return last[1]
 
-    def __call__(self, images: Tensor) -> R:
-        """Return the remembered result for the same object, else compute it."""
-        if self._last is None or self._last[0]() is not images:
-            self._last = (weakref.ref(images), self._function(images))
-        return self._last[1]
+    return memoized
 
 
 def weights_sha256(network: nn.Module) -> str:

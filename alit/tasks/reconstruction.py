@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alit.errors import DataError
-from alit.tasks.protocol import QUANTISATION, SweepBatch
+from alit.tasks.protocol import ROUNDING, SweepBatch
 
 
 class ReconstructionTask:
@@ -19,7 +19,7 @@ class ReconstructionTask:
     """
 
     columns: tuple[str, ...] = ("l1", "l2", "psnr", "ssim")
-    record: Mapping[str, Any] = {"kind": "reconstruction", "range": "[0, 1]", "quantization": QUANTISATION}
+    record: Mapping[str, Any] = {"kind": "reconstruction", "range": "[0, 1]", "quantization": ROUNDING}
 
     def reference(self, batch: SweepBatch) -> Tensor:
         """Return the originals."""

@@ -1,4 +1,18 @@
-"""From the settings of task models to networks, tasks and feature extractors."""
+"""From the settings of task models to networks, tasks and feature extractors.
+
+kind        architecture                           weights     columns and features
+classifier  small_cnn, timm/<name>                 train       class_rank_<model>
+            timm/<name>, efficientnet_lite0|1|2    pretrained  class_rank_<model>
+depth       small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
+                                                               depth_true_error_<model>
+            depth_anything_v2_small|base|large     pretrained  depth_error_<model>, depth_rank_agreement_<model>
+caption     small_dual_encoder, dual_encoder       train       caption_score_<model>, caption_true_score_<model>
+            blip_base|large                        pretrained  caption_score_<model>, caption_true_score_<model>
+features    task/<name of a classifier above it>   shared      perceptual_<model>, features_<model>
+            timm/<name>, efficientnet_lite0|1|2    pretrained  perceptual_<model>, features_<model>
+            inception                              pretrained  features_<model>, the only ones to call FID
+            lpips_vgg                              pretrained  perceptual_<model>, the only one to call LPIPS
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -28,15 +42,17 @@ from alit.tasks.reconstruction import ReconstructionTask
 
 
 class TaskModelConfig(Settings):
-    """One task model: a network that looks at images, originals and reconstructions alike."""
+    """A task model: a network that scores originals and reconstructions alike."""
 
     name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
     kind: Literal["classifier", "depth", "caption", "features"]
-    architecture: str  # see alit.tasks.build
+    architecture: str  # see `alit.tasks.registry`
     weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
-    input_size: PositiveInt  # pixels per side that the network sees
+    input_size: PositiveInt  # pixels per side of the network's input
     train_on: str | None  # a set with role train or task; null: the first with role train
-    test_on: str | None  # a set with role task or evaluate, for its card alone; null: the first with role evaluate
+    test_on: (
+        str | None
+    )  # a set with role task or evaluate, to report its performance on; null: the first with role evaluate
     steps: int = Field(ge=0)  # training steps when weights are "train"
     batch_size: PositiveInt
     learning_rate: PositiveFloat
@@ -49,19 +65,19 @@ Trained = Classifier | DepthNetwork | DualEncoder
 
 
 def is_trained_here(config: TaskModelConfig) -> bool:
-    """Whether the pipeline trains this network itself, rather than loading or sharing it."""
+    """Whether the pipeline trains this network, rather than loading or sharing it."""
     return config.weights == "train" and not config.architecture.startswith(SHARED)
 
 
 def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
-    """Build an untrained network that answers in `class_names`, in meters (depth) or in known captions.
+    """Build an untrained network that predicts `class_names`, meters (depth) or known captions.
 
     Weights come from torch's global generator: fork and seed it around this call.
 
     Args:
         config: which network.
         class_names: of the training images.
-        captions: of the training images, one each; read by captioners only.
+        captions: of the training images, one each; for captioners only.
 
     Raises:
         ConfigError: the architecture cannot be trained here, or not on these images.
@@ -110,7 +126,7 @@ def _new_captioner(config: TaskModelConfig, captions: Sequence[str | None]) -> D
 
 
 def save_trained(folder: Path, config: TaskModelConfig, network: Trained, results: Any) -> None:
-    """Write model.safetensors and config.json (settings, what it answers in, weight hash, `results`) into `folder`."""
+    """Write model.safetensors and config.json (settings, classes or captions, weight hash, `results`)."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": config.model_dump(),
@@ -128,7 +144,7 @@ def save_trained(folder: Path, config: TaskModelConfig, network: Trained, result
 def evaluate_trained(network: Trained, images: ImageSet, device: torch.device, batch_size: int = 64) -> dict[str, Any]:
     """Return a network's mean performance on untouched images: accuracy, relative depth error or caption score.
 
-    Images without what the network is compared with do not count; if none has it, the mean is null.
+    Images without a label, depth or caption to compare with do not count; if none has one, the mean is None.
     """
     scores: list[np.ndarray] = []
     for start in range(0, len(images), batch_size):
@@ -147,15 +163,15 @@ def evaluate_trained(network: Trained, images: ImageSet, device: torch.device, b
     return {
         "dataset": images.name,
         "images": len(known),
-        _MEASURES[type(network)]: float(known.mean()) if len(known) else None,
+        _METRICS[type(network)]: float(known.mean()) if len(known) else None,
     }
 
 
-_MEASURES = {Classifier: "accuracy", DepthNetwork: "relative_depth_error", DualEncoder: "caption_score"}
+_METRICS = {Classifier: "accuracy", DepthNetwork: "relative_depth_error", DualEncoder: "caption_score"}
 
 
 def _performance(network: Trained, batch: SweepBatch) -> np.ndarray:
-    """Return what a network scores on each untouched image, NaN where it cannot be compared."""
+    """Return a network's score on each untouched image (b,), NaN where there is nothing to compare with."""
     if isinstance(network, Classifier):
         ranks = ClassificationTask("", network, {})
         (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
@@ -205,7 +221,7 @@ PRETRAINED: dict[tuple[str, str], Callable[[int], nn.Module]] = {
     ("features", "inception"): lambda input_size: reference_inception(),
     ("features", "lpips_vgg"): lambda input_size: build_trunk("lpips_vgg"),
 }
-RESERVED = {
+RESERVED = {  # word in a name -> the architectures that may have it
     "lpips": ("lpips_vgg",),
     "fid": ("inception",),
     "inception": ("inception",),
@@ -214,7 +230,7 @@ RESERVED = {
 
 
 class TaskModels(NamedTuple):
-    """All that looks at an image in a sweep."""
+    """The tasks and feature extractors of a sweep."""
 
     tasks: tuple[Task, ...]  # pixel errors first, then the profile's order
     extractors: tuple[FeatureExtractor, ...]
@@ -255,7 +271,7 @@ def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: 
 
 
 def _check_name(config: TaskModelConfig, known: dict[str, nn.Module]) -> None:
-    """Refuse names that are taken, or that would pass one network off as another (DESIGN: honest names)."""
+    """Refuse a name that is taken, or that names another network than the architecture."""
     if config.name in known:
         raise ConfigError(f"expected task models of different names, found {config.name} twice; rename one")
     for word, architectures in RESERVED.items():
@@ -298,7 +314,7 @@ def _tasks_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any
     if isinstance(network, Classifier) and config.kind == "classifier":
         return [ClassificationTask(config.name, network, record)]
     if isinstance(network, Classifier):
-        return [PerceptualTask(config.name, lambda images: network.look(images).maps, record)]
+        return [PerceptualTask(config.name, lambda images: network.features_and_logits(images).maps, record)]
     return []
 
 

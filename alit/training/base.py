@@ -1,4 +1,4 @@
-"""Training of the base tokenizer from scratch (the paper starts from published ones)."""
+"""Train the base tokenizer from scratch (the paper starts from published ones)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,18 +9,21 @@ from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
+from alit.data.imageset import ImageSet
 from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.training.engine.fabric import default_randomness, derive_generator
-from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
+from alit.training.engine.loader import Augmentation, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
 
+NAME = "base"
+
 
 class BaseTrainingConfig(Settings):
-    """Training of the base tokenizer from scratch (the paper starts from published ones)."""
+    """Losses and optimization of the base tokenizer."""
 
     optimization: OptimizationConfig
     l1_weight: NonNegativeFloat
@@ -31,11 +34,8 @@ class BaseTrainingConfig(Settings):
     expire_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
 
 
-NAME = "base"
-
-
 class BaseLosses(NamedTuple):
-    """One batch's losses, and what keeping the codebook in use needs."""
+    """The losses of one batch, and what the reset of dead codes reads."""
 
     total: Tensor
     l1: Tensor
@@ -85,7 +85,7 @@ class BaseStage:
         self,
         base: BaseTokenizer,
         perceptual: PerceptualDistance | None,
-        images: TrainingImages,
+        images: ImageSet,
         config: BaseTrainingConfig,
         *,
         augmentation: Augmentation,
@@ -99,32 +99,35 @@ class BaseStage:
             images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME
         )
         perceptual = perceptual if config.perceptual_weight > 0 else None
-        self.learner = OptimizedModule(fabric, BaseObjective(base, perceptual, config), config.optimization)
+        objective = BaseObjective(base, perceptual, config)
+        self.optimized = OptimizedModule(fabric, objective, config.optimization)
         quantizer = getattr(base, "quantizer", None)  # a VAE has none
-        self.care = DeadCodeReset(quantizer, self.learner, fabric) if isinstance(quantizer, VectorQuantizer) else None
+        vector = isinstance(quantizer, VectorQuantizer)
+        self.reset = DeadCodeReset(quantizer, self.optimized, fabric) if vector else None
 
     def step(self, step: int) -> Mapping[str, Tensor]:
-        """Take one step on one batch."""
-        losses: BaseLosses = self.learner.module(self.sampler(step).images)
+        """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
+        losses: BaseLosses = self.optimized.module(self.sampler(step).images)
         values = {
             "loss": losses.total.detach(),
             "l1": losses.l1.detach(),
             "l2": losses.l2.detach(),
             "perceptual": losses.perceptual.detach(),
             "latent": losses.latent.detach(),
-            "grad_norm": self.learner.update(losses.total, step),
+            "grad_norm": self.optimized.backward_and_step(losses.total, step),
         }
-        if self.care is not None and losses.ids is not None:
-            values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
-            self.care.count(losses.ids)
+        if self.reset is not None and losses.ids is not None:
+            values["perplexity"] = perplexity(losses.ids, self.reset.quantizer.size)
+            self.reset.count(losses.ids)
             if self.config.expire_every and (step + 1) % self.config.expire_every == 0:
-                self.care.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
+                # The word in the seed is older than the method's name; another one would draw other codes.
+                self.reset.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
         return values
 
     def state(self) -> dict[str, Any]:
         """Return the network, its optimizer and the counts of code use."""
-        care = {} if self.care is None else {"codebook_care": self.care}
-        return {"base": self.base, **self.learner.state("base"), **care}
+        reset = {} if self.reset is None else {"code_uses": self.reset}
+        return {"base": self.base, **self.optimized.state("base"), **reset}
 
     def image_ids(self, step: int) -> Sequence[str]:
         """Return the ids of a step's images."""
@@ -134,7 +137,7 @@ class BaseStage:
 def train_base(
     tokenizer: BaseTokenizerConfig,
     config: BaseTrainingConfig,
-    images: TrainingImages,
+    images: ImageSet,
     perceptual: PerceptualDistance | None,
     *,
     augmentation: Augmentation,
@@ -158,6 +161,5 @@ def train_base(
         base = build_base(tokenizer)
     stage = BaseStage(base.train(), perceptual, images, config, augmentation=augmentation, fabric=fabric, seed=seed)
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="base tokenizer")
-    if stage.learner.average is not None:
-        stage.learner.average.copy_to_parameters()
+    stage.optimized.use_average()
     return base.eval()

@@ -1,5 +1,10 @@
-"""Stage 1: distill base tokens into latents at every length, base frozen (paper, section 3; facts, 2.9)."""
+"""Stage 1: distill image tokens into latent tokens at every length; the base tokenizer stays frozen (paper, section 3).
 
+One step, `DistillStage.step`: choose the iterations to supervise, roll out to the last of them and sum their losses
+(`DistillObjective.forward`), take the optimizer step, and replace codes that have gone out of use.
+"""
+
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,26 +16,22 @@ from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import Distillation, Distilled, Halting, TokenizerConfig
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import default_randomness, derive_generator, gather_batch
-from alit.training.engine.loader import Augmentation, BatchSampler, TokenSource, TrainingImages, token_source
+from alit.training.engine.loader import Augmentation, BatchSampler, TokenSource, token_source
 from alit.training.engine.loop import run_training
-from alit.training.optim import (
-    DeadCodeReset,
-    OptimizationConfig,
-    OptimizedModule,
-    perplexity,
-    switch_step,
-    unlocked_iterations,
-)
+from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
+
+NAME = "distill"
 
 
 class DistillTrainingConfig(Settings):
-    """Stage 1: distill the base tokens at every iteration (paper, section 3; published-code facts, 2.9)."""
+    """Stage 1 (paper, section 3; docs/paper-or-code.md lists where the published code differs)."""
 
     optimization: OptimizationConfig
     cross_entropy_weights: tuple[NonNegativeFloat, ...]  # lambda, one per iteration
@@ -42,6 +43,37 @@ class DistillTrainingConfig(Settings):
     continuous_share: float = Field(ge=0, le=1)  # share of the run before the quantizer is switched in; published: 0
     expire_every: NonNegativeInt  # steps between re-seeding unused latent codes; 0 never does
     halting: bool  # mask well-distilled image tokens between iterations
+
+
+def unlocked_iterations(step: int, steps: int, iterations: int, share: float) -> int:
+    """Return how many iterations may be supervised at a step.
+
+    The first is open from the start, the last from `share` of the run, the others evenly in between; a share
+    of zero opens all at once, as published. A deviation: small models learn nothing from eight at once.
+    """
+    opening = share * steps
+    if step >= opening:
+        return iterations
+    return 1 + math.floor((iterations - 1) * step / opening)
+
+
+def choose_iterations(unlocked: int, count: int | None, generator: torch.Generator) -> tuple[int, ...]:
+    """Return the iterations (1-based, ascending) that a step supervises: `count` of the unlocked ones, or all.
+
+    The newest is among them in at least a third of the steps, so that what opens late is still learned; the others
+    are equally likely. Published: all, always (an unused option takes a random subset).
+    """
+    if count is None or count >= unlocked:
+        return tuple(range(1, unlocked + 1))
+    draw = float(torch.rand((), generator=generator))
+    newest = draw < max(1 / 3, count / unlocked)
+    others = torch.randperm(unlocked - 1, generator=generator)[: count - newest] + 1
+    return tuple(sorted([*others.tolist(), *([unlocked] if newest else [])]))
+
+
+def switch_step(steps: int, continuous_share: float) -> int:
+    """Return the first step at which latents pass through the quantizer."""
+    return round(steps * continuous_share)
 
 
 def distill_at(
@@ -59,19 +91,10 @@ def distill_at(
     return next(distilled for distilled in rollout if distilled.iteration == iteration)
 
 
-class IterationLoss(NamedTuple):
-    """Stage 1's loss of one iteration."""
-
-    total: Tensor
-    cross_entropy: Tensor
-    code_error: Tensor
-    quantizer: Tensor
-
-
 def iteration_loss(
     distilled: Distilled, targets: BaseTokens, config: DistillTrainingConfig, *, regression: bool
-) -> IterationLoss:
-    """Return stage 1's loss of one decoded iteration (published-code facts, 2.9).
+) -> dict[str, Tensor]:
+    """Return the loss of one decoded iteration and its parts: total, cross_entropy, code_error, quantizer.
 
     VQGAN: lambda * cross-entropy of the base ids + code weight * squared error of the codes + quantizer loss. With
     `regression` (VAE, or codes regressed directly): lambda * squared error of the codes + quantizer loss. lambda is
@@ -82,27 +105,28 @@ def iteration_loss(
     code_error = F.mse_loss(distilled.prediction.codes, targets.codes)
     quantizer = distilled.quantizer_loss
     if regression:
+        cross_entropy = code_error.new_zeros(())
         total = weight * code_error + config.quantizer_weight * quantizer
-        return IterationLoss(total, code_error.new_zeros(()), code_error, quantizer)
-    assert targets.ids is not None
-    cross_entropy = F.cross_entropy(
-        rearrange(distilled.prediction.scores, "b n v -> (b n) v"),
-        rearrange(targets.ids, "b n -> (b n)"),
-        label_smoothing=config.label_smoothing,
-    )
-    total = weight * cross_entropy + config.code_weight * code_error + config.quantizer_weight * quantizer
-    return IterationLoss(total, cross_entropy, code_error, quantizer)
+    else:
+        assert targets.ids is not None
+        cross_entropy = F.cross_entropy(
+            rearrange(distilled.prediction.scores, "b n v -> (b n) v"),
+            rearrange(targets.ids, "b n -> (b n)"),
+            label_smoothing=config.label_smoothing,
+        )
+        total = weight * cross_entropy + config.code_weight * code_error + config.quantizer_weight * quantizer
+    return {"total": total, "cross_entropy": cross_entropy, "code_error": code_error, "quantizer": quantizer}
 
 
 class DistillLosses(NamedTuple):
-    """One batch's losses at the supervised iterations, and what keeping the codebook in use needs."""
+    """The losses of one batch, and what the reset of dead codes reads."""
 
     total: Tensor
-    cross_entropy: Tensor  # (iterations,); zero where codes are regressed
-    code_error: Tensor  # (iterations,)
-    quantizer: Tensor  # (iterations,)
+    cross_entropy: Tensor  # (supervised iterations,); zero where codes are regressed
+    code_error: Tensor  # (supervised iterations,)
+    quantizer: Tensor  # (supervised iterations,)
     raw_codes: Tensor  # (b, k, z) of the last iteration, before the quantizer
-    ids: Tensor | None  # (b, all k) of the supervised iterations
+    ids: Tensor | None  # (b, all k) of the supervised iterations; None without a quantizer
 
 
 class DistillObjective(nn.Module):
@@ -123,8 +147,6 @@ class DistillObjective(nn.Module):
         generator: torch.Generator | None,
     ) -> DistillLosses:
         """Return the losses of images (b, 3, h, w) in [0, 1]; see `Distillation.iterate` for the arguments."""
-        losses, ids = [], []
-        halting = Halting() if self.config.halting else None
         rollout = self.distillation.iterate(
             images,
             base_tokens,
@@ -132,40 +154,25 @@ class DistillObjective(nn.Module):
             last=iterations[-1],
             decode=iterations,
             quantize=quantize,
-            halting=halting,
+            halting=Halting() if self.config.halting else None,
             generator=generator,
         )
         regression = self.distillation.config.distillation.prediction == "regression"
+        losses, ids = [], []
         for distilled in rollout:
             if distilled.iteration in iterations:
                 losses.append(iteration_loss(distilled, base_tokens, self.config, regression=regression))
                 if distilled.ids is not None:
                     ids.append(distilled.ids)
+        parts = {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
         return DistillLosses(
-            torch.stack([loss.total for loss in losses]).sum(),
-            torch.stack([loss.cross_entropy for loss in losses]).detach(),
-            torch.stack([loss.code_error for loss in losses]).detach(),
-            torch.stack([loss.quantizer for loss in losses]).detach(),
+            parts["total"].sum(),
+            parts["cross_entropy"].detach(),
+            parts["code_error"].detach(),
+            parts["quantizer"].detach(),
             distilled.raw_codes.detach(),
             torch.cat(ids, dim=1) if ids else None,
         )
-
-
-NAME = "distill"
-
-
-def choose_iterations(unlocked: int, count: int | None, generator: torch.Generator) -> tuple[int, ...]:
-    """Return the iterations (1-based, ascending) that a step supervises: `count` of the unlocked ones, or all.
-
-    The newest is among them in at least a third of the steps, so that what opens late is still learned; the others
-    are equally likely. Published: all, always (an unused option takes a random subset).
-    """
-    if count is None or count >= unlocked:
-        return tuple(range(1, unlocked + 1))
-    draw = float(torch.rand((), generator=generator))
-    newest = draw < max(1 / 3, count / unlocked)
-    others = torch.randperm(unlocked - 1, generator=generator)[: count - newest] + 1
-    return tuple(sorted([*others.tolist(), *([unlocked] if newest else [])]))
 
 
 class DistillStage:
@@ -193,9 +200,9 @@ class DistillStage:
         codebook = tokenizer.base.codebook
         self.codebook = None if codebook is None else codebook.detach()
         objective = DistillObjective(self.distillation, config)
-        self.learner = OptimizedModule(fabric, objective, config.optimization)
+        self.optimized = OptimizedModule(fabric, objective, config.optimization)
         quantizer = self.distillation.quantizer
-        self.care = None if quantizer is None else DeadCodeReset(quantizer, self.learner, fabric)
+        self.reset = None if quantizer is None else DeadCodeReset(quantizer, self.optimized, fabric)
         self.switch = switch_step(config.optimization.steps, config.continuous_share)
         self.code_columns = tuple(f"code_error_{t + 1}" for t in range(self.iterations))
         self.columns: tuple[str, ...] = (
@@ -204,37 +211,35 @@ class DistillStage:
         )
 
     def step(self, step: int) -> Mapping[str, Tensor]:
-        """Take one step on one batch."""
-        if step == self.switch > 0 and self.care is not None:
-            self._start_codebook(step, self.care)
-        unlocked = self._unlocked(step)
-        generator = derive_generator(self.seed, NAME, "iterations", step)
-        iterations = choose_iterations(unlocked, self.config.supervised_iterations, generator)
+        """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
+        if step == self.switch > 0 and self.reset is not None:
+            self._init_codebook(step, self.reset)
         batch = self.sampler(step)
-        losses: DistillLosses = self.learner.module(
-            batch.images,
-            self.tokens(batch),
-            self.codebook,
-            iterations,
-            step >= self.switch,
-            self._halting_generator(step),
+        iterations = self._supervised(step)
+        quantize = step >= self.switch
+        losses: DistillLosses = self.optimized.module(
+            batch.images, self.tokens(batch), self.codebook, iterations, quantize, self._halting_generator(step)
         )
         values = {
             "loss": losses.total.detach(),
             "cross_entropy": losses.cross_entropy.mean(),
             "quantizer": losses.quantizer.mean(),
-            "unlocked": torch.tensor(float(unlocked), device=self.fabric.device),
-            "grad_norm": self.learner.update(losses.total, step),
+            "unlocked": torch.tensor(float(self._unlocked(step)), device=self.fabric.device),
+            "grad_norm": self.optimized.backward_and_step(losses.total, step),
         }
         for iteration, error in zip(iterations, losses.code_error.unbind(), strict=True):
             values[self.code_columns[iteration - 1]] = error
-        if self.care is not None and losses.ids is not None:
-            values["perplexity"] = perplexity(losses.ids, self.care.quantizer.size)
-            self._care(step, losses.ids, losses.raw_codes, self.care)
+        if self.reset is not None and losses.ids is not None:
+            values["perplexity"] = perplexity(losses.ids, self.reset.quantizer.size)
+            self._reset_dead_codes(step, losses.ids, losses.raw_codes, self.reset)
         return values
 
     def _unlocked(self, step: int) -> int:
         return unlocked_iterations(step, self.config.optimization.steps, self.iterations, self.config.unlock_share)
+
+    def _supervised(self, step: int) -> tuple[int, ...]:
+        generator = derive_generator(self.seed, NAME, "iterations", step)
+        return choose_iterations(self._unlocked(step), self.config.supervised_iterations, generator)
 
     def _halting_generator(self, step: int) -> torch.Generator | None:
         if not self.config.halting:
@@ -242,18 +247,19 @@ class DistillStage:
         rank = self.fabric.global_rank
         return derive_generator(self.seed, NAME, "halting", step, rank, device=self.fabric.device)
 
-    def _care(self, step: int, ids: Tensor, raw_codes: Tensor, care: DeadCodeReset) -> None:
-        """Count the codes, and expire_codes the dead once a whole period has passed since the switch or the last time."""
-        care.count(ids)
+    def _reset_dead_codes(self, step: int, ids: Tensor, raw_codes: Tensor, reset: DeadCodeReset) -> None:
+        """Count the codes; once every `expire_every` steps since the switch, replace those without a use."""
+        reset.count(ids)
         quantized_steps = step + 1 - self.switch
         if self.config.expire_every and quantized_steps % self.config.expire_every == 0:
-            care.expire_codes(raw_codes, derive_generator(self.seed, NAME, "revive", step))
+            # The word in the seed is older than the method's name; another one would draw other codes.
+            reset.expire_codes(raw_codes, derive_generator(self.seed, NAME, "revive", step))
 
     @torch.no_grad()
-    def _start_codebook(self, step: int, care: DeadCodeReset) -> None:
-        """Draw the codebook from raw codes of the coming batches, several times as many as there are codes."""
+    def _init_codebook(self, step: int, reset: DeadCodeReset) -> None:
+        """Draw the codebook from raw codes of the coming batches, at least four times as many as there are codes."""
         vectors: list[Tensor] = []
-        while sum(map(len, vectors)) < 4 * care.quantizer.size:
+        while sum(map(len, vectors)) < 4 * reset.quantizer.size:
             batch = self.sampler(step + len(vectors))
             with self.fabric.autocast():
                 distilled = distill_at(
@@ -267,12 +273,12 @@ class DistillStage:
                 )
             raw_codes = gather_batch(self.fabric, distilled.raw_codes.float())
             vectors.append(rearrange(raw_codes, "b k z -> (b k) z"))
-        care.init_codebook(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
+        reset.init_codebook(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
 
     def state(self) -> dict[str, Any]:
         """Return the trained network, its optimizer and the counts of code use."""
-        care = {} if self.care is None else {"codebook_care": self.care}
-        return {"distillation": self.distillation, **self.learner.state("distillation"), **care}
+        reset = {} if self.reset is None else {"code_uses": self.reset}
+        return {"distillation": self.distillation, **self.optimized.state("distillation"), **reset}
 
     def image_ids(self, step: int) -> Sequence[str]:
         """Return the ids of a step's images."""
@@ -283,7 +289,7 @@ def train_distillation(
     tokenizer: TokenizerConfig,
     config: DistillTrainingConfig,
     base: BaseTokenizer,
-    images: TrainingImages,
+    images: ImageSet,
     *,
     augmentation: Augmentation,
     fabric: Fabric,
@@ -323,6 +329,5 @@ def train_distillation(
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed)
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 1")
-    if stage.learner.average is not None:
-        stage.learner.average.copy_to_parameters()
+    stage.optimized.use_average()
     return model.eval()

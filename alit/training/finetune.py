@@ -1,4 +1,4 @@
-"""Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10).
+"""Stage 2: pixels, perception and an adversary, one iteration a step (paper, section 3).
 
 Deviations from the published code: one discriminator and one perceptual network serve all iterations (there, eight
 of each); the discriminator's parameters are in its own optimizer only; its steps build no graph of the generator;
@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
@@ -23,21 +24,15 @@ from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import distill_at
 from alit.training.engine.fabric import default_randomness
-from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages, encode_frozen, frozen_tokens
+from alit.training.engine.loader import Augmentation, BatchSampler, encode_frozen, frozen_tokens
 from alit.training.engine.loop import run_training
 from alit.training.optim import OptimizationConfig, OptimizedModule
 
-
-class ContinuedTrainingConfig(Settings):
-    """Stage 2 once more on the networks of `init_from`; all else as in the finetune section, unused from scratch."""
-
-    steps: NonNegativeInt  # 0 takes the networks as they are
-    learning_rate: PositiveFloat
-    warmup_steps: NonNegativeInt
+NAME = "finetune"
 
 
 class FinetuneTrainingConfig(Settings):
-    """Stage 2: pixels, perception and an adversary, one iteration a step (published-code facts, 2.10)."""
+    """Losses and optimization of stage 2 (docs/paper-or-code.md lists where the published code differs)."""
 
     optimization: OptimizationConfig
     l1_weight: NonNegativeFloat
@@ -50,8 +45,25 @@ class FinetuneTrainingConfig(Settings):
     adversarial_early_factor: float = Field(ge=0, le=1)  # weight between start and full; published: 0.2 of 0.8
     discriminator_channels: PositiveInt
     discriminator_layers: PositiveInt
-    discriminator_steps: NonNegativeInt  # per generator step once the adversary plays; published: 8
+    discriminator_steps: NonNegativeInt  # per generator step once the adversarial loss counts; published: 8
     train_base: bool
+
+
+class ContinuedTrainingConfig(Settings):
+    """Stage 2 once more on the networks of `init_from`; all else as in the finetune section, unused from scratch."""
+
+    steps: NonNegativeInt  # 0 takes the networks as they are
+    learning_rate: PositiveFloat
+    warmup_steps: NonNegativeInt
+
+
+def adversarial_weight(step: int, steps: int, config: FinetuneTrainingConfig) -> float:
+    """Return the weight of the adversarial loss at a step: none, then a part of it, then all, as published."""
+    if step < config.adversarial_start * steps:
+        return 0.0
+    if step < config.adversarial_full * steps:
+        return config.adversarial_weight * config.adversarial_early_factor
+    return config.adversarial_weight
 
 
 def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -77,14 +89,14 @@ class GeneratorOutput(NamedTuple):
     perceptual: Tensor
     quantizer: Tensor
     code_error: Tensor
-    adversarial: Tensor | None  # where a discriminator judged
-    balance: Tensor | None  # its `adaptive_weight`, without gradient
+    adversarial: Tensor | None  # None without a discriminator
+    balance: Tensor | None  # the `adaptive_weight` of the adversarial loss, without gradient
 
 
 class GeneratorLoss(nn.Module):
     """The tokenizer with its losses at one iteration.
 
-    The adversary is balanced in here, since Fabric lets no gradient be taken of what a forward pass returned.
+    The adversarial loss is balanced in the forward pass, since Fabric allows no `autograd.grad` on what it returned.
     """
 
     def __init__(
@@ -143,14 +155,14 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class DiscriminatorLoss(nn.Module):
-    """The discriminator with its loss; one forward pass holds both kinds of images, as DDP demands."""
+    """The discriminator with its loss; one forward pass holds both kinds of images, as DDP requires."""
 
     def __init__(self, discriminator: PatchDiscriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, fake: Tensor) -> DiscriminatorOutput:
-        """DiscriminatorLoss images and reconstructions (b, 3, h, w); each kind is normalized by itself."""
+        """Return the loss on images and reconstructions (b, 3, h, w); batch norm sees each kind by itself."""
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         loss = hinge_loss(real_logits, fake_logits)
         return DiscriminatorOutput(loss, real_logits.mean().detach(), fake_logits.mean().detach())
@@ -166,9 +178,6 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-NAME = "finetune"
-
-
 class FinetuneStage:
     """See `train_finetune`."""
 
@@ -179,7 +188,7 @@ class FinetuneStage:
         tokenizer: AdaptiveTokenizer,
         discriminator: PatchDiscriminator,
         perceptual: PerceptualDistance | None,
-        images: TrainingImages,
+        images: ImageSet,
         config: FinetuneTrainingConfig,
         *,
         augmentation: Augmentation,
@@ -193,12 +202,14 @@ class FinetuneStage:
         self.seed = seed
         size = config.optimization.batch_size
         self.sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=NAME)
-        self.judged = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=f"{NAME} discriminator")
+        stage = f"{NAME} discriminator"
+        self.discriminator_sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=stage)
         perceptual = perceptual if config.perceptual_weight > 0 else None
         self.generator = GeneratorLoss(tokenizer, perceptual, config)
         trained = select_trained(tokenizer, config.train_base)
-        self.learner = OptimizedModule(fabric, self.generator, config.optimization, trained)
-        self.adversary = OptimizedModule(fabric, DiscriminatorLoss(discriminator), config.optimization, average=False)
+        self.optimized = OptimizedModule(fabric, self.generator, config.optimization, trained)
+        adversary = DiscriminatorLoss(discriminator)
+        self.optimized_discriminator = OptimizedModule(fabric, adversary, config.optimization, average=False)
         self.iterations = tokenizer.config.iterations
         self.l1_columns = tuple(f"l1_{t + 1}" for t in range(self.iterations))
         self.columns: tuple[str, ...] = (
@@ -211,10 +222,10 @@ class FinetuneStage:
         """Take the discriminator's steps and then one of the generator, all at the same iteration."""
         iteration = step % self.iterations + 1
         weight = adversarial_weight(step, self.config.optimization.steps, self.config)
-        values = self._judge(step, iteration) if weight > 0 else {}
+        values = self._train_discriminator(step, iteration) if weight > 0 else {}
         with frozen(self.discriminator):
-            opponent = self.discriminator if weight > 0 else None
-            generated: GeneratorOutput = self.learner.module(self.sampler(step).images, iteration, opponent)
+            discriminator = self.discriminator if weight > 0 else None
+            generated: GeneratorOutput = self.optimized.module(self.sampler(step).images, iteration, discriminator)
         config = self.config
         loss = (
             config.l1_weight * generated.l1
@@ -232,31 +243,32 @@ class FinetuneStage:
             "perceptual": generated.perceptual.detach(),
             "quantizer": generated.quantizer.detach(),
             "code_error": generated.code_error.detach(),
-            "grad_norm": self.learner.update(loss, step),
+            "grad_norm": self.optimized.backward_and_step(loss, step),
             self.l1_columns[iteration - 1]: generated.l1.detach(),
         }
 
-    def _judge(self, step: int, iteration: int) -> dict[str, Tensor]:
-        """Take the discriminator's steps, each on images of its own, and return the last one's scalars."""
+    def _train_discriminator(self, step: int, iteration: int) -> dict[str, Tensor]:
+        """Take the discriminator's steps, each on other images, and return the scalars of the last one."""
         values: dict[str, Tensor] = {}
         count = self.config.discriminator_steps
         for turn in range(count):
-            real = self.judged(step * count + turn).images
+            real = self.discriminator_sampler(step * count + turn).images
             with self.fabric.autocast():
                 fake = self.generator.reconstruct(real, iteration)
-            judged: DiscriminatorOutput = self.adversary.module(real, fake)
-            self.adversary.update(judged.loss, step)
+            output: DiscriminatorOutput = self.optimized_discriminator.module(real, fake)
+            self.optimized_discriminator.backward_and_step(output.loss, step)
             values = {
-                "discriminator": judged.loss.detach(),
-                "logits_real": judged.real,
-                "logits_fake": judged.fake,
+                "discriminator": output.loss.detach(),
+                "logits_real": output.real,
+                "logits_fake": output.fake,
             }
         return values
 
     def state(self) -> dict[str, Any]:
         """Return both networks and their optimizers."""
         networks = {"tokenizer": self.tokenizer, "discriminator": self.discriminator}
-        return {**networks, **self.learner.state("tokenizer"), **self.adversary.state("discriminator")}
+        generator, discriminator = self.optimized, self.optimized_discriminator
+        return {**networks, **generator.state("tokenizer"), **discriminator.state("discriminator")}
 
     def image_ids(self, step: int) -> Sequence[str]:
         """Return the ids of the images of a generator step."""
@@ -267,7 +279,7 @@ def select_trained(tokenizer: AdaptiveTokenizer, train_base: bool) -> list[nn.Pa
     """Return the parameters that stage 2 trains, and switch off the gradients of the others.
 
     The base codebook never trains, as published. A frozen base keeps the gradient at its last layer, where the
-    adversary is balanced, but that layer is not among those returned.
+    adversarial loss is balanced, but that layer is not among those returned.
     """
     base = tokenizer.base
     base.requires_grad_(train_base)
@@ -282,7 +294,7 @@ def select_trained(tokenizer: AdaptiveTokenizer, train_base: bool) -> list[nn.Pa
 def train_finetune(
     tokenizer: AdaptiveTokenizer,
     config: FinetuneTrainingConfig,
-    images: TrainingImages,
+    images: ImageSet,
     perceptual: PerceptualDistance | None,
     *,
     augmentation: Augmentation,
@@ -324,15 +336,5 @@ def train_finetune(
         seed=seed,
     )
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 2")
-    if stage.learner.average is not None:
-        stage.learner.average.copy_to_parameters()
+    stage.optimized.use_average()
     tokenizer.requires_grad_(True).eval()
-
-
-def adversarial_weight(step: int, steps: int, config: FinetuneTrainingConfig) -> float:
-    """Return the adversary's weight: none, then a part of it, then all (published-code facts, 2.10)."""
-    if step < config.adversarial_start * steps:
-        return 0.0
-    if step < config.adversarial_full * steps:
-        return config.adversarial_weight * config.adversarial_early_factor
-    return config.adversarial_weight

@@ -1,4 +1,4 @@
-"""AdamW with its schedules, clipping, moving average and dead codes: everything between a loss and the next weights."""
+"""From a loss to the next weights: AdamW, its learning rate, clipping, moving average, and the reset of dead codes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -42,23 +42,6 @@ def learning_rate(step: int, config: OptimizationConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def unlocked_iterations(step: int, steps: int, iterations: int, share: float) -> int:
-    """Return how many iterations may be supervised at a step.
-
-    The first is open from the start, the last from `share` of the run, the others evenly in between; a share
-    of zero opens all at once, as published. A deviation: small models learn nothing from eight at once.
-    """
-    opening = share * steps
-    if step >= opening:
-        return iterations
-    return 1 + math.floor((iterations - 1) * step / opening)
-
-
-def switch_step(steps: int, continuous_share: float) -> int:
-    """Return the first step at which latents pass through the quantizer."""
-    return round(steps * continuous_share)
-
-
 def average_decay(updates: int, decay: float) -> float:
     """Return the decay of the update after `updates` earlier ones.
 
@@ -68,7 +51,7 @@ def average_decay(updates: int, decay: float) -> float:
 
 
 class Average:
-    """Averages of `parameters`, updated after each optimizer step.
+    """The moving average of `parameters`, updated after each optimizer step.
 
     Deviations from the published code: the average is never reset (there it restarts from the live weights
     each epoch, which leaves it almost equal to them), and its decay warms up.
@@ -95,7 +78,7 @@ class Average:
 
     @torch.no_grad()
     def copy_to_parameters(self) -> None:
-        """Put the averages in the place of the parameters."""
+        """Overwrite the parameters with their averages."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
             parameter.copy_(value)
 
@@ -124,14 +107,15 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
 
 
 class OptimizedModule:
-    """One network, wrapped by Fabric, with the optimizer of its trained parameters and perhaps their average.
+    """A network, wrapped by Fabric, with the optimizer of its trained parameters and, where asked for, their average.
 
     Args:
         fabric: where and how precisely to compute.
-        module: the network; its `forward` must hold the whole computation up to the loss, since that is what
-            Fabric runs in lower precision and on several processes.
+        module: the network; its `forward` must hold the whole computation up to the loss, since Fabric runs that in
+            lower precision and on all processes.
         config: the optimization settings.
         parameters: the parameters to train; by default all that require a gradient.
+        average: False keeps no average, whatever `config.ema_decay` is.
     """
 
     def __init__(
@@ -158,8 +142,8 @@ class OptimizedModule:
         self.module, self.optimizer = fabric.setup(module, optimizer)
         self.average = Average(parameters, config.ema_decay) if average and config.ema_decay > 0 else None
 
-    def update(self, loss: Tensor, step: int) -> Tensor:
-        """Take one optimizer step down `loss`; return the gradient's norm before clipping."""
+    def backward_and_step(self, loss: Tensor, step: int) -> Tensor:
+        """Compute the gradient of `loss`, clip it and take one optimizer step; return its norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.fabric.backward(loss)
@@ -172,9 +156,14 @@ class OptimizedModule:
         assert norm is not None
         return norm
 
+    def use_average(self) -> None:
+        """Overwrite the trained parameters with their averages, once training is over; without averages do nothing."""
+        if self.average is not None:
+            self.average.copy_to_parameters()
+
     @torch.no_grad()
     def replace_rows(self, parameter: nn.Parameter, rows: Tensor, values: Tensor) -> None:
-        """Overwrite rows of a parameter and of its average; the optimizer forgets what it knew of them."""
+        """Overwrite rows of a parameter and of its average, and set the optimizer's moments of them to zero."""
         parameter[rows] = values.to(parameter)
         if self.average is not None:
             self.average.set_rows(parameter, rows, values)
@@ -184,7 +173,7 @@ class OptimizedModule:
                 moments[name][rows] = 0
 
     def state(self, name: str) -> dict[str, Any]:
-        """Return what to save, under names that start with `name`; the network itself is the stage's."""
+        """Return the optimizer and the average for a resume state, under names that start with `name`."""
         state: dict[str, Any] = {f"{name}_optimizer": self.optimizer}
         if self.average is not None:
             state[f"{name}_average"] = self.average
@@ -192,28 +181,28 @@ class OptimizedModule:
 
 
 def perplexity(ids: Tensor, size: int) -> Tensor:
-    """Return the exponential of the entropy of code use: as many equally used codes would be as surprising."""
+    """Return the exponential of the entropy of ids (...) below `size`: the number of codes if all are used equally."""
     share = torch.bincount(ids.flatten(), minlength=size) / ids.numel()
     return torch.special.entr(share).sum().exp()
 
 
 class DeadCodeReset:
-    """Counts the uses of each code since the last revival, and re-seeds the unused ones from data."""
+    """Counts the uses of each code since the last reset, and replaces the unused ones by vectors of the data."""
 
-    def __init__(self, quantizer: VectorQuantizer, learner: OptimizedModule, fabric: Fabric) -> None:
+    def __init__(self, quantizer: VectorQuantizer, optimized: OptimizedModule, fabric: Fabric) -> None:
         self.quantizer = quantizer
-        self.learner = learner
+        self.optimized = optimized
         self.fabric = fabric
         self.uses = torch.zeros(quantizer.size, dtype=torch.int64, device=fabric.device)
 
     def count(self, ids: Tensor) -> None:
-        """Count ids (...) of one step of this process."""
+        """Count the ids (...) of one step of this process."""
         self.uses += torch.bincount(ids.flatten(), minlength=self.quantizer.size)
 
     def expire_codes(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Replace codes that no process has used since the last call by random ones of vectors (b, n, z).
+        """Replace the codes that no process has used since the last call by random rows of vectors (b, n, z).
 
-        Every process sees the vectors of all and draws the same of them from a `generator` in the same state.
+        All processes gather the same vectors and draw the same rows, from a `generator` in the same state.
         """
         uses = self.fabric.all_reduce(self.uses.clone(), reduce_op="sum")
         assert isinstance(uses, Tensor)
@@ -224,7 +213,7 @@ class DeadCodeReset:
         self.uses.zero_()
 
     def init_codebook(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Replace the whole codebook by random ones of vectors (n, z), the same on every process."""
+        """Replace the whole codebook by random rows of vectors (n, z), the same on every process."""
         self._replace(torch.arange(self.quantizer.size, device=vectors.device), vectors, generator)
         self.uses.zero_()
 
@@ -232,7 +221,7 @@ class DeadCodeReset:
         chosen = vectors[_choose(len(vectors), len(rows), generator).to(vectors.device)]
         if self.quantizer.unit:
             chosen = F.normalize(chosen, dim=-1)
-        self.learner.replace_rows(self.quantizer.embedding, rows, chosen)
+        self.optimized.replace_rows(self.quantizer.embedding, rows, chosen)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs."""

@@ -1,37 +1,22 @@
-"""Training of a small task network on labeled images, in the same loop as the tokenizer."""
+"""Train a small task network on labeled images, in the same loop as the tokenizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from alit.training.engine.loader import Augmentation, BatchSampler, TrainingImages
+from alit.data.imageset import ImageSet
+from alit.training.engine.loader import Augmentation, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import OptimizationConfig, OptimizedModule
 
 
-class LabeledImages(TrainingImages, Protocol):
-    """The part of `alit.data.imageset.ImageSet` that supervised training reads."""
-
-    def labels(self, indices: Tensor) -> Tensor:
-        """Return int64 labels (b,), -1 where unknown."""
-        ...
-
-    def depth(self, indices: Tensor) -> Tensor | None:
-        """Return depth (b, h, w), or None."""
-        ...
-
-    def captions(self, indices: Tensor) -> list[str | None]:
-        """Return the reference caption of each image, None where there is none."""
-        ...
-
-
 class Targets(NamedTuple):
-    """What a loss compares the network's output with."""
+    """What is known about a batch of images, for the loss."""
 
     labels: Tensor  # (b,) int64, -1 where unknown
     depth: Tensor | None  # (b, h, w), meters
@@ -63,7 +48,7 @@ def log_depth_loss(log_depth: Tensor, targets: Targets) -> Tensor:
 def contrastive_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
     """Return the cross-entropy of finding each image's caption in the batch, and each caption's image (CLIP's loss).
 
-    Captions that stand twice in a batch count as different, which among scenes hardly happens.
+    A caption that occurs twice in a batch counts as two different ones, which among scenes hardly happens.
 
     Args:
         images: unit vectors (b, e).
@@ -71,14 +56,14 @@ def contrastive_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
         scale: of the similarities, a scalar.
     """
     similarities = scale * images @ captions.T  # image caption
-    own = torch.arange(len(images), device=images.device)
-    return (F.cross_entropy(similarities, own) + F.cross_entropy(similarities.T, own)) / 2
+    pairs = torch.arange(len(images), device=images.device)
+    return (F.cross_entropy(similarities, pairs) + F.cross_entropy(similarities.T, pairs)) / 2
 
 
 def loss_for(kind: str, network: Any) -> SupervisedLoss:
-    """Return what a task network of a kind (see `TaskModelConfig`) learns from: labels, depth or captions.
+    """Return the loss of a task network of a kind (see `TaskModelConfig`): on labels, depth or captions.
 
-    A depth network must answer in meters; a captioner must `read` captions into vectors and have a `scale`, as
+    The output of a depth network must be meters. A captioner must `read` captions into vectors and have a `scale`, as
     `alit.tasks.captioning.DualEncoder`.
     """
     if kind == "depth":
@@ -105,7 +90,7 @@ def supervised_optimization(steps: int, batch_size: int, learning_rate: float) -
     )
 
 
-class _Objective(nn.Module):
+class SupervisedObjective(nn.Module):
     """The network and its loss in one forward pass."""
 
     def __init__(self, network: nn.Module, loss: SupervisedLoss) -> None:
@@ -114,6 +99,7 @@ class _Objective(nn.Module):
         self.loss = loss
 
     def forward(self, images: Tensor, targets: Targets) -> Tensor:
+        """Return the loss, a scalar, of images (b, 3, h, w) in [0, 1]."""
         return self.loss(self.network(images), targets)
 
 
@@ -127,7 +113,7 @@ class SupervisedStage:
         name: str,
         network: nn.Module,
         loss: SupervisedLoss,
-        images: LabeledImages,
+        images: ImageSet,
         config: OptimizationConfig,
         *,
         augmentation: Augmentation,
@@ -140,22 +126,21 @@ class SupervisedStage:
         self.images = images
         self.fabric = fabric
         self.sampler = BatchSampler(images, config.batch_size, augmentation, fabric=fabric, seed=seed, stage=name)
-        self.learner = OptimizedModule(fabric, _Objective(network, loss), config)
+        self.optimized = OptimizedModule(fabric, SupervisedObjective(network, loss), config)
 
     def step(self, step: int) -> Mapping[str, Tensor]:
-        """Take one step on one batch."""
+        """Take one step on one batch; depth is mirrored with its image."""
         batch = self.sampler(step)
         depth = self.images.depth(batch.indices)
         if depth is not None:
             depth[batch.mirrored] = depth[batch.mirrored].flip(-1)
-        known = Targets(self.images.labels(batch.indices), depth, self.images.captions(batch.indices))
-        targets = self.fabric.to_device(known)
-        loss = self.learner.module(batch.images, targets)
-        return {"loss": loss.detach(), "grad_norm": self.learner.update(loss, step)}
+        targets = Targets(self.images.labels(batch.indices), depth, self.images.captions(batch.indices))
+        loss = self.optimized.module(batch.images, self.fabric.to_device(targets))
+        return {"loss": loss.detach(), "grad_norm": self.optimized.backward_and_step(loss, step)}
 
     def state(self) -> dict[str, Any]:
         """Return the network and its optimizer."""
-        return {"network": self.network, **self.learner.state("network")}
+        return {"network": self.network, **self.optimized.state("network")}
 
     def image_ids(self, step: int) -> Sequence[str]:
         """Return the ids of a step's images."""
@@ -165,7 +150,7 @@ class SupervisedStage:
 def train_supervised(
     network: nn.Module,
     loss: SupervisedLoss,
-    images: LabeledImages,
+    images: ImageSet,
     config: OptimizationConfig,
     *,
     name: str,
@@ -177,11 +162,11 @@ def train_supervised(
     """Train `network` in place on `images`, resumably; leave it in eval mode, and `log.csv` in `scratch`.
 
     Args:
-        network: takes images (b, 3, h, w) in [0, 1]; its initial weights are the caller's (seeded) business.
+        network: takes images (b, 3, h, w) in [0, 1]; the caller has seeded its initial weights.
         loss: of the network's output and the `Targets`, such as `classification_loss` and `log_depth_loss`.
         images: the training set.
         config: see `supervised_optimization`.
-        name: of the stage, part of every seed.
+        name: of the stage; every seed depends on it.
         flip: mirror half of the images, and their depth.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
@@ -192,7 +177,5 @@ def train_supervised(
         name, network, loss, images, config, augmentation=Augmentation(flip, 1.0), fabric=fabric, seed=seed
     )
     run_training(stage, fabric=fabric, config=config, scratch=scratch, description=name)
-    with torch.no_grad():
-        if stage.learner.average is not None:
-            stage.learner.average.copy_to_parameters()
+    stage.optimized.use_average()
     network.eval()

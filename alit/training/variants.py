@@ -1,4 +1,4 @@
-"""Training a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that is shared."""
+"""Train a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that variants share."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from pydantic import model_validator
 
+from alit.data.imageset import ImageSet
 from alit.data.prepare import DataConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
@@ -17,7 +18,7 @@ from alit.settings import Settings, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
-from alit.training.engine.loader import Augmentation, TrainingImages
+from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneTrainingConfig, train_finetune
 
 
@@ -43,12 +44,10 @@ MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its tru
 
 
 class TrainingSettings(Settings):
-    """What a training of the tokenizer depends on: the sections of a profile that a variant is trained by."""
+    """The settings that a training of the tokenizer depends on: the sections of a profile that `vary` changes."""
 
     seed: int
-    init_from: (
-        str  # "scratch", or a folder below the checkout such as zoo/alit-scenes whose networks training goes on from
-    )
+    init_from: str  # "scratch", or a folder below the checkout, such as zoo/alit-scenes, with trained networks
     data: DataConfig
     tokenizer: TokenizerConfig
     perceptual_trunk: str  # network of the training losses' perceptual term; see alit.tasks.perceptual
@@ -109,21 +108,21 @@ def vary(profile: TrainingSettings, changes: Mapping[str, Any], *, source: str) 
 
 
 def shares_base(variant: TrainingSettings, profile: TrainingSettings) -> bool:
-    """Whether a variant is built on the profile's own base tokenizer: neither its shape nor its training differ."""
-    own = profile.tokenizer.base, profile.base_training
-    return (variant.tokenizer.base, variant.base_training) == own
+    """Whether a variant uses the profile's base tokenizer: neither its shape nor its training differs."""
+    same = (profile.tokenizer.base, profile.base_training)
+    return (variant.tokenizer.base, variant.base_training) == same
 
 
 def is_stage_1(variant: TrainingSettings, profile: TrainingSettings, seed: int) -> bool:
-    """Whether a training is stage 1 of the profile itself, so that the stage before has done it."""
-    same = (variant.data, variant.tokenizer, variant.base_training, variant.distill)
-    own = (profile.data, profile.tokenizer, profile.base_training, profile.distill)
+    """Whether a training is stage 1 of the profile itself, which the stage `distill` has done."""
+    sections = ("data", "tokenizer", "base_training", "distill")
+    same = all(getattr(variant, section) == getattr(profile, section) for section in sections)
     stage_1_only = variant.finetune.optimization.steps == 0
-    return same == own and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
+    return same and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
 
 
 def base_settings(variant: TrainingSettings) -> dict[str, Any]:
-    """Return all that a variant's own base tokenizer depends on."""
+    """Return all that the base tokenizer of a variant depends on."""
     return {
         "stage": "base",
         "seed": variant.seed,
@@ -135,7 +134,7 @@ def base_settings(variant: TrainingSettings) -> dict[str, Any]:
 
 
 def variant_settings(variant: TrainingSettings, seed: int) -> dict[str, Any]:
-    """Return all that a variant's training depends on beside its base tokenizer."""
+    """Return all that a variant's training depends on, except its base tokenizer."""
     return {
         "stage": "variants",
         "seed": seed,
@@ -148,9 +147,9 @@ def variant_settings(variant: TrainingSettings, seed: int) -> dict[str, Any]:
 
 
 def train_variant_base(
-    variant: TrainingSettings, images: TrainingImages, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
+    variant: TrainingSettings, images: ImageSet, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
 ) -> BaseTokenizer:
-    """Train a variant's own base tokenizer, resumably; see `alit.training.base.train_base`."""
+    """Train the base tokenizer of a variant, resumably; see `alit.training.base.train_base`."""
     config = variant.base_training
     return train_base(
         variant.tokenizer.base,
@@ -167,7 +166,7 @@ def train_variant_base(
 def train_variant(
     variant: TrainingSettings,
     base: BaseTokenizer,
-    images: TrainingImages,
+    images: ImageSet,
     make_perceptual: MakePerceptual,
     seed: int,
     *,

@@ -4,17 +4,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from alit.data.imageset import ImageSet
 from alit.sweep.engine import SweepConfig
 from alit.tokenizer.protocol import Reconstruction
 
 SIZE = 8
 
 
-class ToySet:
-    """Random images with the methods of `alit.data.imageset.ImageSet` that a sweep uses."""
+class ToySet(ImageSet):
+    """Random images in memory."""
 
     image_size = SIZE
     class_names = ("dark", "bright")
+    role = "evaluate"
 
     def __init__(self, name: str, count: int, seed: int = 0) -> None:
         self.name = name
@@ -31,23 +33,14 @@ class ToySet:
             }
         )
 
-    def __len__(self) -> int:
-        return len(self.manifest)
-
     def images(self, indices):
         return torch.from_numpy(self.pixels[indices]).float() / 255
-
-    def labels(self, indices):
-        return torch.from_numpy(self.manifest["label"].fillna(-1).to_numpy(np.int64)[indices])
 
     def depth(self, indices):
         return None
 
     def inverse_depth(self, indices):
         return None
-
-    def captions(self, indices):
-        return self.manifest["caption"].iloc[indices].tolist()
 
 
 class FadingTokenizer:

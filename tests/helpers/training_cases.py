@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+import tiny
 import torch
 from safetensors.torch import save_file
 
-from alit.models.base import BaseTokenizerConfig, build_base
-from alit.models.distillation import DistillationConfig, LatentEncoder, TokenizerConfig
+from alit.data.imageset import ImageSet
+from alit.models.base import build_base
+from alit.models.distillation import LatentEncoder
 from alit.models.losses import PerceptualDistance
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
@@ -22,16 +24,14 @@ STAGES = ("base", "distill", "finetune")
 SEED = 4  # under which no vector comes to lie between two codes, where rounding would choose
 
 
-class MemoryImages:
+class MemoryImages(ImageSet):
     """Smooth random images of 16 pixels, with labels and depth."""
 
     def __init__(self, count=24, size=16):
         coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(5))
         self.tensor = torch.nn.functional.interpolate(coarse, size, mode="bilinear")
+        self.name, self.role, self.image_size, self.class_names = "memory", "train", size, ("dark", "bright")
         self.manifest = pd.DataFrame({"image_id": [f"image-{index:02d}" for index in range(count)]})
-
-    def __len__(self):
-        return len(self.tensor)
 
     def images(self, indices):
         return self.tensor[indices].clone()
@@ -59,33 +59,9 @@ class Edges(torch.nn.Module):
 
 
 def tokenizer_config(*, kind="vqgan", quantize=True, prediction="similarity"):
-    base = BaseTokenizerConfig(
-        kind=kind,
-        channels=8,
-        stem=1,
-        multipliers=(1, 2, 2),
-        blocks=1,
-        code_size=4,
-        codebook_size=16 if kind == "vqgan" else None,
-        unit_codes=kind == "vqgan",
-        latent_scale=1.0,
-        sample_posterior=kind == "vae",
-        rescale_decode=True,
-        level_attention=False,
-    )
-    distillation = DistillationConfig(
-        width=16,
-        layers=2,
-        heads=2,
-        tokens_per_iteration=2,
-        iterations=3,
-        quantize=quantize,
-        latent_codebook_size=16,
-        latent_code_size=4,
-        prediction=prediction,
-        similarity_scale=10.0,
-    )
-    return TokenizerConfig(image_size=16, base=base, distillation=distillation)
+    vqgan = kind == "vqgan"
+    base = {"kind": kind, "channels": 8, "unit_codes": vqgan, "latent_scale": 1.0, "sample_posterior": not vqgan}
+    return tiny.tokenizer_config(base, quantize=quantize, latent_code_size=4, prediction=prediction)
 
 
 def optimization(**changes):

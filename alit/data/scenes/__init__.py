@@ -1,1 +1,1 @@
-"""Embedded scenes: small pictures with label, masks, depth and caption, generated from a seed."""
+"""The generator of embedded scenes: `scene` makes one from a seed, `source` makes image sets of them."""

@@ -1,4 +1,4 @@
-"""Where things stand in an embedded scene: a pinhole camera above a ground plane that ends at a backdrop.
+"""The layout of an embedded scene: a pinhole camera above a ground plane that ends at a backdrop.
 
 Lengths on the picture are shares of its side, rows counted from the top. A ground point at depth z meters is
 seen at row `horizon + drop / z`, so an object's depth follows from where it stands and the other way round.
@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, Variant
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
-from alit.data.scenes.textures import DIRECTIONS, Draws, Texture, draw_crop, draw_texture
+from alit.data.scenes.textures import DIRECTIONS, REGULAR_PATTERNS, Draws, Texture, draw_crop, draw_texture
+from alit.data.sources.source import FACTORS, Factor
+
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a controlled factor
+MIDDLE = 0.5  # level of the factors that do not vary
+MOST_OTHERS = 8  # objects behind the main one, in controlled scenes
 
 GROUND_NAMES = {
     "brick": "bricks",
@@ -76,13 +81,52 @@ def draw_stage(draws: Draws, variant: Variant) -> Stage:
     photograph fills the background, and how strong and likely patterns are.
     """
     clutter = draws.between(0.0, 1.0)
-    view = draw_camera(draws)
-    main = draw_main(draws, variant, clutter, view)
+    camera = draw_camera(draws)
+    main = draw_main(draws, variant, clutter, camera)
     count = int(clutter * 8 * draws.between(0.75, 1.25) + draws.between(0.0, 1.0))
-    bodies = (main, *draw_others(draws, variant, clutter, view, count))
+    bodies = (main, *draw_others(draws, variant, clutter, camera, count))
     backdrop, ground = draw_layers(draws, variant, clutter)
     light = draws.choice((-1, 1))
-    return Stage(clutter, bodies, backdrop, ground, view.horizon, view.drop, view.wall, light)
+    return Stage(clutter, bodies, backdrop, ground, camera.horizon, camera.drop, camera.wall, light)
+
+
+def draw_controlled(draws: Draws, factor: Factor, level: float) -> Stage:
+    """Choose a scene with `factor` at `level` (0 to 1) and the other factors at the middle one.
+
+    In other scenes one clutter setting moves the number of objects, their patterns and the background together. Here
+    the scene takes the same draws at every level, so that its levels differ in that factor alone, and at the middle
+    level the scene of a seed is the same picture for every factor. The stage's clutter, and so its complexity, is
+    the level.
+
+    objects: 0 to `MOST_OTHERS` objects behind the main one; nearer ones come first, so that no object hides an earlier
+    one. texture: every object has a pattern, from none (plain) to one of full contrast and fineness. background:
+    backdrop and ground show from a small, pale piece of a photograph to most of it, undimmed.
+    """
+    levels: dict[Factor, float] = {**dict.fromkeys(FACTORS, MIDDLE), factor: level}
+    camera = draw_camera(draws)
+    drawn = [draw_main(draws, "base", 1.0, camera), *draw_others(draws, "base", 1.0, camera, MOST_OTHERS)]
+    bodies = [_patterned(draws, body, levels["texture"]) for body in drawn]
+    shown = 1 + round(levels["objects"] * MOST_OTHERS)
+    backdrop, ground = draw_layers(draws, "base", levels["background"])
+    light = draws.choice((-1, 1))
+    return Stage(level, tuple(bodies[:shown]), backdrop, ground, camera.horizon, camera.drop, camera.wall, light)
+
+
+def _patterned(draws: Draws, body: Body, level: float) -> Body:
+    """Give an object a pattern of two colors, whatever pattern it had, and weaken it to a level."""
+    while (texture := draw_texture(draws, "base", 1.0)).pattern not in REGULAR_PATTERNS:
+        pass
+    return body._replace(texture=_weaken(texture, level))
+
+
+def _weaken(texture: Texture, level: float) -> Texture:
+    """Bring the second color towards the first and make the pattern coarser; at level 0 the surface is plain."""
+    red, green, blue = (int(a + (b - a) * level) for a, b in zip(texture.first, texture.second, strict=True))
+    return texture._replace(
+        pattern=texture.pattern if level > 0 else None,
+        second=(red, green, blue),
+        frequency=texture.frequency * (0.4 + 0.6 * level),
+    )
 
 
 def draw_camera(draws: Draws) -> Camera:
@@ -93,22 +137,22 @@ def draw_camera(draws: Draws) -> Camera:
     return Camera(horizon, (foot - horizon) * depth, wall, depth, size, foot)
 
 
-def draw_main(draws: Draws, variant: Variant, clutter: float, view: Camera) -> Body:
+def draw_main(draws: Draws, variant: Variant, clutter: float, camera: Camera) -> Body:
     """Choose the nearest and largest object."""
-    return _draw_body(draws, variant, clutter, view.depth, view.size, draws.between(0.3, 0.7), view.foot)
+    return _draw_body(draws, variant, clutter, camera.depth, camera.size, draws.between(0.3, 0.7), camera.foot)
 
 
-def draw_others(draws: Draws, variant: Variant, clutter: float, view: Camera, count: int) -> list[Body]:
+def draw_others(draws: Draws, variant: Variant, clutter: float, camera: Camera, count: int) -> list[Body]:
     """Choose `count` objects behind the main one, nearest first."""
     columns = [(slot + draws.between(0.15, 0.85)) / max(count, 1) for slot in range(count)]
     others = []
     for column in columns:
         # Even in 1/z: as many objects in each band of rows of the ground.
-        nearness = draws.between(1 / (view.wall * 0.75), 1 / (view.depth * 1.25))
-        scale = view.size * draws.between(0.75, 1.15) * view.depth * nearness
+        nearness = draws.between(1 / (camera.wall * 0.75), 1 / (camera.depth * 1.25))
+        scale = camera.size * draws.between(0.75, 1.15) * camera.depth * nearness
         # Far objects would be specks at 32 px: none is drawn smaller than a third of the main one.
-        other = max(scale, view.size / 3)
-        foot = view.horizon + view.drop * nearness
+        other = max(scale, camera.size / 3)
+        foot = camera.horizon + camera.drop * nearness
         others.append(_draw_body(draws, variant, clutter, 1 / nearness, other, column, foot))
     return sorted(others, key=lambda body: body.depth)
 
@@ -122,7 +166,7 @@ def draw_layers(draws: Draws, variant: Variant, clutter: float) -> tuple[Layer, 
 def _draw_body(
     draws: Draws, variant: Variant, clutter: float, depth: float, size: float, column: float, foot: float
 ) -> Body:
-    """Choose what stands at a place."""
+    """Choose an object at a place."""
     label = draws.integer(0, len(SCENE_CLASSES))
     shape = SHAPES[SCENE_CLASSES[label]]
     width, height = size * draws.between(0.88, 1.12), size * draws.between(0.92, 1.08)

@@ -1,4 +1,4 @@
-"""Rasterizing a scene: the stage, then every object from the farthest to the nearest.
+"""Rasterize a scene: the stage, then every object from the farthest to the nearest.
 
 Edges are antialiased by supersampling. Colors are whole numbers throughout, and coordinates use only
 operations that IEEE 754 rounds the same everywhere, so a scene has the same bytes on every platform.
@@ -96,7 +96,7 @@ def _draw_shadow(raster: Raster, body: Body, size: int) -> None:
 def _draw_body(
     raster: Raster, body: Body, number: int, light: int, size: int, samples: int, haze: int, fog: list[int]
 ) -> None:
-    """Draw one object over what is there; a pixel belongs to it when it covers at least half."""
+    """Draw one object over the picture; a pixel belongs to the object when it covers at least half."""
     window = _window(size, samples, body.center, body.extent, _REACH)
     if window.u.size == 0 or window.v.size == 0:
         return

@@ -1,4 +1,4 @@
-"""The ten classes of the embedded scenes: what is inside each shape, and how bright its surface is.
+"""The ten classes of the embedded scenes: the pixels inside each shape, and the brightness of its surface.
 
 A shape takes coordinates u (right) and v (up), float32 (h, w), of which it fills about [-1, 1], and the side
 that the light comes from (-1 left, 1 right). It uses only +, -, *, /, square roots and comparisons, which
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Surface(NamedTuple):
-    """What a shape looks like without its color."""
+    """The pixels of a shape and their brightness, without a color."""
 
     inside: np.ndarray  # bool (h, w)
     shade: np.ndarray  # float32 (h, w), 1 = the surface's own color

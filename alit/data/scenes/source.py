@@ -4,8 +4,9 @@ import hashlib
 
 import numpy as np
 
+from alit.data.scenes.layout import LEVELS
 from alit.data.scenes.photos import Variant
-from alit.data.scenes.scene import LEVELS, Scene, render_controlled, render_scene
+from alit.data.scenes.scene import Scene, render_controlled, render_scene
 from alit.data.scenes.shapes import SCENE_CLASSES
 from alit.data.sources.source import Factor, Record
 from alit.errors import ConfigError, DataError
@@ -68,7 +69,7 @@ class SceneSource:
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     def _scene(self, index: int) -> Scene:
-        """Render a scene; the renderer remembers it for the calls that follow."""
+        """Render a scene; the renderer caches it for the calls that follow."""
         return render_scene(self._seed(index), self._size, self._variant)
 
     def _seed(self, index: int) -> int:
@@ -94,5 +95,5 @@ class ControlledSource(SceneSource):
 
 
 def first_seed(split: str) -> int:
-    """Return the first seed of a split; splits have ranges of their own, whatever their names."""
+    """Return the first seed of a split; the ranges of two splits do not overlap."""
     return int.from_bytes(hashlib.sha256(split.encode()).digest()[:4], "big") * _RANGE

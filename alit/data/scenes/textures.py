@@ -1,4 +1,4 @@
-"""Random draws that never change, and what surfaces are made of: named colors and patterns."""
+"""Random draws whose values never change, and the surfaces of objects: named colors and patterns."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -13,7 +13,11 @@ _WORDS = 256  # fetched at once
 
 
 class Draws:
-    """A stream of draws that depends on `seed` and `stream` alone."""
+    """A stream of draws that depends on `seed` and `stream` alone, not on the platform or the release of NumPy.
+
+    NumPy promises the raw stream of a bit generator for ever, but not the values of its distributions (NEP 19), so the
+    few distributions that scenes need are computed here from raw 64-bit words.
+    """
 
     def __init__(self, seed: int, stream: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence([seed, stream]))
@@ -39,7 +43,7 @@ class Draws:
 
 
 # No color serves two variants.
-COLOURS: dict[Variant, dict[str, tuple[int, int, int]]] = {
+COLORS: dict[Variant, dict[str, tuple[int, int, int]]] = {
     "base": {
         "red": (216, 48, 40),
         "orange": (240, 136, 32),
@@ -71,7 +75,7 @@ DIRECTIONS = (*DIRECTIONS, *((-s, c) for c, s in DIRECTIONS))
 
 
 class Texture(NamedTuple):
-    """The look of one surface; `pattern` is None for a plain one."""
+    """The surface of an object; `pattern` is None for a plain one."""
 
     color: str
     pattern: str | None
@@ -80,12 +84,12 @@ class Texture(NamedTuple):
     frequency: float  # repeats over the half width of the object
     direction: tuple[float, float]
     phase: float
-    crop: Crop  # the photograph whose grain a mottled surface takes
+    crop: Crop  # the photograph whose grain a mottled surface has
 
 
 def draw_texture(draws: Draws, variant: Variant, clutter: float) -> Texture:
     """Choose a surface; with `clutter` (0 to 1) patterns become likelier, finer and stronger."""
-    palette = COLOURS[variant]
+    palette = COLORS[variant]
     names = tuple(palette)
     color, other = draws.choice(names), draws.choice(names)
     first, second = (_jitter(draws, palette[name]) for name in (color, other))
@@ -125,7 +129,7 @@ def paint(texture: Texture, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray | 
     """Return the three channels of a surface, int32 (h, w) in [0, 255] or one number for all of it.
 
     Args:
-        texture: what the surface looks like.
+        texture: of the surface.
         u, v: coordinates on the object, float32 (h, w).
     """
     if texture.pattern is None:
@@ -137,7 +141,7 @@ def paint(texture: Texture, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray | 
 
 
 def _pattern_mask(texture: Texture, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Say where the second color shows."""
+    """Return where the second color shows, bool (h, w)."""
     cosine, sine = (np.float32(value) for value in texture.direction)
     scale, phase = np.float32(texture.frequency), np.float32(texture.phase)
     along = (u * cosine + v * sine) * scale + phase
@@ -152,7 +156,7 @@ def _pattern_mask(texture: Texture, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _mottle(texture: Texture, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Carry the grain of a photograph over to the first color: twice its mean doubles the color."""
+    """Give the first color the grain of a photograph: where the photograph is twice its mean, the color doubles."""
     grain = read_crop(texture.crop, max(shape)).sum(axis=-1, dtype=np.int32)[: shape[0], : shape[1]]
     mean = max(1, int(grain.sum(dtype=np.int64)) // grain.size)
     return tuple(np.minimum(grain * value // mean, 255) for value in texture.first)

@@ -1,6 +1,6 @@
 """Images with a depth map each, in a file beside the image: relative inverse depth, or millimeters.
 
-Which kind a folder holds shows by how the names of its maps end; see `DEPTH_LAYOUTS` and data/README.md.
+The ending of the maps' names tells which kind a folder holds; see `DEPTH_LAYOUTS` and data/README.md.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class DepthSource(PairedSource[DepthLayout]):
         """Return meters from the camera, float32 (h, w), 0 where unknown, or None where maps are relative.
 
         Raises:
-            DataError: the image has no map, or one that cannot be read or holds nothing known.
+            DataError: the image has no map, or one that cannot be read or holds no known value.
         """
         return None if self.layout.inverse else self._read(index)
 
@@ -84,7 +84,7 @@ def read_inverse_depth(path: Path) -> np.ndarray:
     """Read an array of floats (h, w), larger is nearer, as a relative depth network answers; not finite is unknown.
 
     Raises:
-        DataError: the file is damaged, of another kind or shape, or says nothing about order.
+        DataError: the file is damaged, of another kind or shape, or puts no pixel before another.
     """
     try:
         values = np.load(path, allow_pickle=False)
@@ -114,7 +114,7 @@ DEPTH_LAYOUTS = (DepthLayout(".npy", True, read_inverse_depth), DepthLayout("_mm
 
 
 def _require_order(known: np.ndarray) -> None:
-    """Refuse a map that puts nothing before anything else."""
+    """Refuse a map that puts no pixel before another."""
     if not known.size or known.min() == known.max():
         raise DataError("expected pixels of known and different depth, found none")
 

@@ -53,7 +53,7 @@ class FileSource:
 
 
 class PairedSource(FileSource, Generic[Layout]):
-    """Images in files with a second file each, such as a mask or depth, all of one layout."""
+    """Images in files, each with a second file, such as a mask or depth, all of one layout."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PairedSource(FileSource, Generic[Layout]):
         """Return the file that belongs to an image.
 
         Raises:
-            DataError: there is none; `absent` says so.
+            DataError: there is none; `absent` is the message.
         """
         path = self._partners[index]
         if path is None:

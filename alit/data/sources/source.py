@@ -1,4 +1,4 @@
-"""What a collection of images must offer to become an image set."""
+"""The protocol of a collection of images that can become an image set."""
 
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
@@ -6,11 +6,13 @@ from typing import Final, Literal, NamedTuple, Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+Factor = Literal["objects", "texture", "background"]  # of complexity; controlled scenes differ in one alone
+FACTORS: Final = ("objects", "texture", "background")
 UNKNOWN_SEGMENT = 255  # in masks: unlabeled pixels
 
 
 class Record(NamedTuple):
-    """What is known about one image beside its pixels; unknown things are None."""
+    """What is known about one image, without its pixels; unknown values are None."""
 
     image_id: str  # unique within its set
     origin: str  # path relative to the set's folder, "seed:<n>" or "row:<n>"
@@ -23,7 +25,7 @@ class Record(NamedTuple):
 
 
 class ImageSource(Protocol):
-    """Images in a fixed order, decoded one at a time; an unreadable one raises `DataError`, saying why."""
+    """Images in a fixed order, decoded one at a time; an unreadable one raises `DataError` with the reason."""
 
     @property
     def name(self) -> str:
@@ -69,9 +71,3 @@ def list_images(folder: Path) -> list[Path]:
     """Return every image file below `folder`, however deep, in the order of their relative paths."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-Factor = Literal["objects", "texture", "background"]
-
-
-FACTORS: Final = ("objects", "texture", "background")  # of scenes that differ in one of them alone

@@ -14,11 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.cost import DECODE, ENCODE, GIGA, gigaflop, operations
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.distill import NAME, DistillObjective, DistillTrainingConfig, choose_iterations
+from alit.training.distill import (
+    NAME,
+    DistillObjective,
+    DistillTrainingConfig,
+    choose_iterations,
+    unlocked_iterations,
+)
 from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.fabric import derive_generator
 from alit.training.engine.loader import encode_frozen
-from alit.training.optim import unlocked_iterations
 
 VariedFactor = Literal[
     "continuous", "width", "depth", "steps", "data", "stage 2", "halting", "curriculum", "recurrence", "fixed length"

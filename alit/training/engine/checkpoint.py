@@ -1,4 +1,4 @@
-"""Files of a stage: where an unfinished run resumes from, and how a finished one is written."""
+"""Files of a training stage: the folder of its resume state, and its finished checkpoint."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def resume_dir(root: Path, stage: str, settings: Mapping[str, Any], inputs: Iter
     Args:
         root: `RunPaths.scratch`.
         stage: the stage's name.
-        settings: all that the result depends on; values are settings models or plain data.
+        settings: all settings that the result depends on; settings models or plain data by name.
         inputs: files that the stage reads, such as manifests and weights.
 
     Raises:
@@ -65,7 +65,7 @@ def save_stage(
         fabric: only its first process writes.
         folder: the stage's out; replaced.
         write: writes weights and config into a folder.
-        settings: what the weights were trained with, for `training.json`.
+        settings: of the training, for `training.json`.
         scratch: the stage's scratch folder, whose log moves into `folder`.
     """
     if fabric.is_global_zero:
@@ -83,7 +83,7 @@ def save_stage(
 
 
 def copy_checkpoint(finished: Path, folder: Path) -> None:
-    """Take a finished stage over from another folder, whole, instead of training it.
+    """Copy the checkpoint of a finished stage from another folder, instead of training it.
 
     Raises:
         CheckpointError: there is none.

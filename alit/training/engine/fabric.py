@@ -1,4 +1,4 @@
-"""Where training runs, and its randomness: a function of seed, stage and step."""
+"""Devices and processes of a training, and its randomness: a function of seed, stage and step."""
 
 import hashlib
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
     )
-    if not _is_using_cli():  # `fabric run` has launched already, and refuses to be asked again
+    if not _is_using_cli():  # `fabric run` has launched already; a second launch is an error
         fabric.launch()
     return fabric
 
@@ -75,7 +75,7 @@ def derive_generator(*parts: str | int, device: torch.device | str = "cpu") -> t
 def default_randomness(*parts: str | int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's default generators within the block and restore them afterwards.
 
-    For what takes no generator: weight initialization, a VAE's posterior sample.
+    For code that takes no generator: weight initialization, a VAE's posterior sample.
     """
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):

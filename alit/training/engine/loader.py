@@ -1,4 +1,4 @@
-"""What a step trains on: its images, their random views, and their base tokens."""
+"""The data of a training step: its images, their random views, and their base tokens."""
 
 import math
 import os
@@ -6,17 +6,18 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
+from einops import rearrange
 from lightning_fabric import Fabric
 from numpy.lib.format import open_memmap
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
-from alit.data.images import augment
+from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import TokenizerConfig
@@ -50,18 +51,6 @@ def _permutation(seed: int, epoch: int, length: int) -> Tensor:
     return torch.randperm(length, generator=generator)
 
 
-class TrainingImages(Protocol):
-    """The part of `alit.data.imageset.ImageSet` that training reads."""
-
-    manifest: pd.DataFrame
-
-    def __len__(self) -> int: ...
-
-    def images(self, indices: Tensor) -> Tensor:
-        """Return images (b, 3, h, w) in [0, 1]."""
-        ...
-
-
 class Augmentation(NamedTuple):
     """Random views of the training images."""
 
@@ -78,14 +67,14 @@ class Batch(NamedTuple):
 
 
 class BatchSampler:
-    """The batches of one stage, a function of the step alone: nothing to save, and any process count.
+    """The batches of one stage, a function of the step alone: nothing is saved, and any number of processes fits.
 
-    Crops are the exception: each process draws its own.
+    Crops are the exception: they also depend on the process.
     """
 
     def __init__(
         self,
-        images: TrainingImages,
+        images: ImageSet,
         batch_size: int,
         augmentation: Augmentation,
         *,
@@ -125,7 +114,30 @@ class BatchSampler:
         return rows.chunk(self.fabric.world_size)[self.fabric.global_rank]
 
 
-CACHE_LIMIT = 8 * 2**30  # bytes on disk beyond which tokens are computed afresh
+def augment(images: Tensor, generator: torch.Generator, *, flip: bool, crop_scale: float) -> Tensor:
+    """Return random views of images (b, 3, h, w) in [0, 1], in the same shape and range.
+
+    Each view is a square crop of `crop_scale` to 1 of the image's area, resized back, and mirrored half of
+    the time when `flip`. The result depends on `images` and on the state of `generator` (a CPU one) alone.
+    Deviation: the published training also varies the crop's aspect ratio between 3/4 and 4/3.
+    """
+    batch = images.shape[0]
+    draws = torch.rand(4, batch, generator=generator)
+    mirrored = (draws[3] < 0.5) & flip
+    if crop_scale == 1:
+        return torch.where(rearrange(mirrored.to(images.device), "b -> b 1 1 1"), images.flip(-1), images)
+    side = (crop_scale + (1 - crop_scale) * draws[0]).sqrt()
+    shift = (1 - side) * (2 * draws[1:3] - 1)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0] = torch.where(mirrored, -side, side)
+    theta[:, 1, 1] = side
+    theta[:, :, 2] = shift.T
+    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    views = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return views.clamp(0, 1)
+
+
+CACHE_LIMIT = 8 * 2**30  # bytes on disk; tokens of larger sets are computed at each step
 CHUNK = 64  # images encoded at a time
 
 TokenSource = Callable[[Batch], BaseTokens]
@@ -134,17 +146,17 @@ TokenSource = Callable[[Batch], BaseTokens]
 def token_source(
     base: BaseTokenizer,
     config: TokenizerConfig,
-    images: TrainingImages,
+    images: ImageSet,
     augmentation: Augmentation,
     *,
     fabric: Fabric,
     folder: Path,
     limit: int = CACHE_LIMIT,
 ) -> TokenSource:
-    """Return where stage 1 takes base tokens from: a cache in `folder` where one can be had, else the network.
+    """Return the source of stage 1's base tokens: a cache in `folder` where possible, else the network.
 
-    A cache needs views that repeat (mirrored ones are kept as a second copy, random crops rule it out), tokens
-    that repeat (a VAE's posterior samples do not), and space. It holds float32: tokens are those of the network.
+    A cache needs views that repeat (mirrored ones are kept as a second copy, random crops rule it out), tokens that
+    repeat (a VAE's posterior samples do not), and at most `limit` bytes. It holds the network's tokens in float32.
     """
     copies = 2 if augmentation.flip else 1
     numbers = config.base.code_size + (0 if base.codebook is None else 1)
@@ -166,7 +178,7 @@ def encode_frozen(base: BaseTokenizer, images: Tensor) -> BaseTokens:
 
 
 def frozen_tokens(features: Tensor, ids: Tensor | None, codebook: Tensor | None) -> BaseTokens:
-    """Return tokens as targets: what a continuous base decodes are the features themselves."""
+    """Return tokens as targets: codes are rows of the codebook (v, z), or the features of a continuous base."""
     codes = features if ids is None or codebook is None else codebook[ids]
     return BaseTokens(features, codes, ids, features.new_zeros(()))
 
@@ -194,7 +206,7 @@ class CachedTokens:
 def _build_cache(
     base: BaseTokenizer,
     config: TokenizerConfig,
-    images: TrainingImages,
+    images: ImageSet,
     copies: int,
     fabric: Fabric,
     folder: Path,
@@ -204,8 +216,9 @@ def _build_cache(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     shape = (copies, len(images), config.image_tokens)
-    features = _new_array(partial / "features.npy", np.float32, (*shape, config.base.code_size))
-    ids = None if base.codebook is None else _new_array(partial / "ids.npy", np.int32, shape)
+    values = (*shape, config.base.code_size)
+    features = open_memmap(partial / "features.npy", mode="w+", dtype=np.float32, shape=values)
+    ids = None if base.codebook is None else open_memmap(partial / "ids.npy", mode="w+", dtype=np.int32, shape=shape)
     chunks = range(math.ceil(len(images) / CHUNK))
     for chunk in tqdm(chunks, desc="base tokens", unit="batch", mininterval=5):
         rows = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(images)))
@@ -220,7 +233,3 @@ def _build_cache(
     if ids is not None:
         ids.flush()
     os.replace(partial, folder)
-
-
-def _new_array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
-    return open_memmap(path, mode="w+", dtype=kind, shape=shape)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_data_scenes import SEEDS, digest
 
-from alit.data.scenes.scene import LEVELS, MOST_OTHERS, draw_controlled, render_controlled
+from alit.data.scenes.layout import LEVELS, MOST_OTHERS, draw_controlled
+from alit.data.scenes.scene import render_controlled
 from alit.data.scenes.source import ControlledSource
 from alit.data.scenes.textures import Draws
 from alit.data.sources.source import FACTORS

@@ -11,7 +11,7 @@ from alit.data.scenes.render import draw_raster
 from alit.data.scenes.scene import Scene, render_scene
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
 from alit.data.scenes.source import SceneSource, first_seed
-from alit.data.scenes.textures import COLOURS, Draws
+from alit.data.scenes.textures import COLORS, Draws
 
 VARIANTS = ("base", "near", "far")
 SEEDS = range(24)
@@ -150,7 +150,7 @@ def test_labels_cover_all_classes_evenly():
 def test_variants_share_no_photograph_and_no_color():
     for tables in (
         [set(BACKDROPS[variant]) | set(GROUNDS[variant]) for variant in VARIANTS],
-        [set(COLOURS[variant]) for variant in VARIANTS],
+        [set(COLORS[variant]) for variant in VARIANTS],
     ):
         assert len(set.union(*tables)) == sum(len(table) for table in tables)
 
@@ -181,7 +181,7 @@ def test_captions_name_the_main_object_and_count_the_rest():
         front = scene.caption.split(" in front of ")
         assert str(scene.class_name) in front[0]
         assert (len(front) == 2) == (scene.objects > 1)
-        assert any(color in front[0] for color in COLOURS["base"])
+        assert any(color in front[0] for color in COLORS["base"])
 
 
 def test_a_crop_of_flat_color_stays_flat_at_every_size():

@@ -9,9 +9,10 @@ import torch
 from photo_project import Project, one_set, scenes
 from PIL import Image
 
+from alit.data.arrays import ArrayWriter
 from alit.data.images import center_view
 from alit.data.imageset import COLUMNS, build_manifest, open_set, read_manifest, write_manifest
-from alit.data.prepare import ArrayWriter, chosen_indices
+from alit.data.prepare import chosen_indices
 from alit.data.scenes.source import SceneSource
 from alit.data.sources.source import Record
 from alit.errors import DataError

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit.data.images import augment, center_map, center_view, to_images
-from alit.training.engine.loader import batch_indices
+from alit.data.images import center_map, center_view, to_images
+from alit.training.engine.loader import augment, batch_indices
 
 
 def images(batch=6, size=16, seed=0):

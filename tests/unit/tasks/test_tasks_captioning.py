@@ -26,7 +26,7 @@ def captioner(captions=CAPTIONS):
 def test_it_says_only_what_it_knows_each_caption_once():
     network = captioner()
     assert network.known_captions == ("a red ball on grass", "two blue cubes on sand", "a cat")
-    assert set(network.look(pictures(20))) <= set(network.known_captions)
+    assert set(network.captions(pictures(20))) <= set(network.known_captions)
 
 
 def test_vectors_are_of_length_one_and_words_without_order():

@@ -13,7 +13,7 @@ from alit.tasks.registry import build_task_models, load_trained, new_network, sa
 
 def test_importing_the_tasks_loads_no_heavy_library():
     code = (
-        "import sys, alit.tasks.build, alit.tasks.trunks, alit.sweep.engine;"
+        "import sys, alit.tasks.registry, alit.tasks.perceptual, alit.sweep.engine;"
         "print([name for name in ('timm', 'transformers', 'torchvision', 'torchmetrics', 'torch_fidelity')"
         " if name in sys.modules])"
     )
@@ -23,17 +23,17 @@ def test_importing_the_tasks_loads_no_heavy_library():
 
 @pytest.mark.parametrize("input_size", [32, 64])
 @pytest.mark.parametrize("architecture", ["small_cnn", "timm/resnet18"])
-def test_classifiers_train_and_look_at_small_images(architecture, input_size):
+def test_classifiers_train_on_small_images(architecture, input_size):
     network = new_network(model(architecture=architecture, input_size=input_size), ("a", "b", "c"))
     images = pictures(4, 24)
     network(images).square().sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
     network.eval()
-    look = network.look(images)
-    assert look.logits.shape == (4, 3)
-    assert look.features.shape == (4, network.feature_size)
-    torch.testing.assert_close(look.logits, network(images))
-    assert len(look.maps) == 5
+    output = network.features_and_logits(images)
+    assert output.logits.shape == (4, 3)
+    assert output.features.shape == (4, network.feature_size)
+    torch.testing.assert_close(output.logits, network(images))
+    assert len(output.maps) == 5
 
 
 def test_the_depth_network_answers_in_positive_metres_at_its_own_size():

@@ -27,9 +27,9 @@ def test_efficientnet_lite_takes_the_published_weights_in_order(size, stages):
     assert torch.equal(own["conv_stem.weight"], weights["_conv_stem.weight"])
     assert torch.equal(own["classifier.bias"], weights["_fc.bias"])
     with torch.no_grad():
-        look = classifier.look(pictures(2, 64))
-    assert look.logits.shape == (2, 1000)
-    assert len(look.maps) == stages
+        output = classifier.features_and_logits(pictures(2, 64))
+    assert output.logits.shape == (2, 1000)
+    assert len(output.maps) == stages
     published = (pictures(1) * 255 - 127) / 128
     torch.testing.assert_close(classifier.normalize(pictures(1)), published)
 

@@ -9,7 +9,7 @@ from alit.tasks.classification import ClassificationTask, Classifier, class_rank
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
 from alit.tasks.networks import SmallCNN, UNet
 from alit.tasks.perceptual import PerceptualTask, build_trunk
-from alit.tasks.protocol import MemoizeLast, SweepBatch, resize, round_to_8_bit
+from alit.tasks.protocol import SweepBatch, memoize_last, resize, round_to_8_bit
 from alit.tasks.reconstruction import ReconstructionTask
 
 
@@ -177,8 +177,8 @@ def test_token_f1_counts_shared_words(caption, reference, score):
     assert token_f1(caption, reference) == pytest.approx(score)
 
 
-def test_one_forward_pass_serves_all_who_look_at_the_same_tensor():
+def test_a_network_runs_once_for_the_same_tensor():
     calls = []
-    look = MemoizeLast(lambda images: calls.append(1) or len(calls))
+    count = memoize_last(lambda images: calls.append(1) or len(calls))
     first, equal = torch.zeros(2), torch.zeros(2)
-    assert [look(first), look(first), look(equal), look(first)] == [1, 1, 2, 3]
+    assert [count(first), count(first), count(equal), count(first)] == [1, 1, 2, 3]

@@ -43,9 +43,9 @@ def module(tmp_path, monkeypatch):
 
 
 def sweep_of(loaders, tmp_path, **options):
-    entrants = {name: SweepJob(loader, {"name": name}) for name, loader in loaders.items()}
+    jobs = {name: SweepJob(loader, {"name": name}) for name, loader in loaders.items()}
     places = {"config": CONFIG, "scratch": tmp_path / "scratch", "device": CPU}
-    return sweep_many(entrants, [ToySet("val", 6)], [ReconstructionTask()], [MeanColor()], **places, **options)
+    return sweep_many(jobs, [ToySet("val", 6)], [ReconstructionTask()], [MeanColor()], **places, **options)
 
 
 def test_the_adapter_of_the_docs_is_loaded_by_name_and_swept(module, tmp_path):

@@ -17,7 +17,7 @@ from training_cases import (
 
 from alit.errors import ConfigError
 from alit.training.distill import DistillStage, choose_iterations, distill_at, train_distillation
-from alit.training.engine import loader as base_tokens
+from alit.training.engine import loader
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation, BatchSampler, CachedTokens, encode_frozen, token_source
 
@@ -74,7 +74,7 @@ def test_at_the_switch_the_codebook_is_drawn_from_the_encoder(fabric):
     for step in range(7):
         assert "perplexity" not in stage.step(step)
     assert torch.equal(quantizer.embedding, start)
-    stage._start_codebook(7, stage.care)
+    stage._init_codebook(7, stage.reset)
     batches = [stage.sampler(step) for step in range(7, 30)]
     raw = torch.cat([drawn_codes(stage, batch, iteration) for batch in batches for iteration in (1, 2, 3)])
     distances = torch.cdist(quantizer.embedding.detach(), F.normalize(raw, dim=-1))
@@ -88,17 +88,17 @@ def drawn_codes(stage, batch, iteration):
     return distilled.raw_codes.flatten(0, 1)
 
 
-def test_dead_latent_codes_are_revived_once_a_whole_period_has_passed_since_the_switch(fabric, monkeypatch):
+def test_dead_latent_codes_are_replaced_once_a_whole_period_has_passed_since_the_switch(fabric, monkeypatch):
     stage = new_stage(fabric, continuous_share=0.3, expire_every=3)
     expired = []
-    monkeypatch.setattr(stage.care, "expire_codes", lambda vectors, generator: expired.append(step))
+    monkeypatch.setattr(stage.reset, "expire_codes", lambda vectors, generator: expired.append(step))
     for step in range(14):
         stage.step(step)
     assert stage.switch == 4
     assert expired == [6, 9, 12]
 
 
-def test_a_base_with_posterior_samples_and_cropped_images_are_encoded_afresh(fabric, tmp_path):
+def test_a_base_with_posterior_samples_and_cropped_images_are_encoded_at_each_step(fabric, tmp_path):
     images = MemoryImages()
     for kind, crop_scale in (("vae", 1.0), ("vqgan", 0.8)):
         config = tokenizer_config(kind=kind, prediction="regression")
@@ -119,7 +119,7 @@ def test_a_cache_that_would_be_too_large_is_not_made(fabric, tmp_path):
 
 @pytest.mark.parametrize("kind", ["vqgan", "vae"])
 def test_cached_tokens_are_those_of_the_network_mirrored_or_not(kind, fabric, tmp_path, monkeypatch):
-    monkeypatch.setattr(base_tokens, "CHUNK", 7)
+    monkeypatch.setattr(loader, "CHUNK", 7)
     config = tokenizer_config(kind=kind, prediction="regression")
     config = config.model_copy(update={"base": config.base.model_copy(update={"sample_posterior": False})})
     base, images, augmentation = new_base(config), MemoryImages(), Augmentation(True, 1.0)

@@ -78,7 +78,7 @@ def test_a_discriminator_step_changes_the_discriminator_only_and_builds_no_graph
     monkeypatch.setattr(
         GeneratorLoss, "reconstruct", lambda self, *inputs: fakes.append(reconstruct(self, *inputs)) or fakes[-1]
     )
-    stage._judge(0, 2)
+    stage._train_discriminator(0, 2)
     assert len(fakes) == 2
     assert all(fake.grad_fn is None and not fake.requires_grad for fake in fakes)
     assert all(parameter.grad is None for parameter in stage.tokenizer.parameters())
@@ -100,11 +100,11 @@ def test_a_generator_step_changes_no_parameter_of_the_discriminator(fabric):
 def test_each_optimizer_holds_its_own_networks_parameters_only(fabric):
     stage = new_stage(fabric)
 
-    def held(learner):
-        return {id(parameter) for group in learner.optimizer.param_groups for parameter in group["params"]}
+    def held(optimized):
+        return {id(parameter) for group in optimized.optimizer.param_groups for parameter in group["params"]}
 
-    assert held(stage.adversary) == {id(parameter) for parameter in stage.discriminator.parameters()}
-    assert held(stage.learner) <= {id(parameter) for parameter in stage.tokenizer.parameters()}
+    assert held(stage.optimized_discriminator) == {id(parameter) for parameter in stage.discriminator.parameters()}
+    assert held(stage.optimized) <= {id(parameter) for parameter in stage.tokenizer.parameters()}
 
 
 @pytest.mark.parametrize("kind", ["vqgan", "vae"])

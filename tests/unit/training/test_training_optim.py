@@ -20,52 +20,52 @@ def fabric():
 # Codebooks
 
 
-def care_of(fabric, size=6, **changes):
+def reset_of(fabric, size=6, **changes):
     quantizer = VectorQuantizer(size, 3, unit=True)
-    learner = OptimizedModule(fabric, quantizer, optimization(**changes))
-    return DeadCodeReset(quantizer, learner, fabric)
+    optimized = OptimizedModule(fabric, quantizer, optimization(**changes))
+    return DeadCodeReset(quantizer, optimized, fabric)
 
 
-def test_only_codes_unused_since_the_last_revival_are_replaced_by_vectors_of_the_batch(fabric):
-    care = care_of(fabric)
-    before = care.quantizer.embedding.detach().clone()
+def test_only_codes_unused_since_the_last_reset_are_replaced_by_vectors_of_the_batch(fabric):
+    reset = reset_of(fabric)
+    before = reset.quantizer.embedding.detach().clone()
     vectors = torch.randn(2, 5, 3)
-    care.count(torch.tensor([[0, 1], [1, 4]]))
-    care.expire_codes(vectors, derive_generator("revive"))
-    after = care.quantizer.embedding.detach()
+    reset.count(torch.tensor([[0, 1], [1, 4]]))
+    reset.expire_codes(vectors, derive_generator("reset"))
+    after = reset.quantizer.embedding.detach()
     assert torch.equal(after[[0, 1, 4]], before[[0, 1, 4]])
     directions = torch.nn.functional.normalize(vectors.flatten(0, 1), dim=-1)
     for row in (2, 3, 5):
         assert (directions - after[row]).abs().amax(dim=1).min() < 1e-6
-    assert care.uses.sum() == 0
+    assert reset.uses.sum() == 0
 
 
-def test_revival_resets_average_and_moments_of_the_replaced_codes_only(fabric):
-    care = care_of(fabric, ema_decay=0.9)
-    care.learner.update(care.learner.module(torch.randn(40, 3)).loss, 0)
-    care.count(torch.tensor([0, 1, 2]))
-    care.expire_codes(torch.randn(1, 8, 3), derive_generator("revive"))
-    embedding = care.quantizer.embedding
-    assert torch.equal(care.learner.average.values[0][3:], embedding.detach()[3:])
-    moments = care.learner.optimizer.state[embedding]
+def test_a_reset_covers_average_and_moments_of_the_replaced_codes_only(fabric):
+    reset = reset_of(fabric, ema_decay=0.9)
+    reset.optimized.backward_and_step(reset.optimized.module(torch.randn(40, 3)).loss, 0)
+    reset.count(torch.tensor([0, 1, 2]))
+    reset.expire_codes(torch.randn(1, 8, 3), derive_generator("reset"))
+    embedding = reset.quantizer.embedding
+    assert torch.equal(reset.optimized.average.values[0][3:], embedding.detach()[3:])
+    moments = reset.optimized.optimizer.state[embedding]
     assert moments["exp_avg"][3:].abs().sum() == 0
     assert moments["exp_avg_sq"][3:].abs().sum() == 0
     assert moments["exp_avg"][:3].abs().sum() > 0
 
 
 def test_a_codebook_started_from_data_consists_of_distinct_data(fabric):
-    care = care_of(fabric)
+    reset = reset_of(fabric)
     vectors = torch.nn.functional.normalize(torch.randn(20, 3), dim=-1)
-    care.init_codebook(vectors, derive_generator("start"))
-    distances = torch.cdist(care.quantizer.embedding.detach(), vectors)
+    reset.init_codebook(vectors, derive_generator("start"))
+    distances = torch.cdist(reset.quantizer.embedding.detach(), vectors)
     assert distances.amin(dim=1).max() < 1e-3
     assert len(distances.argmin(dim=1).unique()) == 6
 
 
 def test_more_codes_than_vectors_repeat_vectors(fabric):
-    care = care_of(fabric)
-    care.init_codebook(torch.eye(3), derive_generator("start"))
-    assert set(care.quantizer.embedding.detach().argmax(dim=1).tolist()) <= {0, 1, 2}
+    reset = reset_of(fabric)
+    reset.init_codebook(torch.eye(3), derive_generator("start"))
+    assert set(reset.quantizer.embedding.detach().argmax(dim=1).tolist()) <= {0, 1, 2}
 
 
 def test_perplexity_counts_equally_used_codes():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from training_cases import finetune_config, optimization
 
+from alit.training.distill import switch_step, unlocked_iterations
 from alit.training.engine.fabric import build_fabric
 from alit.training.finetune import adversarial_weight
 from alit.training.optim import (
@@ -17,8 +18,6 @@ from alit.training.optim import (
     average_decay,
     learning_rate,
     parameter_groups,
-    switch_step,
-    unlocked_iterations,
 )
 
 
@@ -127,11 +126,11 @@ def test_an_update_follows_adamw_with_the_scheduled_rate_and_clipping(fabric):
     start = module.weight.detach().clone()
     reference = nn.Parameter(start.clone())
     config = optimization(steps=10, warmup_steps=0, learning_rate=0.1, clip_norm=0.5, weight_decay=0.2)
-    learner = OptimizedModule(fabric, module, config)
+    optimized = OptimizedModule(fabric, module, config)
     reference_optimizer = torch.optim.AdamW([reference], betas=config.betas, weight_decay=0.2)
     inputs = torch.tensor([[3.0, -1.0]])
     for step in range(3):
-        norm = learner.update(learner.module(inputs).square().sum(), step)
+        norm = optimized.backward_and_step(optimized.module(inputs).square().sum(), step)
         loss = (inputs @ reference.T).square().sum()
         gradient = torch.autograd.grad(loss, reference)[0]
         assert norm.item() == pytest.approx(gradient.norm().item(), rel=1e-4)
@@ -143,5 +142,7 @@ def test_an_update_follows_adamw_with_the_scheduled_rate_and_clipping(fabric):
 
 def test_no_clipping_leaves_the_gradient_alone(fabric):
     module = nn.Linear(1, 1, bias=False)
-    learner = OptimizedModule(fabric, module, optimization(clip_norm=None))
-    assert learner.update(1000 * learner.module(torch.ones(1, 1)).sum(), 0).item() == pytest.approx(1000.0)
+    optimized = OptimizedModule(fabric, module, optimization(clip_norm=None))
+    assert optimized.backward_and_step(1000 * optimized.module(torch.ones(1, 1)).sum(), 0).item() == pytest.approx(
+        1000.0
+    )
