@@ -87,18 +87,18 @@ def _lite_file(size: int) -> Path:
 
 def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> dict[str, Any]:
     """Rename `weights` to the names of `network`, first to first; shapes must agree one by one."""
-    expected = network.state_dict()
-    if len(weights) != len(expected):
+    state = network.state_dict()
+    if len(weights) != len(state):
         raise CheckpointError(
-            f"expected {len(expected)} tensors of {what}, found {len(weights)}; reinstall its package"
+            f"expected {len(state)} tensors of {what}, found {len(weights)}; reinstall its package"
         )
-    for (name, tensor), (source, given) in zip(expected.items(), weights.items(), strict=True):
+    for (name, tensor), (source, given) in zip(state.items(), weights.items(), strict=True):
         if given.shape != tensor.shape:
             raise CheckpointError(
                 f"expected {tuple(tensor.shape)} for {name} of {what}, found {tuple(given.shape)} in "
                 f"{source}; reinstall its package"
             )
-    return dict(zip(expected, weights.values(), strict=True))
+    return dict(zip(state, weights.values(), strict=True))
 
 
 def depth_anything_v2(size: str, input_size: int) -> DepthNetwork:

@@ -83,7 +83,7 @@ def round_to_8_bit(images: Tensor) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Resize images (b, 3, h, w) to (b, 3, size, size), bilinear and antialiased; images of that size are returned as they are."""
+    """Resize images (b, 3, h, w) to (b, 3, size, size), bilinear and antialiased; no copy at that size."""
     if images.shape[-2:] == (size, size):
         return images
     return functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
