@@ -88,9 +88,8 @@ class ClassificationTask:
         """Return the ranks (b,) as floats, NaN where there is none."""
         if not (reference >= 0).any():
             return {self.columns[0]: np.full(len(images), np.nan, dtype=np.float32)}
-        return {
-            self.columns[0]: class_ranks(self._classifier.features_and_logits(images).logits, reference).cpu().numpy()
-        }
+        logits = self._classifier.features_and_logits(images).logits
+        return {self.columns[0]: class_ranks(logits, reference).cpu().numpy()}
 
 
 def class_ranks(logits: Tensor, targets: Tensor) -> Tensor:

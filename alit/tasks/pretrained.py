@@ -89,9 +89,7 @@ def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> 
     """Rename `weights` to the names of `network`, first to first; shapes must agree one by one."""
     state = network.state_dict()
     if len(weights) != len(state):
-        raise CheckpointError(
-            f"expected {len(state)} tensors of {what}, found {len(weights)}; reinstall its package"
-        )
+        raise CheckpointError(f"expected {len(state)} tensors of {what}, found {len(weights)}; reinstall its package")
     for (name, tensor), (source, given) in zip(state.items(), weights.items(), strict=True):
         if given.shape != tensor.shape:
             raise CheckpointError(

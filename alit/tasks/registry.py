@@ -50,9 +50,7 @@ class TaskModelConfig(Settings):
     weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
     input_size: PositiveInt  # pixels per side of the network's input
     train_on: str | None  # a set with role train or task; null: the first with role train
-    test_on: (
-        str | None
-    )  # a set with role task or evaluate, to report its performance on; null: the first with role evaluate
+    test_on: str | None  # a set with role task or evaluate, for its reported score; null: the first with role evaluate
     steps: int = Field(ge=0)  # training steps when weights are "train"
     batch_size: PositiveInt
     learning_rate: PositiveFloat

@@ -50,7 +50,7 @@ def test_a_failed_download_is_one_line():
         raise OSError("no such host\nand a long story")
 
     with pytest.raises(CheckpointError, match=r"weights of timm/x, found none \(no such host\)"):
-        pretrained.fetch("timm/x", fail)
+        pretrained.download("timm/x", fail)
 
 
 def test_the_lite_trunk_sees_images_at_their_own_size():

@@ -161,6 +161,7 @@ def test_halting_trains_and_is_reproducible(tmp_path):
         assert torch.equal(value, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "column"), [("base", "l1"), ("distill", "code_error_1")])
 def test_six_images_are_learned_by_heart(stage, column, tmp_path):
     settings = optimization(steps=250, batch_size=6, learning_rate=1e-2, log_every=25, clip_norm=3.0)

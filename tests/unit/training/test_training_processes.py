@@ -9,9 +9,9 @@ import torch
 from checkout import HELPERS
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = HELPERS / "training_cases.py"
-
-
 LAUNCHERS = {
     "own": [sys.executable],
     "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],

@@ -76,6 +76,7 @@ def test_weights_depend_on_every_step(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_killed_without_warning_ends_with_the_same_weights(tmp_path):
     script = [sys.executable, str(HELPERS / "training_cases.py"), "distill"]
     command = [*script, str(tmp_path / "killed"), str(tmp_path / "killed.safetensors"), "--steps", "150"]

@@ -49,7 +49,7 @@ def test_a_number_in_a_key_counts_the_entries_of_a_list():
     ("key", "value", "expected"),
     [
         ("distill.optimization.stepz", 3, "unknown key distill.optimization.stepz; the closest valid key is steps"),
-        ("distill.optimization.steps", 3, "expected keys of tokenizer, base_training, distill or finetune"),
+        ("distil.optimization.steps", 3, "expected keys of tokenizer, base_training, distill or finetune"),
         ("sweep.chunk_size", 3, "found sweep.chunk_size"),
         ("data.sets.0.split", "val", "found data.sets.0.split"),
         ("data.sets.99.images", 3, "there is no key data.sets.99.images"),
