@@ -1,29 +1,41 @@
 """Adaptive length image tokenization: encode images into as many tokens as they need, and measure how many that is."""
 
-import os
 from typing import TYPE_CHECKING, Any
-
-# OpenMP reads this when torch is imported: so import alit first, or set it yourself. Threads that spin while they wait
-# take cores from those that they wait for where cores are shared: encoding took 14 times as long (docs/lab-log.md).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from alit.data.images import load_images
+    from alit.models.distillation import Halting
     from alit.tokenizer.encoding import CodeLoss, ReconstructionLoss
+    from alit.tokenizer.protocol import Reconstruction, Tokenizer
     from alit.tokenizer.published import load_published
     from alit.tokenizer.tokenizer import AdaptiveTokenizer
     from alit.tokenizer.tokens import TokenSet
 
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdaptiveTokenizer",
+    "CodeLoss",
+    "Halting",
+    "Reconstruction",
+    "ReconstructionLoss",
+    "TokenSet",
+    "Tokenizer",
+    "load_images",
+    "load_published",
+]
+
 _HOME = {
     "AdaptiveTokenizer": "alit.tokenizer.tokenizer",
     "CodeLoss": "alit.tokenizer.encoding",
+    "Halting": "alit.models.distillation",
+    "Reconstruction": "alit.tokenizer.protocol",
     "ReconstructionLoss": "alit.tokenizer.encoding",
     "TokenSet": "alit.tokenizer.tokens",
+    "Tokenizer": "alit.tokenizer.protocol",
     "load_images": "alit.data.images",
     "load_published": "alit.tokenizer.published",
 }
-
-__all__ = ["AdaptiveTokenizer", "CodeLoss", "ReconstructionLoss", "TokenSet", "load_images", "load_published"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,3 +45,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*globals(), *__all__])

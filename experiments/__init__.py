@@ -1,10 +1,20 @@
 """The pipeline's stages, one thin script each: read the settings, call `alit`, write the outs.
 
-Importing this package, which every stage does before anything else, settles how OpenMP's threads wait.
+Importing this package, which every stage does before anything else, settles how OpenMP's threads wait, and checks that
+the packages of all extras are installed.
 """
 
 import os
+import sys
+
+from alit.errors import EXTRAS, MissingPackageError, require
 
 # Threads that spin while they wait keep the core from the caller they wait for as soon as the cores are shared:
 # a training step on two threads took 9 times as long beside other jobs, and as long as ever with waiting threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+try:
+    require(*EXTRAS)
+except MissingPackageError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -162,7 +162,7 @@ def test_bench_prints_a_row_for_every_length_or_json(model, capsys):
 
 
 def test_bench_measures_a_published_size_without_a_checkpoint(capsys, monkeypatch):
-    monkeypatch.setattr("alit.cli.published_config", {"small": tokenizer_config()}.__getitem__)
+    monkeypatch.setattr("alit.commands.published_config", {"small": tokenizer_config()}.__getitem__)
     main(["bench", "--size", "small", "--rounds", "1", "--json"])
     assert json.loads(capsys.readouterr().out)["model"] == "small, random weights"
     for arguments in (["bench"], ["bench", "model", "--size", "small"], ["bench", "--size", "huge"]):

@@ -1,0 +1,250 @@
+"""What the subcommands of `alit` do; `alit.cli` parses their arguments and imports this when one is run."""
+
+import glob
+import json
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from alit.data.images import batch_of, read_view
+from alit.data.sources.source import IMAGE_SUFFIXES
+from alit.errors import ConfigError, DataError
+from alit.tokenizer.cost import LengthCost, measure_lengths
+from alit.tokenizer.encoding import ReconstructionLoss
+from alit.tokenizer.published import load_published, published_config
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.tokens import TokenSet, pack, unpack
+
+STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes
+LICENSE = "The authors published these weights without a license; the code that reads them is Apache-2.0."
+HEADINGS = ("tokens", "bits", "encode ms", "decode ms", "encode GFLOP", "decode GFLOP", "images/s", "peak MiB")
+
+
+def encode(arguments: Namespace) -> None:
+    """Encode every readable picture; unreadable ones are named, left out, and end the command with status 2."""
+    paths = find_images(arguments.images)
+    make_room(arguments.output)
+    tokenizer = load_onto(arguments.model, arguments.device)
+    pictures = Pictures(paths, tokenizer.image_size, arguments.batch_size)
+    until = None if arguments.until_l1 is None else ReconstructionLoss(l1=arguments.until_l1)
+    tokens = tokenizer.encode(pictures, length=arguments.length, until=until, budget=arguments.mean_length)
+    with writing(arguments.output):
+        arguments.output.write_bytes(pack(tokens, pictures.names))
+    print(describe(tokens))
+    if pictures.unreadable:
+        raise DataError(
+            f"{len(pictures.unreadable)} of {len(paths)} pictures could not be read and are not in "
+            f"{arguments.output}: {'; '.join(pictures.unreadable)}"
+        )
+
+
+class Pictures:
+    """Batches of the center views of picture files, in order; remembers which files could be read."""
+
+    def __init__(self, paths: Sequence[Path], size: int, batch_size: int) -> None:
+        self.names: list[str] = []  # of the pictures so far
+        self.unreadable: list[str] = []  # "path: reason"
+        self._paths, self._size, self._batch_size = paths, size, batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield images (b, 3, size, size) in [0, 1], with b up to the batch size."""
+        views: list[np.ndarray] = []
+        for path in tqdm(self._paths, unit="image", disable=None):
+            try:
+                views.append(read_view(path, self._size))
+                self.names.append(path.name)
+            except DataError as error:
+                self.unreadable.append(str(error))
+            if len(views) == self._batch_size:
+                yield batch_of(views, self._size)
+                views = []
+        if views:
+            yield batch_of(views, self._size)
+
+
+def find_images(arguments: Sequence[str]) -> list[Path]:
+    """Expand files, folders, globs and - into paths, in the order given; folders are searched to any depth.
+
+    Raises:
+        DataError: one of them leads to no picture.
+    """
+    paths: list[Path] = []
+    for argument in arguments:
+        found = _expand(argument)
+        if not found:
+            raise DataError(f"expected pictures at {argument}, found none; give files, folders, globs or -")
+        paths += found
+    return paths
+
+
+def _expand(argument: str) -> list[Path]:
+    if argument == "-":
+        return [Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
+    if Path(argument).is_dir():
+        return sorted(path for path in Path(argument).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if Path(argument).exists():
+        return [Path(argument)]
+    return [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]
+
+
+def decode(arguments: Namespace) -> None:
+    """Write each image of a token file as PNG, under its number and its picture's name."""
+    file = unpack(read_bytes(arguments.tokens), source=str(arguments.tokens))
+    tokenizer = load_onto(arguments.model, arguments.device)
+    names = file.names or [""] * len(file.tokens)
+    with writing(arguments.output), tqdm(total=len(names), unit="image", disable=None) as bar:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        for rows in torch.arange(len(names)).split(arguments.batch_size):
+            images = tokenizer.decode(file.tokens[rows])
+            pixels = rearrange((images * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
+            for row, picture in zip(rows.tolist(), pixels, strict=True):
+                Image.fromarray(picture).save(arguments.output / file_name(row, names[row]))
+            bar.update(len(rows))
+
+
+def file_name(row: int, name: str) -> str:
+    """Return the PNG name of a row of a token file: names from a file are not trusted to be names of files."""
+    stem = re.sub(r"[^\w. -]", "_", Path(name).stem)[:STEM_CHARACTERS]
+    return f"{row:05d}-{stem}".rstrip("-") + ".png"
+
+
+def info(arguments: Namespace) -> None:
+    """Print what a token file or a checkpoint folder holds: lengths in tokens, sizes in bits, bytes and parameters."""
+    if arguments.path.is_dir():
+        print(describe_tokenizer(load_onto(str(arguments.path), "cpu")))
+    else:
+        print(describe(unpack(read_bytes(arguments.path), source=str(arguments.path)).tokens))
+
+
+def describe_tokenizer(tokenizer: AdaptiveTokenizer) -> str:
+    """Return a line about a tokenizer."""
+    config = tokenizer.config
+    parameters = sum(parameter.numel() for parameter in tokenizer.parameters())
+    return (
+        f"tokenizer {tokenizer.fingerprint}: {config.image_size} px, {config.base.kind} base of "
+        f"{config.image_tokens} image tokens, lengths {', '.join(map(str, tokenizer.lengths))}, "
+        f"{tokenizer.bits_per_token} bits a token, {parameters:,} parameters"
+    )
+
+
+def describe(tokens: TokenSet) -> str:
+    """Return a line about a token set."""
+    if not len(tokens):
+        return f"no images, of tokenizer {tokens.model}"
+    kind = "continuous codes" if tokens.is_continuous else f"ids of {tokens.codebook_size} codes"
+    mean = float(tokens.lengths.float().mean())
+    return (
+        f"{len(tokens)} images, {mean:.1f} tokens on average ({int(tokens.lengths.min())} to "
+        f"{int(tokens.lengths.max())}), {kind}, {float(tokens.bits.float().mean()) / 8:.0f} bytes each; "
+        f"{int((~tokens.satisfied).sum())} unsatisfied; tokenizer {tokens.model}"
+    )
+
+
+def convert(arguments: Namespace) -> None:
+    """Write a published checkpoint as model.safetensors, config.json and a model card; each tensor is checked."""
+    tokenizer = load_published(arguments.checkpoint, heads=arguments.heads)
+    card = {
+        "source": str(arguments.output),
+        "license_text": LICENSE,
+        "notes": f"Converted from the authors' `{arguments.checkpoint.name}`.",
+    }
+    with writing(arguments.output):
+        tokenizer.save_pretrained(arguments.output, model_card_kwargs=card)
+    print(f"wrote {arguments.output}: {describe_tokenizer(tokenizer)}")
+
+
+def bench(arguments: Namespace) -> None:
+    """Print what each length costs, as a table or as JSON."""
+    if arguments.model is None:
+        tokenizer = to_device(AdaptiveTokenizer(published_config(arguments.size)), arguments.device)
+    else:
+        tokenizer = load_onto(arguments.model, arguments.device)
+    shape = (arguments.batch_size, 3, tokenizer.image_size, tokenizer.image_size)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(tokenizer.device)
+    lengths = measure_lengths(tokenizer, images, rounds=arguments.rounds)
+    costs = list(tqdm(lengths, total=len(tokenizer.lengths), unit="length", disable=None))
+    settings = {"batch_size": arguments.batch_size, "rounds": arguments.rounds, **describe_machine(tokenizer.device)}
+    if arguments.json:
+        what = {"model": arguments.model or f"{arguments.size}, random weights"}
+        print(json.dumps({**what, **settings, "lengths": [cost._asdict() for cost in costs]}, indent=2))
+        return
+    print(describe_tokenizer(tokenizer))
+    print(", ".join(f"{name} {value}" for name, value in settings.items()))
+    print(table(costs))
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return what the times depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def table(costs: list[LengthCost]) -> str:
+    """Return lengths as lines of right-aligned columns."""
+    rows = [HEADINGS, *(tuple(map(_format, cost)) for cost in costs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _format(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+
+
+def load_onto(model: str, device: str) -> AdaptiveTokenizer:
+    """Load a checkpoint folder or hub id onto a device."""
+    return to_device(AdaptiveTokenizer.from_pretrained(model), device)
+
+
+def to_device(tokenizer: AdaptiveTokenizer, device: str) -> AdaptiveTokenizer:
+    """Move a tokenizer to a device of this machine.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    try:
+        return tokenizer.to(torch.device(device)).eval()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ConfigError(f"expected a torch device of this machine, found {device}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that a user named."""
+    if not path.is_file():
+        raise DataError(f"expected a token file at {path}, found none")
+    return path.read_bytes()
+
+
+def make_room(path: Path) -> None:
+    """Make the folder of a file that will be written, before any work is done.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise DataError(f"cannot write to {path}: it is a folder or in one without write permission; choose another")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write below into one line that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot write to {path}: {error.strerror or error}; choose another place") from error
+
+
+COMMANDS = {"encode": encode, "decode": decode, "info": info, "convert": convert, "bench": bench}
