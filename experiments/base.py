@@ -7,9 +7,10 @@ from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
 from alit.models.losses import PerceptualDistance
+from alit.models.weights import save_network
 from alit.paths import RunPaths, project_root
 from alit.training.base import train_base
-from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_network, save_stage
+from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
 

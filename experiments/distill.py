@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
+from alit.models.weights import load_base
 from alit.paths import RunPaths, project_root
 from alit.training.distill import train_distillation
-from alit.training.engine.checkpoint import copy_checkpoint, load_base, resume_dir, save_stage
+from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
 

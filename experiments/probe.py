@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from alit.config import load_profile
 from alit.data.imageset import open_set
 from alit.errors import run_command
+from alit.models.weights import WEIGHTS_FILE
 from alit.paths import RunPaths, project_root
 from alit.studies.probe.measure import measure_probes
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import WEIGHTS_FILE, resume_dir
+from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric
 
 

@@ -28,13 +28,14 @@ from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
 from alit.models.base import BaseTokenizer
+from alit.models.weights import WEIGHTS_FILE, load_base, save_network
 from alit.paths import RunPaths, project_root
 from alit.report.release import Card, LengthScore, compare_cards, results_text, training_notes
 from alit.settings import read_yaml
 from alit.studies import assess
 from alit.tasks.protocol import round_to_8_bit
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import TRAINING_FILE, WEIGHTS_FILE, load_base, save_network
+from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.loop import LOG_FILE
 from alit.training.optim import perplexity
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from alit.config import Profile, load_profile
 from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
+from alit.models.weights import CONFIG_FILE
 from alit.paths import RunPaths, project_root
 from alit.settings import parse_settings
-from alit.training.engine.checkpoint import CONFIG_FILE
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,10 +12,11 @@ from lightning_fabric import Fabric
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, Subset, open_set
 from alit.errors import run_command
+from alit.models.weights import load_base, save_network
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
-from alit.training.engine.checkpoint import load_base, resume_dir, save_network, save_stage
+from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric
 
 

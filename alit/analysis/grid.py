@@ -1,6 +1,6 @@
 """The sweep table in wide form: images x lengths arrays, built once, that every analysis indexes.
 
-The table itself is long (one row per image x length, DESIGN section 5). A question such as "the smallest length
+The table itself is long (one row per image x length, docs/sweep-table.md). A question such as "the smallest length
 whose L1 is below 0.07" is a reduction along lengths, so the long form is folded once and checked while folding.
 """
 

@@ -19,7 +19,7 @@ Repetitions = Annotated[int, Field(gt=0, le=1024)]
 
 
 class BaseTokenizerConfig(Settings):
-    """A convolutional 2D tokenizer: MaskGIT-style VQGAN or KL-VAE (published-code facts, section 2.2).
+    """A convolutional 2D tokenizer: MaskGIT-style VQGAN or KL-VAE (docs/paper-or-code.md).
 
     Each level but the last halves the resolution, so the patch of one image token is
     `stem * 2 ** (len(multipliers) - 1)` pixels wide.
@@ -28,11 +28,10 @@ class BaseTokenizerConfig(Settings):
     kind: Literal["vqgan", "vae"]
     stem: PositiveInt  # pixels per side that become channels before the first level; published: 1
     channels: PositiveInt  # c, width of the first level
-    multipliers: Annotated[
-        tuple[PositiveInt, ...], Field(min_length=1, max_length=16)
-    ]  # width of each level in units of `channels`
+    # Width of each level in units of `channels`.
+    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
     blocks: Repetitions  # residual blocks per level
-    code_size: PositiveInt  # numbers per image token; z = 256 (VQGAN) or 16 (VAE) as published
+    code_size: PositiveInt  # z, numbers per image token; 256 (VQGAN) or 16 (VAE) as published
     codebook_size: PositiveInt | None  # v, VQGAN only; 1024 as published
     unit_codes: bool  # l2-normalized codes and features; published VQGAN: false
     latent_scale: PositiveFloat  # VAE only: factor between latents and image tokens; published: 0.2325
@@ -105,7 +104,11 @@ class Upsample(nn.Module):
 
 
 class VQGANBlock(nn.Module):
-    """Two bias-free 3x3 convolutions with group norm and swish."""
+    """Two bias-free 3x3 convolutions with group norm and swish.
+
+    Where the width changes, the 1x1 shortcut is applied to the branch and the block's input is dropped: a quirk of the
+    published VQGAN, kept so that its weights fit.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -175,7 +178,11 @@ class VQGANDecoder(nn.Module):
 
 
 class VQGAN(BaseTokenizer):
-    """Convolutional encoder, codebook and decoder."""
+    """Convolutional encoder, codebook and decoder of the MaskGIT and MAGE family.
+
+    Two named deviations: `unit_codes` normalizes features and codes, and `stem` folds squares of pixels into channels,
+    so that no convolution runs at full resolution, where most of the time would go.
+    """
 
     def __init__(self, config: BaseTokenizerConfig) -> None:
         super().__init__(config)
@@ -326,7 +333,11 @@ class VAEDecoder(nn.Module):
 
 
 class VAE(BaseTokenizer):
-    """Convolutional encoder, diagonal Gaussian posterior and decoder."""
+    """Convolutional encoder, diagonal Gaussian posterior and decoder of the LDM and MAR family.
+
+    Image tokens are the latents times `latent_scale`. Two options: a posterior sample or its mode, and whether decoding
+    undoes the scale; the published code does not, and lets stage 2 absorb it.
+    """
 
     def __init__(self, config: BaseTokenizerConfig) -> None:
         super().__init__(config)

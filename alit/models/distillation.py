@@ -16,7 +16,7 @@ from alit.settings import Settings
 
 
 class DistillationConfig(Settings):
-    """The recurrent encoder and the latent decoder (paper, section 3; published-code facts, 2.3 to 2.8)."""
+    """The recurrent encoder and the latent decoder (paper, section 3; docs/paper-or-code.md)."""
 
     width: PositiveInt  # d
     layers: Repetitions  # encoder and decoder have as many each
@@ -29,7 +29,7 @@ class DistillationConfig(Settings):
     prediction: Literal["logits", "similarity", "regression"]
     similarity_scale: PositiveFloat  # only for prediction: similarity; logits = -scale * squared distance
     # More latents come from another iteration that rewrites all (the paper), or are a longer prefix of one encoding,
-    # which the transformer then makes in so many passes (alit.models.nested_encoder). Older checkpoints do not say.
+    # which the transformer then makes in so many passes (`NestedEncoder`). Older checkpoints do not say.
     growth: Literal["recurrent", "nested"] = "recurrent"
     passes: Repetitions = 1  # nested only
 
@@ -98,7 +98,7 @@ class Prediction(NamedTuple):
 
 
 class LogitHead(nn.Module):
-    """Logits over the base codebook; the code is their expectation, the "soft code" (published-code facts, 2.7)."""
+    """Logits over the base codebook; the code is their expectation, the "soft code", as published."""
 
     def __init__(self, width: int, codes: int) -> None:
         super().__init__()
@@ -165,7 +165,11 @@ def chosen_probability(prediction: Prediction, ids: Tensor) -> Tensor:
 
 
 class LatentEncoder(nn.Module):
-    """Distils image tokens into latents; the sequence is (b, 1 + n + k, d) with the class token first."""
+    """The recurrent encoder: distills image tokens into latents (paper, section 3).
+
+    One transformer is applied again and again to the sequence of class token, image tokens and latents
+    (b, 1 + n + k, d). Each iteration appends the same learned latents, told apart by a learned embedding of it.
+    """
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -233,10 +237,12 @@ class LatentEncoder(nn.Module):
 
 
 class NestedEncoder(LatentEncoder):
-    """Makes the latents of every length in the first iteration; later ones have nothing left to do.
+    """The one-pass counterpart of the recurrent encoder: nested latents, of which any prefix is an encoding.
 
-    With `passes` above one the transformer is applied that often to the same tokens: as much computation as
-    recurrence, without its growing memory.
+    Not in the paper: the baseline that recurrence has to beat. The first iteration makes all latents of the longest
+    length, later ones have nothing left to do; training decodes random prefixes (nested dropout, Rippel et al. 2014),
+    so that the first carry most. With `passes` above one the transformer is applied that often to the same tokens: as
+    much computation as recurrence, without its growing memory.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -267,7 +273,7 @@ class NestedEncoder(LatentEncoder):
 
 
 class Decoded(NamedTuple):
-    """What the latent decoder says of every image token."""
+    """What the latent decoder predicts for every image token."""
 
     prediction: Prediction
     attention: Tensor | None  # (layers, b, n queries, k keys): how image tokens look at latents, head-averaged
@@ -325,7 +331,7 @@ ENCODERS: dict[str, type[LatentEncoder]] = {"recurrent": LatentEncoder, "nested"
 
 
 class Halting(NamedTuple):
-    """When an image token counts as distilled well enough to be masked (published-code facts, 2.6)."""
+    """When an image token counts as distilled well enough to be masked; the defaults are the published ones."""
 
     probability: float = 0.55  # VQGAN base: least probability of the base id
     distance: float = 0.025  # VAE base: most mean absolute error of the code

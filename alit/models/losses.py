@@ -33,7 +33,7 @@ class PerceptualDistance(nn.Module):
 
     The trunk takes images in [0, 1] and rescales them itself, LPIPS's VGG to the [-1, 1] that it was trained on. It
     stays in eval mode whatever the training loop says. Deviations from the published code, where LPIPS gets [0, 1],
-    runs with its dropout on, and exists once per iteration (published-code facts, 2.10).
+    runs with its dropout on, and exists once per iteration (docs/paper-or-code.md).
     """
 
     def __init__(self, trunk: nn.Module) -> None:
@@ -53,7 +53,7 @@ class PerceptualDistance(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """4x4 convolutions with batch norm and leaky ReLU that judge overlapping patches.
+    """4x4 convolutions with batch norm and leaky ReLU that judge overlapping patches (PatchGAN, Isola et al. 2017).
 
     `layers` strided convolutions double the width each, up to eight times `channels`; two more keep the resolution.
     Published: 3 layers from 64 channels, one discriminator per iteration. On several processes each normalizes

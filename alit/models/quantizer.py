@@ -16,7 +16,7 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest-neighbor codebook (m, z), trained by its codebook loss (published-code facts, 2.5).
+    """Nearest-neighbor codebook (m, z), trained by its codebook loss, as published.
 
     With `unit`, vectors and codes are l2-normalized, so the nearest code is that of the largest cosine.
     """

@@ -1,6 +1,6 @@
 """The pre-norm transformer that both the distillation encoder and the latent decoder stack.
 
-Full self-attention without a mask, GELU MLP of ratio 4, biases everywhere, no dropout (published-code facts, 2.1).
+Full self-attention without a mask, GELU MLP of ratio 4, biases everywhere, no dropout, as published.
 """
 
 from typing import NamedTuple
@@ -92,7 +92,7 @@ class Transformer(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """Initialize the distillation's layers as published (facts, 2.8).
+    """Initialize the distillation's layers as published.
 
     Linear and convolution weights: truncated normal of deviation 0.02 and zero biases; the packed attention
     projection: Xavier uniform; layer norms: one and zero.
@@ -108,5 +108,5 @@ def initialize(module: nn.Module) -> None:
 
 
 def free_parameter(*shape: int) -> nn.Parameter:
-    """Return a learned table (..., d) drawn from a normal of deviation d ** -0.5 (facts, 2.8)."""
+    """Return a learned table (..., d) drawn from a normal of deviation d ** -0.5, as published."""
     return nn.Parameter(torch.randn(*shape) * shape[-1] ** -0.5)

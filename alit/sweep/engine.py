@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
+from alit.models.weights import weights_sha256
 from alit.settings import Settings
 from alit.sweep.schema import as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
-from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit, weights_sha256
+from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
 from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import Reconstruction, Tokenizer
 

@@ -1,6 +1,5 @@
 """The protocols of tasks and feature extractors, and the preparation of images that all of them share."""
 
-import hashlib
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -120,13 +119,3 @@ def memoize_last(function: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
         return last[1]
 
     return memoized
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """Hash the names, types, shapes and bytes of a network's weights; the same on every device."""
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -29,6 +29,7 @@ from torch import nn
 
 from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError
+from alit.models.weights import weights_sha256
 from alit.settings import Settings
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
 from alit.tasks.classification import ClassificationTask, Classifier
@@ -37,7 +38,7 @@ from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference
 from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
 from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, build_trunk
 from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier
-from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task, weights_sha256
+from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task
 from alit.tasks.reconstruction import ReconstructionTask
 
 
@@ -46,7 +47,7 @@ class TaskModelConfig(Settings):
 
     name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
     kind: Literal["classifier", "depth", "caption", "features"]
-    architecture: str  # see `alit.tasks.registry`
+    architecture: str  # see `build_task_models`
     weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
     input_size: PositiveInt  # pixels per side of the network's input
     train_on: str | None  # a set with role train or task; null: the first with role train

@@ -16,33 +16,21 @@ from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
+from alit.models.weights import CONFIG_FILE, load_base
 from alit.settings import Settings
 from alit.tokenizer.protocol import Reconstruction, Tokenizer
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import CONFIG_FILE, load_base
-
-
-class BaselineConfig(Settings):
-    """Another tokenizer: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
-
-    name: str  # its folder below runs/<profile>/baselines/, and its name in tables
-    target: str  # a checkpoint folder below runs/<profile>/, or "module:Class" (alit.targets)
-    arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
-
-
-class BaselinesConfig(Settings):
-    """The tokenizers that are measured beside the profile's own, as it is."""
-
-    sets: tuple[str, ...]  # the evaluation sets that they are swept over
-    tokenizers: tuple[BaselineConfig, ...]
-
 
 Format = Literal["jpeg", "webp", "avif"]
 QUALITIES = (1, 5, 10, 20, 40, 60, 80, 95)
 
 
 class CodecTokenizer:
-    """Encodes each image with Pillow at several qualities; bits are those of the whole file, header included."""
+    """JPEG, WebP or AVIF by Pillow: the classical anchor of rate plots, and the shortest example of the protocol.
+
+    A codec has no tokens: its "lengths" are quality settings, ordered from the cheapest, and plots put bits on the x
+    axis. Bits are those of the whole file, header included.
+    """
 
     def __init__(self, image_format: Format, *, image_size: int, qualities: tuple[int, ...] = QUALITIES) -> None:
         """Choose the codec.
@@ -89,7 +77,7 @@ def compress(image: np.ndarray, image_format: str, quality: int) -> bytes:
 
 
 class GridTokenizer(nn.Module):
-    """A base tokenizer as `alit.tokenizer.protocol.Tokenizer`: images of one size, n image tokens each."""
+    """A base tokenizer by itself: every image token, one length. It is what adaptive lengths are distilled from."""
 
     def __init__(self, base: BaseTokenizer, image_size: int) -> None:
         super().__init__()
@@ -125,6 +113,21 @@ class GridTokenizer(nn.Module):
         yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1))
 
 
+class BaselineConfig(Settings):
+    """Another tokenizer: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
+
+    name: str  # its folder below runs/<profile>/baselines/, and its name in tables
+    target: str  # a checkpoint folder below runs/<profile>/, or "module:Class"; see `load_tokenizer`
+    arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
+
+
+class BaselinesConfig(Settings):
+    """The tokenizers that are measured in the same way as the profile's own."""
+
+    sets: tuple[str, ...]  # the evaluation sets that they are swept over
+    tokenizers: tuple[BaselineConfig, ...]
+
+
 MEMBERS = tuple(name for name in vars(Tokenizer) if not name.startswith("_"))
 
 
@@ -157,7 +160,7 @@ def load_tokenizer(
     missing = [name for name in MEMBERS if not hasattr(tokenizer, name)]
     if missing:
         raise ConfigError(
-            f"expected {target} to have all of {', '.join(MEMBERS)} (alit/protocol.py), found none of "
+            f"expected {target} to have all of {', '.join(MEMBERS)} (alit/tokenizer/protocol.py), found none of "
             f"{', '.join(missing)}"
         )
     return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer  # type: ignore[return-value]

@@ -1,8 +1,8 @@
 """Checkpoints as folders: config.json, model.safetensors and a model card; on disk or on the Hugging Face hub."""
 
-import hashlib
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,53 +17,17 @@ from torch import Tensor, nn
 
 from alit.errors import CheckpointError
 from alit.models.distillation import TokenizerConfig
+from alit.models.weights import checksum, weights_digest
 from alit.settings import parse_settings
 
-CARD = """---
-{{ card_data }}
----
-
-# Adaptive length image tokenizer, {{ size }} px
-
-Turns an image into {{ rows[0].length }} to {{ rows[-1].length }} tokens, as many as that image needs, and back.
-The method is [Adaptive Length Image Tokenization via Recurrent Allocation](https://arxiv.org/abs/2411.02393)
-(Duggal, Isola, Torralba, Freeman; ICLR 2025). It loads with the Python package `alit-suite`.
-
-```python
-from alit import AdaptiveTokenizer, ReconstructionLoss, load_images
-
-tokenizer = AdaptiveTokenizer.from_pretrained("{{ source }}")
-images = load_images(["picture.jpg"], size=tokenizer.image_size)
-tokens = tokenizer.encode(images, until=ReconstructionLoss(l1=0.1))
-rebuilt = tokenizer.decode(tokens)
-```
-
-## Sizes
-
-{{ parameters }} parameters in float32. {{ network }}
-
-| tokens | bits of an image | bits per pixel |
-|---|---|---|
-{%- for row in rows %}
-| {{ row.length }} | {{ row.bits }} | {{ "%.3f" | format(row.bits / size**2) }} |
-{%- endfor %}
-
-{% if notes %}## Notes
-
-{{ notes }}
-
-{% endif %}## License
-
-{{ license }}
-"""
-# How the hub's mixin turns the settings into config.json; reading it is `read_checkpoint`'s.
+# How the hub's mixin turns the settings into config.json; `read_checkpoint` reads it.
 CODERS: dict[type, tuple[Any, Any]] = {
     TokenizerConfig: (
         lambda config: config.model_dump(mode="json"),
         lambda content: parse_settings(TokenizerConfig, content, source=CONFIG_NAME),
     )
 }
-UNLICENSED = "Not stated by the caller saved these weights; the code that reads them is Apache-2.0."
+UNLICENSED = "Not stated by whoever saved these weights; the code that reads them is Apache-2.0."
 
 
 class Checkpoint(NamedTuple):
@@ -71,13 +35,6 @@ class Checkpoint(NamedTuple):
 
     config: TokenizerConfig
     weights: dict[str, Tensor]
-
-
-class Row(NamedTuple):
-    """One length in the card's table."""
-
-    length: int
-    bits: int
 
 
 class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
@@ -133,7 +90,7 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
 
         Args:
             arguments: none.
-            fields: what they got as `model_card_kwargs`: `license`, `notes` and so on, see `alit.tokenizer.checkpoint.model_card`.
+            fields: what they got as `model_card_kwargs`: `license`, `notes` and so on, see `model_card`.
         """
         count = sum(parameter.numel() for parameter in self.parameters())
         return model_card(self.config, parameters=count, bits_per_token=self.bits_per_token, **fields)
@@ -211,9 +168,9 @@ def model_card(
     tags = ["image-tokenization", "adaptive-length", "arxiv:2411.02393"]
     return ModelCard.from_template(
         ModelCardData(license=license, library_name="alit-suite", tags=tags),
-        template_str=CARD,
+        template_str=files("alit.tokenizer").joinpath("card.md").read_text(encoding="utf-8"),
         size=config.image_size,
-        rows=[Row(length, length * bits_per_token) for length in config.lengths],
+        rows=[{"length": length, "bits": length * bits_per_token} for length in config.lengths],
         parameters=f"{parameters:,}",
         network=_network(config),
         source=source,
@@ -239,43 +196,19 @@ def _network(config: TokenizerConfig) -> str:
     )
 
 
-WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> its bits as an integer
-
-
 class Fingerprint:
-    """The digest of one tokenizer, worked out again only where its weights have changed.
+    """The digest of one tokenizer, computed again only where its weights have changed.
 
     Digesting every weight takes longer than encoding an image. Checksums tell in a tenth of the time whether that is
     due. (Tensors' version counters would be free, but fused optimizers and `.data` change weights behind their back.)
     """
 
     def __init__(self) -> None:
-        self._known: tuple[str, bytes, str] | None = None  # settings, checksums, and the digest that they had
+        self._known: tuple[str, str, str] | None = None  # settings, checksum, and the digest that they had
 
     def __call__(self, settings: str, weights: Mapping[str, Tensor]) -> str:
         """Return 16 hexadecimal digits for settings and weights."""
-        sums = checksums(weights)
-        if self._known is None or self._known[:2] != (settings, sums):
-            self._known = settings, sums, digest(settings, weights)
+        found = checksum(weights)
+        if self._known is None or self._known[:2] != (settings, found):
+            self._known = settings, found, weights_digest(settings, weights)
         return self._known[2]
-
-
-def digest(settings: str, weights: Mapping[str, Tensor]) -> str:
-    """Return 16 hexadecimal digits for settings and weights, which count as float32 in any precision."""
-    whole = hashlib.blake2b(settings.encode(), digest_size=8)
-    for name, tensor in sorted(weights.items()):
-        whole.update(name.encode())
-        whole.update(tensor.detach().float().cpu().contiguous().numpy().data)
-    return whole.hexdigest()
-
-
-def checksums(weights: Mapping[str, Tensor]) -> bytes:
-    """Return sums of each tensor's bits over rows and over columns: they change with any number and any order."""
-    whole = hashlib.blake2b()
-    for name, tensor in weights.items():
-        table = tensor.detach().flatten(1) if tensor.ndim > 1 else tensor.detach().reshape(1, -1)
-        words = table.contiguous().view(WORDS[table.element_size()])
-        whole.update(name.encode())
-        for dimension in (0, 1):
-            whole.update(words.sum(dimension, dtype=words.dtype).cpu().numpy().data)
-    return whole.digest()

@@ -1,10 +1,11 @@
-"""Encoding a batch to a fixed length, until a criterion holds per image, or to a mean length over a set."""
+"""How images become tokens: the rollout, the criteria that end it, and encoding to a length, criterion or budget.
 
-from __future__ import annotations
+The functions take the two networks of a tokenizer as `Networks`; `AdaptiveTokenizer` is one, and calls them.
+"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from einops import reduce
 from torch import Tensor
 
 from alit.errors import ConfigError
-from alit.models.base import BaseTokens
-from alit.models.distillation import Halting, Prediction, chosen_probability
+from alit.models.base import BaseTokenizer, BaseTokens
+from alit.models.distillation import Distillation, Distilled, Halting, Prediction, chosen_probability
 from alit.tokenizer.budget import allocate_budget
 
-if TYPE_CHECKING:
-    from alit.tokenizer.tokenizer import AdaptiveTokenizer
+
+class Networks(Protocol):
+    """A base tokenizer and the distillation that was trained on it."""
+
+    base: BaseTokenizer
+    distillation: Distillation
 
 
 class Rollout(NamedTuple):
@@ -36,6 +41,60 @@ class Rollout(NamedTuple):
     attention: Tensor | None  # (layers, b, n, k), latent decoder, head-averaged; None unless asked for
 
 
+def roll_out(
+    networks: Networks,
+    images: Tensor,
+    *,
+    reconstruct: bool = True,
+    image_tokens: bool = True,
+    attention: bool = False,
+    halting: Halting | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Rollout]:
+    """Yield one `Rollout` per iteration for images (b, 3, h, w); see `AdaptiveTokenizer.rollout`."""
+    if halting is not None and generator is None:
+        raise ConfigError("halting draws at random: expected generator=, a torch.Generator on the images' device")
+    base = networks.base.encode(images)
+    steps = networks.distillation.iterate(
+        images,
+        base,
+        networks.base.codebook,
+        last=None if image_tokens else networks.distillation.config.iterations,
+        attention=attention,
+        halting=halting,
+        generator=generator,
+    )
+    for step in steps:
+        rollout = _rollout_of(step, base)
+        yield _with_pixels(networks, rollout) if reconstruct else rollout
+
+
+def _rollout_of(step: Distilled, base: BaseTokens) -> Rollout:
+    """Return an iteration of the distillation as a `Rollout` without pixels."""
+    assert step.prediction is not None
+    return Rollout(
+        step.iteration,
+        step.length,
+        step.image_tokens,
+        step.latents,
+        step.codes,
+        step.ids,
+        step.prediction.scores,
+        step.prediction.codes,
+        base,
+        reconstruction=None,
+        attention=step.attention,
+    )
+
+
+def _with_pixels(networks: Networks, rollout: Rollout) -> Rollout:
+    return rollout._replace(reconstruction=networks.base.decode(rollout.predicted_codes))
+
+
+# A token-selection criterion maps images (b, 3, h, w) and their rollout to (b,) bool: true where an image needs no
+# further tokens. Two attributes say what it reads, so that nothing else is computed: `sees_pixels = False` saves
+# decoding pixels, and `sees_image_tokens = False` the image tokens of the last iteration. A callable without them is
+# given both.
 Criterion = Callable[[Tensor, Rollout], Tensor]
 
 
@@ -73,7 +132,7 @@ class CodeLoss:
 class ReconstructionLoss:
     """Satisfied where the reconstruction, clipped to [0, 1], is close to the image (paper, section 4).
 
-    The published code averages over the whole batch and does not clip; here each image has its own verdict.
+    The published code averages over the whole batch and does not clip; here each image is judged by itself.
 
     Attributes:
         l1: most mean absolute error in [0, 1].
@@ -122,6 +181,41 @@ class Encoded(NamedTuple):
     satisfied: bool
 
 
+def encode_to_length(networks: Networks, images: Tensor, length: int) -> list[Encoded]:
+    """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
+    encoder = networks.distillation.encoder
+    sequence = encoder.start(images, networks.base.encode(images).features)
+    last = networks.distillation.config.lengths.index(length) + 1
+    for iteration in range(1, last):
+        sequence = encoder.iterate(sequence, iteration)
+    latents = encoder.latents(encoder.iterate(sequence, last, encoder.latent_rows), last)
+    read = networks.distillation.read(latents)
+    values = read.codes if read.ids is None else read.ids
+    return [Encoded(value, True) for value in values]
+
+
+def encode_until(networks: Networks, images: Tensor, criterion: Criterion) -> list[Encoded]:
+    """Encode each image until its criterion holds; an image that is done leaves the batch and costs nothing more.
+
+    An image that never satisfies it keeps the longest length and is marked unsatisfied.
+    """
+    encoded: list[Encoded | None] = [None] * len(images)
+    iterations = networks.distillation.config.iterations
+    active = _start(networks, images)
+    for iteration in range(1, iterations + 1):
+        last = iteration == iterations
+        active, rollout = _advance(networks, active, iteration, image_tokens=not last or _sees_image_tokens(criterion))
+        done = _satisfied(networks, active.images, rollout, criterion)
+        for place, (row, satisfied) in enumerate(zip(active.rows.tolist(), done.tolist(), strict=True)):
+            if satisfied or last:
+                encoded[row] = Encoded(_values(rollout)[place], satisfied)
+        if last or bool(done.all()):
+            break
+        if bool(done.any()):
+            active = active.keep(~done)
+    return [tokens for tokens in encoded if tokens is not None]
+
+
 class _Active(NamedTuple):
     """The images still being encoded; those that are done have left."""
 
@@ -130,120 +224,32 @@ class _Active(NamedTuple):
     base: BaseTokens
     sequence: Tensor  # (b, 1 + n + k, d), the encoder's tokens
 
-    def keep(self, mask: Tensor) -> _Active:
+    def keep(self, mask: Tensor) -> "_Active":
         """Return the images of a mask (b,)."""
-        ids = None if self.base.ids is None else self.base.ids[mask]
-        base = BaseTokens(self.base.features[mask], self.base.codes[mask], ids, self.base.loss)
-        return _Active(self.rows[mask.cpu()], self.images[mask], base, self.sequence[mask])
+        return _Active(self.rows[mask.cpu()], self.images[mask], _keep_base(self.base, mask), self.sequence[mask])
 
 
-def encode_to_length(tokenizer: AdaptiveTokenizer, images: Tensor, length: int) -> list[Encoded]:
-    """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
-    encoder = tokenizer.distillation.encoder
-    sequence = encoder.start(images, tokenizer.base.encode(images).features)
-    last = tokenizer.lengths.index(length) + 1
-    for iteration in range(1, last):
-        sequence = encoder.iterate(sequence, iteration)
-    latents = encoder.latents(encoder.iterate(sequence, last, encoder.latent_rows), last)
-    read = tokenizer.distillation.read(latents)
-    values = read.codes if read.ids is None else read.ids
-    return [Encoded(value, True) for value in values]
-
-
-def encode_until(tokenizer: AdaptiveTokenizer, images: Tensor, criterion: Criterion) -> list[Encoded]:
-    """Encode each image until its criterion holds; an image that is done leaves the batch and costs nothing more.
-
-    An image that never satisfies it keeps the longest length and is marked unsatisfied.
-    """
-    encoder = tokenizer.distillation.encoder
-    encoded: list[Encoded | None] = [None] * len(images)
-    active = _start(tokenizer, images)
-    for iteration in range(1, tokenizer.config.iterations + 1):
-        last = iteration == tokenizer.config.iterations
-        whole = not last or _sees_image_tokens(criterion)
-        active, rollout = _advance(tokenizer, active, iteration, slice(None) if whole else encoder.latent_rows)
-        done = _satisfied(tokenizer, active, rollout, criterion)
-        values = rollout.codes if rollout.ids is None else rollout.ids
-        for place, (row, satisfied) in enumerate(zip(active.rows.tolist(), done.tolist(), strict=True)):
-            if satisfied or last:
-                encoded[row] = Encoded(values[place], satisfied)
-        if last or bool(done.all()):
-            break
-        if bool(done.any()):
-            active = active.keep(~done)
-    return [tokens for tokens in encoded if tokens is not None]
-
-
-def encode_halting(
-    tokenizer: AdaptiveTokenizer,
-    images: Tensor,
-    criterion: Criterion,
-    halting: Halting,
-    generator: torch.Generator | None,
-) -> list[Encoded]:
-    """Encode each image until its criterion holds, masking well-predicted image tokens between iterations.
-
-    Masks are drawn for the whole batch, which therefore stays together until the last image is done.
-    """
-    encoded: list[Encoded | None] = [None] * len(images)
-    pixels = getattr(criterion, "sees_pixels", True)
-    for step in tokenizer.rollout(images, reconstruct=pixels, halting=halting, generator=generator):
-        values = step.codes if step.ids is None else step.ids
-        last = step.iteration == tokenizer.config.iterations
-        for row, satisfied in enumerate(criterion(images, step).tolist()):
-            if encoded[row] is None and (satisfied or last):
-                encoded[row] = Encoded(values[row], satisfied)
-        if all(tokens is not None for tokens in encoded):
-            break
-    return [tokens for tokens in encoded if tokens is not None]
-
-
-def encode_all_lengths(tokenizer: AdaptiveTokenizer, images: Tensor) -> tuple[list[list[Encoded]], np.ndarray]:
-    """Encode every image at every length; also return the L1 (images, lengths) of each reconstruction."""
-    steps = tokenizer.rollout(images, image_tokens=False)
-    tokens: list[list[Encoded]] = [[] for _ in images]
-    losses = []
-    for step in steps:
-        assert step.reconstruction is not None
-        values = step.codes if step.ids is None else step.ids
-        for image, value in zip(tokens, values, strict=True):
-            image.append(Encoded(value, True))
-        losses.append(reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean"))
-    return tokens, torch.stack(losses, dim=1).double().cpu().numpy()
-
-
-def encode_to_budget(tokenizer: AdaptiveTokenizer, batches: Iterator[Tensor], mean_length: float) -> list[Encoded]:
-    """Encode a set so that its mean length is at most `mean_length` and its total L1 as low as that allows."""
-    tokens: list[list[Encoded]] = []
-    losses: list[np.ndarray] = []
-    for images in batches:
-        some, their_losses = encode_all_lengths(tokenizer, images)
-        tokens += some
-        losses.append(their_losses)
-    if not tokens:
-        return []
-    chosen = allocate_budget(np.concatenate(losses), tokenizer.lengths, mean_length * len(tokens))
-    return [image[index] for image, index in zip(tokens, chosen, strict=True)]
-
-
-def _start(tokenizer: AdaptiveTokenizer, images: Tensor) -> _Active:
-    base = tokenizer.base.encode(images)
+def _start(networks: Networks, images: Tensor) -> _Active:
+    base = networks.base.encode(images)
     rows = torch.arange(len(images), device="cpu")
-    return _Active(rows, images, base, tokenizer.distillation.encoder.start(images, base.features))
+    return _Active(rows, images, base, networks.distillation.encoder.start(images, base.features))
 
 
-def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int, rows: slice) -> tuple[_Active, Rollout]:
-    """Run one iteration of the encoder, up to `rows` of its sequence, and the latent decoder, without pixels."""
-    distillation = tokenizer.distillation
-    sequence = distillation.encoder.iterate(active.sequence, iteration, rows)
-    length = tokenizer.lengths[iteration - 1]
-    latents = distillation.encoder.latents(sequence, iteration)
+def _advance(networks: Networks, active: _Active, iteration: int, *, image_tokens: bool) -> tuple[_Active, Rollout]:
+    """Run one iteration of the encoder, and the latent decoder, without pixels.
+
+    Without `image_tokens` the encoder's last layer computes latents only, and no iteration can follow.
+    """
+    distillation = networks.distillation
+    encoder = distillation.encoder
+    sequence = encoder.iterate(active.sequence, iteration, slice(None) if image_tokens else encoder.latent_rows)
+    latents = encoder.latents(sequence, iteration)
     read = distillation.read(latents)
-    prediction = distillation.decoder(read.codes, tokenizer.base.codebook).prediction
+    prediction = distillation.decoder(read.codes, networks.base.codebook).prediction
     rollout = Rollout(
         iteration,
-        length,
-        sequence[:, 1 : 1 + tokenizer.config.image_tokens] if sequence.shape[1] > length else None,
+        distillation.config.lengths[iteration - 1],
+        sequence[:, 1 : 1 + distillation.config.image_tokens] if image_tokens else None,
         latents,
         read.codes,
         read.ids,
@@ -256,17 +262,17 @@ def _advance(tokenizer: AdaptiveTokenizer, active: _Active, iteration: int, rows
     return active._replace(sequence=sequence), rollout
 
 
-def _satisfied(tokenizer: AdaptiveTokenizer, active: _Active, rollout: Rollout, criterion: Criterion) -> Tensor:
-    """Ask the criterion, decoding pixels only where it looks at them and its screen lets an image pass."""
+def _satisfied(networks: Networks, images: Tensor, rollout: Rollout, criterion: Criterion) -> Tensor:
+    """Evaluate a criterion; pixels are decoded only where it uses them and its screen lets an image pass."""
     if not getattr(criterion, "sees_pixels", True):
-        return criterion(active.images, rollout)
+        return criterion(images, rollout)
     screen = getattr(criterion, "screen", None)
     if screen is None:
-        return criterion(active.images, _with_pixels(tokenizer, rollout))
-    passed = screen(active.images, rollout)
+        return criterion(images, _with_pixels(networks, rollout))
+    passed = screen(images, rollout)
     done = torch.zeros_like(passed)
     if bool(passed.any()):
-        done[passed] = criterion(active.images[passed], _with_pixels(tokenizer, _select(rollout, passed)))
+        done[passed] = criterion(images[passed], _with_pixels(networks, _keep(rollout, passed)))
     return done
 
 
@@ -275,27 +281,77 @@ def _sees_image_tokens(criterion: Criterion) -> bool:
     return any(getattr(part, "sees_image_tokens", True) for part in (criterion, screen) if part is not None)
 
 
-def _with_pixels(tokenizer: AdaptiveTokenizer, rollout: Rollout) -> Rollout:
-    return rollout._replace(reconstruction=tokenizer.base.decode(rollout.predicted_codes))
-
-
-def _select(rollout: Rollout, mask: Tensor) -> Rollout:
-    """Return the rollout of a mask (b,) of its images; attention is not among what encoding keeps."""
-
-    def pick(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[mask]
-
-    base = BaseTokens(rollout.base.features[mask], rollout.base.codes[mask], pick(rollout.base.ids), rollout.base.loss)
-    return Rollout(
-        rollout.iteration,
-        rollout.length,
-        pick(rollout.image_tokens),
-        rollout.latents[mask],
-        rollout.codes[mask],
-        pick(rollout.ids),
-        rollout.prediction[mask],
-        rollout.predicted_codes[mask],
-        base,
-        reconstruction=None,
-        attention=None,
+def _keep(rollout: Rollout, mask: Tensor) -> Rollout:
+    """Return the rollout of a mask (b,) of its images; it has neither pixels nor attention yet."""
+    return rollout._replace(
+        image_tokens=_keep_rows(rollout.image_tokens, mask),
+        latents=rollout.latents[mask],
+        codes=rollout.codes[mask],
+        ids=_keep_rows(rollout.ids, mask),
+        prediction=rollout.prediction[mask],
+        predicted_codes=rollout.predicted_codes[mask],
+        base=_keep_base(rollout.base, mask),
     )
+
+
+def _keep_base(base: BaseTokens, mask: Tensor) -> BaseTokens:
+    return BaseTokens(base.features[mask], base.codes[mask], _keep_rows(base.ids, mask), base.loss)
+
+
+def _keep_rows(tensor: Tensor | None, mask: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor[mask]
+
+
+def _values(rollout: Rollout) -> Tensor:
+    """Return what a token file keeps: ids (b, k), or continuous codes (b, k, z)."""
+    return rollout.codes if rollout.ids is None else rollout.ids
+
+
+def encode_halting(
+    networks: Networks,
+    images: Tensor,
+    criterion: Criterion,
+    halting: Halting,
+    generator: torch.Generator | None,
+) -> list[Encoded]:
+    """Encode each image until its criterion holds, masking well-predicted image tokens between iterations.
+
+    Masks are drawn for the whole batch, which therefore stays together until the last image is done.
+    """
+    encoded: list[Encoded | None] = [None] * len(images)
+    pixels = getattr(criterion, "sees_pixels", True)
+    for step in roll_out(networks, images, reconstruct=pixels, halting=halting, generator=generator):
+        last = step.iteration == networks.distillation.config.iterations
+        for row, satisfied in enumerate(criterion(images, step).tolist()):
+            if encoded[row] is None and (satisfied or last):
+                encoded[row] = Encoded(_values(step)[row], satisfied)
+        if all(tokens is not None for tokens in encoded):
+            break
+    return [tokens for tokens in encoded if tokens is not None]
+
+
+def encode_all_lengths(networks: Networks, images: Tensor) -> tuple[list[list[Encoded]], np.ndarray]:
+    """Encode every image at every length; also return the L1 (images, lengths) of each reconstruction."""
+    tokens: list[list[Encoded]] = [[] for _ in images]
+    losses = []
+    for step in roll_out(networks, images, image_tokens=False):
+        assert step.reconstruction is not None
+        for image, value in zip(tokens, _values(step), strict=True):
+            image.append(Encoded(value, True))
+        losses.append(reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean"))
+    return tokens, torch.stack(losses, dim=1).double().cpu().numpy()
+
+
+def encode_to_budget(networks: Networks, batches: Iterable[Tensor], mean_length: float) -> list[Encoded]:
+    """Encode a set so that its mean length is at most `mean_length` and its total L1 as low as that allows."""
+    tokens: list[list[Encoded]] = []
+    losses: list[np.ndarray] = []
+    for images in batches:
+        of_batch, losses_of_batch = encode_all_lengths(networks, images)
+        tokens += of_batch
+        losses.append(losses_of_batch)
+    if not tokens:
+        return []
+    lengths = networks.distillation.config.lengths
+    chosen = allocate_budget(np.concatenate(losses), lengths, mean_length * len(tokens))
+    return [image[index] for image, index in zip(tokens, chosen, strict=True)]

@@ -1,4 +1,9 @@
-"""The published sizes, by the names that the authors' code gives them (published-code facts, 2.1 and 2.2)."""
+"""The authors' checkpoints: the published sizes, and their tensors read into an `AdaptiveTokenizer`.
+
+Sizes are inferred from tensor shapes. Two things are not in the tensors, and come from the published variants or an
+argument: the number of attention heads, and that the VAE variant decodes scaled latents as they are. How the published
+model is built: docs/paper-or-code.md.
+"""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Images as a caller hands them over: checked, and brought to the tokenizer in float32 batches."""
+"""The adaptive tokenizer: its two networks, encoding to a `TokenSet`, and decoding one."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from alit.errors import ConfigError, DataError, TokenFileError
-from alit.models.base import BaseTokens, build_base
-from alit.models.distillation import Distillation, Distilled, Halting, TokenizerConfig
+from alit.models.base import build_base
+from alit.models.distillation import Distillation, Halting, TokenizerConfig
 from alit.tokenizer.checkpoint import CODERS, Fingerprint, HubCheckpoint
 from alit.tokenizer.encoding import (
     Criterion,
@@ -21,58 +21,10 @@ from alit.tokenizer.encoding import (
     encode_to_budget,
     encode_to_length,
     encode_until,
+    roll_out,
 )
 from alit.tokenizer.protocol import Reconstruction
 from alit.tokenizer.tokens import TokenSet
-
-
-def checked_batches(
-    images: Tensor | Iterable[Tensor], *, size: int, batch_size: int, device: torch.device
-) -> Iterator[Tensor]:
-    """Yield float32 batches on a device.
-
-    Args:
-        images: (b, 3, size, size) floats in [0, 1] in any precision on any device, cut into batches; or an iterable
-            of such tensors, each a batch as it is.
-        size: pixels per side.
-        batch_size: images at once, where `images` is a tensor.
-        device: where the batches go, one after another.
-
-    Raises:
-        ConfigError: the batch size is not at least one.
-        DataError: see `check_images`.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"expected a batch_size of at least 1, found {batch_size}")
-    if isinstance(images, Tensor):
-        check_images(images, size)
-        images = images.split(batch_size) if len(images) else ()
-    for batch in images:
-        check_images(batch, size)
-        yield batch.to(device, torch.float32)
-
-
-def check_images(images: Any, size: int) -> None:
-    """Refuse images that are not (b, 3, size, size) floats in [0, 1]; b may be zero.
-
-    Raises:
-        DataError: what was expected, what was found, and what to do.
-    """
-    if not isinstance(images, Tensor):
-        raise DataError(
-            f"expected a float tensor (b, 3, {size}, {size}), found {type(images).__name__}; "
-            "read picture files with alit.load_images"
-        )
-    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
-        raise DataError(
-            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
-            "resize and center-crop them first (alit.load_images, alit.data.transforms.center_view)"
-        )
-    if len(images) == 0:
-        return
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")
 
 
 class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
@@ -143,30 +95,14 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         Raises:
             ConfigError: halting is asked for without a generator.
         """
-        if halting is not None and generator is None:
-            raise ConfigError("halting draws at random: expected generator=, a torch.Generator on the images' device")
-        tokens = self.base.encode(images)
-        last = None if image_tokens else self.config.iterations
-        steps = self.distillation.iterate(
-            images, tokens, self.base.codebook, last=last, attention=attention, halting=halting, generator=generator
-        )
-        for step in steps:
-            yield self._rollout(step, tokens, reconstruct)
-
-    def _rollout(self, step: Distilled, base_tokens: BaseTokens, reconstruct: bool) -> Rollout:
-        assert step.prediction is not None
-        return Rollout(
-            step.iteration,
-            step.length,
-            step.image_tokens,
-            step.latents,
-            step.codes,
-            step.ids,
-            step.prediction.scores,
-            step.prediction.codes,
-            base_tokens,
-            self.base.decode(step.prediction.codes) if reconstruct else None,
-            step.attention,
+        return roll_out(
+            self,
+            images,
+            reconstruct=reconstruct,
+            image_tokens=image_tokens,
+            attention=attention,
+            halting=halting,
+            generator=generator,
         )
 
     @torch.no_grad()
@@ -189,8 +125,8 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             images: (b, 3, h, w) floats in [0, 1] of `image_size` pixels a side, on any device; b may be zero. Or an
                 iterable of such batches, for sets that memory does not hold.
             length: as many tokens for every image; one of `lengths`.
-            until: the fewest tokens that satisfy a criterion, per image (see `alit.tokenizer.encoding`); an image that never
-                satisfies it keeps the longest length, and `TokenSet.satisfied` says so.
+            until: the fewest tokens that satisfy a criterion, per image (see `alit.tokenizer.encoding`); an image that
+                never satisfies it keeps the longest length, and `TokenSet.satisfied` says so.
             budget: mean tokens per image over the whole set, spent where they lower the total L1 most.
             batch_size: images processed at once, where `images` is one tensor.
             halting: mask well-predicted image tokens between iterations, as the published code does; not with `budget`.
@@ -276,4 +212,50 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1).float())
 
 
-__all__ = ["AdaptiveTokenizer", "Halting", "Rollout"]
+def checked_batches(
+    images: Tensor | Iterable[Tensor], *, size: int, batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Yield float32 batches on a device.
+
+    Args:
+        images: (b, 3, size, size) floats in [0, 1] in any precision on any device, cut into batches; or an iterable
+            of such tensors, each a batch as it is.
+        size: pixels per side.
+        batch_size: images at once, where `images` is a tensor.
+        device: where the batches go, one after another.
+
+    Raises:
+        ConfigError: the batch size is not at least one.
+        DataError: see `check_images`.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"expected a batch_size of at least 1, found {batch_size}")
+    if isinstance(images, Tensor):
+        check_images(images, size)
+        images = images.split(batch_size) if len(images) else ()
+    for batch in images:
+        check_images(batch, size)
+        yield batch.to(device, torch.float32)
+
+
+def check_images(images: Any, size: int) -> None:
+    """Refuse images that are not (b, 3, size, size) floats in [0, 1]; b may be zero.
+
+    Raises:
+        DataError: what was expected, what was found, and what to do.
+    """
+    if not isinstance(images, Tensor):
+        raise DataError(
+            f"expected a float tensor (b, 3, {size}, {size}), found {type(images).__name__}; "
+            "read picture files with alit.load_images"
+        )
+    if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
+        raise DataError(
+            f"expected float images (b, 3, {size}, {size}), found {images.dtype} {tuple(images.shape)}; "
+            "resize and center-crop them first (alit.load_images, alit.data.images.center_view)"
+        )
+    if len(images) == 0:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        raise DataError(f"expected pixel values in [0, 1], found {low:g} to {high:g}; scale 8-bit images by 1 / 255")

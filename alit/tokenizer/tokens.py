@@ -1,4 +1,20 @@
-"""`TokenSet`, the ragged result of encoding, and its file: a damaged file never becomes a wrong image."""
+"""`TokenSet`, the ragged result of encoding, and its file: a damaged file never becomes a wrong image.
+
+The latents of different lengths are different encodings of an image (each iteration rewrites the tokens before), so the
+length belongs to the tokens: cutting a sequence short does not give the image's shorter encoding.
+
+A token file is little-endian, in this order:
+
+    8 bytes   magic b"ALIT-TOK"
+    2 bytes   version, now 1
+    4 bytes   h, bytes of the header
+    h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model,
+              names (null, or one string per image, such as its file's name)
+    ...       lengths, `length_bits` bits each; one bit per image, whether it met its criterion; then the tokens:
+              ids of ceil(log2 codebook_size) bits each, or float32 numbers of 32 bits each. One bit stream, most
+              significant bit first, padded with zero bits to a whole byte
+    16 bytes  BLAKE2b digest of everything before
+"""
 
 import hashlib
 import json
@@ -105,8 +121,7 @@ class TokenSet:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a compact, self-describing file; see `alit.tokenizer.tokens` for the format."""
-
+        """Write a compact, self-describing file; `alit.tokenizer.tokens` has the format."""
         Path(path).write_bytes(pack(self))
 
     @staticmethod
@@ -116,7 +131,6 @@ class TokenSet:
         Raises:
             TokenFileError: the file is missing, not a token file, truncated or damaged.
         """
-
         path = Path(path)
         if not path.is_file():
             raise TokenFileError(f"expected a token file at {path}, found none")

@@ -9,11 +9,11 @@ from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColor
 
 from alit.config import load_profile
+from alit.models.weights import save_network
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
-from alit.training.engine.checkpoint import save_network
 from experiments import ablations, baselines, cost, distill, sweep, variants
 
 VARIANTS = [
@@ -35,7 +35,11 @@ VARIANTS = [
 BASELINES = [
     {"name": "base", "target": "base", "arguments": {}},
     {"name": "nested", "target": "variants/nested/1", "arguments": {}},
-    {"name": "jpeg", "target": "alit.codec:CodecTokenizer", "arguments": {"image_format": "jpeg", "image_size": 32}},
+    {
+        "name": "jpeg",
+        "target": "alit.tokenizer.adapters:CodecTokenizer",
+        "arguments": {"image_format": "jpeg", "image_size": 32},
+    },
 ]
 
 

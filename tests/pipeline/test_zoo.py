@@ -13,9 +13,10 @@ from tiny import images as random_images
 from alit.config import load_profile
 from alit.data.prepare import materialize_sets
 from alit.errors import DataError
+from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import plain, save_network
+from alit.training.engine.checkpoint import plain
 from experiments import release, start
 
 

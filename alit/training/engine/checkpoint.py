@@ -10,17 +10,11 @@ from typing import Any
 
 from lightning_fabric import Fabric
 from pydantic import BaseModel
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
 
 from alit.errors import CheckpointError
-from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
-from alit.settings import parse_settings
+from alit.models.weights import WEIGHTS_FILE
 from alit.training.engine.loop import LOG_FILE
 
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 TRAINING_FILE = "training.json"
 
 
@@ -92,39 +86,3 @@ def copy_checkpoint(finished: Path, folder: Path) -> None:
         raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage start again")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(finished, folder)
-
-
-def save_network(network: nn.Module, config: Any, folder: Path) -> None:
-    """Write `model.safetensors` and `config.json` into an existing folder."""
-    save_model(network, str(folder / WEIGHTS_FILE))
-    (folder / CONFIG_FILE).write_text(json.dumps(plain(config), indent=2) + "\n")
-
-
-def load_weights(network: nn.Module, folder: Path) -> None:
-    """Load `model.safetensors` of `folder` into a network of the same shape.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or of another network.
-    """
-    path = folder / WEIGHTS_FILE
-    try:
-        load_model(network, str(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"expected weights of this configuration in {path}: {error}; run the stage again"
-        ) from error
-
-
-def load_base(folder: Path) -> BaseTokenizer:
-    """Return the base tokenizer that stage `base` wrote.
-
-    Raises:
-        CheckpointError: the folder does not hold one.
-    """
-    try:
-        content = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"expected a base tokenizer in {folder}: {error}; run stage base") from error
-    base = build_base(parse_settings(BaseTokenizerConfig, content, source=str(folder / CONFIG_FILE)))
-    load_weights(base, folder)
-    return base

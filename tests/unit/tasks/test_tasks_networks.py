@@ -6,8 +6,8 @@ import torch
 from task_cases import CPU, model, pictures
 
 from alit.errors import CheckpointError, ConfigError
+from alit.models.weights import weights_sha256
 from alit.tasks.classification import Classifier
-from alit.tasks.protocol import weights_sha256
 from alit.tasks.registry import build_task_models, load_trained, new_network, save_trained
 
 

@@ -13,11 +13,11 @@ from toy_sweep import CONFIG, MeanColor, ToySet
 
 from alit.errors import AlitError, CheckpointError, ConfigError
 from alit.models.base import build_base
+from alit.models.weights import save_network
 from alit.sweep.engine import SweepJob, move_whole, sweep_many
 from alit.sweep.schema import read_table
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tokenizer.adapters import CodecTokenizer, GridTokenizer, load_tokenizer
-from alit.training.engine.checkpoint import save_network
 
 DOCS = ROOT / "docs"
 CPU = torch.device("cpu")
@@ -60,7 +60,9 @@ def test_the_adapter_of_the_docs_is_loaded_by_name_and_swept(module, tmp_path):
 
 
 def test_a_codec_is_named_with_its_arguments():
-    codec = load("alit.codec:CodecTokenizer", {"image_format": "jpeg", "image_size": 8, "qualities": [20, 80]})
+    codec = load(
+        "alit.tokenizer.adapters:CodecTokenizer", {"image_format": "jpeg", "image_size": 8, "qualities": [20, 80]}
+    )
     assert isinstance(codec, CodecTokenizer)
     assert list(codec.lengths) == [20, 80]
 
@@ -92,9 +94,9 @@ def test_a_folder_with_a_base_tokenizer_gives_that_alone(tmp_path, kind):
     [
         ("nowhere", {}, "module:Class or a checkpoint folder"),
         ("no_such_module:Tokenizer", {}, "No module named 'no_such_module'"),
-        ("alit.codec:NoSuchClass", {}, "has no attribute 'NoSuchClass'"),
+        ("alit.tokenizer.adapters:NoSuchClass", {}, "has no attribute 'NoSuchClass'"),
         (
-            "alit.codec:CodecTokenizer",
+            "alit.tokenizer.adapters:CodecTokenizer",
             {"image_format": "jpeg"},
             "missing 1 required keyword-only argument: 'image_size'",
         ),
@@ -118,7 +120,7 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
 
 def test_faults_of_the_class_itself_stay_what_they_are():
     with pytest.raises(AlitError, match="ascending qualities"):
-        load("alit.codec:CodecTokenizer", {"image_format": "jpeg", "image_size": 8, "qualities": [80, 20]})
+        load("alit.tokenizer.adapters:CodecTokenizer", {"image_format": "jpeg", "image_size": 8, "qualities": [80, 20]})
 
 
 def test_a_stopped_run_of_several_sweeps_repeats_only_what_was_not_finished(tmp_path):

@@ -7,8 +7,9 @@ import torch
 from tiny import tokenizer
 from torch.optim import AdamW
 
-from alit.tokenizer import checkpoint as fingerprint
-from alit.tokenizer.checkpoint import Fingerprint, checksums, digest
+from alit.models.weights import checksum, weights_digest
+from alit.tokenizer import checkpoint
+from alit.tokenizer.checkpoint import Fingerprint
 
 
 def swap_rows(model):
@@ -41,7 +42,7 @@ def test_it_changes_with_the_weights(change):
     change(model)
     after = model.fingerprint
     assert after != before
-    assert after == digest(model.config.model_dump_json(), model.state_dict())
+    assert after == weights_digest(model.config.model_dump_json(), model.state_dict())
 
 
 def test_it_is_the_same_for_the_same_weights_wherever_they_lie():
@@ -55,7 +56,7 @@ def test_it_is_the_same_for_the_same_weights_wherever_they_lie():
 
 def test_unchanged_weights_are_digested_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(fingerprint, "digest", lambda *inputs: calls.append(inputs) or "digest")
+    monkeypatch.setattr(checkpoint, "weights_digest", lambda *inputs: calls.append(inputs) or "digest")
     model = tokenizer()
     assert [model.fingerprint for _ in range(3)] == ["digest"] * 3
     assert len(calls) == 1
@@ -67,6 +68,6 @@ def test_unchanged_weights_are_digested_once(monkeypatch):
 def test_other_settings_have_another_fingerprint():
     weights = {"table": torch.ones(2, 3), "scalar": torch.tensor(1.0), "none": torch.empty(0, 3)}
     one = Fingerprint()
-    assert one("a", weights) == digest("a", weights)
-    assert one("b", weights) == digest("b", weights) != digest("a", weights)
-    assert checksums(weights) == checksums({name: value.clone() for name, value in weights.items()})
+    assert one("a", weights) == weights_digest("a", weights)
+    assert one("b", weights) == weights_digest("b", weights) != weights_digest("a", weights)
+    assert checksum(weights) == checksum({name: value.clone() for name, value in weights.items()})

@@ -6,7 +6,8 @@ from training_cases import MemoryImages, new_base, optimization, tokenizer_confi
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.quantizer import VectorQuantizer
-from alit.training.engine.checkpoint import load_base, resume_dir, save_network, save_stage
+from alit.models.weights import load_base, save_network
+from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler
 from alit.training.optim import DeadCodeReset, OptimizedModule, perplexity
