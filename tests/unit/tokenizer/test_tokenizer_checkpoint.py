@@ -117,7 +117,7 @@ def test_the_card_says_what_the_checkpoint_is(folder):
     for words in (f"{parameters:,} parameters", "16 px", "VQGAN, 16 image tokens", "2 + 2 layers of width 16"):
         assert words in card.text
     assert "| 2 | 8 | 0.031 |" in card.text  # 2 tokens of 4 bits over 256 pixels
-    assert "Not stated by the caller saved these weights" in card.text
+    assert "Not stated by whoever saved these weights" in card.text
 
 
 def test_the_cards_five_lines_run(folder, monkeypatch):
