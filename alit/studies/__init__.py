@@ -73,6 +73,7 @@ def open_study(
     tasks: Sequence[str] = (),
     resamples: int | None = None,
     figures: str | Path = "",
+    chosen: bool = False,
 ) -> Study:
     """Open a study on a sweep, from any working directory; writes nothing.
 
@@ -89,6 +90,7 @@ def open_study(
         tasks: score columns.
         resamples: bootstrap resamples.
         figures: another folder for the figures.
+        chosen: whether further parameters of the notebook differ from their defaults.
 
     Raises:
         DataError: there is no such sweep, or the study needs a measurement that this tokenizer does not have.
@@ -98,7 +100,7 @@ def open_study(
     found = find_sweep(sweep)
     data = load_study_data(found, None if measured is None else find_measurement(name, found, measured))
     data = with_choices(data, dataset=dataset, criteria=criteria, tasks=tasks, resamples=resamples)
-    chosen = bool(dataset or criteria or tasks or resamples or measured)
+    chosen = bool(chosen or dataset or criteria or tasks or resamples or measured)
     folder = found.figures / "chosen" / name if chosen else found.figures / name
     default = folder if found.root is None else folder / "figures"
     return Study(name, data, Path(figures) if figures else default, found, chosen)

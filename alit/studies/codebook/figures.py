@@ -1,6 +1,7 @@
 """Use of the latent codebook, tokens kept between iterations, and images with ids in common (ICLR version, Fig. 22)."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,22 +27,23 @@ NO_IDS = "not measurable here: no token ids"
 NO_PICTURES = "no pictures: none of these sets' images may be shown"
 
 
-def codebook_usage(curves: pd.DataFrame) -> Plot:
+def codebook_usage(curves: pd.DataFrame, lengths: Sequence[int] = ()) -> Plot:
     """Draw how often codes are used, most frequent first, one line per iteration, one panel per data set.
 
     Args:
         curves: columns dataset, images, length, rank (share of the codebook), frequency (multiple of the uniform one).
+        lengths: those that are drawn; by default at most `LINES`, evenly over all.
     """
     if curves.empty:
         return note(NO_IDS)
-    lengths = _evenly(curves["length"].to_numpy(), LINES)
+    lengths = lengths or _evenly(curves["length"].to_numpy(), LINES)
     with style():
         figure, axes = panels(len(curves["dataset"].unique()), sharex=True, sharey=True)
         for panel, (name, part) in zip(axes, curves.groupby("dataset", sort=False), strict=True):
             panel.axhline(1, color=GRAY, lw=0.8, ls=":")
             for length, color in zip(lengths, sequence(len(lengths)), strict=True):
                 line = part.loc[(part["length"] == length) & (part["frequency"] > 0)]
-                panel.plot(line["rank"], line["frequency"], color=color, label=f"{length:g} tokens")
+                panel.plot(line["rank"], line["frequency"], color=color, label=f"{length} tokens")
             panel.set_yscale("log")
             panel.set_xlim(0, 1)
             panel_title(panel, f"{name} (n = {part['images'].max()})")
@@ -195,7 +197,7 @@ def closest_pairs(pairs: pd.DataFrame) -> Plot:
     return Plot(figure, f"The {count} closest pairs of {name} have {low:.0%} to {high:.0%} of their ids in common.")
 
 
-def _evenly(values: np.ndarray, count: int) -> list[float]:
+def _evenly(values: np.ndarray, count: int) -> list[int]:
     """Choose at most `count` of the different values, evenly over those there are, both ends included."""
     different = np.unique(values)
-    return [float(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
+    return [int(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
