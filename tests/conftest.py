@@ -26,3 +26,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
 def site(project: RunPaths) -> Path:
     """The folder of that report."""
     return project.report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the report: its notebooks start kernels."""
+    for item in items:
+        if "project" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -113,6 +113,7 @@ def test_scrub_removes_what_differs_between_runs():
     assert results_html(one) == results_html(two)
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_notebook_is_one_line_that_names_the_cell(tmp_path):
     study = synthetic_notebook("a", "A")
     fault = "from alit.errors import DataError\nraise DataError('no table')"

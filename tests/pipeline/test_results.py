@@ -106,6 +106,7 @@ def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths
     assert file.read_text() == text
 
 
+@pytest.mark.slow
 def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     release.main(["imagenette", "--check"])
