@@ -140,7 +140,8 @@ def draw_far(draws: Draws, size: int) -> FarPicture:
     crop = crop._replace(mirrored=crop.mirrored and kind != "print")  # text stays readable
     colors, caption = read_crop(crop, size), _FAR_NAMES[crop.photo]
     if kind == "inverted":
-        colors, caption = 255 - colors[..., ::-1], f"{caption}, in inverted colors"
+        # Captions are data: their spelling stays.
+        colors, caption = 255 - colors[..., ::-1], f"{caption}, in inverted colours"
     if kind == "shuffled":
         colors, caption = _shuffle(draws, colors, 2 + int(3 * density)), f"{caption}, in shuffled pieces"
     exposed = np.minimum(colors * draws.integer(200, 320) >> 8, 255)

@@ -62,7 +62,7 @@ COLORS: dict[Variant, dict[str, tuple[int, int, int]]] = {
         "maroon": (120, 24, 56),
         "turquoise": (88, 216, 208),
         "beige": (216, 192, 152),
-        "gray": (136, 140, 146),
+        "grey": (136, 140, 146),  # captions are data: their spelling stays
     },
     "far": {"ink": (24, 24, 40), "paper": (240, 236, 220), "magenta": (232, 32, 168), "lime": (168, 240, 40)},
 }
