@@ -1,8 +1,8 @@
 """What a step of stage 2 saves against a naive one: `python benchmarks/stage2_step.py [-o FILE]`.
 
-A step supervises one iteration. This one rolls out that far, and its discriminator steps build no graph of the generator.
-The naive form, which lives here only, rolls all iterations out with gradients, in the discriminator's steps too, and
-holds what they yield until the step is over, as the published code does. Figures are over one step at each iteration:
+A step supervises one iteration. alit's rolls out that far, and its discriminator steps build no graph of the
+generator. The naive form, which is only here, rolls all iterations out with gradients, in the discriminator's steps
+too, and holds their results until the step is over, as the published code does. Over one step at each iteration:
 
 - with a profile's networks, time in one process, by turns, and the peak of resident memory in a process of its own for
   each form and player;

@@ -158,7 +158,7 @@ def read_study(folder: Path) -> StudyPage:
 
 def write_study_pages(site: Site, study: StudyPage, results: str, code: str) -> None:
     """Write a study's page and the page with its code; `results` and `code` are HTML fragments of our own notebook."""
-    command = f"papermill notebooks/{study.name}.ipynb out.ipynb -p profile {site.made_from.profile}"
+    command = f"papermill notebooks/{study.name}.ipynb out.ipynb -p sweep runs/{site.made_from.profile}/sweep"
     content = {"study": study, "title": study.title, "command": command}
     site.write(f"{study.name}/index.html", "study.html", body=results, is_code=False, **content)
     site.write(f"{study.name}/code.html", "study.html", body=code, is_code=True, **content)

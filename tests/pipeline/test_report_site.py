@@ -89,7 +89,7 @@ def test_every_page_names_command_config_and_table(site, project):
     for page in pages(site):
         footer = page.read_text(encoding="utf-8").split("<footer>")[1]
         assert f"configs/{PROFILE}.yaml" in footer
-        assert f"PROFILE={PROFILE}" in footer or f"-p profile {PROFILE}" in footer
+        assert f"PROFILE={PROFILE}" in footer or f"-p sweep runs/{PROFILE}/sweep" in footer
         assert re.search(r"<code>[0-9a-f]{12}</code>", footer)
 
 
