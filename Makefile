@@ -28,7 +28,7 @@ repro: $(STAMP)
 
 # Only the pages: whatever they are made from must be there already, or is made first.
 report: $(STAMP)
-	@python -m experiments.repro $(PROFILE) --target report
+	@python -m experiments.repro $(PROFILE) --target site
 
 # The verdicts of RESULTS.md, computed again from the tables kept in results/.
 results-check: $(STAMP)

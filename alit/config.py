@@ -16,7 +16,7 @@ from alit.studies.probe.measure import ProbeConfig
 from alit.sweep.engine import SweepConfig
 from alit.tasks.registry import TaskModelConfig
 from alit.tokenizer.adapters import BaselinesConfig
-from alit.training.finetune import ContinuedTrainingConfig
+from alit.training.finetune import FinetuneFromCheckpointConfig
 from alit.training.variants import TrainingSettings, VariantsConfig, vary_training
 
 
@@ -26,7 +26,7 @@ class Profile(TrainingSettings):
     about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
     device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
     devices: int
-    continued: ContinuedTrainingConfig
+    finetune_from_checkpoint: FinetuneFromCheckpointConfig
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
     baselines: BaselinesConfig
@@ -109,7 +109,6 @@ def load_profile(path: Path) -> Profile:
     content = read_yaml(path)
     checked = parse_settings(Profile, content, source=str(path))
     for variant in checked.variants.trainings:
-        vary_training(
-            checked, checked.variants, variant.name
-        )  # a fault in a variant shows now, not after the trainings before it
+        # A fault in a variant shows now, not after the trainings before it.
+        vary_training(checked, checked.variants, variant.name)
     return checked

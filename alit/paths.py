@@ -56,9 +56,9 @@ class RunPaths(NamedTuple):
         return self.run / "task_models"
 
     @property
-    def start(self) -> Path:
+    def pretrained(self) -> Path:
         """Trained networks that training goes on from, or only a note that there are none."""
-        return self.run / "start"
+        return self.run / "pretrained"
 
     @property
     def base(self) -> Path:
@@ -107,6 +107,10 @@ class RunPaths(NamedTuple):
     def study_claims(self, study: str) -> Path:
         """The claims of one study, assessed by its stage."""
         return self.run / "claims" / f"{study}.json"
+
+    def executed(self, study: str) -> Path:
+        """The executed notebook of one study, and what the site needs to know about it."""
+        return self.root / "reports" / self.profile / "executed" / study
 
     @property
     def claims(self) -> Path:

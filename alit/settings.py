@@ -69,15 +69,17 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_section(path: Path, name: str, kind: type[T]) -> T:
-    """Read one top-level section of a profile, and check no other.
+    """Read one section of a profile, or one key of it as `section.key`, and check no other.
 
     Raises:
         ConfigError: see `read_yaml`; the section is missing, or a key of it is unknown or of the wrong kind.
     """
     content = read_yaml(path)
-    if not isinstance(content, dict) or name not in content:
-        raise ConfigError(f"{path}: expected the key {name}, found none; the other files in configs/ show its form")
-    return parse_settings(kind, content[name], source=f"{path}: {name}")
+    for part in name.split("."):
+        if not isinstance(content, dict) or part not in content:
+            raise ConfigError(f"{path}: expected the key {name}, found none; the other files in configs/ show its form")
+        content = content[part]
+    return parse_settings(kind, content, source=f"{path}: {name}")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -1,26 +1,24 @@
-"""Assess every claim of the paper on a profile's sweep table: runs/<profile>/claims.json."""
+"""Stage `claims`: assess the claims of one study of the paper, with an interval and a verdict for each."""
 
-import argparse
 from collections.abc import Sequence
 
 from alit.analysis.claims import ledger_to_json
-from alit.analysis.study_data import load_run_data
+from alit.analysis.study_data import find_sweep, load_study_data
 from alit.errors import run_command
-from alit.paths import RunPaths, project_root
-from alit.studies import all_claims
+from alit.studies import STUDIES, study_claims
+from experiments.stage import Stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the ledger and print one line per claim."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    data = load_run_data(paths)
-    claims = []
-    for name, assess_claim in all_claims().items():
+    """Write `runs/<profile>/claims/<study>.json` and print one line per claim."""
+    stage = Stage(argv, main.__doc__, studies=STUDIES)
+    paths = stage.paths
+    data, claims = load_study_data(find_sweep(paths.sweep), paths.measured(stage.study)), []
+    for name, assess_claim in study_claims(stage.study).items():
         claims.append(claim := assess_claim(data))
         print(f"{name}  {claim.verdict:<20}  {claim.reason}", flush=True)
-    paths.claims.write_text(ledger_to_json(claims), encoding="utf-8")
+    (path := paths.study_claims(stage.study)).parent.mkdir(exist_ok=True)
+    path.write_text(ledger_to_json(claims), encoding="utf-8")
 
 
 if __name__ == "__main__":

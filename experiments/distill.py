@@ -1,47 +1,38 @@
 """Stage `distill`: stage 1, distill image tokens into progressively more latent tokens, base tokenizer frozen."""
 
-import argparse
 from collections.abc import Sequence
 
-from alit.config import load_profile
-from alit.data.imageset import open_set
+from alit.data.prepare import DataConfig
 from alit.errors import run_command
-from alit.models.weights import load_base
-from alit.paths import RunPaths, project_root
-from alit.training.distill import train_distillation
+from alit.models.distillation import TokenizerConfig
+from alit.training.distill import DistillTrainingConfig, train_distillation
+from alit.models.weights import WEIGHTS_FILE, load_base
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
-from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/distilled/`; an interrupted run continues."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    if profile.init_from != "scratch":
-        return copy_checkpoint(paths.start / "distilled", paths.distilled)
-    settings = {
-        "stage": "distill",
-        "seed": profile.seed,
-        "data": profile.data,
-        "tokenizer": profile.tokenizer,
-        "training": profile.distill,
-    }
-    train_set = next(images.name for images in profile.data.sets if images.role == "train")
-    images = open_set(paths.data / train_set)
-    inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
+    stage = NetworkStage(argv, main.__doc__)
+    paths = stage.paths
+    if stage.read("init_from", str) != "scratch":
+        return copy_checkpoint(paths.pretrained / "distilled", paths.distilled)
+    seed, data = stage.read("seed", int), stage.read("data", DataConfig)
+    architecture, config = stage.read("tokenizer", TokenizerConfig), stage.read("distill", DistillTrainingConfig)
+    settings = {"stage": "distill", "seed": seed, "data": data, "tokenizer": architecture, "training": config}
+    images = stage.train_set
+    inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "distill", settings, inputs)
-    fabric = build_fabric(profile.device, profile.devices, profile.distill.optimization.precision)
+    fabric = stage.fabric(config.optimization.precision)
     tokenizer = train_distillation(
-        profile.tokenizer,
-        profile.distill,
+        architecture,
+        config,
         load_base(paths.base),
         images,
-        augmentation=Augmentation(profile.data.flip, profile.data.crop_scale),
+        augmentation=Augmentation(data.flip, data.crop_scale),
         fabric=fabric,
-        seed=profile.seed,
+        seed=seed,
         scratch=scratch,
     )
     save_stage(fabric, paths.distilled, tokenizer.save_pretrained, settings, scratch)

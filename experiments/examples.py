@@ -1,6 +1,5 @@
 """Stage `examples`: keep a few images and their reconstructions at every length, for the report to show."""
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +8,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit.config import load_profile
-from alit.data.imageset import open_set
+from alit.data.imageset import open_set, read_cards
 from alit.errors import ConfigError, run_command
-from alit.paths import RunPaths, project_root
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,18 +19,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     examples.npz: image_ids (n,), lengths (k,), originals (n, h, w, 3), reconstructions (n, k, h, w, 3).
     """
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    known = {images.name: images.source for images in profile.data.sets}
-    name = profile.report.example_set
+    stage = NetworkStage(argv, main.__doc__)
+    paths, name = stage.paths, stage.read("report.example_set", str)
+    known = {card.name: card.source for card in read_cards(paths.data)}
     if name not in known:
         raise ConfigError(f"report.example_set: expected one of {', '.join(known)}, found {name}")
     if known[name] != "scenes":
         print(f"The pictures of {name} are not this project's to publish: keep this profile's report to yourself")
     images = open_set(paths.data / name)
-    rows = spread_rows(len(images), profile.report.example_images)
+    rows = spread_rows(len(images), stage.read("report.example_images", int))
     originals = images.images(rows)
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).eval()
     with torch.no_grad():

@@ -1,38 +1,41 @@
-"""Stage `notebook`: execute one study's notebook and render it as a page of the report."""
+"""Stage `notebook`: execute one study's notebook."""
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.errors import DataError, run_command
-from alit.paths import RunPaths, project_root
-from alit.report.notebooks import code_html, results_html, run_notebook
-from alit.report.site import Site, describe_study, provenance, write_study, write_study_pages
+import nbformat
+import papermill
+
+from alit.errors import run_command
+from alit.paths import project_root
+from alit.report.notebooks import NOTEBOOK_FILE, describe_study, run_notebook, write_study
+from experiments.stage import Stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `reports/<profile>/<study>/`: pages, figures, and the notebook itself."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    parser.add_argument("study", help="name of a file in notebooks/, without .ipynb")
-    arguments = parser.parse_args(argv)
-    paths = RunPaths(project_root(), arguments.profile)
-    source = paths.root / "notebooks" / f"{arguments.study}.ipynb"
-    if not source.is_file():
-        known = ", ".join(sorted(path.stem for path in source.parent.glob("*.ipynb")))
-        raise DataError(f"expected a notebook {source}, found none; studies here: {known}")
-    folder = paths.report / arguments.study
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the study's figures, and the executed notebook with what the site needs to know about it."""
+    known = sorted(path.stem for path in (project_root() / "notebooks").glob("*.ipynb"))
+    stage = Stage(argv, main.__doc__, studies=known)
+    paths, study = stage.paths, stage.study
+    source = paths.root / "notebooks" / f"{study}.ipynb"
+    figures = paths.report / study / "figures"
+    folder = paths.executed(study)
+    for each in (figures, folder):  # files of an earlier run must not linger
+        shutil.rmtree(each, ignore_errors=True)
+        each.mkdir(parents=True)
+    offered = {
+        "sweep": str(paths.sweep.relative_to(paths.root)),
+        "figures": str(figures.relative_to(paths.root)),
+        "profile": paths.profile,
+    }
+    declared = papermill.inspect_notebook(source)
+    parameters = {name: value for name, value in offered.items() if name in declared}
     with tempfile.TemporaryDirectory() as scratch:
-        executed = Path(scratch) / "executed.ipynb"
-        notebook = run_notebook(source, executed, paths.root, {"profile": paths.profile})
-    study = describe_study(notebook, arguments.study, folder / "figures")
-    site = Site(paths.report, provenance(paths.profile, paths.table))
-    write_study_pages(site, study, results_html(notebook), code_html(notebook))
-    write_study(study, folder)
-    shutil.copyfile(source, folder / "notebook.ipynb")
+        notebook = run_notebook(source, Path(scratch) / NOTEBOOK_FILE, paths.root, parameters)
+    nbformat.write(notebook, folder / NOTEBOOK_FILE)
+    write_study(describe_study(notebook, study, figures), folder)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Bring a profile's report up to date: `make repro`. Switches the profile, clears what a killed run left, runs DVC."""
+"""Bring a profile's report up to date: `make repro`. Switches the profile, then runs DVC in this process."""
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from alit.errors import ConfigError, DataError, run_command
 from alit.paths import RunPaths, project_root
-from experiments.leftovers import end_orphans, release_locks
+from alit.settings import read_yaml
+from experiments.stage import end_with_parent
 
 # glibc gives freed tensors back to the system and faults them in again at each step; keeping them saves a fifth of a
 # base step's time here. Other C libraries ignore these.
@@ -29,15 +31,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     root = project_root(Path.cwd())
     profile = switch_profile(root, arguments.profile)
     if arguments.init_from:
-        set_start(root / "configs" / f"{profile}.yaml", arguments.init_from)
+        set_value(root / "configs" / f"{profile}.yaml", "init_from", arguments.init_from)
     allow_no_git(root)
-    end_orphans(root)
-    release_locks(root)
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages call plain `python`
-    command = [sys.executable, "-m", "dvc", "repro", *([arguments.target] if arguments.target else [])]
-    if subprocess.call(command, cwd=root, env={**ALLOCATOR, **os.environ, "PATH": tools}):
+    if "MAKELEVEL" in os.environ:
+        end_with_parent()  # a killed make leaves nothing at work either
+    if run_dvc(root, ["repro", *([arguments.target] if arguments.target else [])]):
         raise DataError("the pipeline stopped at the fault above; the same command continues from there")
     print(f"The report of profile {profile}: {RunPaths(root, profile).report / 'index.html'}")
+
+
+def run_dvc(root: Path, command: list[str]) -> int:
+    """Run a DVC command in this process, which a kill then ends together with its stage; return its exit status."""
+    from dvc.cli import main as dvc
+
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages call plain `python`
+    os.environ.update({**ALLOCATOR, **os.environ, "PATH": tools})
+    os.chdir(root)
+    return dvc(command)
 
 
 def allow_no_git(root: Path) -> None:
@@ -48,29 +58,35 @@ def allow_no_git(root: Path) -> None:
 
 
 def switch_profile(root: Path, profile: str | None) -> str:
-    """Write `profile` into `params.yaml` where it differs, and return the one in force."""
+    """Write `profile` into `params.yaml` where it differs, and return the one in force.
+
+    Raises:
+        ConfigError: no file of configs/ has that name.
+    """
     path = root / "params.yaml"
-    text = path.read_text()
-    current = re.search(r"^profile: *(\w+)", text, re.MULTILINE)
-    if current is None:
-        raise ConfigError(f"{path}: expected a line such as 'profile: cpu', found none")
+    chosen = profile or str(read_yaml(path)["profile"])
     known = sorted(file.stem for file in (root / "configs").glob("*.yaml"))
-    chosen = profile or current[1]
     if chosen not in known:
         raise ConfigError(f"expected a profile among {', '.join(known)}, found {chosen}")
-    if chosen != current[1]:
-        path.write_text(text[: current.start(1)] + chosen + text[current.end(1) :])
+    set_value(path, "profile", chosen)
     return chosen
 
 
-def set_start(config: Path, init_from: str) -> None:
-    """Write `init_from` into a profile where it differs, and leave every other byte as it is."""
-    text = config.read_text()
-    changed, found = re.subn(r"^(init_from: *)[^\s#]+", rf"\g<1>{init_from}", text, count=1, flags=re.MULTILINE)
-    if not found:
-        raise ConfigError(f"{config}: expected a line such as 'init_from: scratch', found none")
-    if changed != text:
-        config.write_text(changed)
+def set_value(path: Path, key: str, value: str) -> None:
+    """Write one top-level value of a YAML file where it differs; every other byte stays, comments included.
+
+    Raises:
+        ConfigError: the file has no such key.
+    """
+    text = path.read_text(encoding="utf-8")
+    found = {name.value: node for name, node in yaml.compose(text).value}
+    if key not in found:
+        raise ConfigError(f"{path}: expected the key {key}, found none")
+    node = found[key]
+    if node.value != value:
+        print(f"{path.name}: {key}: {value} in place of {node.value}", flush=True)
+        scalar = yaml.safe_dump(value).splitlines()[0]  # quoted where YAML needs it
+        path.write_text(text[: node.start_mark.index] + scalar + text[node.end_mark.index :], encoding="utf-8")
 
 
 if __name__ == "__main__":

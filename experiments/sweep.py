@@ -1,38 +1,43 @@
 """Stage `sweep`: measure every evaluation image at every length with every task, once."""
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from alit.config import load_profile
-from alit.data.imageset import open_set
+from alit.data.imageset import SetDescription, read_cards
 from alit.errors import run_command
-from alit.paths import RunPaths, project_root
-from alit.sweep.engine import sweep
-from alit.tasks.registry import build_task_models
+from alit.sweep.engine import SweepConfig, sweep
+from alit.tasks.registry import TaskModelConfig, build_task_models
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.fabric import build_fabric
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/sweep/`: table.parquet, features_<extractor>.npy, config.json."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    device = build_fabric(profile.device, devices=1).device
+    stage = NetworkStage(argv, main.__doc__)
+    paths, device = stage.paths, stage.device
+    cards = [card for card in read_cards(paths.data) if card.swept]
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(device).eval()
-    models = build_task_models(profile.task_models, paths.task_models, device)
+    models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, device)
     sweep(
         tokenizer,
-        [open_set(paths.data / images.name) for images in profile.data.sets if images.swept],
+        stage.sets([card.name for card in cards]),
         models.tasks,
         models.extractors,
-        config=profile.sweep,
+        config=stage.read("sweep", SweepConfig),
         scratch=paths.scratch,
         out=paths.sweep,
         device=device,
-        settings={"profile": paths.profile, "tokenizer_settings": tokenizer.config.model_dump(mode="json")},
+        settings={
+            "profile": paths.profile,
+            "tokenizer_settings": tokenizer.config.model_dump(mode="json"),
+            "sets": record_sets(cards),
+        },
     )
+
+
+def record_sets(cards: Iterable[SetDescription]) -> list[dict[str, Any]]:
+    """Return what a sweep's record says about its image sets, in the profile's order: the studies need no more."""
+    return [{"name": card.name, "role": card.role, "controlled": card.controlled} for card in cards]
 
 
 if __name__ == "__main__":

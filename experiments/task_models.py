@@ -1,6 +1,5 @@
 """Stage `task_models`: train the classifiers, depth networks and captioners that have no published weights."""
 
-import argparse
 import os
 import shutil
 from collections.abc import Sequence
@@ -8,37 +7,34 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from alit.config import load_profile
-from alit.data.imageset import ImageSet, open_set
+from alit.data.imageset import ImageSet
 from alit.errors import ConfigError, run_command
-from alit.paths import RunPaths, project_root
 from alit.tasks.captioning import DualEncoder
 from alit.tasks.registry import TaskModelConfig, evaluate_trained, is_trained_here, new_network, save_trained
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loop import LOG_FILE
 from alit.training.supervised import loss_for, supervised_optimization, train_supervised
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/task_models/`, one folder per trained network; a rerun skips finished ones."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    models = [model for model in profile.task_models if is_trained_here(model)]
-    first = {role: next(part.name for part in profile.data.sets if part.role == role) for role in ("train", "evaluate")}
-    chosen = [(model.train_on or first["train"], model.test_on or first["evaluate"]) for model in models]
-    sets = {name: open_set(paths.data / name) for name in sorted({name for pair in chosen for name in pair})}
-    settings = {"seed": profile.seed, "task_models": models}
+    stage = NetworkStage(argv, main.__doc__)
+    paths, seed = stage.paths, stage.read("seed", int)
+    models = [model for model in stage.read("task_models", tuple[TaskModelConfig, ...]) if is_trained_here(model)]
+    chosen = [(model.train_on or stage.train_set.name, model.test_on or stage.evaluation_set.name) for model in models]
+    names = sorted({name for pair in chosen for name in pair})
+    sets = dict(zip(names, stage.sets(names), strict=True))
+    settings = {"seed": seed, "task_models": models}
     manifests = [images.folder / "manifest.csv" for images in sets.values()]
     scratch = resume_dir(paths.scratch, "task_models", settings, manifests)
-    fabric = build_fabric(profile.device, devices=1)
+    fabric = build_fabric(stage.read("device", str), devices=1)
     (finished := scratch / "finished").mkdir(parents=True, exist_ok=True)
     for model, (train, test) in zip(models, chosen, strict=True):
         if not (finished / model.name).is_dir():
             folders = (scratch / model.name, finished / model.name)
-            _train(model, sets[train], sets[test], fabric, profile.seed, *folders)
+            _train(model, sets[train], sets[test], fabric, seed, *folders)
     shutil.rmtree(paths.task_models, ignore_errors=True)
     shutil.copytree(finished, paths.task_models)
     shutil.rmtree(scratch)

@@ -1,78 +1,80 @@
 """Stage `variants`: train every variant of the profile that the ablations compare, once per seed."""
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from lightning_fabric import Fabric
 
-from alit.config import load_profile
-from alit.data.imageset import ImageSet, Subset, open_set
+from alit.data.imageset import ImageSet, Subset
 from alit.errors import run_command
-from alit.models.weights import load_base, save_network
-from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
+from alit.models.weights import WEIGHTS_FILE, load_base, save_network
 from alit.training.engine.checkpoint import resume_dir, save_stage
-from alit.training.engine.fabric import build_fabric
-
-
-class Workplace(NamedTuple):
-    """Where trainings run, and where the finished ones wait until all are."""
-
-    images: ImageSet
-    fabric: Fabric
-    scratch: Path
+from alit.training.variants import TrainingSettings, VariantsConfig
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/variants/<name>/<seed>/`; finished trainings stay, an interrupted one continues."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    images = open_set(paths.data / next(part.name for part in profile.data.sets if part.role == "train"))
-    inputs = [images.folder / "manifest.csv", paths.base / "model.safetensors"]
+    stage = NetworkStage(argv, main.__doc__)
+    paths, images = stage.paths, stage.train_set
+    profile, config = stage.read_all(TrainingSettings), stage.read("variants", VariantsConfig)
+    inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "variants", {"seed": profile.seed}, inputs)
-    precision = profile.distill.optimization.precision
-    place = Workplace(images, build_fabric(profile.device, profile.devices, precision), scratch)
+    fabric = stage.fabric(profile.distill.optimization.precision)
     finished: dict[str, Path] = {}
-    for each in profile.variants.trainings:
-        variant = variants.vary_training(profile, profile.variants, each.name)
-        base = paths.base if variants.shares_base(variant, profile) else _own_base(variant, place)
+    for each in config.trainings:
+        variant = variants.vary_training(profile, config, each.name)
+        base = paths.base
+        if not variants.shares_base(variant, profile):
+            base = _train_base(variant, images, fabric, scratch)
         for seed in each.seeds:
-            done = variants.is_stage_1(variant, profile, seed)  # by the stage before
-            finished[f"{each.name}/{seed}"] = paths.distilled if done else _train(each.name, variant, seed, base, place)
-    if place.fabric.is_global_zero:
+            if variants.is_stage_1(variant, profile, seed):  # trained by the stage before
+                finished[f"{each.name}/{seed}"] = paths.distilled
+                continue
+            folder = _train(f"{each.name}_{seed}", variant, seed, base, images, fabric=fabric, scratch=scratch)
+            finished[f"{each.name}/{seed}"] = folder
+    if fabric.is_global_zero:
         shutil.rmtree(paths.variants, ignore_errors=True)
         for name, folder in finished.items():
             shutil.copytree(folder, paths.variants / name)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _own_base(variant: variants.TrainingSettings, place: Workplace) -> Path:
+def _train_base(variant: TrainingSettings, images: ImageSet, fabric: Fabric, scratch: Path) -> Path:
+    """Train the base tokenizer of a variant that has its own, unless it is there; return its folder."""
     settings = variants.base_settings(variant)
-    folder = resume_dir(place.scratch, "base", settings, [])
+    folder = resume_dir(scratch, "base", settings, [])
     training, finished = folder / "training", folder / "finished"
     if not finished.is_dir():
-        base = variants.train_variant_base(variant, place.images, build_perceptual, place.fabric, training)
-        save_stage(place.fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
+        base = variants.train_variant_base(variant, images, build_perceptual, fabric, training)
+        save_stage(fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
     return finished
 
 
-def _train(name: str, variant: variants.TrainingSettings, seed: int, base: Path, place: Workplace) -> Path:
-    images = Subset(place.images, next(part.images for part in variant.data.sets if part.role == "train"))
+def _train(
+    name: str, variant: TrainingSettings, seed: int, base: Path, whole: ImageSet, *, fabric: Fabric, scratch: Path
+) -> Path:
+    """Train a variant on the base tokenizer in `base`, unless it is there; return its folder."""
+    images = Subset(whole, next(part.images for part in variant.data.sets if part.role == "train"))
     settings = variants.variant_settings(variant, seed)
-    folder = resume_dir(place.scratch, f"{name}_{seed}", settings, [base / "model.safetensors"])
-    tokens = place.scratch / f"base_tokens_{base.parent.name}_{len(images)}"
+    folder = resume_dir(scratch, name, settings, [base / WEIGHTS_FILE])
     if not (folder / "finished").is_dir():
-        print(f"variant {name}, seed {seed}", flush=True)
-        given = load_base(base), images, build_perceptual, seed
-        tokenizer = variants.train_variant(variant, *given, fabric=place.fabric, scratch=folder, base_tokens=tokens)
-        save_stage(place.fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
+        print(f"variant {name}", flush=True)
+        tokenizer = variants.train_variant(
+            variant,
+            load_base(base),
+            images,
+            build_perceptual,
+            seed,
+            fabric=fabric,
+            scratch=folder,
+            base_tokens=scratch / f"base_tokens_{base.parent.name}_{len(images)}",
+        )
+        save_stage(fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
     return folder / "finished"
 
 

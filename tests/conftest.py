@@ -11,14 +11,15 @@ from alit.paths import RunPaths
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A checkout whose report was built from synthetic inputs by the pipeline's own scripts."""
-    from experiments import notebook, report
+    from experiments import notebook
+    from experiments import site as build_site
 
     paths = synthetic_project(tmp_path_factory.mktemp("checkout") / "suite")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(paths.root)
         for study in STUDIES:
             notebook.main([PROFILE, study])
-        report.main([PROFILE])
+        build_site.main([PROFILE])
     return paths
 
 

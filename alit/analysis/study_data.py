@@ -207,7 +207,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
     else:
         settings = read_section(sweep.config, "analysis", AnalysisConfig)
         seed = read_section(sweep.config, "seed", int)
-        names, controlled, checks = _roles(sweep.config)
+        names, controlled, checks = _roles(record, sweep.config)
     whole = to_grid(table).arranged([*names, *controlled, *checks])
     aside = whole.images["dataset"].isin([*controlled, *checks]).to_numpy(dtype=bool)
     grid = whole.subset(~aside) if aside.any() else whole
@@ -329,12 +329,20 @@ def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:
     )
 
 
-def _roles(config: Path) -> tuple[list[str], list[str], list[str]]:
-    """Return the names of the swept sets in the profile's order: sampled, of controlled complexity, depth checks."""
-    swept = [part for part in read_yaml(config)["data"]["sets"] if part["role"] in ("evaluate", "check")]
-    checks = [part["name"] for part in swept if part["role"] == "check"]
-    controlled = [part["name"] for part in swept if part["source"] == "scenes" and part["variant"] in FACTORS]
-    sampled = [part["name"] for part in swept if part["name"] not in (*checks, *controlled)]
+def _roles(record: Mapping[str, Any], config: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the swept sets in the profile's order: sampled, of controlled complexity, depth checks.
+
+    Sweeps that were kept before their record named the sets have them in the profile's section `data`.
+    """
+    if "sets" in record:
+        sets = [(each["name"], each["role"], each["controlled"]) for each in record["sets"]]
+    else:
+        listed = read_yaml(config)["data"]["sets"]
+        sets = [(s["name"], s["role"], s["source"] == "scenes" and s["variant"] in FACTORS) for s in listed]
+    swept = [each for each in sets if each[1] in ("evaluate", "depth_check")]
+    checks = [name for name, role, _ in swept if role == "depth_check"]
+    controlled = [name for name, _, is_controlled in swept if is_controlled]
+    sampled = [name for name, _, _ in swept if name not in (*checks, *controlled)]
     return sampled, controlled, checks
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import PositiveInt, ValidationError
 
 from alit.data.images import center_view, read_image, to_images, to_tensor
-from alit.data.sources.source import Record
+from alit.data.sources.source import FACTORS, Record
 from alit.errors import DataError
 from alit.settings import Settings
 
@@ -86,6 +86,7 @@ def locate_data(path: str, roots: tuple[Path, ...]) -> Path:
     )
 
 
+CARD_FILE = "set.json"
 COLUMNS = (*Record._fields, "sha256")
 _TYPES = {
     "image_id": "string",
@@ -134,18 +135,56 @@ def read_manifest(path: Path) -> pd.DataFrame:
 Indices: TypeAlias = "Sequence[int] | np.ndarray | Tensor"
 
 
-class SetCard(Settings):
-    """`set.json`: the name, role and origin of a set."""
+class SetDescription(Settings):
+    """Name, role and origin of an image set: in a profile, and beside its manifest."""
 
     name: str
-    role: Literal["train", "evaluate", "check", "study", "task"]
+    # evaluate: swept, and every claim is assessed on it; depth_check: swept, for how far depth networks may be trusted
+    # alone; study: not swept, read only by the studies that name it; task: read only by the task models that name it
+    role: Literal["train", "evaluate", "depth_check", "study", "task"]
     source: str
-    path: str | None  # below $ALIT_DATA or data/
+    path: str | None  # below $ALIT_DATA or data/; null for scenes
     variant: str | None  # of embedded scenes
     split: str
+
+    @property
+    def swept(self) -> bool:
+        """Whether the sweep table has its images."""
+        return self.role in ("evaluate", "depth_check")
+
+    @property
+    def controlled(self) -> bool:
+        """Whether its complexity is set by hand, one factor at a time: no sample of images like the other sets."""
+        return self.source == "scenes" and self.variant in FACTORS
+
+
+class SetCard(SetDescription):
+    """`set.json`: the name, role and origin of a set."""
+
     image_size: PositiveInt
     packed: bool
     class_names: tuple[str, ...]
+    position: int = 0  # among the sets of its profile
+
+
+def read_card(folder: Path) -> SetCard:
+    """Read the `set.json` of a set.
+
+    Raises:
+        DataError: there is none that can be read.
+    """
+    try:
+        return SetCard.model_validate(json.loads((folder / CARD_FILE).read_text()))
+    except (OSError, json.JSONDecodeError, ValidationError) as error:
+        raise DataError(
+            f"expected an image set in {folder}, found none that can be read; run the data stage"
+        ) from error
+
+
+def read_cards(data: Path) -> list[SetCard]:
+    """Read what the sets of a run are, in the order of its profile; `data` is `runs/<profile>/data`."""
+    cards = [read_card(path.parent) for path in sorted(data.glob(f"*/{CARD_FILE}"))]
+    return sorted(cards, key=lambda card: card.position)
 
 
 class ImageSet:
@@ -242,12 +281,7 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
     Raises:
         DataError: the folder is not a set, or the files of an unpacked one are missing.
     """
-    try:
-        card = SetCard.model_validate(json.loads((folder / "set.json").read_text()))
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
-        raise DataError(
-            f"expected an image set in {folder}, found none that can be read; run the data stage"
-        ) from error
+    card = read_card(folder)
     if card.packed or card.path is None:
         return ImageSet(folder, card, None)
     checkout = folder.resolve().parents[3]  # of <checkout>/runs/<profile>/data/<name>

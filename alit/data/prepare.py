@@ -16,7 +16,15 @@ from tqdm import tqdm
 
 from alit.data.arrays import ArrayWriter
 from alit.data.images import center_map, center_view
-from alit.data.imageset import SetCard, build_manifest, chosen_indices, locate_data, write_manifest
+from alit.data.imageset import (
+    CARD_FILE,
+    SetCard,
+    SetDescription,
+    build_manifest,
+    chosen_indices,
+    locate_data,
+    write_manifest,
+)
 from alit.data.scenes.source import ControlledSource, SceneSource
 from alit.data.sources.depth import depth_source
 from alit.data.sources.folder import folder_source
@@ -28,29 +36,13 @@ from alit.errors import ConfigError, DataError
 from alit.settings import Settings
 
 
-class ImageSetConfig(Settings):
+class ImageSetConfig(SetDescription):
     """One image set: where it comes from and what it is used for."""
 
-    name: str
-    # evaluate: swept, and asked every claim; check: swept, for how far depth networks may be trusted alone;
-    # study: not swept, read only by the studies that name it; task: read only by the task models that name it
-    role: Literal["train", "evaluate", "check", "study", "task"]
     source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
-    path: str | None  # below $ALIT_DATA or data/; null for scenes
     variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
-    split: str
     images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
     pack: bool  # decode once into an array (small sets) or read files on demand
-
-    @property
-    def swept(self) -> bool:
-        """Whether the sweep table has its images."""
-        return self.role in ("evaluate", "check")
-
-    @property
-    def controlled(self) -> bool:
-        """Whether its complexity is set by hand, one factor at a time: no sample of images like the other sets."""
-        return self.source == "scenes" and self.variant in FACTORS
 
 
 class DataConfig(Settings):
@@ -129,8 +121,8 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     sources = [build_source(one, config.image_size, roots) for one in config.sets]  # all faults before any work
     refused: list[Rejected] = []
     try:
-        for source, one in zip(sources, config.sets, strict=True):
-            found = write_set(source, one, config.image_size, folder / one.name)
+        for position, (source, one) in enumerate(zip(sources, config.sets, strict=True)):
+            found = write_set(source, one, config.image_size, folder / one.name, position)
             refused.extend(found)
             images = len(chosen_indices(len(source), one.images))
             _check_share(found, images, config.rejected_share, folder / one.name, rejected)
@@ -138,8 +130,10 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
         _write_rejected(refused, rejected)
 
 
-def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, folder: Path) -> list[Rejected]:
-    """Write one set to `folder` and return its unreadable images.
+def write_set(
+    source: ImageSource, config: ImageSetConfig, image_size: int, folder: Path, position: int = 0
+) -> list[Rejected]:
+    """Write one set, at its position among the sets of a profile, to `folder` and return its unreadable images.
 
     The set is written beside `folder` and renamed when it is whole: a killed run leaves no set.
     """
@@ -163,13 +157,13 @@ def write_set(source: ImageSource, config: ImageSetConfig, image_size: int, fold
                     writers[name] = files.enter_context(ArrayWriter(partial / name))
                 writers[name].append(array)
     write_manifest(build_manifest(records, digests), partial / "manifest.csv")
-    _write_card(source, config, image_size, partial / "set.json")
+    _write_card(source, config, image_size, position, partial / CARD_FILE)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return refused
 
 
-def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, path: Path) -> None:
+def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, position: int, path: Path) -> None:
     """Write the card of a set, as `open_set` reads it."""
     card = SetCard(
         name=config.name,
@@ -181,6 +175,7 @@ def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, pa
         image_size=image_size,
         packed=config.pack,
         class_names=source.class_names,
+        position=position,
     )
     path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
 

@@ -1,14 +1,16 @@
-"""Executes a notebook and turns it into HTML, the same bytes each time."""
+"""Executes a notebook, says what it shows, and turns it into HTML: the same bytes each time."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
+from PIL import Image
 from traitlets.config import Config
 
 from alit import errors
@@ -78,3 +80,71 @@ def _render(notebook: NotebookNode, **options: bool) -> str:
         **options,
     )
     return exporter.from_notebook_node(notebook)[0]
+
+
+NOTEBOOK_FILE = "notebook.ipynb"
+STUDY_FILE = "study.json"
+
+
+class StudyPage(NamedTuple):
+    """What the site needs to know about a study; `study.json` in the study's folder."""
+
+    name: str  # the notebook's and the folder's
+    title: str
+    finding: str  # one sentence: the description of the leading figure
+    section: str  # part of the paper that it belongs to
+    paper: str  # figures of the paper that it answers to
+    claims: tuple[str, ...]
+    lead: str  # name of the figure that stands for the study
+    figures: dict[str, str]  # name, to be followed by .png or .svg -> description
+
+
+def describe_study(notebook: NotebookNode, name: str, figures: Path) -> StudyPage:
+    """Gather a study's title, paper reference and figures from its notebook and its folder of figures.
+
+    The notebook's metadata holds, under `alit`: `section`, `paper`, `claims` and `lead`, the leading figure's name.
+
+    Raises:
+        DataError: the notebook drew no figure, not the leading one, or has no title.
+    """
+    found = {path.stem: read_alt(path) for path in sorted(figures.glob("*.png"))}
+    about = notebook.metadata.get("alit", {})
+    lead = about.get("lead", next(iter(found), ""))
+    if lead not in found:
+        raise DataError(f"expected {name}.ipynb to draw the figure {lead or '(any)'} into {figures}, found none")
+    titles = [line[2:] for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")]
+    if notebook.cells[0].cell_type != "markdown" or not titles:
+        raise DataError(f"expected {name}.ipynb to begin with a text cell '# title', found none")
+    section, paper, claims = about.get("section", "Studies"), about.get("paper", ""), tuple(about.get("claims", ()))
+    return StudyPage(name, titles[0], found[lead], section, paper, claims, lead, found)
+
+
+def read_alt(png: Path) -> str:
+    """Return the description that `Plot.save` keeps in a PNG.
+
+    Raises:
+        DataError: there is none: no figure goes without.
+    """
+    with Image.open(png) as image:
+        alt = image.info.get("Description")
+    if not alt:
+        raise DataError(f"expected a description in {png}, found none; save figures with Plot.save")
+    return str(alt)
+
+
+def write_study(study: StudyPage, folder: Path) -> None:
+    """Write `study.json`."""
+    (folder / STUDY_FILE).write_text(json.dumps(study._asdict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_study(folder: Path) -> StudyPage:
+    """Read `study.json`.
+
+    Raises:
+        DataError: the study has not been run.
+    """
+    path = folder / STUDY_FILE
+    if not path.is_file():
+        raise DataError(f"expected {path}, found none; run: dvc repro notebook")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return StudyPage(**{**content, "claims": tuple(content["claims"])})

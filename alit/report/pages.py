@@ -16,7 +16,8 @@ from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots.style import Plot
 from alit.plots.training import training_curves, training_curves_alt
-from alit.report.site import ReportConfig, Site, StudyPage
+from alit.report.notebooks import StudyPage
+from alit.report.site import ReportConfig, Site
 from alit.settings import read_section, read_yaml
 
 VERDICTS = ("holds", "does not hold", "not measurable here")

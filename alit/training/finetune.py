@@ -49,7 +49,7 @@ class FinetuneTrainingConfig(Settings):
     train_base: bool
 
 
-class ContinuedTrainingConfig(Settings):
+class FinetuneFromCheckpointConfig(Settings):
     """Stage 2 once more on the networks of `init_from`; all else as in the finetune section, unused from scratch."""
 
     steps: NonNegativeInt  # 0 takes the networks as they are

@@ -34,13 +34,15 @@ def synthetic_project(root: Path) -> RunPaths:
     paths.config.write_text((configs / "smoke.yaml").read_text())
     shutil.copyfile(configs / "paper.yaml", root / "configs" / "paper.yaml")
     (root / "dvc.yaml").touch()
-    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: [{', '.join(STUDIES)}]\nmeasured_studies: []\n")
+    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: {{{', '.join(STUDIES)}}}\n")
     (root / "notebooks").mkdir()
     for number, name in enumerate(STUDIES):
         nbformat.write(synthetic_notebook(name, f"Study number {number + 1}"), root / "notebooks" / f"{name}.ipynb")
     paths.sweep.mkdir(parents=True)
     synthetic_table(images=40).to_parquet(paths.table)
-    paths.claims.write_text(ledger_to_json(synthetic_claims()), encoding="utf-8")
+    for study, claims in zip(STUDIES, (synthetic_claims()[:1], synthetic_claims()[1:]), strict=True):
+        paths.study_claims(study).parent.mkdir(exist_ok=True)
+        paths.study_claims(study).write_text(ledger_to_json(claims), encoding="utf-8")
     for folder in (paths.base, paths.distilled, paths.tokenizer, paths.task_models / "small_cnn"):
         _write_log(folder)
     _write_examples(paths.examples)

@@ -1,6 +1,5 @@
 """`make repro`: switches the profile in one word, and continues after a kill."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,13 @@ import pytest
 from checkout import ROOT
 
 from alit.errors import ConfigError
-from experiments.leftovers import LOCKS, end_orphans, is_dvc, release_locks
-from experiments.repro import allow_no_git, set_start, switch_profile
+from alit.settings import read_yaml
+from experiments.repro import allow_no_git, set_value, switch_profile
 
 SLOW_STAGE = """
 import os, pathlib, sys, time
+from experiments.stage import Stage
+Stage(sys.argv[1:], "")
 state = pathlib.Path("state.txt")
 done = int(state.read_text()) if state.exists() else 0
 print("continues from", done, flush=True)
@@ -33,7 +34,7 @@ state.unlink()
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout without git and with one stage that saves its state."""
-    for profile in ("smoke", "cpu"):
+    for profile in ("smoke", "cpu", "my-run"):
         (tmp_path / "configs").mkdir(exist_ok=True)
         (tmp_path / "configs" / f"{profile}.yaml").touch()
     (tmp_path / "params.yaml").write_text("profile: cpu # smoke | cpu\nstudies:\n- tsc_toi\n")
@@ -45,7 +46,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(checkout: Path) -> subprocess.Popen:
+def start(checkout: Path, *arguments: str) -> subprocess.Popen:
     """Start `make repro`'s script, with log.txt for what it prints."""
     environment = {
         **os.environ,
@@ -53,7 +54,8 @@ def start(checkout: Path) -> subprocess.Popen:
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(checkout / "site"),
     }
-    command = [sys.executable, "-m", "experiments.repro"]
+    environment.pop("MAKELEVEL", None)
+    command = [sys.executable, "-m", "experiments.repro", *arguments]
     # A file rather than a pipe: what outlives the process would keep a pipe open.
     with (checkout / "log.txt").open("w") as log:
         return subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -92,20 +94,31 @@ def test_switching_changes_one_word(checkout):
     assert switch_profile(checkout, None) == "smoke"
 
 
+def test_a_profile_may_have_any_name_that_a_file_may_have(checkout):
+    before = (checkout / "params.yaml").read_text()
+    for name in ("my-run", "my-run", "cpu"):
+        assert switch_profile(checkout, name) == name
+        assert read_yaml(checkout / "params.yaml") == {"profile": name, "studies": ["tsc_toi"]}
+    assert (checkout / "params.yaml").read_text() == before
+
+
 def test_the_profile_in_force_leaves_the_file_untouched(checkout):
     stamp = (checkout / "params.yaml").stat().st_mtime_ns
     assert switch_profile(checkout, "cpu") == "cpu"
     assert (checkout / "params.yaml").stat().st_mtime_ns == stamp
 
 
-def test_where_training_starts_from_changes_in_one_word(checkout):
+def test_where_training_starts_from_changes_in_one_word_and_is_told(checkout, capsys):
     config = checkout / "configs" / "cpu.yaml"
-    config.write_text("seed: 0\ninit_from: zoo/some # why\ndevice: auto\n")
-    set_start(config, "scratch")
-    assert config.read_text() == "seed: 0\ninit_from: scratch # why\ndevice: auto\n"
+    config.write_text("seed: 0\ninit_from:   zoo/some # why\nabout: {init_from: no}\n")
+    set_value(config, "init_from", "scratch")
+    assert config.read_text() == "seed: 0\ninit_from:   scratch # why\nabout: {init_from: no}\n"
+    assert capsys.readouterr().out == "cpu.yaml: init_from: scratch in place of zoo/some\n"
+    set_value(config, "init_from", "null")
+    assert read_yaml(config)["init_from"] == "null"
     config.write_text("seed: 0\n")
-    with pytest.raises(ConfigError, match="'init_from: scratch', found none"):
-        set_start(config, "scratch")
+    with pytest.raises(ConfigError, match="expected the key init_from, found none"):
+        set_value(config, "init_from", "scratch")
 
 
 def test_a_checkout_without_git_is_told_so_once_and_one_with_git_is_left_alone(checkout):
@@ -122,89 +135,41 @@ def test_a_checkout_without_git_is_told_so_once_and_one_with_git_is_left_alone(c
 
 
 def test_an_unknown_profile_names_the_known_ones(checkout):
-    with pytest.raises(ConfigError, match="expected a profile among cpu, smoke, found smok"):
+    with pytest.raises(ConfigError, match="expected a profile among cpu, my-run, smoke, found smok"):
         switch_profile(checkout, "smok")
 
 
-DEAD = '{"write": {"/a": {"pid": 4194304, "cmd": "dvc repro"}}, "read": {}}'
-
-
-@pytest.mark.parametrize("content", ["", DEAD[:20], DEAD])
-def test_locks_that_nobody_holds_are_forgotten(checkout, content):
-    (checkout / LOCKS).parent.mkdir()
-    (checkout / LOCKS).write_text(content)
-    release_locks(checkout)
-    assert not (checkout / LOCKS).exists()
-
-
-def test_a_lock_whose_number_another_program_has_is_forgotten(checkout):
-    (checkout / LOCKS).parent.mkdir()
-    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
-    (checkout / LOCKS).write_text(json.dumps({"write": {"/a": holder}, "read": {"/b": [holder]}}))
-    assert not is_dvc(psutil.Process())
-    release_locks(checkout)
-    assert not (checkout / LOCKS).exists()
-
-
-def test_only_stages_of_this_checkout_without_a_run_are_ended(checkout, capsys):
-    def sleeper(**environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-c", "import time; time.sleep(60)"]
-        return subprocess.Popen(command, env={**os.environ, **environment})
-
-    orphan = sleeper(DVC_ROOT=str(checkout), DVC_STAGE="slow")
-    elsewhere = sleeper(DVC_ROOT=str(checkout.parent), DVC_STAGE="slow")
-    unrelated = sleeper()
-    try:
-        wait_for(lambda: "DVC_STAGE" in psutil.Process(orphan.pid).environ())
-        end_orphans(checkout)
-        assert orphan.poll() is not None
-        assert elsewhere.poll() is None
-        assert unrelated.poll() is None
-        assert "left over from a killed run" in capsys.readouterr().out
-    finally:
-        for process in (orphan, elsewhere, unrelated):
-            process.kill()
-            process.wait()
-
-
-def test_a_run_whose_dvc_was_killed_continues(checkout):
+@pytest.mark.slow
+def test_a_killed_run_takes_its_stage_with_it_and_the_next_one_continues(checkout):
     (checkout / "slow").touch()
     first = start(checkout)
-    wait_for(lambda: (checkout / "state.txt").exists() and (checkout / LOCKS).exists())
+    wait_for(lambda: (checkout / "state.txt").exists())
     stages = descendants(first, "stage.py")
-    for process in descendants(first, "dvc"):
-        process.kill()
-    assert finish(first, checkout).splitlines()[-1].startswith("error: the pipeline stopped")
-    assert first.returncode == 2
-    second = start(checkout)
-    # Let go any sooner, the stage could end by itself before the second run ends it.
-    wait_for(lambda: not any(has_not_ended(stage) for stage in stages))
+    assert stages
+    first.kill()
+    first.wait()
+    wait_for(lambda: not any(has_not_ended(stage) for stage in stages), seconds=10)
     (checkout / "slow").unlink()
+    second = start(checkout)
     output = finish(second, checkout)
     assert second.returncode == 0, output
-    assert "left over from a killed run" in output
     assert "continues from 0" not in output
     assert (checkout / "out.txt").read_text() == "cpu"
 
 
-def test_a_run_beside_another_waits_for_it(checkout):
-    (checkout / "slow").touch()
-    first = start(checkout)
-    wait_for(lambda: (checkout / "state.txt").exists() and (checkout / LOCKS).exists())
-    first.kill()  # its dvc works on
-    first.wait()
-    second = start(checkout)
-    wait_for(lambda: "Waiting for process" in (checkout / "log.txt").read_text())
-    (checkout / "slow").unlink()
-    output = finish(second, checkout)
-    assert second.returncode == 0, output
-    assert "Running stage" not in output
+@pytest.mark.slow
+def test_a_fault_in_a_stage_is_told_in_one_line(checkout):
+    (checkout / "stage.py").write_text("raise SystemExit(3)\n")
+    process = start(checkout, "my-run")
+    assert finish(process, checkout).splitlines()[-1].startswith("error: the pipeline stopped at the fault above")
+    assert process.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_finished_run_does_nothing_the_second_time(checkout):
-    first = finish(start(checkout), checkout)
+    first = finish(start(checkout, "my-run"), checkout)
     second = finish(start(checkout), checkout)
     assert "Running stage 'slow'" in first
     assert "Running stage" not in second
     assert "Data and pipelines are up to date" in second
-    assert second.splitlines()[-1] == f"The report of profile cpu: {checkout / 'reports' / 'cpu' / 'index.html'}"
+    assert second.splitlines()[-1] == f"The report of profile my-run: {checkout / 'reports' / 'my-run' / 'index.html'}"

@@ -9,12 +9,13 @@ from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColor
 
 from alit.config import load_profile
-from alit.models.weights import save_network
+from alit.tasks import registry
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
-from experiments import ablations, baselines, cost, distill, sweep, variants
+from alit.models.weights import save_network
+from experiments import baselines, distill, measure, sweep, variants
 
 VARIANTS = [
     {"name": "recurrent", "set": {}, "seeds": [1, 2]},
@@ -67,9 +68,9 @@ def paths(tmp_path, monkeypatch):
     save_network(AdaptiveTokenizer.from_pretrained(paths.tokenizer).base, profile.tokenizer.base, paths.base)
     color = MeanColor()
     color.name = profile.analysis.feature_extractor
-    for stage in (sweep, baselines, ablations):
+    for module in (sweep, baselines, registry):  # `measure` imports it when it needs it
         models = TaskModels((ReconstructionTask(),), (color,))
-        monkeypatch.setattr(stage, "build_task_models", lambda *arguments, models=models: models)
+        monkeypatch.setattr(module, "build_task_models", lambda *arguments, models=models: models)
     return paths
 
 
@@ -140,8 +141,10 @@ def test_a_killed_run_keeps_the_trainings_that_are_finished(paths, trained, monk
 
 
 def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
-    for stage in (variants, sweep, baselines, ablations, cost):
+    for stage in (variants, sweep, baselines):
         stage.main(["tiny"])
+    for study in ("ablations", "cost"):
+        measure.main(["tiny", study])
     tables = {path.stem: pd.read_parquet(path) for path in paths.measured("").glob("*/*.parquet")}
     assert set(tables) == {
         *(f"ablation_{name}" for name in ("variants", "costs", "comparisons", "references")),

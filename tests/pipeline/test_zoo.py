@@ -17,7 +17,7 @@ from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import plain
-from experiments import release, start
+from experiments import pretrained, release
 
 
 @pytest.fixture(scope="module")
@@ -156,5 +156,5 @@ def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.root)
     again = RunPaths(checkpoint.root, "again")
     again.config.write_text(checkpoint.config.read_text().replace("init_from: scratch", "init_from: zoo/alit-tiny"))
-    start.main(["again"])
-    assert AdaptiveTokenizer.from_pretrained(again.start / "tokenizer").fingerprint
+    pretrained.main(["again"])
+    assert AdaptiveTokenizer.from_pretrained(again.pretrained / "tokenizer").fingerprint

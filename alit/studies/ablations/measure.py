@@ -1,17 +1,27 @@
-"""What a trained variant costs: encoding and decoding at each length, and what its training took."""
+"""What each trained variant reaches on the same images, and what it costs: encoding, decoding, and its training."""
 
 import json
-from functools import cache
+import shutil
+from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from alit.analysis.grid import to_grid
+from alit.data.imageset import Subset
 from alit.settings import Settings, parse_settings
+from alit.studies.ablations.tables import image_rates, reference_rows
+from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
+from alit.sweep.store import TABLE_FILE, features_file
+from alit.tasks.protocol import FeatureExtractor
+from alit.tasks.reconstruction import ReconstructionTask
 from alit.tokenizer.cost import DECODE, ENCODE, GIGA, gigaflop, operations
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import (
@@ -43,6 +53,66 @@ class AblationsConfig(Settings):
 
     comparisons: tuple[ComparisonConfig, ...]
     images: PositiveInt  # of the first evaluation set, at most
+
+
+def compare_variants(
+    trained: Mapping[tuple[str, int], Path],
+    references: Mapping[str, Path],
+    images: Subset,
+    extractor: FeatureExtractor,
+    config: AblationsConfig,
+    *,
+    sweep: SweepConfig,
+    scratch: Path,
+    device: torch.device,
+) -> dict[str, pd.DataFrame]:
+    """Sweep every variant over the same images, and count what it costs.
+
+    Args:
+        trained: (variant, seed) -> the folder of its checkpoint.
+        references: name -> the folder of a sweep to compare with.
+        images: to measure on.
+        extractor: of the features of the Fréchet distance, on `device`.
+        config: which variants are compared.
+        sweep: chunk and batch sizes.
+        scratch: where finished sweeps stay until all are; removed at the end.
+        device: where networks run.
+
+    Returns:
+        The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`.
+    """
+
+    def load(folder: Path) -> AdaptiveTokenizer:
+        return AdaptiveTokenizer.from_pretrained(folder).to(device).eval()
+
+    sweeps = sweep_many(
+        {f"{name}-{seed}": SweepJob(partial(load, folder), {}) for (name, seed), folder in trained.items()},
+        [images],
+        [ReconstructionTask()],
+        [extractor],
+        config=sweep,
+        scratch=scratch,
+        device=device,
+    )
+    rates, costs, others = [], [], []
+    for (name, seed), folder in trained.items():
+        labels = {"variant": name, "seed": seed}
+        swept = sweeps / f"{name}-{seed}"
+        features = np.load(swept / features_file(extractor.name), mmap_mode="r")
+        grid = to_grid(pd.read_parquet(swept / TABLE_FILE)).dataset(images.name)
+        rates.append(image_rates(grid, features).assign(**labels))
+        image = images.images([0]).to(device)
+        costs.append(variant_costs(load(folder), read_stage_1(folder), image, seed).assign(**labels))
+    for name, folder in references.items():
+        others.append(reference_rows(pd.read_parquet(folder / TABLE_FILE), images.name).assign(tokenizer=name))
+    shutil.rmtree(scratch)
+    asked = [comparison.model_dump() for comparison in config.comparisons]
+    return {
+        "variants": pd.concat(rates),
+        "costs": pd.concat(costs),
+        "references": pd.concat(others),
+        "comparisons": pd.DataFrame(asked, columns=["factor", "variant", "than"]),
+    }
 
 
 def variant_costs(

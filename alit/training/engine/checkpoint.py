@@ -83,6 +83,6 @@ def copy_checkpoint(finished: Path, folder: Path) -> None:
         CheckpointError: there is none.
     """
     if not (finished / WEIGHTS_FILE).is_file():
-        raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage start again")
+        raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage pretrained again")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(finished, folder)

@@ -10,7 +10,7 @@ from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table, wr
 from alit.analysis.claims import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
-from alit.studies import all_claims, assess
+from alit.studies import STUDIES, all_claims, assess
 from experiments import claims as stage
 
 STATEMENT = Statement("C0", "Sentence.", "sec. 0", "so much", "above 1")
@@ -132,12 +132,14 @@ def test_classes_and_depth_that_the_settings_do_not_name_are_not_looked_for():
 # The stage
 
 
-def test_the_stage_writes_the_ledger_of_a_profile(tmp_path, monkeypatch, capsys):
+def test_the_stage_writes_the_claims_of_each_study(tmp_path, monkeypatch, capsys):
     paths = write_project(tmp_path / "checkout")
     monkeypatch.chdir(paths.root)
-    stage.main(["smoke"])
-    claims = ledger_from_json(paths.claims.read_text())
-    assert [item.id for item in claims] == list(all_claims())
+    claims = []
+    for study in STUDIES:
+        stage.main(["smoke", study])
+        claims += ledger_from_json(paths.study_claims(study).read_text())
+    assert sorted(item.id for item in claims) == sorted(all_claims())
     assert capsys.readouterr().out.count("\n") == len(all_claims())
 
 
@@ -153,7 +155,7 @@ def test_the_evidence_of_a_profile_starts_with_its_first_evaluation_set(tmp_path
 def test_sets_that_only_check_are_asked_no_claim(tmp_path):
     paths = write_project(tmp_path / "checkout", table=synthetic_table(30, ("val", "near", "far")))
     text = paths.config.read_text().replace("familiarity: [near, far]", "familiarity: [far]")
-    paths.config.write_text(text.replace("{name: near, role: evaluate", "{name: near, role: check"))
+    paths.config.write_text(text.replace("{name: near, role: evaluate", "{name: near, role: depth_check"))
     data = load_run_data(paths)
     assert data.grid.datasets == ("val", "far")
     assert data.checks is not None

@@ -14,7 +14,7 @@ from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, build_source, write_set
 from alit.errors import DataError
 from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
-from experiments import attention
+from experiments import measure as stage
 
 SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks"]
 
@@ -148,7 +148,7 @@ def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     paths = scene_project(tmp_path)
     save_tokenizer(paths)
     for _ in range(2):
-        attention.main(["tiny"])
+        stage.main(["tiny", "attention"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("attention").iterdir()}
     assert set(written) == {"attention_overlap", "attention_sparsity", "attention_examples"}
     assert all(set(table["dataset"]) == {"val"} for table in written.values())

@@ -22,7 +22,7 @@ from alit.studies.codebook.measure import (
     rollout_ids,
 )
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments import codebook
+from experiments import measure
 
 CODES = 256  # enough for every image to have ids of its own
 CONFIG = CodebookConfig(batch_size=4, pairs=2)
@@ -130,7 +130,7 @@ def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     paths = scene_project(tmp_path)
     save_tokenizer(paths)
     for _ in range(2):
-        codebook.main(["tiny"])
+        measure.main(["tiny", "codebook"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("codebook").iterdir()}
     assert set(written) == {"codebook_ids", "codebook_usage", "codebook_neighbors", "codebook_pairs"}
     evaluated = {

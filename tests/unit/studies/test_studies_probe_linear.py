@@ -21,7 +21,7 @@ from alit.studies.probe.measure import (
     mae_optimizer,
     measure_probes,
 )
-from experiments import probe as stage
+from experiments import measure
 
 CPU = torch.device("cpu")
 MAE = CONFIG.mae.model_copy(update={"epochs": 60, "base_learning_rate": 30.0})
@@ -166,7 +166,7 @@ def test_the_stage_writes_both_tables_and_leaves_no_features(tmp_path, monkeypat
     monkeypatch.delenv("ALIT_SCRATCH", raising=False)
     paths = scene_project(tmp_path)
     save_tokenizer(paths)
-    stage.main(["tiny"])
+    measure.main(["tiny", "probe"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("probe").iterdir()}
     assert set(written) == {"probe_accuracy", "probe_correct"}
     assert set(CONTROLS) < set(written["probe_accuracy"]["features"])

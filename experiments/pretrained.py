@@ -1,37 +1,36 @@
-"""Stage `start`: fetch the trained networks that this profile goes on from, if it names any (`init_from`)."""
+"""Stage `pretrained`: copy the trained networks that this profile goes on from, if it names any (`init_from`).
 
-import argparse
+A stage of its own, so that a change in zoo/ trains nothing again but what goes on from the changed checkpoint.
+"""
+
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.config import Profile, load_profile
 from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
-from alit.models.weights import CONFIG_FILE
-from alit.paths import RunPaths, project_root
 from alit.settings import parse_settings
+from alit.models.weights import CONFIG_FILE
+from experiments.stage import Stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/start/`: a copy of the checkpoint's networks, and a note of where they come from."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", help="name of a file in configs/, without .yaml")
-    paths = RunPaths(project_root(), parser.parse_args(argv).profile)
-    profile = load_profile(paths.config)
-    shutil.rmtree(paths.start, ignore_errors=True)
-    paths.start.mkdir(parents=True)
-    if profile.init_from != "scratch":
-        fetch(paths.root / profile.init_from, paths.start, profile)
-    (paths.start / "init_from.txt").write_text(f"{profile.init_from}\n")
+    """Write `runs/<profile>/pretrained/`: the checkpoint's networks, and a note of where they come from."""
+    stage = Stage(argv, main.__doc__)
+    init_from, folder = stage.read("init_from", str), stage.paths.pretrained
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if init_from != "scratch":
+        copy_networks(stage.paths.root / init_from, folder, stage.read("tokenizer", TokenizerConfig))
+    (folder / "init_from.txt").write_text(f"{init_from}\n")
 
 
-def fetch(checkpoint: Path, folder: Path, profile: Profile) -> None:
-    """Copy a checkpoint's networks into `folder`.
+def copy_networks(checkpoint: Path, folder: Path, tokenizer: TokenizerConfig) -> None:
+    """Copy a checkpoint's networks into `folder`, one folder for each stage that would have trained them.
 
     Raises:
-        CheckpointError: the checkpoint is missing, or its networks are not the profile's.
+        CheckpointError: the checkpoint is missing, or its networks are not those of `tokenizer`.
     """
     path = checkpoint / CONFIG_FILE
     if not path.is_file():
@@ -39,7 +38,7 @@ def fetch(checkpoint: Path, folder: Path, profile: Profile) -> None:
             f"expected a checkpoint in {checkpoint} (init_from), found none; or set init_from: scratch"
         )
     found = parse_settings(TokenizerConfig, json.loads(path.read_text()), source=str(path))
-    if found != profile.tokenizer:
+    if found != tokenizer:
         raise CheckpointError(f"expected the networks of section tokenizer in {path}, found others; make the two agree")
     shutil.copytree(checkpoint / "base", folder / "base")
     for part in ("distilled", "tokenizer"):  # the weights are those after stage 2, the log is each stage's own

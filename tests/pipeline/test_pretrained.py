@@ -1,4 +1,4 @@
-"""`init_from`: a profile that goes on from a trained checkpoint adopts its networks instead of training them."""
+"""`init_from`: a profile that goes on from a trained checkpoint copies its networks instead of training them."""
 
 import pytest
 import torch
@@ -7,10 +7,10 @@ from checkout import ROOT
 
 from alit.config import load_profile
 from alit.errors import CheckpointError
-from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments import base, distill, finetune, start
+from alit.models.weights import save_network
+from experiments import base, distill, finetune, pretrained
 
 
 @pytest.fixture
@@ -35,36 +35,36 @@ def paths(tmp_path, monkeypatch):
 
 
 def test_the_stages_take_the_checkpoints_networks_over(paths):
-    for stage in (start, base, distill, finetune):
+    for stage in (pretrained, base, distill, finetune):
         stage.main(["tiny"])
-    adopted = AdaptiveTokenizer.from_pretrained(paths.tokenizer)
+    copied = AdaptiveTokenizer.from_pretrained(paths.tokenizer)
     original = AdaptiveTokenizer.from_pretrained(paths.root / "zoo" / "tiny")
-    assert adopted.fingerprint == original.fingerprint
+    assert copied.fingerprint == original.fingerprint
     assert not (paths.distilled / "base").exists()
     logs = [(stage / "log.csv").read_text() for stage in (paths.base, paths.distilled, paths.tokenizer)]
     assert logs == ["base\n", "stage_1\n", "stage_2\n"]
-    assert (paths.start / "init_from.txt").read_text() == "zoo/tiny\n"
+    assert (paths.pretrained / "init_from.txt").read_text() == "zoo/tiny\n"
 
 
 def test_stage_two_goes_on_for_as_long_and_as_fast_as_the_profile_says(paths):
     profile = load_profile(paths.config)
-    longer = profile.model_copy(update={"continued": profile.continued.model_copy(update={"steps": 7})})
-    config = finetune.continued(longer)
+    change = profile.finetune_from_checkpoint.model_copy(update={"steps": 7})
+    config = finetune.after_checkpoint(profile.finetune, change)
     assert config.optimization.steps == 7
-    assert config.optimization.learning_rate == profile.continued.learning_rate
+    assert config.optimization.learning_rate == change.learning_rate
     assert config.l1_weight == profile.finetune.l1_weight
 
 
 def test_from_scratch_there_is_only_a_note(paths):
     paths.config.write_text(paths.config.read_text().replace("zoo/tiny", "scratch"))
-    start.main(["tiny"])
-    assert [path.name for path in paths.start.iterdir()] == ["init_from.txt"]
+    pretrained.main(["tiny"])
+    assert [path.name for path in paths.pretrained.iterdir()] == ["init_from.txt"]
 
 
 def test_a_checkpoint_that_is_not_there_is_named(paths):
     paths.config.write_text(paths.config.read_text().replace("zoo/tiny", "zoo/other"))
     with pytest.raises(CheckpointError, match=r"expected a checkpoint in .*other \(init_from\), found none"):
-        start.main(["tiny"])
+        pretrained.main(["tiny"])
 
 
 def test_a_checkpoint_of_other_networks_is_refused(paths):
@@ -72,9 +72,9 @@ def test_a_checkpoint_of_other_networks_is_refused(paths):
     content["tokenizer"]["distillation"]["layers"] += 1
     paths.config.write_text(yaml.safe_dump(content))
     with pytest.raises(CheckpointError, match="found others"):
-        start.main(["tiny"])
+        pretrained.main(["tiny"])
 
 
 def test_networks_that_were_not_fetched_are_missed(paths):
-    with pytest.raises(CheckpointError, match="run stage start again"):
+    with pytest.raises(CheckpointError, match="run stage pretrained again"):
         base.main(["tiny"])

@@ -1,0 +1,117 @@
+"""Stages `measure`, `cost` and `ablations`: what a study looks up in the networks themselves, beside the sweep."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+
+from alit.data.imageset import Subset, read_cards
+from alit.errors import run_command
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from experiments.network_stage import NetworkStage
+from experiments.stage import write_tables
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `runs/<profile>/measured/<study>/`, one file per table of docs/<study>.md."""
+    stage = NetworkStage(argv, main.__doc__, studies=tuple(MEASUREMENTS))
+    tables, prefix = MEASUREMENTS[stage.study](stage), PREFIXES.get(stage.study, stage.study)
+    write_tables(stage.paths.measured(stage.study), tables, prefix)
+
+
+def attention(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+    """Measure where latents look at each iteration, against segmentation masks and controls."""
+    from alit.studies.attention.measure import AttentionConfig, measure_attention
+
+    config = stage.read("attention", AttentionConfig)
+    scenes = {card.name for card in read_cards(stage.paths.data) if card.source == "scenes"}
+    tokenizer = _own_tokenizer(stage)
+    tables = measure_attention(tokenizer, stage.sets(config.sets), scenes, config, stage.read("seed", int))
+    return tables._asdict()
+
+
+def codebook(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+    """Write down the token ids of every evaluation image at every iteration, and which images share most of them."""
+    from alit.studies.codebook.measure import CodebookConfig, measure_codebook
+
+    cards = [card for card in read_cards(stage.paths.data) if card.role == "evaluate" and not card.controlled]
+    shown = [card.name for card in cards if card.source == "scenes"]  # others are not ours to show
+    images = stage.sets([card.name for card in cards])
+    return measure_codebook(_own_tokenizer(stage), images, shown, stage.read("codebook", CodebookConfig))._asdict()
+
+
+def probe(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+    """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
+    from alit.studies.probe.measure import ProbeConfig, measure_probes
+    from alit.models.weights import WEIGHTS_FILE
+    from alit.training.engine.checkpoint import resume_dir
+
+    config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
+    inputs = [train.folder / "manifest.csv", test.folder / "manifest.csv", stage.paths.tokenizer / WEIGHTS_FILE]
+    scratch = resume_dir(stage.paths.scratch, "probe", {"train_images": config.train_images}, inputs)
+    tables = measure_probes(_own_tokenizer(stage), train, test, config, stage.read("seed", int), scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return tables._asdict()
+
+
+def cost(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+    """Time encoding and decoding of the tokenizer and its baselines, and count operations; no two times are alike."""
+    import torch
+
+    from alit.studies.cost.measure import CostConfig, measure_cost
+    from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
+
+    config = stage.read("cost", CostConfig)
+    torch.set_num_threads(config.threads)
+    size = stage.evaluation_set.image_size
+    load = partial(load_tokenizer, folder=stage.paths.run, image_size=size, device=stage.device)
+    tokenizers = {"own": load("tokenizer", {})}
+    for entry in stage.read("baselines", BaselinesConfig).tokenizers:
+        tokenizers[entry.name] = load(entry.target, entry.arguments)
+    images = Subset(stage.evaluation_set, config.images)
+    measured = measure_cost(tokenizers, images.images(range(len(images))).to(stage.device))
+    where = {"device": str(stage.device.type), "threads": torch.get_num_threads()}
+    return {name: table.assign(**where) for name, table in measured._asdict().items()}
+
+
+def ablations(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+    """Measure every trained variant on the same images, and count what it costs."""
+    from alit.studies.ablations.measure import AblationsConfig, compare_variants
+    from alit.sweep.engine import SweepConfig
+    from alit.tasks.registry import TaskModelConfig, build_task_models
+    from alit.tokenizer.adapters import BaselinesConfig
+    from alit.training.variants import VariantsConfig
+
+    paths = stage.paths
+    config = stage.read("ablations", AblationsConfig)
+    task_models = stage.read("task_models", tuple[TaskModelConfig, ...])
+    extractor = stage.read("analysis.feature_extractor", str)
+    extractors = build_task_models(task_models, paths.task_models, stage.device).extractors
+    others = {entry.name: paths.baselines / entry.name for entry in stage.read("baselines", BaselinesConfig).tokenizers}
+    return compare_variants(
+        {
+            (entry.name, seed): paths.variants / entry.name / str(seed)
+            for entry in stage.read("variants", VariantsConfig).trainings
+            for seed in entry.seeds
+        },
+        {"own": paths.sweep, **others},
+        Subset(stage.evaluation_set, config.images),
+        next(each for each in extractors if each.name == extractor),
+        config,
+        sweep=stage.read("sweep", SweepConfig),
+        scratch=paths.scratch / f"ablations-{paths.profile}",
+        device=stage.device,
+    )
+
+
+def _own_tokenizer(stage: NetworkStage) -> AdaptiveTokenizer:
+    return AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(stage.device).eval()
+
+
+MEASUREMENTS = {"attention": attention, "codebook": codebook, "probe": probe, "cost": cost, "ablations": ablations}
+PREFIXES = {"ablations": "ablation"}  # of the tables' names, where the study's own name is another
+
+
+if __name__ == "__main__":
+    run_command(main)
