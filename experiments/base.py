@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from alit.data.prepare import DataConfig
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
+from alit.models.weights import save_network
 from alit.tasks.perceptual import build_perceptual
 from alit.training.base import BaseTrainingConfig, train_base
-from alit.models.weights import save_network
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
 from experiments.network_stage import NetworkStage

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from alit.data.prepare import DataConfig
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
-from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.models.weights import WEIGHTS_FILE, load_base
+from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
 from experiments.network_stage import NetworkStage

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from alit.data.prepare import DataConfig
 from alit.errors import run_command
+from alit.models.weights import WEIGHTS_FILE
 from alit.tasks.perceptual import build_perceptual
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.models.weights import WEIGHTS_FILE
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneFromCheckpointConfig, FinetuneTrainingConfig, train_finetune

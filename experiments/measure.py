@@ -43,8 +43,8 @@ def codebook(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
 
 def probe(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
     """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
-    from alit.studies.probe.measure import ProbeConfig, measure_probes
     from alit.models.weights import WEIGHTS_FILE
+    from alit.studies.probe.measure import ProbeConfig, measure_probes
     from alit.training.engine.checkpoint import resume_dir
 
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
-from alit.settings import parse_settings
 from alit.models.weights import CONFIG_FILE
+from alit.settings import parse_settings
 from experiments.stage import Stage
 
 

@@ -9,9 +9,9 @@ from lightning_fabric import Fabric
 
 from alit.data.imageset import ImageSet, Subset
 from alit.errors import run_command
+from alit.models.weights import WEIGHTS_FILE, load_base, save_network
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
-from alit.models.weights import WEIGHTS_FILE, load_base, save_network
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.variants import TrainingSettings, VariantsConfig
 from experiments.network_stage import NetworkStage

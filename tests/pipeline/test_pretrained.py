@@ -7,9 +7,9 @@ from checkout import ROOT
 
 from alit.config import load_profile
 from alit.errors import CheckpointError
+from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.models.weights import save_network
 from experiments import base, distill, finetune, pretrained
 
 

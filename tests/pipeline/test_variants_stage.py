@@ -9,12 +9,12 @@ from scene_project import save_tokenizer, scene_project
 from toy_sweep import MeanColor
 
 from alit.config import load_profile
+from alit.models.weights import save_network
 from alit.tasks import registry
 from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
-from alit.models.weights import save_network
 from experiments import baselines, distill, measure, sweep, variants
 
 VARIANTS = [
