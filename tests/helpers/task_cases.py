@@ -2,7 +2,12 @@
 
 import torch
 
+from alit.tasks.classification import ClassificationTask, Classifier
+from alit.tasks.depth import DepthNetwork, DepthTask
+from alit.tasks.networks import SmallCNN, UNet
+from alit.tasks.perceptual import PerceptualTask, build_trunk
 from alit.tasks.protocol import SweepBatch
+from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModelConfig
 
 CPU = torch.device("cpu")
@@ -30,3 +35,21 @@ def pictures(count, size=16):
 
 def batch_of(images):
     return SweepBatch(images, torch.zeros(len(images), dtype=torch.int64), ("a",))
+
+
+def seeded(build):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build().eval().requires_grad_(False)
+
+
+def tiny_tasks():
+    """Every task that needs no library to be loaded, on seeded networks."""
+    classifier = seeded(lambda: Classifier(SmallCNN(3), input_size=16, class_names=("a", "b", "c")))
+    depth = seeded(lambda: DepthNetwork(UNet((4, 6, 8, 10)), input_size=16, metric=True))
+    return [
+        ReconstructionTask(),
+        ClassificationTask("cnn", classifier, {}),
+        DepthTask("unet", depth, {}),
+        PerceptualTask("random", build_trunk("random"), {}),
+    ]

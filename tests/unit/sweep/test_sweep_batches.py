@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from test_tasks_scores import seeded, tiny_tasks
+from task_cases import seeded, tiny_tasks
 from toy_sweep import ToySet
 
 from alit.sweep.engine import SweepConfig, sweep

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from task_cases import seeded, tiny_tasks
 
 from alit.errors import DataError
 from alit.models.losses import perceptual_distance
 from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
-from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
-from alit.tasks.networks import SmallCNN, UNet
-from alit.tasks.perceptual import PerceptualTask, build_trunk
+from alit.tasks.depth import DepthTask, relative_depth_error
+from alit.tasks.networks import SmallCNN
+from alit.tasks.perceptual import build_trunk
 from alit.tasks.protocol import SweepBatch, memoize_last, resize, round_to_8_bit
 from alit.tasks.reconstruction import ReconstructionTask
 
@@ -20,24 +21,6 @@ def pictures(count, size=16, seed=0):
 def batch_of(images, labels=None, class_names=("a", "b", "c"), depth=None):
     labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else torch.tensor(labels)
     return SweepBatch(images, labels, class_names, depth)
-
-
-def seeded(build):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return build().eval().requires_grad_(False)
-
-
-def tiny_tasks():
-    """Every task that needs no library to be loaded, on seeded networks."""
-    classifier = seeded(lambda: Classifier(SmallCNN(3), input_size=16, class_names=("a", "b", "c")))
-    depth = seeded(lambda: DepthNetwork(UNet((4, 6, 8, 10)), input_size=16, metric=True))
-    return [
-        ReconstructionTask(),
-        ClassificationTask("cnn", classifier, {}),
-        DepthTask("unet", depth, {}),
-        PerceptualTask("random", build_trunk("random"), {}),
-    ]
 
 
 @pytest.mark.parametrize("task", tiny_tasks(), ids=lambda task: type(task).__name__)
