@@ -41,6 +41,7 @@ lint: $(STAMP)
 	ruff format --check .
 	ruff check .
 	pyright alit
+	lint-imports --no-logo --no-cache
 
 # Results and environment; images under data/ and the DVC cache stay.
 clean:
