@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alit.errors import require
 from alit.tasks.classification import Classifier
 from alit.tasks.pretrained import download
 from alit.tasks.protocol import round_to_8_bit
@@ -45,6 +46,7 @@ class InceptionFeatures:
 
 def reference_inception() -> nn.Module:
     """Load the reference Inception with its published weights, which torch-fidelity fetches."""
+    require("torch_fidelity")
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     return download("torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))

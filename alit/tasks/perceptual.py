@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit.errors import ConfigError
+from alit.errors import ConfigError, require
 from alit.models.losses import PerceptualDistance, perceptual_distance
 from alit.tasks.pretrained import download, efficientnet_lite
 from alit.tasks.protocol import Normalize, SweepBatch
@@ -123,6 +123,7 @@ class LpipsTrunk(nn.Module):
 
 
 def _lpips_vgg() -> LpipsTrunk:
+    require("torchmetrics")
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
     return LpipsTrunk(download("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))

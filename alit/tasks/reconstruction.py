@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit.errors import DataError
+from alit.errors import DataError, require
 from alit.tasks.protocol import ROUNDING, SweepBatch
 
 
@@ -27,6 +27,7 @@ class ReconstructionTask:
 
     def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
         """Compare images (b, 3, h, w) with the originals; see the class."""
+        require("torchmetrics")
         from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
         difference = images - reference  # b c h w

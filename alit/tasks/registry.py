@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from alit.data.imageset import ImageSet
-from alit.errors import CheckpointError, ConfigError
+from alit.errors import CheckpointError, ConfigError, require
 from alit.models.weights import weights_sha256
 from alit.settings import Settings
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
@@ -97,6 +97,7 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions:
 
 
 def _new_timm_classifier(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier:
+    require("timm")
     import timm
 
     name = config.architecture.removeprefix(TIMM)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
-from alit.errors import DataError
+from alit.errors import DataError, require
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
 from alit.studies.probe.feature_points import CONTROLS, FeaturePoint
@@ -239,6 +239,7 @@ def fit_mae_probe(
 
 def mae_optimizer(head: nn.Linear) -> torch.optim.Optimizer:
     """Return LARS for a linear layer, its rate still zero; the bias takes plain steps with momentum."""
+    require("timm")
     from timm.optim.lars import Lars
 
     groups = [{"params": [head.weight], "always_adapt": True}, {"params": [head.bias], "always_adapt": False}]
