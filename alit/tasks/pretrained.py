@@ -1,6 +1,7 @@
 """Networks with published weights: from installed packages, from timm, from transformers.
 
-Every loader imports its library when it is called, and turns a failed download into a one-line error.
+Every loader imports its library when it is called. A library that is not installed and a failed download are one-line
+errors.
 """
 
 import importlib.util

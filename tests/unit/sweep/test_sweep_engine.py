@@ -1,3 +1,5 @@
+"""The sweep: rows, scores, resumption, refusals, and the codec sizes beside each image."""
+
 import json
 
 import numpy as np
@@ -7,10 +9,11 @@ import torch
 from toy_sweep import CONFIG, FadingTokenizer, MeanColor, ToySet
 
 from alit.errors import DataError
-from alit.sweep.engine import SweepConfig, sweep
+from alit.sweep.engine import CODEC_QUALITY, SweepConfig, file_sizes, sweep
 from alit.sweep.schema import read_table
 from alit.tasks.protocol import round_to_8_bit
 from alit.tasks.reconstruction import ReconstructionTask
+from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import Tokenizer
 
 
@@ -165,3 +168,20 @@ def test_no_images_repeated_names_and_repeated_ids_are_refused(tmp_path):
     twice.manifest.loc[2, "image_id"] = "val-0"
     with pytest.raises(DataError, match="val-0 again"):
         run(tmp_path, sets=[twice])
+
+
+# Codec sizes
+
+
+def test_a_busy_image_makes_a_larger_file_than_a_flat_one():
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    busy = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for codec in ("jpeg", "webp"):
+        small, large = file_sizes(torch.cat([flat, busy]), codec)
+        assert 0 < small < large
+
+
+def test_sizes_are_those_of_the_files_of_the_8_bit_images():
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    pixels = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    assert file_sizes(image, "jpeg").tolist() == [len(compress(pixels, "jpeg", CODEC_QUALITY))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from task_cases import batch_of, model, pictures
 
-from alit.errors import CheckpointError, ConfigError
+from alit.errors import CheckpointError, ConfigError, MissingPackageError
 from alit.models.losses import perceptual_distance
 from alit.tasks import pretrained
 from alit.tasks.captioning import CaptionTask
@@ -155,3 +155,10 @@ def test_inception_features_come_from_the_reference_network(monkeypatch):
     features = extractor.features(pictures(2, 20))
     assert features.shape == (2, 2048)
     torch.testing.assert_close(features[:1], extractor.features(pictures(2, 20)[:1]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr("alit.errors.find_spec", lambda module: None)
+    for load in (lambda: pretrained.timm_classifier("resnet18", 64), lambda: pretrained.blip("base", 384)):
+        with pytest.raises(MissingPackageError, match=r"alit-suite\[tasks\]"):
+            load()
