@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
+from alit.models.base import BaseTokens
+from alit.models.distillation import Distilled
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
@@ -110,23 +112,20 @@ class GeneratorLoss(nn.Module):
     def forward(
         self, images: Tensor, iteration: int, discriminator: PatchDiscriminator | None = None
     ) -> GeneratorOutput:
-        """Reconstruct images (b, 3, h, w) in [0, 1] from the latents of `iteration` (1-based)."""
+        """Return the losses of images (b, 3, h, w) in [0, 1], rebuilt from the latents of `iteration` (1-based)."""
         base = self.tokenizer.base
         if self.config.train_base:
             encoded = base.encode(images)
             tokens = frozen_tokens(encoded.features, encoded.ids, base.codebook)
         else:
             tokens = encode_frozen(base, images)
-        distilled = distill_at(
-            self.tokenizer.distillation, images, tokens, base.codebook, iteration, decode=(iteration,)
-        )
-        assert distilled.prediction is not None
-        reconstruction = base.decode(distilled.prediction.codes)
+        distilled, codes = self._distill(images, tokens, iteration)
+        reconstruction = base.decode(codes)
         l1 = F.l1_loss(reconstruction, images)
         perceptual = l1.new_zeros(())
         if self.perceptual is not None:
             perceptual = self.perceptual(reconstruction, images).mean()
-        code_error = F.mse_loss(distilled.prediction.codes, tokens.codes.detach())
+        code_error = F.mse_loss(codes, tokens.codes.detach())
         adversarial = balance = None
         if discriminator is not None:
             adversarial = -discriminator(reconstruction).mean()
@@ -138,12 +137,15 @@ class GeneratorLoss(nn.Module):
     def reconstruct(self, images: Tensor, iteration: int) -> Tensor:
         """Return only the reconstruction (b, 3, h, w), without a graph."""
         base = self.tokenizer.base
-        tokens = encode_frozen(base, images)
-        distilled = distill_at(
-            self.tokenizer.distillation, images, tokens, base.codebook, iteration, decode=(iteration,)
-        )
+        _, codes = self._distill(images, encode_frozen(base, images), iteration)
+        return base.decode(codes)
+
+    def _distill(self, images: Tensor, tokens: BaseTokens, iteration: int) -> tuple[Distilled, Tensor]:
+        """Roll out to `iteration`; return it and the codes (b, n, z) for the base decoder."""
+        distillation, codebook = self.tokenizer.distillation, self.tokenizer.base.codebook
+        distilled = distill_at(distillation, images, tokens, codebook, iteration, decode=(iteration,))
         assert distilled.prediction is not None
-        return base.decode(distilled.prediction.codes)
+        return distilled, distilled.prediction.codes
 
 
 class DiscriminatorOutput(NamedTuple):
