@@ -1,14 +1,17 @@
 """The notebooks: committed clean, and run from any directory on any table."""
 
+import ast
 import json
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-import yaml
 from checkout import ROOT
+from papermill.exceptions import PapermillExecutionError
 from synthetic_tables import synthetic_table, write_project
+
+from alit.studies import STUDIES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIGURES = {
@@ -40,7 +43,7 @@ FIGURES = {
     "cost": {"encode", "encode_until", "decode"},
 }
 ASK_PIXELS_ONLY = ("reconstruction", "familiarity")  # and features, which any image has
-STUDIES_OF_A_SWEEP = yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]
+MEASURED = {"probe", "attention", "codebook", "ablations", "cost"}  # look into the tokenizer
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -55,6 +58,10 @@ def _quiet_kernel(monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning,error::RuntimeWarning,error::FutureWarning")
 
 
+def named(study: str) -> Path:
+    return ROOT / "notebooks" / f"{study}.ipynb"
+
+
 def run(notebook: Path, folder: Path, monkeypatch, **parameters) -> nbformat.NotebookNode:
     folder.mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(folder)
@@ -62,7 +69,7 @@ def run(notebook: Path, folder: Path, monkeypatch, **parameters) -> nbformat.Not
 
 
 def test_every_study_has_a_notebook():
-    assert {path.stem for path in NOTEBOOKS} >= set(FIGURES)
+    assert {path.stem for path in NOTEBOOKS} == set(STUDIES) == set(FIGURES)
 
 
 def test_it_is_committed_without_outputs_and_with_stable_ids(notebook):
@@ -76,33 +83,22 @@ def test_it_is_committed_without_outputs_and_with_stable_ids(notebook):
             assert cell["execution_count"] is None
 
 
-def test_it_is_short_and_defines_nothing(notebook):
-    content = nbformat.read(notebook, as_version=4)
-    assert len(content.cells) < 15
-    for cell in content.cells:
-        if cell.cell_type == "code":
-            assert "def " not in cell.source
-            assert "lambda" not in cell.source
-            assert "class " not in cell.source
-
-
 def test_its_parameters_have_working_defaults(notebook):
     content = nbformat.read(notebook, as_version=4)
     tagged = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [cell for cell in content.cells if cell.cell_type == "code"][:1]
-    found = papermill.inspect_notebook(str(notebook))
-    asks_a_sweep = {"tokenizer": '""'} if notebook.stem in STUDIES_OF_A_SWEEP else {}
-    assert {name: part["default"] for name, part in found.items()} == {
-        "profile": '"cpu"',
-        "root": '""',
-        "figures": '""',
-        **asks_a_sweep,
+    found = {
+        name: ast.literal_eval(part["default"]) for name, part in papermill.inspect_notebook(str(notebook)).items()
     }
+    assert {"sweep", "resamples", "figures"} <= set(found)
+    assert ("measured" in found) == (notebook.stem in MEASURED)
+    assert not any(found.values())  # empty: as the sweep's own record has it
 
 
+@pytest.mark.slow
 def test_it_runs_from_another_directory_and_writes_its_figures(notebook, tmp_path, monkeypatch):
     paths = write_project(tmp_path / "checkout")
-    executed = run(notebook, tmp_path / "elsewhere", monkeypatch, profile="smoke", root=str(paths.root))
+    executed = run(notebook, tmp_path / "elsewhere", monkeypatch, sweep=str(paths.sweep))
     folder = paths.report / notebook.stem / "figures"
     expected = {f"{name}.{kind}" for name in FIGURES[notebook.stem] for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == expected
@@ -111,26 +107,48 @@ def test_it_runs_from_another_directory_and_writes_its_figures(notebook, tmp_pat
     assert sum("<img alt=" in output["data"].get("text/html", "") for output in shown) == len(FIGURES[notebook.stem])
 
 
-def test_a_baseline_is_asked_in_place_of_the_profiles_own_tokenizer(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_baselines_sweep_goes_through_the_same_notebook(tmp_path, monkeypatch):
     paths = write_project(tmp_path / "checkout")
-    other = paths._replace(swept="blocks")
     paths.baselines.mkdir()
-    paths.sweep.rename(other.sweep)
-    notebook = next(path for path in NOTEBOOKS if path.stem == "tsc_toi")
-    run(notebook, tmp_path, monkeypatch, profile="smoke", root=str(paths.root), tokenizer="blocks")
+    paths.sweep.rename(paths.baselines / "blocks")
+    run(named("tsc_toi"), tmp_path, monkeypatch, sweep=str(paths.baselines / "blocks"))
     folder = tmp_path / "checkout" / "reports" / "smoke" / "baselines" / "blocks" / "tsc_toi" / "figures"
     assert {path.stem for path in folder.iterdir()} == FIGURES["tsc_toi"]
 
 
+@pytest.mark.slow
+def test_chosen_criteria_and_data_set_leave_the_figures_of_the_report_alone(tmp_path, monkeypatch):
+    paths = write_project(tmp_path / "checkout")
+    chosen = {"dataset": "near", "criteria": {"l1": [0.05, 0.1]}}  # as the README has them
+    run(named("tsc_toi"), tmp_path, monkeypatch, sweep=str(paths.sweep), **chosen)
+    assert not (paths.report / "tsc_toi").exists()
+    assert list((paths.report / "chosen" / "tsc_toi" / "figures").glob("fig06_l1.png"))
+
+
+@pytest.mark.slow
+def test_a_parameter_that_it_does_not_have_is_refused(tmp_path, monkeypatch):
+    paths = write_project(tmp_path / "checkout")
+    with pytest.raises(PapermillExecutionError, match="expected parameters of the notebook"):
+        run(named("reconstruction"), tmp_path, monkeypatch, sweep=str(paths.sweep), profile="smoke")
+
+
+@pytest.mark.slow
 def test_it_finds_the_checkout_that_it_is_run_in(notebook, tmp_path, monkeypatch):
     paths = write_project(tmp_path / "checkout")
-    run(notebook, paths.root / "deep" / "inside", monkeypatch, profile="smoke", figures=str(tmp_path / "figures"))
+    (paths.root / "params.yaml").write_text("profile: smoke\n")
+    run(notebook, paths.root / "deep" / "inside", monkeypatch, figures=str(tmp_path / "figures"))
     assert len(list((tmp_path / "figures").iterdir())) == 2 * len(FIGURES[notebook.stem])
 
 
+@pytest.mark.slow
 def test_it_says_what_a_table_without_labels_depth_and_complexity_cannot_show(notebook, tmp_path, monkeypatch):
     bare = synthetic_table(60, ("val", "near", "far"), columns=())
     paths = write_project(tmp_path / "checkout", table=bare)
-    executed = run(notebook, tmp_path, monkeypatch, profile="smoke", root=str(paths.root))
+    if notebook.stem in MEASURED:
+        with pytest.raises(PapermillExecutionError, match=f"expected a measurement of {notebook.stem}"):
+            run(notebook, tmp_path, monkeypatch, sweep=str(paths.sweep))
+        return
+    executed = run(notebook, tmp_path, monkeypatch, sweep=str(paths.sweep))
     verdicts = executed.cells[-1].outputs[0]["data"]["text/html"]
     assert ("not measurable here" in verdicts) == (notebook.stem not in ASK_PIXELS_ONLY)
