@@ -14,7 +14,7 @@ from experiments.stage import write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/measured/<study>/`, one file per table of docs/<study>.md."""
+    """Write `runs/<profile>/measured/<study>/`, one file per table of docs/studies/<study>.md."""
     stage = NetworkStage(argv, main.__doc__, studies=tuple(MEASUREMENTS))
     tables, prefix = MEASUREMENTS[stage.study](stage), PREFIXES.get(stage.study, stage.study)
     write_tables(stage.paths.measured(stage.study), tables, prefix)
