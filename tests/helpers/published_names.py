@@ -1,4 +1,4 @@
-"""The authors' name of each tensor, written apart from `alit.tokenizer.published`, to make checkpoints of theirs."""
+"""The authors' names of our tensors, written apart from `alit.tokenizer.published`, to make checkpoints of theirs."""
 
 import re
 

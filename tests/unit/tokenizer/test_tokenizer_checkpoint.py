@@ -1,5 +1,6 @@
-"""Checkpoint folders: they come back the same, damage is named, and a card says what is in them."""
+"""Checkpoint folders come back the same, damage is named, and the fingerprint follows the weights."""
 
+import copy
 import re
 
 import pytest
@@ -9,10 +10,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import images, tokenizer, tokenizer_config
+from torch.optim import AdamW
 
 from alit import AdaptiveTokenizer
 from alit.errors import CheckpointError, ConfigError
-from alit.tokenizer import checkpoint as hub
+from alit.models.weights import checksum, weights_digest
+from alit.tokenizer import checkpoint
+from alit.tokenizer.checkpoint import Fingerprint
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_damage_is_named(folder):
 
 
 def test_a_path_that_is_not_there_is_refused_without_asking_the_hub(folder, monkeypatch):
-    monkeypatch.setattr(hub, "hf_hub_download", None)
+    monkeypatch.setattr(checkpoint, "hf_hub_download", None)
     monkeypatch.chdir(folder.parent)
     for missing in (folder.parent / "nothing", "model/nothing", "./nothing"):
         with pytest.raises(CheckpointError, match=r"nothing, found no config\.json"):
@@ -93,7 +97,7 @@ def test_a_hub_id_is_fetched_with_the_options_given(folder, monkeypatch):
         asked.append((model, name, options))
         return str(folder / name)
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
     loaded = AdaptiveTokenizer.from_pretrained("someone/model", revision="v2", local_files_only=True)
     assert loaded.fingerprint == tokenizer().fingerprint
     options = {"revision": "v2", "local_files_only": True}
@@ -104,7 +108,7 @@ def test_a_hub_that_does_not_answer_is_one_line(monkeypatch):
     def download(*_, **__):
         raise LocalEntryNotFoundError("no connection\nand a second line")
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
     with pytest.raises(CheckpointError, match=r"found none at someone/model: no connection$"):
         AdaptiveTokenizer.from_pretrained("someone/model")
 
@@ -160,3 +164,64 @@ def test_pushing_uploads_weights_settings_and_card(monkeypatch):
     assert repository == "someone/model"
     assert sorted(files) == ["README.md", "config.json", "model.safetensors"]
     assert b'from_pretrained("someone/model")' in files["README.md"]
+
+
+def swap_rows(model):
+    table = model.distillation.quantizer.embedding
+    table.data = table.data.flip(0).contiguous()
+
+
+def swap_columns(model):
+    table = model.distillation.quantizer.embedding
+    table.data = table.data.flip(1).contiguous()
+
+
+def nudge(model):
+    model.distillation.encoder.to_code.bias.data[3] += 1e-6
+
+
+def train(model):
+    sum(p.sum() for p in model.parameters()).backward()
+    AdamW(model.parameters(), fused=True).step()
+
+
+def load(model):
+    model.load_state_dict(tokenizer(seed=5).state_dict())
+
+
+@pytest.mark.parametrize("change", [swap_rows, swap_columns, nudge, train, load])
+def test_it_changes_with_the_weights(change):
+    model = tokenizer()
+    before = model.fingerprint
+    change(model)
+    after = model.fingerprint
+    assert after != before
+    assert after == weights_digest(model.config.model_dump_json(), model.state_dict())
+
+
+def test_it_is_the_same_for_the_same_weights_wherever_they_lie():
+    model = tokenizer()
+    before = model.fingerprint
+    assert copy.deepcopy(model).fingerprint == before
+    assert tokenizer().to(memory_format=torch.channels_last).fingerprint == before
+    assert tokenizer().double().fingerprint == before
+    assert tokenizer().bfloat16().fingerprint != before
+
+
+def test_unchanged_weights_are_digested_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(checkpoint, "weights_digest", lambda *inputs: calls.append(inputs) or "digest")
+    model = tokenizer()
+    assert [model.fingerprint for _ in range(3)] == ["digest"] * 3
+    assert len(calls) == 1
+    nudge(model)
+    assert model.fingerprint == "digest"
+    assert len(calls) == 2
+
+
+def test_other_settings_have_another_fingerprint():
+    weights = {"table": torch.ones(2, 3), "scalar": torch.tensor(1.0), "none": torch.empty(0, 3)}
+    one = Fingerprint()
+    assert one("a", weights) == weights_digest("a", weights)
+    assert one("b", weights) == weights_digest("b", weights) != weights_digest("a", weights)
+    assert checksum(weights) == checksum({name: value.clone() for name, value in weights.items()})

@@ -11,8 +11,9 @@ from published_names import published_name
 from tiny import images, tokenizer, tokenizer_config
 
 from alit import AdaptiveTokenizer
-from alit.cli import main
+from alit.cli import SIZES, main
 from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
+from alit.tokenizer import published
 from alit.tokenizer.tokens import pack
 
 
@@ -165,6 +166,7 @@ def test_bench_measures_a_published_size_without_a_checkpoint(capsys, monkeypatc
     monkeypatch.setattr("alit.commands.published_config", {"small": tokenizer_config()}.__getitem__)
     main(["bench", "--size", "small", "--rounds", "1", "--json"])
     assert json.loads(capsys.readouterr().out)["model"] == "small, random weights"
+    assert tuple(published.SIZES) == SIZES
     for arguments in (["bench"], ["bench", "model", "--size", "small"], ["bench", "--size", "huge"]):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
