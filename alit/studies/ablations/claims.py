@@ -3,10 +3,10 @@
 import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
-from alit.analysis.claims import Claim, Measurement, Statement, measured
+from alit.analysis.claims import Claim, Measurement, NotMeasurable, Statement, assesses, measured
 from alit.analysis.metrics import metric_info
 from alit.analysis.study_data import StudyData
-from alit.studies.ablations.tables import FRECHET, REFERENCES, asked_comparisons, image_count, sample_reduction
+from alit.studies.ablations.tables import FRECHET, REFERENCES, comparisons, image_count, sample_reduction
 
 # The paper calls 8.25 at 256 adaptive tokens "comparable" to the 7.04 of VQGAN's 256 (Tab. 1): 17 % above it.
 COMPARABLE = 0.17
@@ -44,37 +44,46 @@ C14 = Statement(
 NOT_TRAINED = "no pair of trainings of this profile differs in this respect (configs/ablations.yaml)"
 
 
+@assesses(C12)
 def continuous_latents_reconstruct_better(data: StudyData) -> Claim:
     """C12: L1 and Fréchet distance of continuous against quantized latents, trained alike."""
     parts = [part for column in ("l1", FRECHET) for part in _reductions(data, "continuous", column, bound=0.0)]
-    return C12.judge(parts, [] if parts else [NOT_TRAINED])
+    if not parts:
+        raise NotMeasurable(NOT_TRAINED)
+    return C12.judge(parts)
 
 
+@assesses(C13)
 def more_of_everything_improves(data: StudyData) -> Claim:
-    """C13: the Fréchet distance after each change alone; L1 beside it."""
+    """C13: the Fréchet distance after each change alone; L1 for comparison."""
     parts, missing = [], []
     for factor, words in IMPROVEMENTS.items():
         found = _reductions(data, factor, FRECHET, bound=0.0)
         parts += [*found, *_reductions(data, factor, "l1", bound=None)]
         missing += [] if found else [f"{words} was not trained for"]
-    return C13.judge(parts, missing if parts else [NOT_TRAINED])
+    if not parts:
+        raise NotMeasurable(NOT_TRAINED)
+    return C13.judge(parts, missing)
 
 
 def adaptive_lengths_are_competitive(data: StudyData) -> Claim:
     """C14: L1 against fixed-length tokenizers of the same training, and against the base tokenizer."""
     parts = _reductions(data, "fixed length", "l1", bound=-COMPARABLE)
     parts += _reductions(data, "fixed length", FRECHET, bound=None)
-    missing = [] if parts else ["no tokenizer of one length was trained beside it"]
-    base = _against_the_base(data)
-    return C14.judge([*parts, *([base] if base else [])], missing if base else [*missing, "the base was not measured"])
+    missing = [] if parts else ["no tokenizer of one length was trained on the same data"]
+    try:
+        parts.append(_against_the_base(data))
+    except NotMeasurable as reason:
+        missing.append(str(reason))
+    return C14.judge(parts, missing)
 
 
 def _reductions(data: StudyData, factor: str, column: str, bound: float | None) -> list[Measurement]:
     """Measure every comparison of a factor: the share by which the first variant's error is lower."""
     label = metric_info(f"frechet_{data.settings.feature_extractor}" if column == FRECHET else column).label
     parts = []
-    for asked, variant, than in asked_comparisons(data):
-        samples = sample_reduction(data, variant, than, column) if asked == factor else None
+    for compared, variant, than in comparisons(data):
+        samples = sample_reduction(data, variant, than, column) if compared == factor else None
         if samples is None:
             continue
         words = f"share by which {label} is lower for {variant} than for {than}"
@@ -83,11 +92,15 @@ def _reductions(data: StudyData, factor: str, column: str, bound: float | None) 
     return parts
 
 
-def _against_the_base(data: StudyData) -> Measurement | None:
-    """Measure the profile's own tokenizer at its longest length against the base tokenizer by itself."""
+def _against_the_base(data: StudyData) -> Measurement:
+    """Measure the profile's own tokenizer at its longest length against the base tokenizer by itself.
+
+    Raises:
+        NotMeasurable: either was not swept.
+    """
     table = data.tables.get(REFERENCES)
     if table is None or not {"own", "base"} <= set(table["tokenizer"].unique()):
-        return None
+        raise NotMeasurable("the base was not measured")
     own, base = (table.loc[table["tokenizer"] == name].sort_values(["image_id", "length"]) for name in ("own", "base"))
     longest = own.loc[own["length"] == own["length"].max()]
     both = np.stack([longest["l1"].to_numpy(dtype=np.float64), base["l1"].to_numpy(dtype=np.float64)], axis=1)

@@ -1,12 +1,11 @@
 """Scores of several trainings of one network on the same images, and bootstrap intervals over both."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
 from alit.analysis.grid import SweepGrid
@@ -29,8 +28,8 @@ class Trainings(NamedTuple):
         return Trainings(tuple(seeds), tuple(lengths), self.values[rows][:, :, columns])
 
 
-def fold_trainings(table: pd.DataFrame, column: str) -> Trainings:
-    """Fold the rows of one variant: one per seed, image_id and length.
+def to_trainings(table: pd.DataFrame, column: str) -> Trainings:
+    """Return a column of the rows of one variant, one row per seed, image_id and length, as an array.
 
     Raises:
         DataError: some training lacks an image or a length, or has one twice.
@@ -112,44 +111,42 @@ def measured_table(data: StudyData, name: str) -> pd.DataFrame:
     return data.tables.get(name, pd.DataFrame(columns=list(TABLES[name])))
 
 
-def measures(data: StudyData) -> tuple[Metric, Metric]:
-    """Return what variants are compared by: L1, and the reference Fréchet distance."""
-    record = metric_info(f"frechet_{data.settings.feature_extractor}")
-    return metric_info("l1"), record._replace(column=FRECHET)
+def compared_metrics(data: StudyData) -> tuple[Metric, Metric]:
+    """Return what variants are compared by: L1, and the Fréchet distance on the reference extractor."""
+    distance = metric_info(f"frechet_{data.settings.feature_extractor}")
+    return metric_info("l1"), distance._replace(column=FRECHET)
 
 
 def trainings_of(data: StudyData, variant: str, column: str) -> Trainings | None:
     """Return the trainings of a variant; None where there are none."""
     table = measured_table(data, VARIANTS)
-    rows = pd.DataFrame(table.loc[table["variant"] == variant])
-    return None if rows.empty else fold_trainings(rows, column)
+    rows = table.loc[table["variant"] == variant]
+    return None if rows.empty else to_trainings(rows, column)
 
 
 def variant_rates(data: StudyData) -> pd.DataFrame:
     """Return each variant's means by length, columns `RATED`."""
-    costs = measured_table(data, COSTS)
-    parts = [pd.DataFrame(columns=list(RATED))]
+    costs = measured_table(data, COSTS).drop_duplicates(["variant", "length"])
+    parts = []
     for name in measured_table(data, VARIANTS)["variant"].unique():
-        spent = costs.loc[costs["variant"] == name].drop_duplicates("length").set_index("length")["encode_gflop"]
-        for described in measures(data):
-            found = trainings_of(data, name, described.column)
+        for metric in compared_metrics(data):
+            found = trainings_of(data, name, metric.column)
             assert found is not None
-            samples = over_trainings(sample_trainings(found.values, data.bootstrap), data.seed)
-            low, high = interval(samples, data.bootstrap.confidence)
-            rows = {
-                "variant": name,
-                "length": found.lengths,
-                "measure": described.column,
-                "label": described.label,
-                "seeds": len(found.seeds),
-                "images": found.values.shape[1],
-                "value": samples[0],
-                "low": low,
-                "high": high,
-                "encode_gflop": [float(spent.loc[length]) for length in found.lengths],
-            }
-            parts.append(pd.DataFrame(rows))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+            rates = interval_table(
+                over_trainings(sample_trainings(found.values, data.bootstrap), data.seed),
+                data.bootstrap.confidence,
+                variant=name,
+                length=found.lengths,
+                measure=metric.column,
+                label=metric.label,
+                seeds=len(found.seeds),
+                images=found.values.shape[1],
+            )
+            parts.append(rates)
+    if not parts:
+        return pd.DataFrame(columns=list(RATED))
+    rates = pd.concat(parts, ignore_index=True)
+    return rates.merge(costs[["variant", "length", "encode_gflop"]], on=["variant", "length"], how="left")
 
 
 def sample_reduction(data: StudyData, variant: str, than: str, column: str) -> np.ndarray | None:
@@ -169,10 +166,10 @@ def sample_reduction(data: StudyData, variant: str, than: str, column: str) -> n
     return over_trainings(((other - own) / other).mean(axis=2), data.seed)
 
 
-def asked_comparisons(data: StudyData) -> Iterator[tuple[str, str, str]]:
-    """Yield (factor, variant, than) of every comparison that the profile asks for."""
-    asked = measured_table(data, COMPARISONS)[["factor", "variant", "than"]]
-    yield from ((str(factor), str(variant), str(than)) for factor, variant, than in asked.to_numpy())
+def comparisons(data: StudyData) -> list[tuple[str, str, str]]:
+    """Return (factor, variant, than) of every comparison of the profile."""
+    pairs = measured_table(data, COMPARISONS)[["factor", "variant", "than"]]
+    return list(pairs.astype(str).itertuples(index=False, name=None))
 
 
 def comparison_table(data: StudyData) -> pd.DataFrame:
@@ -180,18 +177,25 @@ def comparison_table(data: StudyData) -> pd.DataFrame:
 
     `value` is the share by which the variant's error is lower.
     """
-    parts: list[dict[str, Any]] = []
-    for factor, variant, than in asked_comparisons(data):
-        for described in measures(data):
-            samples = sample_reduction(data, variant, than, described.column)
+    parts = []
+    for factor, variant, than in comparisons(data):
+        for metric in compared_metrics(data):
+            samples = sample_reduction(data, variant, than, metric.column)
             if samples is None:
                 continue
-            low, high = interval(samples, data.bootstrap.confidence)
-            counts = {"seeds": shared_seeds(data, variant, than), "images": image_count(data)}
-            names = {"factor": factor, "variant": variant, "than": than}
-            found = {"value": samples[0], "low": float(low), "high": float(high)}
-            parts.append({**names, "measure": described.column, "label": described.label, **counts, **found})
-    return pd.DataFrame(parts, columns=list(COMPARED))
+            change = interval_table(
+                samples[:, None],
+                data.bootstrap.confidence,
+                factor=factor,
+                variant=variant,
+                than=than,
+                measure=metric.column,
+                label=metric.label,
+                seeds=shared_seeds(data, variant, than),
+                images=image_count(data),
+            )
+            parts.append(change)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COMPARED))
 
 
 def shared_seeds(data: StudyData, variant: str, than: str) -> int:
@@ -212,20 +216,17 @@ def headline_rates(data: StudyData) -> pd.DataFrame:
     Returns:
         Columns series and `RATED`. A series is a variant, or all networks of one fixed length together.
     """
-    asked = list(asked_comparisons(data))
-    variants = [variant for factor, variant, _ in asked if factor in HEADLINE]
-    model_pairs = [than for factor, _, than in asked if factor == HEADLINE[0]]
-    series = {name: name for name in [*variants, *model_pairs]}
-    series |= {than: "a network per length" for factor, _, than in asked if factor == HEADLINE[1]}
+    pairs = [each for each in comparisons(data) if each[0] in HEADLINE]
+    series = {name: name for _, *names in pairs for name in names}
+    series |= {than: "a network per length" for factor, _, than in pairs if factor == HEADLINE[1]}
     rates = variant_rates(data)
-    chosen = pd.DataFrame(rates.loc[rates["variant"].isin(list(series)) & (rates["measure"] == "l1")])
+    chosen = rates.loc[rates["variant"].isin(list(series)) & (rates["measure"] == "l1")]
     return chosen.assign(series=[series[name] for name in chosen["variant"]])
 
 
 def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return what other tokenizers are compared by from the rows of a sweep table."""
-    rows = (table["dataset"] == dataset) & (table["length"] > 0)
-    return pd.DataFrame(table.loc[rows, ["image_id", "length", "bits", "l1"]])
+    """Return the columns of a sweep table that variants are compared with."""
+    return table.loc[(table["dataset"] == dataset) & (table["length"] > 0), ["image_id", "length", "bits", "l1"]]
 
 
 def cost_summary(data: StudyData) -> pd.DataFrame:

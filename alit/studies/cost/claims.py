@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from alit.analysis.claims import Claim, Measurement, Statement, measured
+from alit.analysis.claims import Claim, Measurement, NotMeasurable, Statement, assesses, measured
 from alit.analysis.study_data import StudyData
 from alit.studies.cost.tables import DECODE, ENCODE, OWN, TIMES, round_times, sample_medians
 
@@ -16,14 +16,14 @@ C17 = Statement(
 )
 
 
+@assesses(C17)
 def encoding_pays_per_iteration(data: StudyData) -> Claim:
     """C17: rise of the median encoding time from each length to the next, rounds paired."""
-    times = data.tables.get(TIMES)
-    if times is None:
-        return C17.judge([], ["no time was measured (stage cost)"])
-    lengths, milliseconds = round_times(times, OWN, ENCODE)
+    if TIMES not in data.tables:
+        raise NotMeasurable("no time was measured; run: dvc repro measure")
+    lengths, milliseconds = round_times(data.tables[TIMES], OWN, ENCODE)
     if len(lengths) < 2:
-        return C17.judge([], ["the tokenizer has one length, or cannot encode without decoding"])
+        raise NotMeasurable("the tokenizer has one length, or cannot encode without decoding")
     samples = sample_medians(milliseconds, data.bootstrap)
     confidence, images = data.bootstrap.confidence, len(milliseconds)
     parts: list[Measurement] = []

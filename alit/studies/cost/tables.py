@@ -1,13 +1,13 @@
 """What encoding and decoding one image costs, by length (ICLR version, Tab. 8).
 
-The tables (`StudyData.tables`) are those of the stage `cost`: `cost_times`, one row per tokenizer, operation, length
+The tables (`StudyData.tables`) are those of the measurement: `cost_times`, one row per tokenizer, operation, length
 and image, each image a round of all operations; `cost_counts`, one row per tokenizer, operation and length.
 """
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled
+from alit.analysis.bootstrap import interval_table, resampled
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.study_data import StudyData
 
@@ -21,8 +21,8 @@ COUNTED = ("iteration", "gflop", "peak_mib", "parameters", "device", "threads")
 def round_times(times: pd.DataFrame, tokenizer: str, operation: str) -> tuple[np.ndarray, np.ndarray]:
     """Return lengths (l,) and milliseconds (rounds, l) of one operation of one tokenizer; empty where it has none."""
     rows = times.loc[(times["tokenizer"] == tokenizer) & (times["operation"] == operation)]
-    folded = rows.pivot_table(index="image", columns="length", values="seconds")
-    return folded.columns.to_numpy(dtype=np.int64), 1e3 * folded.to_numpy(dtype=np.float64)
+    rounds = rows.pivot_table(index="image", columns="length", values="seconds")
+    return rounds.columns.to_numpy(dtype=np.int64), 1e3 * rounds.to_numpy(dtype=np.float64)
 
 
 def sample_medians(milliseconds: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
@@ -46,17 +46,21 @@ def cost_table(data: StudyData) -> pd.DataFrame:
     parts = []
     for tokenizer, operation in dict.fromkeys(zip(counts["tokenizer"], counts["operation"], strict=True)):
         lengths, milliseconds = round_times(times, tokenizer, operation)
-        samples = sample_medians(milliseconds, data.bootstrap)
-        low, high = interval(samples, data.bootstrap.confidence)
+        medians = interval_table(
+            sample_medians(milliseconds, data.bootstrap),
+            data.bootstrap.confidence,
+            tokenizer=tokenizer,
+            operation=operation,
+            length=lengths,
+            images=len(milliseconds),
+        )
         fast, slow = np.percentile(milliseconds, [25, 75], axis=0)
-        labels = {"tokenizer": tokenizer, "operation": operation, "length": lengths, "images": len(milliseconds)}
-        found = {"value": samples[0], "low": low, "high": high, "fast": fast, "slow": slow}
-        parts.append(pd.DataFrame({**labels, **found}))
+        parts.append(medians.assign(fast=fast, slow=slow))
     return pd.concat(parts, ignore_index=True).merge(counts, on=["tokenizer", "operation", "length"])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as it is read: one row per tokenizer, operation and length, in units that stand in its head."""
+    """Return the table for readers: one row per tokenizer, operation and length, units in the names of the columns."""
     names = {
         "tokenizer": "tokenizer",
         "operation": "operation",
@@ -67,6 +71,4 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         "gflop": "GFLOP",
         "peak_mib": "MiB alive",
     }
-    return pd.DataFrame(table[list(names)].set_axis([*names.values()], axis=1)).set_index(
-        ["tokenizer", "operation", "tokens"]
-    )
+    return table.loc[:, list(names)].rename(columns=names).set_index(["tokenizer", "operation", "tokens"])

@@ -14,13 +14,13 @@ from alit.studies import assess
 from alit.studies.ablations.tables import (
     comparison_table,
     cost_summary,
-    fold_trainings,
     headline_rates,
     image_rates,
     over_trainings,
     reference_rows,
     sample_reduction,
     sample_trainings,
+    to_trainings,
     variant_rates,
 )
 
@@ -49,9 +49,9 @@ def test_references_are_the_rows_of_one_set_without_the_originals():
     assert sorted(rows["length"].unique()) == sorted(set(table["length"]) - {0})
 
 
-def test_trainings_fold_whatever_the_order_of_their_rows():
+def test_trainings_do_not_depend_on_the_order_of_their_rows():
     table = ablation_tables()["ablation_variants"].query("variant == 'plain'")
-    found = fold_trainings(table.sample(frac=1, random_state=0), "l1")
+    found = to_trainings(table.sample(frac=1, random_state=0), "l1")
     assert (found.seeds, found.lengths, found.values.shape) == ((0, 1, 2), LENGTHS, (3, 40, 4))
     row = table.query("seed == 1 and image_id == 'val-00007' and length == 16")
     assert found.values[1, 7, 2] == row["l1"].item()
@@ -60,7 +60,7 @@ def test_trainings_fold_whatever_the_order_of_their_rows():
 def test_a_training_that_lacks_an_image_is_refused():
     table = ablation_tables()["ablation_variants"].query("variant == 'plain'")
     with pytest.raises(DataError, match="3 trainings x 40 images x 4 lengths of a variant, found 479 rows"):
-        fold_trainings(table.iloc[1:], "l1")
+        to_trainings(table.iloc[1:], "l1")
 
 
 def test_one_training_has_an_interval_over_images_alone():

@@ -18,7 +18,7 @@ def claim(**options):
     return assess(study_data(**options), ["C17"])[0]
 
 
-def test_times_are_folded_by_round_and_length():
+def test_times_are_arranged_by_round_and_length():
     lengths, milliseconds = round_times(cost_tables()["cost_times"], "own", "encode")
     assert lengths.tolist() == list(LENGTHS)
     assert milliseconds.shape == (12, 4)
