@@ -146,6 +146,6 @@ def find_measurement(study: str, sweep: SweepFolder, measured: str | Path = "") 
     if folder is None or not any(folder.glob("*.parquet")):
         raise DataError(
             f"expected a measurement of {study} for the tokenizer of {sweep.folder}, found none; "
-            f"name its folder as the parameter measured, or run: dvc repro measure"
+            f"name its folder as the parameter measured, or run: dvc repro"
         )
     return folder

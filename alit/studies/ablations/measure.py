@@ -14,10 +14,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alit.analysis.grid import to_grid
+from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
+from alit.analysis.grid import SweepGrid, to_grid
 from alit.data.imageset import Subset
 from alit.settings import Settings, parse_settings
-from alit.studies.ablations.tables import image_rates, reference_rows
 from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
 from alit.tasks.protocol import FeatureExtractor
@@ -41,15 +41,15 @@ VariedFactor = Literal[
 
 
 class ComparisonConfig(Settings):
-    """A question to two variants that differ in one respect."""
+    """Two variants that differ in one respect."""
 
-    factor: VariedFactor  # the respect; the claims look for it
-    variant: str  # the one that is said to be better
+    factor: VariedFactor  # the respect; claims select comparisons by it
+    variant: str  # the one that the paper expects to be better
     than: str
 
 
 class AblationsConfig(Settings):
-    """What is asked of the variants."""
+    """How variants are compared."""
 
     comparisons: tuple[ComparisonConfig, ...]
     images: PositiveInt  # of the first evaluation set, at most
@@ -106,13 +106,40 @@ def compare_variants(
     for name, folder in references.items():
         others.append(reference_rows(pd.read_parquet(folder / TABLE_FILE), images.name).assign(tokenizer=name))
     shutil.rmtree(scratch)
-    asked = [comparison.model_dump() for comparison in config.comparisons]
+    comparisons = [comparison.model_dump() for comparison in config.comparisons]
     return {
         "variants": pd.concat(rates),
         "costs": pd.concat(costs),
         "references": pd.concat(others),
-        "comparisons": pd.DataFrame(asked, columns=["factor", "variant", "than"]),
+        "comparisons": pd.DataFrame(comparisons, columns=["factor", "variant", "than"]),
     }
+
+
+def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:
+    """Return one row per image and length of a sweep: image_id, length, bits, l1, frechet.
+
+    Args:
+        grid: the images of one data set, untouched ones included.
+        features: (table rows, f) of the reference extractor, row-aligned with the table of the grid.
+    """
+    assert grid.clean_rows is not None
+    reference = features_to_statistics(features, grid.clean_rows)
+    root = covariance_root(reference.covariance)
+    found = [frechet_influence(features, grid.clean_rows, rows, reference, root) for rows in grid.rows.T]
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(grid.images["image_id"].to_numpy(dtype=object), len(grid.lengths)),
+            "length": np.tile(grid.lengths, len(grid)),
+            "bits": grid.score("bits").ravel(),
+            "l1": grid.score("l1").ravel(),
+            "frechet": np.stack([part.value + part.effects for part in found], axis=1).ravel(),
+        }
+    )
+
+
+def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the columns of a sweep table that variants are compared with."""
+    return table.loc[(table["dataset"] == dataset) & (table["length"] > 0), ["image_id", "length", "bits", "l1"]]
 
 
 def variant_costs(

@@ -7,8 +7,6 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.curves import BootstrapConfig
-from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
-from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import Metric, metric_info
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -82,28 +80,6 @@ TABLES = {  # their columns, for a profile that has not measured them
 }
 RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "low", "high", "encode_gflop")
 COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
-
-
-def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:
-    """Return one row per image and length of a sweep: image_id, length, bits, l1, frechet.
-
-    Args:
-        grid: the images of one data set, untouched ones included.
-        features: (table rows, f) of the reference extractor, row-aligned with the table of the grid.
-    """
-    assert grid.clean_rows is not None
-    reference = features_to_statistics(features, grid.clean_rows)
-    root = covariance_root(reference.covariance)
-    found = [frechet_influence(features, grid.clean_rows, rows, reference, root) for rows in grid.rows.T]
-    return pd.DataFrame(
-        {
-            "image_id": np.repeat(grid.images["image_id"].to_numpy(dtype=object), len(grid.lengths)),
-            "length": np.tile(grid.lengths, len(grid)),
-            "bits": grid.score("bits").ravel(),
-            "l1": grid.score("l1").ravel(),
-            FRECHET: np.stack([part.value + part.effects for part in found], axis=1).ravel(),
-        }
-    )
 
 
 def measured_table(data: StudyData, name: str) -> pd.DataFrame:
@@ -222,11 +198,6 @@ def headline_rates(data: StudyData) -> pd.DataFrame:
     rates = variant_rates(data)
     chosen = rates.loc[rates["variant"].isin(list(series)) & (rates["measure"] == "l1")]
     return chosen.assign(series=[series[name] for name in chosen["variant"]])
-
-
-def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the columns of a sweep table that variants are compared with."""
-    return table.loc[(table["dataset"] == dataset) & (table["length"] > 0), ["image_id", "length", "bits", "l1"]]
 
 
 def cost_summary(data: StudyData) -> pd.DataFrame:

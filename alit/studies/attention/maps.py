@@ -20,7 +20,7 @@ class LatentMaps(NamedTuple):
 
     iteration: int  # 1-based
     maps: Tensor  # (b, k, n)
-    features: Tensor  # (b, n, z), what the base tokenizer's encoder says of the same places
+    features: Tensor  # (b, n, z), of the base encoder at the same places
 
 
 def rollout_maps(tokenizer: AdaptiveTokenizer, images: Tensor, layer: int) -> Iterator[LatentMaps]:
@@ -137,7 +137,7 @@ class Segments(NamedTuple):
 
     masks: Tensor  # (b, q, p) float, 1 inside
     counted: Tensor  # (b, q) bool, masks that are large enough
-    known: Tensor  # (b, p) float, 0 where nobody knows what a pixel shows
+    known: Tensor  # (b, p) float, 0 where a pixel is unlabeled
 
 
 def segment_masks(segments: Tensor, smallest: float) -> Segments:

@@ -36,7 +36,7 @@ class Nearest(NamedTuple):
 def nearest_images(ids: np.ndarray) -> Nearest:
     """Find each image's nearest by the ids (n, k) that stand at the same position.
 
-    A latent token's position says which learned latent it came from, so that an id at another position means
+    A latent token's position is that of the learned latent it came from, so that an id at another position means
     something else: positions are compared one by one, not as sets.
 
     Raises:

@@ -20,7 +20,7 @@ C17 = Statement(
 def encoding_pays_per_iteration(data: StudyData) -> Claim:
     """C17: rise of the median encoding time from each length to the next, rounds paired."""
     if TIMES not in data.tables:
-        raise NotMeasurable("no time was measured; run: dvc repro measure")
+        raise NotMeasurable("no time was measured; run: dvc repro cost")
     lengths, milliseconds = round_times(data.tables[TIMES], OWN, ENCODE)
     if len(lengths) < 2:
         raise NotMeasurable("the tokenizer has one length, or cannot encode without decoding")

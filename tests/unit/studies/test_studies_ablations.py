@@ -11,13 +11,12 @@ from alit.analysis.frechet import frechet_distance
 from alit.analysis.grid import to_grid
 from alit.errors import DataError
 from alit.studies import assess
+from alit.studies.ablations.measure import image_rates, reference_rows
 from alit.studies.ablations.tables import (
     comparison_table,
     cost_summary,
     headline_rates,
-    image_rates,
     over_trainings,
-    reference_rows,
     sample_reduction,
     sample_trainings,
     to_trainings,
