@@ -1,7 +1,7 @@
 """The sweep table in wide form: images x lengths arrays, built once, that every analysis indexes.
 
-The table itself is long (one row per image x length, docs/sweep-table.md). A question such as "the smallest length
-whose L1 is below 0.07" is a reduction along lengths, so the long form is folded once and checked while folding.
+The table itself is long, one row per image x length (docs/sweep-table.md). A question such as "the smallest length
+whose L1 is below 0.07" is a reduction along lengths, so the long form is pivoted once, and checked on the way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from einops import rearrange
 
+from alit.analysis.metrics import CODEC_LABELS
 from alit.errors import DataError
 
 KEY = ("dataset", "split", "image_id")
-IMAGE_COLUMNS = ("label", "complexity", "jpeg_bytes", "webp_bytes")  # one value per image, repeated over lengths
+IMAGE_COLUMNS = ("label", "complexity", *CODEC_LABELS)  # one value per image, repeated over lengths
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class SweepGrid:
             return np.full(len(self), np.nan)
         return self.images[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
+    def codecs(self) -> tuple[str, ...]:
+        """Return the columns with file sizes that are known for every image; see `CODEC_LABELS`."""
+        return tuple(name for name in CODEC_LABELS if np.isfinite(self.per_image(name)).all())
+
     def columns(self, prefix: str) -> tuple[str, ...]:
         """Names of the score columns that start with `prefix` and hold at least one value, sorted."""
         found = (name for name, values in self.scores.items() if name.startswith(prefix))
@@ -108,7 +113,7 @@ class SweepGrid:
 
 
 def to_grid(table: pd.DataFrame) -> SweepGrid:
-    """Fold a sweep table into a `SweepGrid`; images keep the order of their first row.
+    """Pivot a sweep table into a `SweepGrid`; images keep the order of their first row.
 
     Raises:
         DataError: the table is empty, lacks a column that identifies a row, or an image lacks a length or has
@@ -181,7 +186,7 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-MIN_IMAGES = 10  # no distance between distributions is asked of fewer images
+MIN_IMAGES = 10  # fewer images give no distance between distributions
 
 
 def every_length(grid: SweepGrid) -> np.ndarray:

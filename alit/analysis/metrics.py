@@ -11,6 +11,7 @@ class Metric(NamedTuple):
     column: str
     label: str
     better: Better
+    short: str  # the label without the network that measures it
 
     @property
     def sign(self) -> float:
@@ -27,28 +28,29 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "frechet_fid": ("FID", "lower"),  # no other network than the reference Inception may be called fid
     "kernel_fid": ("KID", "lower"),
 }
-_FAMILIES: dict[str, tuple[str, Better]] = {
-    "top1_": ("top-1 accuracy of {}", "higher"),
-    "class_rank_": ("rank of the true class for {}", "lower"),
-    "depth_true_error_": ("relative depth error of {} (exact depth)", "lower"),
-    "depth_rank_agreement_": ("rank agreement of {}'s depth with known depth", "higher"),
-    "depth_error_": ("relative depth error of {}", "lower"),
-    "perceptual_": ("perceptual distance on {}", "lower"),
-    "caption_score_": ("caption score of {}", "higher"),
-    "caption_true_score_": ("caption score of {} (reference caption)", "higher"),
-    "frechet_": ("Fréchet distance on {}", "lower"),
-    "kernel_": ("kernel distance on {}", "lower"),
+_FAMILIES: dict[str, tuple[str, str, Better]] = {
+    "top1_": ("top-1 accuracy", "of {}", "higher"),
+    "class_rank_": ("rank of the true class", "for {}", "lower"),
+    "depth_true_error_": ("relative depth error", "of {} (exact depth)", "lower"),
+    "depth_rank_agreement_": ("rank agreement", "of {}'s depth with known depth", "higher"),
+    "depth_error_": ("relative depth error", "of {}", "lower"),
+    "perceptual_": ("perceptual distance", "on {}", "lower"),
+    "caption_score_": ("caption score", "of {}", "higher"),
+    "caption_true_score_": ("caption score", "of {} (reference caption)", "higher"),
+    "frechet_": ("Fréchet distance", "on {}", "lower"),
+    "kernel_": ("kernel distance", "on {}", "lower"),
 }
 
 
 def metric_info(column: str) -> Metric:
     """Describe a score column of the sweep table; a column of no known family is named as it is, lower is better."""
     if column in _EXACT:
-        return Metric(column, *_EXACT[column])
-    for prefix, (label, better) in _FAMILIES.items():
+        label, better = _EXACT[column]
+        return Metric(column, label, better, label)
+    for prefix, (short, network, better) in _FAMILIES.items():
         if column.startswith(prefix):
-            return Metric(column, label.format(column.removeprefix(prefix)), better)
-    return Metric(column, column, "lower")
+            return Metric(column, f"{short} {network.format(column.removeprefix(prefix))}", better, short)
+    return Metric(column, column, "lower", column)
 
 
 def criterion_label(column: str) -> str:
@@ -61,9 +63,4 @@ def criterion_label(column: str) -> str:
     return f"{described.label} {'<' if described.better == 'lower' else '>'} threshold"
 
 
-CODECS = ("jpeg_bytes", "webp_bytes")
-
-
-def codec_label(column: str) -> str:
-    """Name the file size that one of `CODECS` holds."""
-    return {"jpeg_bytes": "JPEG bytes", "webp_bytes": "WebP bytes"}[column]
+CODEC_LABELS = {"jpeg_bytes": "JPEG bytes", "webp_bytes": "WebP bytes"}  # column with an image's file size -> label

@@ -50,7 +50,7 @@ class StudyData(NamedTuple):
     seed: int
     features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
     tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
-    controlled: SweepGrid | None = None  # scenes in which one factor of complexity varies; they are not in `grid`
+    controlled_scenes: SweepGrid | None = None  # in which one factor of complexity varies; not in `grid`
     checks: SweepGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
     record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
     chosen_criteria: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference score
@@ -232,7 +232,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         tables={}
         if tables is None
         else {path.stem: pd.read_parquet(path) for path in sorted(tables.glob("*.parquet"))},
-        controlled=_only(whole, controlled),
+        controlled_scenes=_only(whole, controlled),
         checks=_only(whole, checks),
         record=record,
     )
@@ -255,6 +255,7 @@ def with_choices(
     dataset: str = "",
     criteria: Mapping[str, Sequence[float]] | None = None,
     tasks: Sequence[str] = (),
+    familiarity: Sequence[str] = (),
     resamples: int | None = None,
 ) -> StudyData:
     """Return the inputs with what a caller chose in place of the defaults; what is empty or 0 keeps its default.
@@ -265,16 +266,21 @@ def with_choices(
         criteria: thresholds by score: l1, class_rank, depth_error, perceptual or caption_score, or a whole column name
             of such a score; scores that are not named are no criteria.
         tasks: score columns, `top1_<model>` among them, and `frechet_<extractor>`.
+        familiarity: sets of the table, progressively less like the training images.
         resamples: bootstrap resamples.
 
     Raises:
         ConfigError: the table has no such set or score.
     """
-    if dataset and dataset not in data.grid.datasets:
-        raise ConfigError(f"dataset: expected one of {', '.join(data.grid.datasets)}, found {dataset}")
+    absent = [name for name in (dataset, *familiarity) if name and name not in data.grid.datasets]
+    if absent:
+        raise ConfigError(f"expected data sets among {', '.join(data.grid.datasets)}, found {', '.join(absent)}")
     data = data._replace(dataset=dataset or data.dataset)
     chosen: tuple[str, ...] | None = data.chosen_criteria
-    changed: dict[str, Any] = {"resamples": resamples or data.settings.resamples}
+    changed: dict[str, Any] = {
+        "resamples": resamples or data.settings.resamples,
+        "familiarity": tuple(familiarity) or data.settings.familiarity,
+    }
     if criteria:
         known = {
             "l1": ("l1", "l1_thresholds"),

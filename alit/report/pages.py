@@ -14,8 +14,7 @@ from alit.analysis.claims import Claim, ledger_from_json
 from alit.data.sources.source import FACTORS
 from alit.errors import DataError
 from alit.paths import RunPaths
-from alit.plots.style import Plot
-from alit.plots.training import training_curves, training_curves_alt
+from alit.plots.training import training_curves
 from alit.report.notebooks import StudyPage
 from alit.report.site import ReportConfig, Site
 from alit.settings import read_section, read_yaml
@@ -86,7 +85,7 @@ def write_training(site: Site, paths: RunPaths) -> None:
         log = pd.read_csv(folder / "log.csv")
         curves = log.drop(columns=BOOKKEEPING, errors="ignore")
         name = f"training_{folder.name}"
-        plot = Plot(training_curves(curves), training_curves_alt(curves, title)).save(site.folder / IMAGES, name)
+        plot = training_curves(curves, title).save(site.folder / IMAGES, name)
         settings = [folder / file for file in ("training.json", "config.json") if (folder / file).is_file()]
         content = json.loads(settings[0].read_text(encoding="utf-8")) if settings else {}
         run = {

@@ -60,7 +60,7 @@ class Study(NamedTuple):
         kept = None if run is None or self.chosen else run.study_claims(self.name)
         if kept is not None and kept.is_file():
             return ledger_from_json(kept.read_text(encoding="utf-8"))
-        return assess(self.data, study_claims(self.name))
+        return tuple(claim(self.data) for claim in study_claims(self.name).values())
 
 
 def open_study(
@@ -71,6 +71,7 @@ def open_study(
     dataset: str = "",
     criteria: Mapping[str, Sequence[float]] | None = None,
     tasks: Sequence[str] = (),
+    familiarity: Sequence[str] = (),
     resamples: int | None = None,
     figures: str | Path = "",
     chosen: bool = False,
@@ -85,9 +86,10 @@ def open_study(
         name: one of `STUDIES`.
         sweep: see `find_sweep`.
         measured: for a study that looks into a tokenizer, the folder of its measurement; "" is that of the sweep's run.
-        dataset: see `with_choices`, as for criteria, tasks and resamples; what is empty or 0 keeps its default.
+        dataset: see `with_choices`, as for the next four; what is empty or 0 keeps its default.
         criteria: thresholds by score.
         tasks: score columns.
+        familiarity: sets, progressively less like the training images.
         resamples: bootstrap resamples.
         figures: another folder for the figures.
         chosen: whether further parameters of the notebook differ from their defaults.
@@ -99,8 +101,10 @@ def open_study(
     _refuse_unread_parameters()
     found = find_sweep(sweep)
     data = load_study_data(found, None if measured is None else find_measurement(name, found, measured))
-    data = with_choices(data, dataset=dataset, criteria=criteria, tasks=tasks, resamples=resamples)
-    chosen = bool(chosen or dataset or criteria or tasks or resamples or measured)
+    data = with_choices(
+        data, dataset=dataset, criteria=criteria, tasks=tasks, familiarity=familiarity, resamples=resamples
+    )
+    chosen = bool(chosen or dataset or criteria or tasks or familiarity or resamples or measured)
     folder = found.figures / "chosen" / name if chosen else found.figures / name
     default = folder if found.root is None else folder / "figures"
     return Study(name, data, Path(figures) if figures else default, found, chosen)

@@ -20,7 +20,7 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.models.weights import weights_sha256
 from alit.settings import Settings
-from alit.sweep.schema import as_table, column_of, validate_table
+from alit.sweep.schema import CODECS, as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
 from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
 from alit.tokenizer.adapters import compress
@@ -34,7 +34,6 @@ class SweepConfig(Settings):
     tokenizer_batch: PositiveInt  # images at once
 
 
-CODECS = ("jpeg", "webp")
 CODEC_QUALITY = 75  # Pillow's default for JPEG
 
 

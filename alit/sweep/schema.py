@@ -17,6 +17,7 @@ from pandera.errors import SchemaError
 
 from alit.errors import DataError
 
+CODECS = ("jpeg", "webp")  # whose file sizes an image has, as `<codec>_bytes`
 TEXT = ("dataset", "split", "image_id")
 TASK_COLUMNS = {
     r"^perceptual_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
@@ -35,8 +36,7 @@ COLUMNS = {
     **{name: pa.Column(str) for name in TEXT},
     "label": pa.Column("Int32", pa.Check.ge(0), nullable=True),
     "complexity": pa.Column("float32", nullable=True),
-    "jpeg_bytes": pa.Column("float32", pa.Check.gt(0)),
-    "webp_bytes": pa.Column("float32", pa.Check.gt(0)),
+    **{f"{codec}_bytes": pa.Column("float32", pa.Check.gt(0)) for codec in CODECS},
     "length": pa.Column("int32", pa.Check.ge(0)),
     "bits": pa.Column("float32", pa.Check.gt(0), nullable=True),
     "l1": pa.Column("float32", pa.Check.in_range(0, 1)),

@@ -4,12 +4,12 @@ import numpy as np
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
 from alit.analysis.curves import allocate_by_threshold, middle_threshold
-from alit.analysis.metrics import CODECS, codec_label
+from alit.analysis.metrics import CODEC_LABELS
 from alit.analysis.selection import SelectionCriterion
 from alit.analysis.study_data import StudyData
 from alit.studies.complexity.tables import (
     measured_levels,
-    partial_samples,
+    partial_correlation_samples,
     scored_datasets,
     scored_images,
     spearman_samples,
@@ -34,7 +34,7 @@ NO_COMPLEXITY = "no data set in the table has enough images with a complexity"
 
 
 def loss_rises_with_complexity(data: StudyData) -> Claim:
-    """C2: rank correlation of complexity and L1 at each length, per data set; beside it, controlled scenes."""
+    """C2: rank correlation of complexity and L1 at each length, per data set; for comparison, controlled scenes."""
     parts = []
     for name in scored_datasets(data.grid):
         here = scored_images(data.grid, name)
@@ -47,7 +47,7 @@ def loss_rises_with_complexity(data: StudyData) -> Claim:
 
 
 def complex_images_need_more_tokens(data: StudyData) -> Claim:
-    """C3: rank correlation of complexity and selected length; beside it, codec bytes and controlled scenes."""
+    """C3: rank correlation of complexity and selected length; for comparison, codec bytes and controlled scenes."""
     parts: list[Measurement] = []
     for name in scored_datasets(data.grid):
         parts += _length_against_complexity(data, name)
@@ -58,14 +58,14 @@ def _length_against_complexity(data: StudyData, name: str) -> list[Measurement]:
     here = scored_images(data.grid, name)
     threshold = middle_threshold(here, data.settings.l1_thresholds)
     allocation = allocate_by_threshold(here, SelectionCriterion("l1"), [threshold])
-    codecs = [codec for codec in CODECS if np.isfinite(here.per_image(codec)).all()]
+    codecs = here.codecs()
     predictors = [here.lengths[allocation.positions], *(here.per_image(codec)[:, None] for codec in codecs)]
     samples = spearman_samples(here.per_image("complexity"), np.concatenate(predictors, axis=1), data.bootstrap)
     confidence, images = data.bootstrap.confidence, len(here)
     words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
     parts = [measured(f"length_{name}", words, samples[:, 0], confidence, images, bound=0.0)]
     for number, codec in enumerate(codecs, start=1):
-        label = codec_label(codec)
+        label = CODEC_LABELS[codec]
         bytes_words = f"Spearman of complexity and {label}, {name}"
         gain_words = f"Spearman with length minus Spearman with {label}, {name}"
         gain = samples[:, 0] - samples[:, number]
@@ -73,8 +73,8 @@ def _length_against_complexity(data: StudyData, name: str) -> list[Measurement]:
         parts.append(measured(f"gain_over_{codec}_{name}", gain_words, gain, confidence, images))
     if codecs:
         held = [here.per_image(codec) for codec in codecs]
-        left = partial_samples(here.per_image("complexity"), predictors[0], held, data.bootstrap)[:, 0]
-        left_words = f"{words}, given {' and '.join(map(codec_label, codecs))}"
+        left = partial_correlation_samples(here.per_image("complexity"), predictors[0], held, data.bootstrap)[:, 0]
+        left_words = f"{words}, given {' and '.join(CODEC_LABELS[codec] for codec in codecs)}"
         parts.append(measured(f"length_given_codecs_{name}", left_words, left, confidence, images))
     return parts
 

@@ -1,6 +1,6 @@
 """Complexity against loss and against selected length (paper, section 4, Fig. 4, 11, 12)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -8,28 +8,19 @@ import pandas as pd
 from einops import rearrange
 from scipy.stats import rankdata
 
-from alit.analysis.bootstrap import interval, resampled, resampled_means
-from alit.analysis.curves import (
-    BootstrapConfig,
-    allocate_by_threshold,
-    middle_threshold,
-)
+from alit.analysis.bootstrap import interval_table, resampled, resampled_means
+from alit.analysis.curves import BootstrapConfig, allocate_by_threshold, middle_threshold
 from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import CODECS, codec_label, metric_info
+from alit.analysis.metrics import CODEC_LABELS, metric_info
 from alit.analysis.selection import SelectionCriterion
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 
 MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correlation worth an interval
-
-
-class Predictor(NamedTuple):
-    """Something that may go with complexity."""
-
-    kind: str
-    setting: float  # a length or a threshold; not a number where there is none
-    words: str
-    values: np.ndarray  # (n,) one per image
+CORRELATION_COLUMNS = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
+BIN_COLUMNS = ["dataset", "images", "bin", "complexity", "in_bin", "setting", "value", "low", "high"]
+PARTIAL_COLUMNS = ["dataset", "images", "threshold", "predictor", "given", "value", "low", "high"]
+RISE_COLUMNS = ["dataset", "images", "kind", "setting", "value", "low", "high"]
 
 
 def scored_datasets(grid: SweepGrid) -> tuple[str, ...]:
@@ -74,24 +65,22 @@ def correlation_table(grid: SweepGrid, thresholds: Sequence[float], bootstrap: B
         Columns dataset, images, kind ("loss", "length" or "codec"), setting (length, threshold or nan), predictor
         (words), value, low, high.
     """
-
-    def predictors(part: SweepGrid) -> list[Predictor]:
-        losses = zip(part.lengths, part.score("l1").T, strict=True)
-        allocation = allocate_by_threshold(part, SelectionCriterion("l1"), thresholds)
-        picked = zip(thresholds, part.lengths[allocation.positions].T, strict=True)
-        return [
-            *(Predictor("loss", float(length), f"L1 with {length} tokens", loss) for length, loss in losses),
-            *(Predictor("length", limit, f"length under L1 < {limit:g}", length) for limit, length in picked),
-            *codec_predictors(part),
+    parts = []
+    for name in scored_datasets(grid):
+        here = scored_images(grid, name)
+        selected = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), thresholds).positions]
+        labels = [
+            *(("loss", float(length), f"L1 with {length} tokens") for length in here.lengths),
+            *(("length", limit, f"length under L1 < {limit:g}") for limit in thresholds),
         ]
-
-    return _correlated(grid, predictors, bootstrap)
+        parts.append(_correlation_rows(here, labels, [*here.score("l1").T, *selected.T], bootstrap))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CORRELATION_COLUMNS)
 
 
 def error_correlations(grid: SweepGrid, columns: Sequence[str], bootstrap: BootstrapConfig) -> pd.DataFrame:
     """Spearman of complexity with several measures of error at the shortest, a middle and the longest length.
 
-    Measures of which more is better are counted downwards, so that a value above 0 says "worse where more complex".
+    Measures of which more is better are counted downwards, so that a value above 0 means worse where more complex.
 
     Args:
         grid: of one tokenizer.
@@ -101,105 +90,90 @@ def error_correlations(grid: SweepGrid, columns: Sequence[str], bootstrap: Boots
     Returns:
         Columns as of `correlation_table`; kind is the measure's label, or "codec".
     """
-    chosen = np.unique([0, len(grid.lengths) // 2, len(grid.lengths) - 1])
-
-    def predictors(part: SweepGrid) -> list[Predictor]:
-        found = []
-        for each in (metric_info(column) for column in columns if np.isfinite(part.score(column)).all()):
-            short = each.label.split(" on ")[0]  # `kind` names the network
-            for place in chosen:
-                words = f"{short} with {part.lengths[place]} tokens"
-                values = -each.sign * part.score(each.column)[:, place]
-                found.append(Predictor(each.label, float(part.lengths[place]), words, values))
-        return [*found, *codec_predictors(part)]
-
-    return _correlated(grid, predictors, bootstrap)
-
-
-def codec_predictors(grid: SweepGrid) -> list[Predictor]:
-    """Return the sizes of images as files, where the table has them for every image."""
-    known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
-    return [Predictor("codec", np.nan, codec_label(codec), grid.per_image(codec)) for codec in known]
-
-
-def _correlated(
-    grid: SweepGrid, predictors: Callable[[SweepGrid], Sequence[Predictor]], bootstrap: BootstrapConfig
-) -> pd.DataFrame:
-    """Correlate complexity with what each data set's images are predicted by."""
     parts = []
     for name in scored_datasets(grid):
-        part = scored_images(grid, name)
-        found = predictors(part)
-        values = np.stack([each.values for each in found], axis=1)
-        samples = spearman_samples(part.per_image("complexity"), values, bootstrap)
-        low, high = interval(samples, bootstrap.confidence)
-        told = pd.DataFrame([each[:3] for each in found], columns=["kind", "setting", "predictor"])
-        parts.append(told.assign(dataset=name, images=len(part), value=samples[0], low=low, high=high))
-    columns = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
-    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
+        here, labels, values = scored_images(grid, name), [], []
+        for metric in (metric_info(column) for column in columns if np.isfinite(here.score(column)).all()):
+            for place in shown_places(here):
+                length = int(here.lengths[place])
+                # `kind` names the network, so that `predictor` need not
+                labels.append((metric.label, float(length), f"{metric.short} with {length} tokens"))
+                values.append(-metric.sign * here.score(metric.column)[:, place])
+        parts.append(_correlation_rows(here, labels, values, bootstrap))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CORRELATION_COLUMNS)
 
 
-def loss_by_complexity(grid: SweepGrid, bootstrap: BootstrapConfig, bins: int = 6) -> pd.DataFrame:
-    """Mean L1 at each length in bins of complexity holding as many images each (Fig. 4, 11, 12).
+def shown_places(grid: SweepGrid) -> np.ndarray:
+    """Return the places of the shortest, a middle and the longest length."""
+    return np.unique([0, len(grid.lengths) // 2, len(grid.lengths) - 1])
+
+
+def _correlation_rows(
+    grid: SweepGrid,
+    labels: Sequence[tuple[str, float, str]],
+    values: Sequence[np.ndarray],
+    bootstrap: BootstrapConfig,
+) -> pd.DataFrame:
+    """Correlate a data set's complexities with values (n,), labeled by kind, setting and predictor, and codec bytes."""
+    codecs = grid.codecs()
+    labels = [*labels, *(("codec", np.nan, CODEC_LABELS[column]) for column in codecs)]
+    columns = np.stack([*values, *(grid.per_image(column) for column in codecs)], axis=1)
+    samples = spearman_samples(grid.per_image("complexity"), columns, bootstrap)
+    kinds, settings, predictors = zip(*labels, strict=True)
+    return interval_table(
+        samples,
+        bootstrap.confidence,
+        dataset=grid.datasets[0],
+        images=len(grid),
+        kind=kinds,
+        setting=settings,
+        predictor=predictors,
+    )
+
+
+def binned_losses(grid: SweepGrid, bootstrap: BootstrapConfig, bins: int = 6) -> pd.DataFrame:
+    """Mean L1 at each length in bins of complexity that hold the same number of images (Fig. 4, 11, 12).
 
     Returns:
         Columns dataset, images, bin, complexity (mean of the bin), in_bin (images), setting (length), value, low, high.
     """
-    parts = [
-        _binned(part, part.score("l1"), part.lengths, bootstrap, bins)
-        for part in (scored_images(grid, name) for name in scored_datasets(grid))
-    ]
-    return _stack(parts)
+    scored = [scored_images(grid, name) for name in scored_datasets(grid)]
+    parts = [row for here in scored for row in _binned(here, here.score("l1"), here.lengths, bootstrap, bins)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=BIN_COLUMNS)
 
 
-def length_by_complexity(
+def binned_lengths(
     grid: SweepGrid, thresholds: Sequence[float], bootstrap: BootstrapConfig, bins: int = 6
 ) -> pd.DataFrame:
-    """Mean selected length under each L1 threshold in bins of complexity; columns as `loss_by_complexity`."""
+    """Mean selected length under each L1 threshold in bins of complexity; columns as `binned_losses`."""
     parts = []
-    for part in (scored_images(grid, name) for name in scored_datasets(grid)):
-        allocation = allocate_by_threshold(part, SelectionCriterion("l1"), thresholds)
-        parts.append(_binned(part, part.lengths[allocation.positions], np.asarray(thresholds), bootstrap, bins))
-    return _stack(parts)
+    for here in (scored_images(grid, name) for name in scored_datasets(grid)):
+        selected = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), thresholds).positions]
+        parts += _binned(here, selected, np.asarray(thresholds), bootstrap, bins)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=BIN_COLUMNS)
 
 
 def _binned(
     grid: SweepGrid, values: np.ndarray, settings: np.ndarray, bootstrap: BootstrapConfig, bins: int
-) -> pd.DataFrame:
+) -> Iterator[pd.DataFrame]:
+    """Yield, per bin of complexity, the means of values (n, k) at k settings."""
     complexity = grid.per_image("complexity")
     # Equal complexities stay in one bin: a bin is a range of complexity, not a slice of an arbitrary order.
     edges = np.unique(np.quantile(complexity, np.linspace(0, 1, bins + 1)[1:-1]))
     number = np.searchsorted(edges, complexity, side="left")
-    rows = []
     for index in np.unique(number):
         inside = number == index
         samples = resampled_means(np.asarray(values[inside], dtype=np.float64), bootstrap.resamples, bootstrap.seed)
-        low, high = interval(samples, bootstrap.confidence)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "dataset": grid.datasets[0],
-                    "images": len(grid),
-                    "bin": int(index),
-                    "complexity": complexity[inside].mean(),
-                    "in_bin": int(inside.sum()),
-                    "setting": settings,
-                    "value": samples[0],
-                    "low": low,
-                    "high": high,
-                }
-            )
+        yield interval_table(
+            samples,
+            bootstrap.confidence,
+            dataset=grid.datasets[0],
+            images=len(grid),
+            bin=int(index),
+            complexity=complexity[inside].mean(),
+            in_bin=int(inside.sum()),
+            setting=settings,
         )
-    return pd.concat(rows, ignore_index=True)
-
-
-def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    columns = ["dataset", "images", "bin", "complexity", "in_bin", "setting", "value", "low", "high"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-
-
-NOTHING = "nothing"
-COLUMNS = ["dataset", "images", "threshold", "predictor", "given", "value", "low", "high"]
 
 
 def partial_spearman(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -224,7 +198,7 @@ def partial_spearman(first: np.ndarray, second: np.ndarray, given: np.ndarray) -
     return np.divide((left[-2] * left[-1]).sum(axis=-1), spread, out=np.zeros_like(spread), where=spread > 0)
 
 
-def partial_samples(
+def partial_correlation_samples(
     complexity: np.ndarray, values: np.ndarray, given: Sequence[np.ndarray], bootstrap: BootstrapConfig
 ) -> np.ndarray:
     """Return (1 + r, k) correlations of complexity (n,) with the columns of `values` (n, k), the given held fixed."""
@@ -236,19 +210,17 @@ def partial_samples(
     return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
 
 
-def codec_bytes(grid: SweepGrid) -> dict[str, tuple[np.ndarray, ...]]:
+def held_fixed(grid: SweepGrid) -> dict[str, tuple[np.ndarray, ...]]:
     """Return what to hold fixed, in words -> (n,) each: nothing, each codec's bytes where known, and all of them."""
-    known = {codec_label(codec): (grid.per_image(codec),) for codec in CODECS}
-    known = {label: values for label, values in known.items() if np.isfinite(values[0]).all()}
-    both = {" and ".join(known): tuple(values[0] for values in known.values())} if len(known) > 1 else {}
-    return {NOTHING: (), **known, **both}
+    known = {CODEC_LABELS[column]: (grid.per_image(column),) for column in grid.codecs()}
+    together = {" and ".join(known): tuple(values[0] for values in known.values())} if len(known) > 1 else {}
+    return {"nothing": (), **known, **together}
 
 
-def partial_table(data: StudyData) -> pd.DataFrame:
+def partial_correlation_table(data: StudyData) -> pd.DataFrame:
     """Partial Spearman of complexity with loss and selected length, given nothing, JPEG bytes, WebP bytes, and both.
 
-    Loss at the shortest, the middle and the longest length; length under the most telling L1 threshold
-    (`middle_threshold`).
+    Loss at the shortest, the middle and the longest length; length under the L1 threshold of `middle_threshold`.
 
     Returns:
         Columns dataset, images, threshold, predictor (words), given (words), value, low, high.
@@ -256,24 +228,26 @@ def partial_table(data: StudyData) -> pd.DataFrame:
     parts = []
     for name in scored_datasets(data.grid):
         here = scored_images(data.grid, name)
-        threshold = middle_threshold(here, data.settings.l1_thresholds)
-        chosen = np.unique([0, len(here.lengths) // 2, len(here.lengths) - 1])
-        words = [*(f"L1 with {here.lengths[place]} tokens" for place in chosen), "selected length"]
+        threshold, places = middle_threshold(here, data.settings.l1_thresholds), shown_places(here)
         lengths = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), [threshold]).positions]
-        values = np.concatenate([here.score("l1")[:, chosen], lengths], axis=1)
-        for given, held in codec_bytes(here).items():
-            samples = partial_samples(here.per_image("complexity"), values, held, data.bootstrap)
-            low, high = interval(samples, data.bootstrap.confidence)
-            rows = {"dataset": name, "images": len(here), "threshold": threshold, "predictor": words, "given": given}
-            parts.append(pd.DataFrame(rows | {"value": samples[0], "low": low, "high": high}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-
-
-RISES = ["dataset", "images", "kind", "setting", "value", "low", "high"]
+        values = np.concatenate([here.score("l1")[:, places], lengths], axis=1)
+        for given, held in held_fixed(here).items():
+            samples = partial_correlation_samples(here.per_image("complexity"), values, held, data.bootstrap)
+            rows = interval_table(
+                samples,
+                data.bootstrap.confidence,
+                dataset=name,
+                images=len(here),
+                threshold=threshold,
+                predictor=[*(f"L1 with {here.lengths[place]} tokens" for place in places), "selected length"],
+                given=given,
+            )
+            parts.append(rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PARTIAL_COLUMNS)
 
 
 class Levels(NamedTuple):
-    """What s scenes cost at f levels of one factor, asked at k settings."""
+    """Loss or selected length of s scenes at f levels of one factor, each under k settings."""
 
     factor: str
     kind: Literal["loss", "length"]
@@ -289,11 +263,11 @@ class Levels(NamedTuple):
 def measured_levels(data: StudyData) -> Iterator[Levels]:
     """Yield, per factor, L1 at every length, then the length under one L1 threshold; nothing without such scenes.
 
-    The threshold is the one that tells controlled scenes apart best (`middle_threshold`, which looks at no level).
+    The threshold is that of `middle_threshold` over all controlled scenes, which does not depend on their levels.
     """
-    if data.controlled is None:
+    if data.controlled_scenes is None:
         return
-    grid = data.controlled
+    grid = data.controlled_scenes
     threshold = middle_threshold(grid, data.settings.l1_thresholds)
     for factor in grid.datasets:
         here = grid.dataset(factor)
@@ -329,15 +303,19 @@ def level_table(data: StudyData) -> pd.DataFrame:
     """
     parts = []
     for found in measured_levels(data):
-        scenes = found.values.shape[1]
         flat = rearrange(found.values, "f s k -> s (f k)")
-        samples = resampled_means(flat, data.bootstrap.resamples, data.bootstrap.seed)
-        low, high = interval(samples, data.bootstrap.confidence)
-        place, setting = np.meshgrid(found.levels, found.settings, indexing="ij")
-        named = {"dataset": found.factor, "images": scenes, "kind": found.kind, "setting": setting.ravel()}
-        values = {"complexity": place.ravel(), "value": samples[0], "low": low, "high": high}
-        parts.append(pd.DataFrame(named | values))
-    columns = [*RISES[:4], "complexity", *RISES[4:]]
+        level, setting = np.meshgrid(found.levels, found.settings, indexing="ij")
+        rows = interval_table(
+            resampled_means(flat, data.bootstrap.resamples, data.bootstrap.seed),
+            data.bootstrap.confidence,
+            dataset=found.factor,
+            images=len(flat),
+            kind=found.kind,
+            setting=setting.ravel(),
+            complexity=level.ravel(),
+        )
+        parts.append(rows)
+    columns = [*RISE_COLUMNS[:4], "complexity", *RISE_COLUMNS[4:]]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -345,11 +323,16 @@ def rise_table(data: StudyData) -> pd.DataFrame:
     """Return the paired changes from the lowest to the highest level; columns as `level_table` but complexity."""
     parts = []
     for found in measured_levels(data):
-        samples = found.sample_rise(data.bootstrap)
-        low, high = interval(samples, data.bootstrap.confidence)
-        named = {"dataset": found.factor, "images": found.values.shape[1], "kind": found.kind}
-        parts.append(pd.DataFrame(named | {"setting": found.settings, "value": samples[0], "low": low, "high": high}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RISES)
+        rows = interval_table(
+            found.sample_rise(data.bootstrap),
+            data.bootstrap.confidence,
+            dataset=found.factor,
+            images=found.values.shape[1],
+            kind=found.kind,
+            setting=found.settings,
+        )
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RISE_COLUMNS)
 
 
 def tabulate(rises: pd.DataFrame) -> pd.DataFrame:
@@ -367,25 +350,3 @@ def tabulate(rises: pd.DataFrame) -> pd.DataFrame:
     )
     wide = table.pivot(index="rise of", columns="factor", values="cell")
     return wide.loc[table["rise of"].unique(), table["factor"].unique()]
-
-
-def complexity_losses(data: StudyData) -> pd.DataFrame:
-    """Binned L1 against complexity at each length (Fig. 4, 11, 12); see `loss_by_complexity`."""
-    return loss_by_complexity(data.grid, data.bootstrap)
-
-
-def complexity_lengths(data: StudyData) -> pd.DataFrame:
-    """Binned selected length against complexity under each L1 threshold; see `length_by_complexity`."""
-    return length_by_complexity(data.grid, data.settings.l1_thresholds, data.bootstrap)
-
-
-def complexity_by_error(data: StudyData) -> pd.DataFrame:
-    """Spearman of complexity with L1, SSIM and the reference perceptual distance; see `error_correlations`."""
-    columns = ("l1", "ssim", data.perceptual_column)
-    known = [column for column in columns if column in data.grid.scores]
-    return error_correlations(data.grid, known, data.bootstrap)
-
-
-def complexity_correlations(data: StudyData) -> pd.DataFrame:
-    """Spearman of complexity with loss, selected length and codec bytes; see `correlation_table`."""
-    return correlation_table(data.grid, data.settings.l1_thresholds, data.bootstrap)

@@ -18,36 +18,37 @@ C4 = Statement(
 
 
 def unfamiliar_images_lose_most_at_few_tokens(data: StudyData) -> Claim:
-    """C4: rise of the gap between few and all tokens from set to set; beside it the same in L1 and kernel distance."""
+    """C4: rise of the gap between few and all tokens from set to set.
+
+    The Fréchet distance decides; L1 and the kernel distance are reported for comparison.
+    """
     order = ordered_sets(data)
     gaps = list(measured_gaps(data))
-    last = {gap.column: gap.length for gap in gaps}  # the quarter: longer than the shortest length where they differ
-    found = {(gap.column, gap.dataset): gap for gap in gaps if gap.length == last[gap.column] and gap.dataset in order}
-    deciding = f"frechet_{data.settings.feature_extractor}"
+    last = {gap.kind: gap.length for gap in gaps}  # the quarter: longer than the shortest length where they differ
+    found = {(gap.kind, gap.dataset): gap for gap in gaps if gap.length == last[gap.kind] and gap.dataset in order}
     parts = [_gap(gap, data) for gap in found.values()]
-    for column in dict.fromkeys(gap.column for gap in found.values()):
-        bound = 0.0 if column == deciding else None
-        here = [found[column, name] for name in order if (column, name) in found]
-        parts += [_rise(nearer, farther, data, bound) for nearer, farther in pairwise(here)]
-    return C4.judge(parts, _missing(data, order, deciding in last))
+    for kind in dict.fromkeys(gap.kind for gap in found.values()):
+        here = [found[kind, name] for name in order if (kind, name) in found]
+        parts += [_rise(nearer, farther, data) for nearer, farther in pairwise(here)]
+    return C4.judge(parts, _missing(data, order, "frechet" in last))
 
 
 def _gap(gap: Gap, data: StudyData) -> Measurement:
-    words = f"{_words(gap, data)}, {gap.dataset}"
-    name = f"{_kind(gap)}_gap_{gap.dataset}"
-    return measured(name, words, gap.samples, data.bootstrap.confidence, gap.images)
+    words, confidence = f"{_words(gap, data)}, {gap.dataset}", data.bootstrap.confidence
+    name, from_features = f"{gap.kind}_gap_{gap.dataset}", gap.kind != "l1"
+    return measured(name, words, gap.samples, confidence, gap.images, needs_features=from_features)
 
 
-def _rise(nearer: Gap, farther: Gap, data: StudyData, bound: float | None) -> Measurement:
-    words = f"rise of the {_words(nearer, data)}, from {nearer.dataset} to {farther.dataset}"
-    name = f"{_kind(nearer)}_rise_{nearer.dataset}_{farther.dataset}"
-    images = min(nearer.images, farther.images)
-    return measured(name, words, farther.samples - nearer.samples, data.bootstrap.confidence, images, bound)
-
-
-def _kind(gap: Gap) -> str:
-    """Return l1, frechet or kernel: names are kept short, and the statistic says which extractor it is."""
-    return gap.column.partition("_")[0]
+def _rise(nearer: Gap, farther: Gap, data: StudyData) -> Measurement:
+    return measured(
+        name=f"{nearer.kind}_rise_{nearer.dataset}_{farther.dataset}",
+        statistic=f"rise of the {_words(nearer, data)}, from {nearer.dataset} to {farther.dataset}",
+        samples=farther.samples - nearer.samples,
+        confidence=data.bootstrap.confidence,
+        images=min(nearer.images, farther.images),
+        bound=0.0 if nearer.kind == "frechet" else None,
+        needs_features=nearer.kind != "l1",
+    )
 
 
 def _words(gap: Gap, data: StudyData) -> str:

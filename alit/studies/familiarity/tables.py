@@ -6,16 +6,16 @@ resampled independently; the lengths of one set are paired.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.curves import BootstrapConfig, allocate_by_threshold, middle_threshold
 from alit.analysis.frechet import sample_frechet, sample_kernel
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
-from alit.analysis.metrics import CODECS, codec_label, metric_info
+from alit.analysis.metrics import CODEC_LABELS, metric_info
 from alit.analysis.selection import SelectionCriterion
 from alit.analysis.study_data import StudyData
 
@@ -27,6 +27,7 @@ class Gap(NamedTuple):
 
     dataset: str
     images: int
+    kind: Literal["l1", "frechet", "kernel"]
     column: str
     length: int  # the few tokens
     samples: np.ndarray  # (1 + r,)
@@ -34,7 +35,8 @@ class Gap(NamedTuple):
 
 def ordered_sets(data: StudyData) -> tuple[str, ...]:
     """Return the in-distribution set and those of `analysis.familiarity` that were swept, most familiar first."""
-    return (data.dataset, *(name for name in data.settings.familiarity if name in data.grid.datasets))
+    farther = [name for name in data.settings.familiarity if name in data.grid.datasets and name != data.dataset]
+    return (data.dataset, *farther)
 
 
 def few_lengths(grid: SweepGrid) -> tuple[int, ...]:
@@ -44,7 +46,7 @@ def few_lengths(grid: SweepGrid) -> tuple[int, ...]:
 
 
 def measured_gaps(data: StudyData) -> Iterator[Gap]:
-    """Yield the gaps of every set: mean L1, and where there are features of record the two distances.
+    """Yield the gaps of every set: mean L1, and where there are reference features the two distances.
 
     The Fréchet distance depends on the number of images, so that its gaps are taken of as many images from each of the
     ordered sets as the smallest of them has, spread evenly over a set; other sets have none. What remains of the bias
@@ -59,46 +61,44 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
     for number, name in enumerate(names):
         here = data.grid.dataset(name)
         bootstrap = data.bootstrap._replace(seed=data.seed + number)
-        yield from _gaps(here, "l1", resampled_means(here.score("l1"), bootstrap.resamples, bootstrap.seed))
+        yield from _gaps(here, "l1", "l1", resampled_means(here.score("l1"), bootstrap.resamples, bootstrap.seed))
         if features is None or len(here) < MIN_IMAGES:
             continue
         if name in order:
             equal = here.subset(np.arange(fewest) * len(here) // fewest)
             distances = sample_frechet(features, equal, every_length(equal), bootstrap)
-            yield from _gaps(equal, f"frechet_{extractor}", distances)
-        yield from _gaps(here, f"kernel_{extractor}", sample_kernel(features, here, every_length(here), bootstrap))
+            yield from _gaps(equal, "frechet", f"frechet_{extractor}", distances)
+        distances = sample_kernel(features, here, every_length(here), bootstrap)
+        yield from _gaps(here, "kernel", f"kernel_{extractor}", distances)
 
 
 def gap_table(data: StudyData) -> pd.DataFrame:
-    """Return the tidy form of the gaps.
+    """Return the gaps as tidy rows.
 
     Returns:
         Columns dataset, images, measure, label, length (the few tokens), value, low, high; most familiar sets first.
     """
     parts = []
     for gap in measured_gaps(data):
-        low, high = interval(gap.samples, data.bootstrap.confidence)
-        label = metric_info(gap.column).label
-        parts.append((gap.dataset, gap.images, gap.column, label, gap.length, gap.samples[0], low, high))
+        rows = interval_table(
+            gap.samples[:, None],
+            data.bootstrap.confidence,
+            dataset=gap.dataset,
+            images=gap.images,
+            measure=gap.column,
+            label=metric_info(gap.column).label,
+            length=gap.length,
+        )
+        parts.append(rows)
     columns = ["dataset", "images", "measure", "label", "length", "value", "low", "high"]
-    return pd.DataFrame(parts, columns=columns)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _gaps(grid: SweepGrid, column: str, samples: np.ndarray) -> Iterator[Gap]:
+def _gaps(grid: SweepGrid, kind: Literal["l1", "frechet", "kernel"], column: str, samples: np.ndarray) -> Iterator[Gap]:
     """Take samples (1 + r, l) at few tokens minus those at the longest length."""
     for place in few_lengths(grid):
-        yield Gap(grid.datasets[0], len(grid), column, int(grid.lengths[place]), samples[:, place] - samples[:, -1])
-
-
-COLUMNS = ["dataset", "images", "familiar", "kind", "predictor", "value", "low", "high"]
-
-
-class Detector(NamedTuple):
-    """A number per image that should be higher the less familiar the image is."""
-
-    kind: str  # "loss", "gap", "length" or "codec"
-    words: str
-    scores: np.ndarray  # (n,)
+        length, gap = int(grid.lengths[place]), samples[:, place] - samples[:, -1]
+        yield Gap(grid.datasets[0], len(grid), kind, column, length, gap)
 
 
 def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
@@ -117,43 +117,52 @@ def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: Bootstrap
     return np.clip(moved[0] + moved[1] - area, 0, 1)
 
 
-def detectors(grid: SweepGrid, threshold: float) -> tuple[Detector, ...]:
-    """Return what images may be told apart by: loss at each length, its fall, the selected length, and codec bytes."""
-    losses, few = grid.score("l1"), few_lengths(grid)
+def detectors(grid: SweepGrid, threshold: float) -> dict[tuple[str, str], np.ndarray]:
+    """Return numbers (n,) that should be higher the less familiar an image is, by kind and name.
+
+    The loss at each length, its fall from few tokens to the longest length ("gap"), the selected length, and the bytes
+    of codecs.
+    """
+    losses = grid.score("l1")
     selected = grid.lengths[allocate_by_threshold(grid, SelectionCriterion("l1"), [threshold]).positions[:, 0]]
-    known = [codec for codec in CODECS if np.isfinite(grid.per_image(codec)).all()]
-    return (
-        *(Detector("loss", f"L1 with {length} tokens", losses[:, k]) for k, length in enumerate(grid.lengths)),
-        *(Detector("gap", f"L1 gap, {grid.lengths[k]} to {grid.longest}", losses[:, k] - losses[:, -1]) for k in few),
-        Detector("length", f"length under L1 < {threshold:g}", selected),
-        *(Detector("codec", codec_label(codec), grid.per_image(codec)) for codec in known),
-    )
+    found = {("loss", f"L1 with {length} tokens"): losses[:, k] for k, length in enumerate(grid.lengths)}
+    for k in few_lengths(grid):
+        found["gap", f"L1 gap, {grid.lengths[k]} to {grid.longest}"] = losses[:, k] - losses[:, -1]
+    found["length", f"length under L1 < {threshold:g}"] = selected
+    return found | {("codec", CODEC_LABELS[codec]): grid.per_image(codec) for codec in grid.codecs()}
 
 
 def detection_table(data: StudyData) -> pd.DataFrame:
     """Return how well each detector tells each other set from the in-distribution one.
 
-    The L1 threshold of the selected length is the most telling one on in-distribution images (`middle_threshold`): it
-    is chosen without the other sets.
+    The L1 threshold of the selected length is that of `middle_threshold` on in-distribution images: it is chosen
+    without the other sets.
 
     Returns:
         Columns dataset, images, familiar (in-distribution images), kind, predictor (words), value, low, high.
     """
     here = data.grid.dataset(data.dataset)
     threshold = middle_threshold(here, data.settings.l1_thresholds)
-    inside = {detector.words: detector for detector in detectors(here, threshold)}
+    inside = detectors(here, threshold)
     order = ordered_sets(data)
     others = [*order[1:], *(name for name in data.grid.datasets if name not in order)]
-    rows = []
+    parts = []
     for name in others:
-        there = data.grid.dataset(name)
-        for detector in detectors(there, threshold):
-            if detector.words in inside:
-                samples = auroc_samples(inside[detector.words].scores, detector.scores, data.bootstrap)
-                low, high = interval(samples, data.bootstrap.confidence)
-                named = (name, len(there), len(here), detector.kind, detector.words)
-                rows.append((*named, samples[0], float(low), float(high)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        outside = detectors(data.grid.dataset(name), threshold)
+        known = [detector for detector in outside if detector in inside]
+        samples = [auroc_samples(inside[detector], outside[detector], data.bootstrap) for detector in known]
+        rows = interval_table(
+            np.stack(samples, axis=1),
+            data.bootstrap.confidence,
+            dataset=name,
+            images=len(data.grid.dataset(name)),
+            familiar=len(here),
+            kind=[kind for kind, _ in known],
+            predictor=[words for _, words in known],
+        )
+        parts.append(rows)
+    columns = ["dataset", "images", "familiar", "kind", "predictor", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _placements(scores: np.ndarray, among: np.ndarray) -> np.ndarray:

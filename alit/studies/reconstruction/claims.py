@@ -26,37 +26,40 @@ def more_tokens_reconstruct_better(data: StudyData) -> Claim:
 
     The kernel distance, which no number of images biases, is reported for comparison.
     """
-    parts = [part for name in data.grid.datasets for part in _l1_steps(data, name)]
+    parts = []
+    for name in data.grid.datasets:
+        here = data.grid.dataset(name).complete(["l1"])
+        means = resampled_means(here.score("l1"), data.bootstrap.resamples, data.bootstrap.seed)
+        parts += _falls(data, here, means, "l1", "mean L1", bound=0.0)
     extractor = data.settings.feature_extractor
     here = data.grid.dataset(data.dataset)
     if extractor not in data.features or here.clean_rows is None:
         return C1.judge(parts, [f"the Fréchet distance needs features of {extractor} beside the table"])
-    for prefix, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
+    for kind, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
         samples = sample(data.features[extractor], here, every_length(here), data.bootstrap)
-        label = metric_info(f"{prefix}_{extractor}").label
-        for step, fall in _falls(here, samples):
-            words = f"fall of the {label} from {step} tokens, {data.dataset}"
-            name = f"{prefix}_{data.dataset}_{step}".replace(" to ", "_")
-            parts.append(measured(name, words, fall, data.bootstrap.confidence, len(here), bound))
+        label = f"the {metric_info(f'{kind}_{extractor}').label}"
+        parts += _falls(data, here, samples, kind, label, bound, needs_features=True)
     return C1.judge(parts)
 
 
-def _l1_steps(data: StudyData, dataset: str) -> list[Measurement]:
-    here = data.grid.dataset(dataset).complete(["l1"])
-    means = resampled_means(here.score("l1"), data.bootstrap.resamples, data.bootstrap.seed)
-    parts = []
-    for step, fall in _falls(here, means):
-        name = f"l1_{dataset}_{step}".replace(" to ", "_")
-        words = f"fall of mean L1 from {step} tokens, {dataset}"
-        parts.append(measured(name, words, fall, data.bootstrap.confidence, len(here), bound=0.0))
-    return parts
-
-
-def _falls(grid: SweepGrid, samples: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Return ("4 to 8", (1 + r,) fall as a share of the value at the shortest) for each step of (1 + r, l) values."""
+def _falls(
+    data: StudyData,
+    grid: SweepGrid,
+    samples: np.ndarray,
+    kind: str,
+    label: str,
+    bound: float | None,
+    needs_features: bool = False,
+) -> list[Measurement]:
+    """Measure the fall at each step of length, as a share of the value at the shortest, from samples (1 + r, l)."""
+    dataset, parts = grid.datasets[0], []
     falls = -np.diff(samples, axis=1) / samples[:, :1]
-    steps = [f"{fewer} to {more}" for fewer, more in pairwise(grid.lengths)]
-    return list(zip(steps, falls.T, strict=True))
+    for (fewer, more), fall in zip(pairwise(grid.lengths), falls.T, strict=True):
+        name = f"{kind}_{dataset}_{fewer}_{more}"
+        words = f"fall of {label} from {fewer} to {more} tokens, {dataset}"
+        confidence, images = data.bootstrap.confidence, len(grid)
+        parts.append(measured(name, words, fall, confidence, images, bound, needs_features=needs_features))
+    return parts
 
 
 CLAIMS = {"C1": more_tokens_reconstruct_better}

@@ -9,30 +9,28 @@ from matplotlib.figure import Figure
 from alit.plots.style import (
     BAND,
     PALETTE,
-    distinct,
-    ends,
+    Plot,
     evenly,
     groups,
     looks_of_series,
-    most,
-    note_figure,
-    numbers,
+    note,
     panel_title,
     panels,
     rows,
     style,
-    word,
 )
 
+THRESHOLDS = 4  # panels of `selected_lengths`
 
-def rate_distortion(rates: pd.DataFrame) -> Figure:
+
+def rate_distortion(rates: pd.DataFrame) -> Plot:
     """Draw one panel per measure; bands are 95 % intervals.
 
     Args:
         rates: columns dataset, images, length, measure, label, better, value, low, high.
     """
     if rates.empty:
-        return note_figure("no measurements")
+        return note("no measurements")
     with style():
         figure, axes = _measures(rates, "dataset", "length")
         for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
@@ -41,93 +39,47 @@ def rate_distortion(rates: pd.DataFrame) -> Figure:
             panel.set_xticks(ticks, labels=[str(tick) for tick in ticks])
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
-    return figure
+    first = rows(rates, rates["measure"] == rates["measure"].iat[0])
+    changes = []
+    for name, line in groups(first, "dataset"):
+        line = line.sort_values("length")
+        few, many = (f"{line['value'].iat[end]:.3g} at {line['length'].iat[end]}" for end in (0, -1))
+        changes.append(f"{name} from {few} tokens to {many}")
+    return Plot(figure, f"Mean {first['label'].iat[0]} by token count: {'; '.join(changes)}.")
 
 
-def rate_distortion_by_bits(rates: pd.DataFrame) -> Figure:
+def rate_distortion_by_bits(rates: pd.DataFrame) -> Plot:
     """Draw one panel per measure, one line per tokenizer; bands are 95 % intervals.
 
     Args:
         rates: columns tokenizer, bits, images, measure, label, better, value, low, high; one data set.
     """
     if rates.empty:
-        return note_figure("no measurements")
+        return note("no measurements")
     with style():
         figure, axes = _measures(rates, "tokenizer", "bits")
         for panel in axes:
             panel.set_xscale("log")
             panel.set_xlabel("bits per image")
-    return figure
-
-
-def rate_distortion_alt(rates: pd.DataFrame) -> str:
-    """Describe the first measure's fall or rise per data set in one sentence."""
-    if rates.empty:
-        return "No measurements."
-    first = rows(rates, rates["measure"] == word(rates, "measure"))
-    changes = []
-    for name, line in groups(first, "dataset"):
-        start, end = ends(line, "value", by="length")
-        changes.append(
-            f"{name} from {start:.3g} at {line['length'].min()} tokens to {end:.3g} at {line['length'].max()}"
-        )
-    return f"Mean {word(first, 'label')} by token count: {'; '.join(changes)}."
-
-
-def rate_distortion_by_bits_alt(rates: pd.DataFrame) -> str:
-    """Describe the range of bits and of the first measure per tokenizer."""
-    if rates.empty:
-        return "No measurements."
-    first = rows(rates, rates["measure"] == word(rates, "measure"))
+    first = rows(rates, rates["measure"] == rates["measure"].iat[0])
     ranges = []
     for name, line in groups(first, "tokenizer"):
-        start, end = ends(line, "value", by="bits")
-        spent = line["bits"].to_numpy()
-        ranges.append(f"{name} from {start:.3g} at {spent.min():.0f} to {end:.3g} at {spent.max():.0f}")
-    return f"Mean {word(first, 'label')} by bits per image: {'; '.join(ranges)}."
+        line = line.sort_values("bits")
+        few, many = (f"{line['value'].iat[end]:.3g} at {line['bits'].iat[end]:.0f}" for end in (0, -1))
+        ranges.append(f"{name} from {few} to {many}")
+    return Plot(figure, f"Mean {first['label'].iat[0]} by bits per image: {'; '.join(ranges)}.")
 
 
-def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, list[Axes]]:
-    """Draw a panel per measure and a line per value of `series` over `across`; call inside `style()`."""
-    looks = dict(zip((name for name, _ in groups(rates, series)), looks_of_series(), strict=False))
-    figure, axes = panels(distinct(rates, "measure"), columns=3)
-    named: dict[str, Artist] = {}
-    for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
-        for name, line in groups(part, series):
-            color, marker, dash = looks[name]
-            label = f"{name} (n = {most(line, 'images')})"
-            (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
-            panel.fill_between(line[across], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            named.setdefault(label, drawn)
-        arrow = "↓" if word(part, "better") == "lower" else "↑"
-        panel_title(panel, f"{word(part, 'label')} {arrow}")
-    figure.legend([*named.values()], [*named], loc="outside lower center", ncols=min(len(named), 3))
-    return figure, axes
-
-
-def _doubling(lengths: list[int]) -> list[int]:
-    """Keep the lengths that are at least 1.4 times the one kept before: labels on a log axis do not touch."""
-    kept: list[int] = []
-    for length in lengths:
-        if not kept or length >= 1.4 * kept[-1]:
-            kept.append(int(length))
-    return kept
-
-
-PANELS = 4
-
-
-def selected_lengths(counts: pd.DataFrame) -> Figure:
+def selected_lengths(counts: pd.DataFrame) -> Plot:
     """Draw the share of images by selected length, one panel per threshold; hatched images satisfy it at no length.
 
     Args:
         counts: columns threshold, length, images, share, unsatisfied.
     """
     if counts.empty:
-        return note_figure("not measurable here: no thresholds")
-    total = int(numbers(counts, "images").sum() / distinct(counts, "threshold"))
+        return note("not measurable here: no thresholds")
+    chosen, means = _informative(counts), []
     with style():
-        chosen = _telling(counts)
         figure, axes = panels(len(chosen), columns=4, height=2.0, sharey=True)
         for panel, threshold in zip(axes, chosen, strict=True):
             part = rows(counts, counts["threshold"] == threshold)
@@ -142,25 +94,43 @@ def selected_lengths(counts: pd.DataFrame) -> Figure:
             panel.set_xticks(ticks, labels=[str(length) for length in part["length"].to_numpy()[ticks]])
             panel.set_title(f"L1 < {threshold:g}")
             panel.set_xlabel("tokens")
+            mean = (part["length"] * part["share"]).sum()
+            means.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({never.sum():.0%} never satisfied)")
         axes[0].set_ylabel("share of images")
-        figure.suptitle(f"n = {total}; hatched: the longest length, which does not satisfy either")
-    return figure
+        images = rows(counts, counts["threshold"] == chosen[0])["images"].sum()
+        figure.suptitle(f"n = {images}; hatched: the longest length, which does not satisfy either")
+    return Plot(figure, f"Mean selected length: {'; '.join(means)}.")
 
 
-def selected_lengths_alt(counts: pd.DataFrame) -> str:
-    """Say the mean length and the share never satisfied at each shown threshold."""
-    if counts.empty:
-        return "Not measurable here: no thresholds."
-    words = []
-    for threshold in _telling(counts):
-        part = rows(counts, counts["threshold"] == threshold)
-        mean = (part["length"] * part["share"]).sum()
-        words.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({part['unsatisfied'].sum():.0%} never satisfied)")
-    return f"Mean selected length: {'; '.join(words)}."
+def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, list[Axes]]:
+    """Draw a panel per measure and a line per value of `series` over `across`; call inside `style()`."""
+    looks = dict(zip((name for name, _ in groups(rates, series)), looks_of_series(), strict=False))
+    figure, axes = panels(len(rates["measure"].unique()), columns=3)
+    named: dict[str, Artist] = {}
+    for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
+        for name, line in groups(part, series):
+            color, marker, dash = looks[name]
+            label = f"{name} (n = {line['images'].max()})"
+            (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
+            panel.fill_between(line[across], line["low"], line["high"], color=color, alpha=BAND, lw=0)
+            named.setdefault(label, drawn)
+        arrow = "↓" if part["better"].iat[0] == "lower" else "↑"
+        panel_title(panel, f"{part['label'].iat[0]} {arrow}")
+    figure.legend([*named.values()], [*named], loc="outside lower center", ncols=min(len(named), 3))
+    return figure, axes
 
 
-def _telling(counts: pd.DataFrame) -> list[float]:
-    """Choose at most `PANELS` thresholds, evenly over those at which not all images get the same length."""
-    largest = {threshold: numbers(part, "share").max() for threshold, part in groups(counts, "threshold")}
-    telling = [threshold for threshold, share in largest.items() if share < 0.98]
-    return evenly(np.array(telling or list(largest)), PANELS)
+def _doubling(lengths: list[int]) -> list[int]:
+    """Keep the lengths that are at least 1.4 times the one kept before: labels on a log axis do not touch."""
+    kept: list[int] = []
+    for length in lengths:
+        if not kept or length >= 1.4 * kept[-1]:
+            kept.append(int(length))
+    return kept
+
+
+def _informative(counts: pd.DataFrame) -> list[float]:
+    """Choose at most `THRESHOLDS` thresholds, evenly over those at which not all images get the same length."""
+    largest = {threshold: part["share"].to_numpy().max() for threshold, part in groups(counts, "threshold")}
+    between = [threshold for threshold, share in largest.items() if share < 0.98]
+    return evenly(np.array(between or list(largest)), THRESHOLDS)

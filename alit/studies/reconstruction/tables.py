@@ -1,20 +1,15 @@
-"""Rate-distortion curves: every reconstruction measure at every length (paper, Tab. 1, Fig. 3 right)."""
+"""Reconstruction quality at every length, and how many images take each length (paper, Tab. 1, Fig. 3 right)."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.curves import (
-    Allocation,
-    BootstrapConfig,
-    allocate_by_threshold,
-)
+from alit.analysis.bootstrap import interval_table, resampled_means
+from alit.analysis.curves import Allocation, BootstrapConfig
 from alit.analysis.frechet import sample_frechet, sample_kernel
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
 from alit.analysis.metrics import metric_info
-from alit.analysis.selection import SelectionCriterion
 from alit.analysis.study_data import StudyData
 
 PIXEL_ERRORS = ("l1", "psnr", "ssim")
@@ -42,9 +37,9 @@ def reconstruction_columns(grid: SweepGrid) -> list[str]:
 
 
 def study_rates(data: StudyData) -> pd.DataFrame:
-    """Return the rates of all that Tab. 1 asks, on every data set; columns as `rate_table`.
+    """Return the measures of Tab. 1 on every data set at every length; columns as `rate_table`.
 
-    L1, PSNR, SSIM, perceptual distances and, where there are features of record, the Fréchet and the kernel distance
+    L1, PSNR, SSIM, perceptual distances and, where there are reference features, the Fréchet and the kernel distance
     of all reconstructions of a length from the untouched images of the same set.
     """
     table = rate_table(data.grid, reconstruction_columns(data.grid), data.bootstrap)
@@ -59,12 +54,6 @@ def study_rates(data: StudyData) -> pd.DataFrame:
                 samples = sample(features, here, every_length(here), data.bootstrap)
                 parts.append(_rows(here, f"{prefix}_{extractor}", samples, data.bootstrap))
     return pd.concat(parts, ignore_index=True)
-
-
-def in_one_panel(rates: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Leave out the Fréchet distances of all sets but `dataset`: they depend on how many images a set has."""
-    elsewhere = rates["measure"].str.startswith("frechet_") & (rates["dataset"] != dataset)
-    return pd.DataFrame(rates.loc[~elsewhere])
 
 
 def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
@@ -85,10 +74,10 @@ def tabulate(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def rates_by_bits(sweeps: Mapping[str, SweepGrid], dataset: str, bootstrap: BootstrapConfig) -> pd.DataFrame:
-    """Return what several tokenizers reach on one data set, and with how many bits: a codec has no tokens to count.
+    """Return the rates of several tokenizers on one data set, with their bits, since a codec has no tokens to count.
 
     Args:
-        sweeps: name of a tokenizer -> its sweep table, folded; those that lack the data set are left out.
+        sweeps: name of a tokenizer -> its sweep; those that lack the data set are left out.
         dataset: the set.
         bootstrap: resampling.
 
@@ -125,31 +114,6 @@ def protocol(data: StudyData) -> pd.DataFrame:
     return pd.DataFrame(list(dict.fromkeys(rows)), columns=["part", "setting"])
 
 
-def _rows(grid: SweepGrid, column: str, samples: np.ndarray, bootstrap: BootstrapConfig) -> pd.DataFrame:
-    """Return the rows of one data set and measure from samples (1 + r, l)."""
-    described = metric_info(column)
-    low, high = interval(samples, bootstrap.confidence)
-    return pd.DataFrame(
-        {
-            "dataset": grid.datasets[0],
-            "images": len(grid),
-            "length": grid.lengths,
-            "measure": column,
-            "label": described.label,
-            "better": described.better,
-            "value": samples[0],
-            "low": low,
-            "high": high,
-        }
-    )
-
-
-def selected_lengths(data: StudyData) -> pd.DataFrame:
-    """Images by selected length under each L1 threshold, in-distribution set; see `length_counts`."""
-    here = data.grid.dataset(data.dataset).complete(["l1"])
-    return length_counts(here, allocate_by_threshold(here, SelectionCriterion("l1"), data.settings.l1_thresholds))
-
-
 def length_counts(grid: SweepGrid, allocation: Allocation) -> pd.DataFrame:
     """Count images by selected length and threshold: columns threshold, length, images, share, unsatisfied."""
     rows = []
@@ -160,3 +124,18 @@ def length_counts(grid: SweepGrid, allocation: Allocation) -> pd.DataFrame:
         for length, count, never in zip(grid.lengths, counts, unsatisfied, strict=True):
             rows.append((float(threshold), int(length), int(count), count / len(grid), never / len(grid)))
     return pd.DataFrame(rows, columns=["threshold", "length", "images", "share", "unsatisfied"])
+
+
+def _rows(grid: SweepGrid, column: str, samples: np.ndarray, bootstrap: BootstrapConfig) -> pd.DataFrame:
+    """Return the rows of one data set and measure from samples (1 + r, l)."""
+    described = metric_info(column)
+    return interval_table(
+        samples,
+        bootstrap.confidence,
+        dataset=grid.datasets[0],
+        images=len(grid),
+        length=grid.lengths,
+        measure=column,
+        label=described.label,
+        better=described.better,
+    )

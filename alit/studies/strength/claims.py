@@ -18,7 +18,7 @@ C8 = Statement(
 def stronger_models_lose_more(data: StudyData) -> Claim:
     """C8: difference of the drops of the strongest and the weakest model of each task, paired over images."""
     parts, missing = [], []
-    decided = {contest.task: contest for contest in model_comparisons(data) if contest.against == "truth"}
+    decided = {each.task: each for each in model_comparisons(data) if each.against == "truth"}
     for task, models in model_pairs(data).items():
         if task not in decided:
             missing.append(f"there is no truth for {task} to measure the strength of {' and '.join(models)} by")
@@ -38,9 +38,9 @@ def _is_stronger(data: StudyData, weak: Performance, strong: Performance) -> boo
     return estimate(strong.sign * (strong.clean - weak.clean), data.bootstrap.confidence).low > 0
 
 
-def _compare(data: StudyData, contest: ModelComparison, weak: Performance, strong: Performance) -> list[Measurement]:
-    images, length, confidence = len(contest.grid), int(contest.grid.lengths[0]), data.bootstrap.confidence
-    names, task = f"{contest.models[-1]} minus {contest.models[0]}", contest.task
+def _compare(data: StudyData, comparison: ModelComparison, weak: Performance, strong: Performance) -> list[Measurement]:
+    images, length, confidence = len(comparison.grid), int(comparison.grid.lengths[0]), data.bootstrap.confidence
+    names, task = f"{comparison.models[-1]} minus {comparison.models[0]}", comparison.task
     at = f"with {length} tokens, {names}, {data.dataset}"
     drop, gap = strong.drop[:, 0] - weak.drop[:, 0], strong.gap[:, 0] - weak.gap[:, 0]
     untouched = strong.sign * (strong.clean - weak.clean)

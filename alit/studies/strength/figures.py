@@ -2,31 +2,26 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from alit.plots.style import (
     BAND,
     GRAY,
+    Plot,
     arrow_of,
-    distinct,
-    ends,
     groups,
     looks_of_series,
-    most,
-    note_figure,
+    note,
     panel_title,
     panels,
     rows,
     style,
-    word,
 )
 
 NOTHING = "not measurable here: no task with a weak and a strong model"
-NO_DEPTH = "not measurable here: no images with known depth, or no depth network"
 
 
-def performance_by_strength(strength: pd.DataFrame) -> Figure:
+def performance_by_strength(strength: pd.DataFrame) -> Plot:
     """Draw the performance of each model by length, one panel per task; horizontal lines are untouched images.
 
     Args:
@@ -36,76 +31,55 @@ def performance_by_strength(strength: pd.DataFrame) -> Figure:
     """
     part = rows(strength, strength["against"] == "truth")
     if part.empty:
-        return note_figure(NOTHING)
+        return note(NOTHING)
+    words = []
     with style():
-        figure, axes = panels(distinct(part, "task"), height=2.9)
+        figure, axes = panels(len(part["task"].unique()), height=2.9)
         for panel, (task, lines) in zip(axes, groups(part, "task"), strict=True):
+            models, label = [], lines["label"].iat[0]
             for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
-                clean = float(line["clean"].to_numpy()[0])
-                panel.axhline(clean, color=look[0], ls=look[2], lw=0.8)
-                panel.axhspan(*line[["clean_low", "clean_high"]].to_numpy()[0], color=look[0], alpha=BAND / 2, lw=0)
+                line = line.sort_values("length")
+                clean = _untouched(panel, line, look[0], look[2])
                 _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.3f} untouched")
-            name = f"{word(lines, 'label')}{arrow_of(word(lines, 'better'))}"
-            panel_title(panel, f"{task} (n = {most(lines, 'images')}): {name}")
+                few = f"{line['value'].iat[0]:.3g} with {line['length'].iat[0]} tokens"
+                models.append(f"{model} {clean:.3g} untouched and {few}")
+            panel_title(panel, f"{task} (n = {lines['images'].max()}): {label}{arrow_of(lines['better'].iat[0])}")
             _finish(panel, lines)
-    return figure
+            words.append(f"{task} ({label}): {', '.join(models)}")
+    return Plot(figure, f"Performance of weak and strong models: {'; '.join(words)}.")
 
 
-def drop_by_strength(strength: pd.DataFrame) -> Figure:
+def drop_by_strength(strength: pd.DataFrame) -> Plot:
     """Draw the drop of each model by length as a share of its performance on untouched images, on one scale.
 
     Args:
         strength: see `performance_by_strength`; drops against a network's own answers have panels of their own.
     """
     if strength.empty:
-        return note_figure(NOTHING)
+        return note(NOTHING)
     names = list(dict.fromkeys(zip(strength["task"], strength["against"], strict=True)))
+    words = []
     with style():
         figure, axes = panels(len(names), height=2.9, sharey=True)
         for panel, (task, against) in zip(axes, names, strict=True):
             lines = rows(strength, (strength["task"] == task) & (strength["against"] == against))
+            models = []
             for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+                line = line.sort_values("length")
                 _band(panel, line, ("drop", "drop_low", "drop_high"), look, str(model))
+                models.append(f"{model} by {line['drop'].iat[0]:.0%} to {line['drop'].iat[-1]:.0%}")
             panel.axhline(0, color=GRAY, lw=0.8)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-            panel_title(panel, f"{task} (n = {most(lines, 'images')}): {word(lines, 'label')}")
+            panel_title(panel, f"{task} (n = {lines['images'].max()}): {lines['label'].iat[0]}")
             _finish(panel, lines)
+            if against == names[0][1]:
+                words.append(f"in {task} {' and '.join(models)}")
         figure.supylabel("worse than on untouched images by")
-    return figure
+    lengths = f"From {strength['length'].min()} to {strength['length'].max()} tokens"
+    return Plot(figure, f"{lengths} models are worse than on untouched images: {'; '.join(words)}.")
 
 
-def performance_by_strength_alt(strength: pd.DataFrame) -> str:
-    """Say how each model does on untouched images and at the shortest length."""
-    part = rows(strength, strength["against"] == "truth")
-    if part.empty:
-        return f"{NOTHING.capitalize()}."
-    words = []
-    for task, lines in groups(part, "task"):
-        models = [
-            f"{model} {line['clean'].to_numpy()[0]:.3g} untouched and {ends(line, 'value', by='length')[0]:.3g} with "
-            f"{line['length'].min()} tokens"
-            for model, line in groups(lines, "model")
-        ]
-        words.append(f"{task} ({word(lines, 'label')}): {', '.join(models)}")
-    return f"Performance of weak and strong models: {'; '.join(words)}."
-
-
-def drop_by_strength_alt(strength: pd.DataFrame) -> str:
-    """Say by how much each model is worse at the shortest and at the longest length."""
-    if strength.empty:
-        return f"{NOTHING.capitalize()}."
-    words = []
-    for task, lines in groups(rows(strength, strength["against"] == strength["against"].iloc[0]), "task"):
-        models = []
-        for model, line in groups(lines, "model"):
-            few, many = ends(line, "drop", by="length")
-            models.append(f"{model} by {few:.0%} to {many:.0%}")
-        words.append(f"in {task} {' and '.join(models)}")
-    shortest, longest = strength["length"].min(), strength["length"].max()
-    return f"From {shortest} to {longest} tokens models are worse than on untouched images: {'; '.join(words)}."
-
-
-def depth_agreement(agreement: pd.DataFrame) -> Figure:
+def depth_agreement(agreement: pd.DataFrame) -> Plot:
     """Draw how far each depth model orders pixels as known depth does, by length, one panel per data set.
 
     Args:
@@ -113,42 +87,39 @@ def depth_agreement(agreement: pd.DataFrame) -> Figure:
             correlations from -1 to 1. Horizontal lines are untouched images.
     """
     if agreement.empty:
-        return note_figure(NO_DEPTH)
-    with style():
-        figure, axes = panels(distinct(agreement, "dataset"), height=2.9, sharey=True)
-        for panel, (dataset, lines) in zip(axes, groups(agreement, "dataset"), strict=True):
-            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
-                clean = float(line["clean"].to_numpy()[0])
-                panel.axhline(clean, color=look[0], ls=look[2], lw=0.8)
-                panel.axhspan(*line[["clean_low", "clean_high"]].to_numpy()[0], color=look[0], alpha=BAND / 2, lw=0)
-                _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")
-            panel.axhline(0, color=GRAY, lw=0.8)
-            panel_title(panel, f"{dataset} (n = {most(lines, 'images')})")
-            _finish(panel, lines)
-        figure.supylabel("rank agreement with known depth\u00a0↑")
-    return figure
-
-
-def depth_agreement_alt(agreement: pd.DataFrame) -> str:
-    """Say how far each depth model is right about the order of depth, untouched and at the shortest length."""
-    if agreement.empty:
-        return f"{NO_DEPTH.capitalize()}."
+        return note("not measurable here: no images with known depth, or no depth network")
     words = []
-    for dataset, lines in groups(agreement, "dataset"):
-        models = []
-        for model, line in groups(lines, "model"):
-            clean, low, high = line[["clean", "clean_low", "clean_high"]].to_numpy()[0]
-            few, many = ends(line, "value", by="length")
-            models.append(f"{model} {clean:.2f} ({low:.2f} to {high:.2f}) untouched, {few:.2f} to {many:.2f} rebuilt")
-        words.append(f"{dataset} ({most(lines, 'images')} images): {', '.join(models)}")
+    with style():
+        figure, axes = panels(len(agreement["dataset"].unique()), height=2.9, sharey=True)
+        for panel, (dataset, lines) in zip(axes, groups(agreement, "dataset"), strict=True):
+            models = []
+            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+                line = line.sort_values("length")
+                clean = _untouched(panel, line, look[0], look[2])
+                _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")
+                interval = f"{line['clean_low'].iat[0]:.2f} to {line['clean_high'].iat[0]:.2f}"
+                rebuilt = f"{line['value'].iat[0]:.2f} to {line['value'].iat[-1]:.2f} rebuilt"
+                models.append(f"{model} {clean:.2f} ({interval}) untouched, {rebuilt}")
+            panel.axhline(0, color=GRAY, lw=0.8)
+            panel_title(panel, f"{dataset} (n = {lines['images'].max()})")
+            _finish(panel, lines)
+            words.append(f"{dataset} ({lines['images'].max()} images): {', '.join(models)}")
+        figure.supylabel("rank agreement with known depth\u00a0↑")
     lengths = f"from {agreement['length'].min()} to {agreement['length'].max()} tokens"
-    return f"Rank agreement of depth networks with known depth, {lengths}: {'; '.join(words)}."
+    return Plot(figure, f"Rank agreement of depth networks with known depth, {lengths}: {'; '.join(words)}.")
+
+
+def _untouched(panel: Axes, line: pd.DataFrame, color: str, dash: object) -> float:
+    """Draw a model's value on untouched images with its interval, and return it."""
+    clean = float(line["clean"].iat[0])
+    panel.axhline(clean, color=color, ls=dash, lw=0.8)
+    panel.axhspan(line["clean_low"].iat[0], line["clean_high"].iat[0], color=color, alpha=BAND / 2, lw=0)
+    return clean
 
 
 def _band(
     panel: Axes, line: pd.DataFrame, columns: tuple[str, str, str], look: tuple[str, str, object], label: str
 ) -> None:
-    line = line.sort_values("length")
     color, marker, dash = look
     value, low, high = columns
     panel.plot(line["length"], line[value], color=color, marker=marker, ls=dash, label=label)

@@ -1,4 +1,4 @@
-"""Weak against strong task models: what each loses on reconstructions of progressively fewer tokens (paper, Fig. 7, C8).
+"""Weak against strong task models: what each loses on reconstructions of fewer and fewer tokens (paper, Fig. 7, C8).
 
 Strength is measured, never assumed: it is the performance on the untouched images against the truth (labels, exact
 depth, reference captions). The *drop* at a length is how much worse the performance is than on the untouched images,
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.bootstrap import estimate, interval, interval_table, resampled_means
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import metric_info
@@ -22,22 +22,13 @@ from alit.analysis.study_data import StudyData
 Against = Literal["truth", "own answer"]
 
 
-class Score(NamedTuple):
-    """A family of columns, one per model, and its name on axes."""
-
-    prefix: str
-    label: str
-
-
-SCORES: dict[tuple[str, Against], Score] = {
-    ("classification", "truth"): Score("top1_", "top-1 accuracy"),
-    ("depth", "truth"): Score("depth_true_error_", "relative error against exact depth"),
-    ("captioning", "truth"): Score("caption_true_score_", "token F1 against the reference caption"),
-    ("depth", "own answer"): Score("depth_error_", "relative error against its own answer on the original"),
-    ("captioning", "own answer"): Score("caption_score_", "token F1 against its own caption of the original"),
+SCORES: dict[tuple[str, Against], tuple[str, str]] = {  # task, against -> column prefix, name on axes
+    ("classification", "truth"): ("top1_", "top-1 accuracy"),
+    ("depth", "truth"): ("depth_true_error_", "relative error against exact depth"),
+    ("captioning", "truth"): ("caption_true_score_", "token F1 against the reference caption"),
+    ("depth", "own answer"): ("depth_error_", "relative error against its own answer on the original"),
+    ("captioning", "own answer"): ("caption_score_", "token F1 against its own caption of the original"),
 }
-
-
 AGREEMENT = "depth_rank_agreement_"  # column prefix
 AGREEMENT_COLUMNS = [
     *("dataset", "model", "images", "clean", "clean_low", "clean_high"),  # one value for all lengths
@@ -46,7 +37,7 @@ AGREEMENT_COLUMNS = [
 
 
 class ModelComparison(NamedTuple):
-    """Models of one task, weak to strong, what they are compared with, and the images that all have scores of."""
+    """Models of one task, weak to strong, what they are compared with, and the images that all have scores for."""
 
     task: str
     against: Against
@@ -93,7 +84,7 @@ def model_pairs(data: StudyData) -> dict[str, tuple[str, ...]]:
 
 
 def model_comparisons(data: StudyData) -> tuple[ModelComparison, ...]:
-    """Return the model_comparisons of model_pairs that the table holds scores of, on in-distribution images."""
+    """Return the comparisons of `model_pairs` that the table has scores for, on in-distribution images."""
     here = data.grid.dataset(data.dataset)
     found = []
     for (task, against), (prefix, _) in SCORES.items():
@@ -108,11 +99,11 @@ def model_comparisons(data: StudyData) -> tuple[ModelComparison, ...]:
     return tuple(found)
 
 
-def performances(contest: ModelComparison, bootstrap: BootstrapConfig) -> tuple[Performance, ...]:
+def performances(comparison: ModelComparison, bootstrap: BootstrapConfig) -> tuple[Performance, ...]:
     """Return each model's performance over the same resamples of images, so that differences are paired."""
     found = []
-    for column in contest.columns:
-        both = np.concatenate([contest.grid.clean[column][:, None], contest.grid.score(column)], axis=1)
+    for column in comparison.columns:
+        both = np.concatenate([comparison.grid.clean[column][:, None], comparison.grid.score(column)], axis=1)
         means = resampled_means(both, bootstrap.resamples, bootstrap.seed)
         found.append(Performance(means[:, 0], means[:, 1:], metric_info(column).sign))
     return tuple(found)
@@ -125,7 +116,7 @@ def strength_table(data: StudyData) -> pd.DataFrame:
         Columns task, against ("truth" or "own answer"), model, place (0 the weakest), images, label, better, clean,
         clean_low, clean_high, length, value, low, high, drop, drop_low, drop_high.
     """
-    parts = [part for contest in model_comparisons(data) for part in _rows(data, contest)]
+    parts = [part for comparison in model_comparisons(data) for part in _rows(data, comparison)]
     if not parts:
         return pd.DataFrame(columns=["task", "against", "model", "place", "images", "length", "value", "drop"])
     return pd.concat(parts, ignore_index=True)
@@ -155,36 +146,39 @@ def depth_agreement_table(data: StudyData) -> pd.DataFrame:
 def _agreement_rows(grid: SweepGrid, dataset: str, column: str, bootstrap: BootstrapConfig) -> pd.DataFrame:
     both = np.concatenate([grid.clean[column][:, None], grid.score(column)], axis=1)
     means = resampled_means(both, bootstrap.resamples, bootstrap.seed)
-    low, high = interval(means, bootstrap.confidence)
-    values = (dataset, column.removeprefix(AGREEMENT), len(grid), means[0, 0], low[0], high[0])
-    lines = (grid.lengths, means[0, 1:], low[1:], high[1:])
-    return pd.DataFrame(dict(zip(AGREEMENT_COLUMNS, (*values, *lines), strict=True)))
+    clean = estimate(means[:, 0], bootstrap.confidence)
+    return interval_table(
+        means[:, 1:],
+        bootstrap.confidence,
+        dataset=dataset,
+        model=column.removeprefix(AGREEMENT),
+        images=len(grid),
+        clean=clean.value,
+        clean_low=clean.low,
+        clean_high=clean.high,
+        length=grid.lengths,
+    )
 
 
-def _rows(data: StudyData, contest: ModelComparison) -> Iterator[pd.DataFrame]:
-    found = performances(contest, data.bootstrap)
-    for place, (model, column, performance) in enumerate(zip(contest.models, contest.columns, found, strict=True)):
-        clean_low, clean_high = interval(performance.clean, data.bootstrap.confidence)
-        low, high = interval(performance.values, data.bootstrap.confidence)
-        drop_low, drop_high = interval(performance.drop, data.bootstrap.confidence)
-        yield pd.DataFrame(
-            {
-                "task": contest.task,
-                "against": contest.against,
-                "model": model,
-                "place": place,
-                "images": len(contest.grid),
-                "label": SCORES[contest.task, contest.against].label,
-                "better": metric_info(column).better,
-                "clean": performance.clean[0],
-                "clean_low": clean_low,
-                "clean_high": clean_high,
-                "length": contest.grid.lengths,
-                "value": performance.values[0],
-                "low": low,
-                "high": high,
-                "drop": performance.drop[0],
-                "drop_low": drop_low,
-                "drop_high": drop_high,
-            }
+def _rows(data: StudyData, comparison: ModelComparison) -> Iterator[pd.DataFrame]:
+    confidence = data.bootstrap.confidence
+    models = zip(comparison.models, comparison.columns, performances(comparison, data.bootstrap), strict=True)
+    for place, (model, column, performance) in enumerate(models):
+        clean = estimate(performance.clean, confidence)
+        drop_low, drop_high = interval(performance.drop, confidence)
+        table = interval_table(
+            performance.values,
+            confidence,
+            task=comparison.task,
+            against=comparison.against,
+            model=model,
+            place=place,
+            images=len(comparison.grid),
+            label=SCORES[comparison.task, comparison.against][1],
+            better=metric_info(column).better,
+            clean=clean.value,
+            clean_low=clean.low,
+            clean_high=clean.high,
+            length=comparison.grid.lengths,
         )
+        yield table.assign(drop=performance.drop[0], drop_low=drop_low, drop_high=drop_high)
