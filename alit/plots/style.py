@@ -163,7 +163,7 @@ def rows(table: pd.DataFrame, keep: Any) -> pd.DataFrame:
 def groups(table: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Yield (value, rows) for each value of a column, in order of first appearance."""
     for value in table[column].unique():
-        yield value, rows(table, table[column] == value)
+        yield value, table.loc[table[column] == value]
 
 
 def distinct(table: pd.DataFrame, column: str) -> int:
@@ -229,18 +229,18 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
     spread = np.linspace(0.28, -0.28, len(looks)) if shared else np.zeros(len(looks))
     with style():
         height = 0.8 + ROW * len(names) * (1 + 0.5 * shared * (len(looks) - 1))
-        count = distinct(table, "dataset")
+        count = len(table["dataset"].unique())
         columns = 2 if count == 4 else 3  # no row of one panel
         figure, axes = panels(count, columns=columns, height=height, sharex=True, sharey=True)
-        for panel, (name, part) in zip(axes, groups(table, "dataset"), strict=True):
+        for panel, (name, part) in zip(axes, table.groupby("dataset", sort=False), strict=True):
             for number, look in enumerate(looks):
-                dots = rows(part, part[series] == look)
+                dots = part.loc[part[series] == look]
                 places = [spread[number] - names.index(word) for word in dots[row]]
                 drawn = {"fmt": MARKERS[number % 6], "color": PALETTE[number % 6], "lw": 1, "markersize": 3.5}
-                panel.errorbar(dots["value"].to_numpy(), places, xerr=reach(dots), label=look, **drawn)
+                panel.errorbar(dots["value"].to_numpy(), places, xerr=error_bars(dots), label=look, **drawn)
             panel.axvline(reference, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(names))], labels=names)
-            panel_title(panel, f"{name} (n = {most(part, 'images')})")
+            panel_title(panel, f"{name} (n = {part['images'].max()})")
             panel.set_xlabel(xlabel)
         if shared:
             handles, labels = axes[0].get_legend_handles_labels()

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, rows, style
+from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 
@@ -24,7 +24,7 @@ def training_curves(log: pd.DataFrame, title: str = "") -> Plot:
     with style():
         figure, axes = panels(len(names), columns=4, height=1.7, sharex=True)
         for panel, name in zip(axes, names, strict=True):
-            line = rows(log, log[name].notna())
+            line = log.loc[log[name].notna()]
             panel.plot(line["step"], line[name], color=GRAY, lw=0.5, alpha=0.7)
             smooth = line[name].rolling(window, min_periods=1, center=True).median()
             panel.plot(line["step"], smooth, color=PALETTE[0], lw=1.2)

@@ -7,23 +7,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alit.plots.style import Plot, save, style
+from alit.plots.style import Plot, style
 
 
 def words(figure: Figure) -> set[str]:
     """Return every text of a figure."""
     return {text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()}
-
-
-def check_files(figure: Figure, again: Figure, alt: str, folder: Path) -> None:
-    """Two drawings of one table are the same bytes, with the description inside and no date or version."""
-    first, second = (save(each, folder / name, "figure", alt) for each, name in ((figure, "1"), (again, "2")))
-    assert first.png.read_bytes() == second.png.read_bytes()
-    assert first.svg.read_bytes() == second.svg.read_bytes()
-    with Image.open(first.png) as image:
-        assert image.info["Description"] == alt
-        assert "Software" not in image.info
-    assert "<dc:date>" not in first.svg.read_text()
 
 
 def check_plot(plot: Plot, again: Plot, folder: Path) -> None:

@@ -17,12 +17,11 @@ PROFILE = "toy"
 STUDIES = ("first", "second")
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
 DRAWING = """
-from alit.plots.style import Plot
-from alit.plots.training import training_curves, training_curves_alt
+from alit.plots.training import training_curves
 import pandas as pd
 log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
 folder = Path("reports", profile, "{study}", "figures")
-Plot(training_curves(log, "{name}"), training_curves_alt(log, "{name}")).save(folder, "{name}")
+training_curves(log, "{name}").save(folder, "{name}")
 """
 
 

@@ -146,11 +146,11 @@ def synthetic_study_data(
     base_tokens: int = 64,
     controlled: pd.DataFrame | None = None,
 ) -> StudyData:
-    """Return the evidence of a synthetic table; the first data set is the in-distribution one."""
+    """Return the inputs of studies from a synthetic table; the first data set is the in-distribution one."""
     arrays = {"net": synthetic_features(table)} if features else {}
     grid = to_grid(table)
-    by_hand = None if controlled is None else to_grid(controlled)
-    return StudyData(grid, grid.datasets[0], base_tokens, settings, 0, arrays, controlled=by_hand)
+    scenes = None if controlled is None else to_grid(controlled)
+    return StudyData(grid, grid.datasets[0], base_tokens, settings, 0, arrays, controlled_scenes=scenes)
 
 
 def write_project(root: Path, profile: str = "smoke", table: pd.DataFrame | None = None) -> RunPaths:

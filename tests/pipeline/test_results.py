@@ -8,7 +8,7 @@ import pytest
 from checkout import ROOT
 from synthetic_report import synthetic_project
 
-from alit.analysis.claims import Statement, ledger_to_json, measured, recheck
+from alit.analysis.claims import Statement, ledger_from_json, ledger_to_json, measured, recheck
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.studies import assess
@@ -17,8 +17,8 @@ from experiments import release
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
 
 
-def part(name="a", value=1.0, statistic="fall of L1", bound=0.0):
-    return measured(name, statistic, np.full(10, value), 0.95, 40, bound)
+def part(name="a", value=1.0, bound=0.0, needs_features=False):
+    return measured(name, "fall of L1", np.full(10, value), 0.95, 40, bound, needs_features=needs_features)
 
 
 def claim(*parts, missing=()):
@@ -30,10 +30,18 @@ def test_a_ledger_that_its_tables_give_again_has_no_fault():
 
 
 def test_distances_of_features_need_not_come_out_again():
-    kept = [claim(part(), part("b", statistic="Fréchet distance on x"))]
+    kept = [claim(part(), part("b", needs_features=True))]
     assert recheck(kept, [claim(part())]) == []
-    kept = [claim(part(), part("b", statistic="fall of accuracy"))]
+    kept = [claim(part(), part("b"))]
     assert recheck(kept, [claim(part())]) == ["C1: the tables do not give b"]
+
+
+def test_a_ledger_from_before_the_field_names_what_needs_features():
+    content = json.loads(ledger_to_json([claim(part("l1_val"), part("frechet_val"))]))
+    for measurement in content["C1"]["measurements"].values():
+        del measurement["needs_features"]
+    (back,) = ledger_from_json(json.dumps(content))
+    assert {each.name: each.needs_features for each in back.measurements} == {"l1_val": False, "frechet_val": True}
 
 
 def test_a_changed_number_is_a_fault():

@@ -12,11 +12,9 @@ from alit.plots.style import (
     dot_panels,
     error_bars,
     evenly,
-    groups,
     note,
     panel_title,
     panels,
-    rows,
     sequence,
     style,
 )
@@ -64,7 +62,7 @@ def complexity_correlations(correlations: pd.DataFrame) -> Plot:
     words = {"loss": "L1 at fixed lengths", "length": "selected length", "codec": "codec bytes"}
     ranges = [
         f"{words.get(str(kind), str(kind))} {part['value'].min():.2f} to {part['value'].max():.2f}"
-        for kind, part in groups(correlations, "kind")
+        for kind, part in correlations.groupby("kind", sort=False)
     ]
     datasets = len(correlations["dataset"].unique())
     return Plot(figure, f"Spearman of complexity over {datasets} data sets: {'; '.join(ranges)}.")
@@ -81,8 +79,9 @@ def partial_correlations(correlations: pd.DataFrame) -> Plot:
     named = correlations.assign(given="given " + correlations["given"])
     figure = dot_panels(named, "predictor", "given", "Spearman with complexity", 0)
     changes = []
-    for name, part in groups(correlations, "dataset"):
-        lengths = [(given, held["value"].iat[-1]) for given, held in groups(part, "given")]  # last: selected length
+    for name, part in correlations.groupby("dataset", sort=False):
+        selected = part.loc[part["predictor"] == "selected length"]
+        lengths = list(zip(selected["given"], selected["value"], strict=True))
         (nothing, first), (everything, last) = lengths[0], lengths[-1]
         limit = part["threshold"].iat[0]
         changes.append(f"{first:.2f} given {nothing}, {last:.2f} given {everything} on {name} (L1 < {limit:g})")
@@ -98,17 +97,17 @@ def controlled_scenes(levels: pd.DataFrame, rises: pd.DataFrame) -> Plot:
     """
     if levels.empty:
         return note("not measurable here: no controlled scenes")
-    losses, lengths = (rows(levels, levels["kind"] == kind) for kind in ("loss", "length"))
+    losses, lengths = (levels.loc[levels["kind"] == kind] for kind in ("loss", "length"))
     factors = len(levels["dataset"].unique())
     with style():
         figure, axes = panels(2 * factors, columns=factors, height=2.0, sharex=True, sharey="row")
-        for panel, (name, part) in zip(axes, groups(losses, "dataset"), strict=False):
+        for panel, (name, part) in zip(axes, losses.groupby("dataset", sort=False), strict=False):
             shown = evenly(part["setting"].to_numpy(), LINES)
             for setting, color, marker in zip(shown, sequence(len(shown)), MARKERS, strict=False):
-                line = rows(part, part["setting"] == setting)
+                line = part.loc[part["setting"] == setting]
                 _line(panel, line, color, marker, f"L1 with {setting:g} tokens")
             panel_title(panel, f"{name} (n = {part['images'].max()} scenes)")
-        for panel, (_, part) in zip(axes[factors:], groups(lengths, "dataset"), strict=True):
+        for panel, (_, part) in zip(axes[factors:], lengths.groupby("dataset", sort=False), strict=True):
             _line(panel, part, PALETTE[0], "X", f"length under L1 < {part['setting'].iat[0]:g}")
             panel.set_xlabel("level")
         axes[0].set_ylabel("mean L1 error")
@@ -116,7 +115,7 @@ def controlled_scenes(levels: pd.DataFrame, rises: pd.DataFrame) -> Plot:
         found = [panel.get_legend_handles_labels() for panel in (axes[0], axes[factors])]
         handles, labels = ([*above, *below] for above, below in zip(*found, strict=True))
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    part = rows(rises, rises["kind"] == "length")
+    part = rises.loc[rises["kind"] == "length"]
     changes = [
         f"{value:+.2g} [{low:.2g}, {high:.2g}] with {factor}"
         for factor, value, low, high in part[["dataset", "value", "low", "high"]].itertuples(index=False)
@@ -137,9 +136,9 @@ def _binned(
     changes = []
     with style():
         figure, axes = panels(len(bins["dataset"].unique()), sharey=True, sharex=True)
-        for panel, (name, part) in zip(axes, groups(bins, "dataset"), strict=True):
+        for panel, (name, part) in zip(axes, bins.groupby("dataset", sort=False), strict=True):
             for setting, color, marker in zip(settings, sequence(len(settings)), MARKERS, strict=False):
-                line = rows(part, part["setting"] == setting).sort_values("complexity")
+                line = part.loc[part["setting"] == setting].sort_values("complexity")
                 _line(panel, line, color, marker, name_line(setting))
                 if setting == described:
                     changes.append(f"{line['value'].iat[0]:.3g} to {line['value'].iat[-1]:.3g} on {name}")
@@ -159,6 +158,6 @@ def _line(panel: Axes, line: pd.DataFrame, color: str | tuple[float, ...], marke
 def _informative(bins: pd.DataFrame) -> list[float]:
     """Choose at most `LINES` thresholds at which not nearly every image has the shortest or the longest length."""
     low, high = bins["value"].to_numpy().min(), bins["value"].to_numpy().max()
-    means = {setting: part["value"].to_numpy().mean() for setting, part in groups(bins, "setting")}
+    means = {setting: part["value"].to_numpy().mean() for setting, part in bins.groupby("setting", sort=False)}
     between = [setting for setting, mean in means.items() if 0.05 < (mean - low) / max(high - low, 1e-12) < 0.95]
-    return evenly(rows(bins, bins["setting"].isin(between or list(means)))["setting"].to_numpy(), LINES)
+    return evenly(bins.loc[bins["setting"].isin(between or list(means))]["setting"].to_numpy(), LINES)

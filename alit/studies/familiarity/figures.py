@@ -9,11 +9,9 @@ from alit.plots.style import (
     Plot,
     dot_panels,
     error_bars,
-    groups,
     note,
     panel_title,
     panels,
-    rows,
     style,
 )
 
@@ -32,8 +30,8 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
     with style():
         height = 0.7 + 0.25 * len(names)
         figure, axes = panels(len(gaps["measure"].unique()), columns=2, height=height, sharey=True)
-        for panel, (_, part) in zip(axes, groups(gaps, "measure"), strict=True):
-            for number, (length, line) in enumerate(groups(part, "length")):
+        for panel, (_, part) in zip(axes, gaps.groupby("measure", sort=False), strict=True):
+            for number, (length, line) in enumerate(part.groupby("length", sort=False)):
                 places = [0.12 * (1 - 2 * number) - names.index(name) for name in line["dataset"]]
                 look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
                 panel.errorbar(
@@ -44,7 +42,7 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
                     listed = ", ".join(f"{value:.3g} on {name}" for name, value in values)
                     changes.append(f"{part['label'].iat[0]} {listed}")
             panel.axvline(0, color=GRAY, lw=0.8)
-            fewer = rows(part, part["images"] != counts.reindex(part["dataset"]).to_numpy())
+            fewer = part.loc[part["images"] != counts.reindex(part["dataset"]).to_numpy()]
             taken = f" (n = {fewer['images'].max()})" if len(fewer) else ""
             panel_title(panel, f"{part['label'].iat[0]}{taken}", 38)
         labels = [f"{name} (n = {count})" for name, count in counts.items()]
@@ -68,9 +66,9 @@ def detection(areas: pd.DataFrame) -> Plot:
     figure = dot_panels(areas, "predictor", "kind", "AUROC", 0.5)
     with style():
         figure.suptitle(f"against in-distribution images (n = {familiar})")
-    for name, part in groups(areas, "dataset"):
-        best = rows(part, part["kind"] != "codec").sort_values("value", ascending=False).iloc[0]
-        codecs = rows(part, part["kind"] == "codec")["value"]
+    for name, part in areas.groupby("dataset", sort=False):
+        best = part.loc[part["kind"] != "codec"].sort_values("value", ascending=False).iloc[0]
+        codecs = part.loc[part["kind"] == "codec"]["value"]
         compared = f", codec bytes {codecs.max():.2f}" if len(codecs) else ""
         found.append(f"{name} by {best['predictor']} {best['value']:.2f}{compared}")
     return Plot(figure, f"AUROC against {familiar} in-distribution images, best detector: {'; '.join(found)}.")

@@ -11,12 +11,10 @@ from alit.plots.style import (
     PALETTE,
     Plot,
     evenly,
-    groups,
     looks_of_series,
     note,
     panel_title,
     panels,
-    rows,
     style,
 )
 
@@ -33,15 +31,15 @@ def rate_distortion(rates: pd.DataFrame) -> Plot:
         return note("no measurements")
     with style():
         figure, axes = _measures(rates, "dataset", "length")
-        for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
+        for panel, (_, part) in zip(axes, rates.groupby("measure", sort=False), strict=True):
             panel.set_xscale("log", base=2)
             ticks = _doubling(sorted({int(length) for length in part["length"].to_numpy()}))
             panel.set_xticks(ticks, labels=[str(tick) for tick in ticks])
             panel.set_xticks([], minor=True)
             panel.set_xlabel("tokens")
-    first = rows(rates, rates["measure"] == rates["measure"].iat[0])
+    first = rates.loc[rates["measure"] == rates["measure"].iat[0]]
     changes = []
-    for name, line in groups(first, "dataset"):
+    for name, line in first.groupby("dataset", sort=False):
         line = line.sort_values("length")
         few, many = (f"{line['value'].iat[end]:.3g} at {line['length'].iat[end]}" for end in (0, -1))
         changes.append(f"{name} from {few} tokens to {many}")
@@ -61,9 +59,9 @@ def rate_distortion_by_bits(rates: pd.DataFrame) -> Plot:
         for panel in axes:
             panel.set_xscale("log")
             panel.set_xlabel("bits per image")
-    first = rows(rates, rates["measure"] == rates["measure"].iat[0])
+    first = rates.loc[rates["measure"] == rates["measure"].iat[0]]
     ranges = []
-    for name, line in groups(first, "tokenizer"):
+    for name, line in first.groupby("tokenizer", sort=False):
         line = line.sort_values("bits")
         few, many = (f"{line['value'].iat[end]:.3g} at {line['bits'].iat[end]:.0f}" for end in (0, -1))
         ranges.append(f"{name} from {few} to {many}")
@@ -82,7 +80,7 @@ def selected_lengths(counts: pd.DataFrame) -> Plot:
     with style():
         figure, axes = panels(len(chosen), columns=4, height=2.0, sharey=True)
         for panel, threshold in zip(axes, chosen, strict=True):
-            part = rows(counts, counts["threshold"] == threshold)
+            part = counts.loc[counts["threshold"] == threshold]
             places, never = np.arange(len(part)), part["unsatisfied"].to_numpy()
             met = part["share"].to_numpy() - never
             panel.bar(places, met, color=PALETTE[0])
@@ -97,18 +95,18 @@ def selected_lengths(counts: pd.DataFrame) -> Plot:
             mean = (part["length"] * part["share"]).sum()
             means.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({never.sum():.0%} never satisfied)")
         axes[0].set_ylabel("share of images")
-        images = rows(counts, counts["threshold"] == chosen[0])["images"].sum()
+        images = counts.loc[counts["threshold"] == chosen[0]]["images"].sum()
         figure.suptitle(f"n = {images}; hatched: the longest length, which does not satisfy either")
     return Plot(figure, f"Mean selected length: {'; '.join(means)}.")
 
 
 def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, list[Axes]]:
     """Draw a panel per measure and a line per value of `series` over `across`; call inside `style()`."""
-    looks = dict(zip((name for name, _ in groups(rates, series)), looks_of_series(), strict=False))
+    looks = dict(zip(rates[series].unique(), looks_of_series(), strict=False))
     figure, axes = panels(len(rates["measure"].unique()), columns=3)
     named: dict[str, Artist] = {}
-    for panel, (_, part) in zip(axes, groups(rates, "measure"), strict=True):
-        for name, line in groups(part, series):
+    for panel, (_, part) in zip(axes, rates.groupby("measure", sort=False), strict=True):
+        for name, line in part.groupby(series, sort=False):
             color, marker, dash = looks[name]
             label = f"{name} (n = {line['images'].max()})"
             (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
@@ -131,6 +129,6 @@ def _doubling(lengths: list[int]) -> list[int]:
 
 def _informative(counts: pd.DataFrame) -> list[float]:
     """Choose at most `THRESHOLDS` thresholds, evenly over those at which not all images get the same length."""
-    largest = {threshold: part["share"].to_numpy().max() for threshold, part in groups(counts, "threshold")}
+    largest = {threshold: part["share"].to_numpy().max() for threshold, part in counts.groupby("threshold", sort=False)}
     between = [threshold for threshold, share in largest.items() if share < 0.98]
     return evenly(np.array(between or list(largest)), THRESHOLDS)

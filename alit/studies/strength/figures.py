@@ -9,12 +9,10 @@ from alit.plots.style import (
     GRAY,
     Plot,
     arrow_of,
-    groups,
     looks_of_series,
     note,
     panel_title,
     panels,
-    rows,
     style,
 )
 
@@ -29,15 +27,15 @@ def performance_by_strength(strength: pd.DataFrame) -> Plot:
             value, low, high, drop, drop_low, drop_high. Only performances against the truth are drawn: against a
             network's own answers, untouched images score perfectly.
     """
-    part = rows(strength, strength["against"] == "truth")
+    part = strength.loc[strength["against"] == "truth"]
     if part.empty:
         return note(NOTHING)
     words = []
     with style():
         figure, axes = panels(len(part["task"].unique()), height=2.9)
-        for panel, (task, lines) in zip(axes, groups(part, "task"), strict=True):
+        for panel, (task, lines) in zip(axes, part.groupby("task", sort=False), strict=True):
             models, label = [], lines["label"].iat[0]
-            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+            for look, (model, line) in zip(looks_of_series(), lines.groupby("model", sort=False), strict=False):
                 line = line.sort_values("length")
                 clean = _untouched(panel, line, look[0], look[2])
                 _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.3f} untouched")
@@ -62,9 +60,9 @@ def drop_by_strength(strength: pd.DataFrame) -> Plot:
     with style():
         figure, axes = panels(len(names), height=2.9, sharey=True)
         for panel, (task, against) in zip(axes, names, strict=True):
-            lines = rows(strength, (strength["task"] == task) & (strength["against"] == against))
+            lines = strength.loc[(strength["task"] == task) & (strength["against"] == against)]
             models = []
-            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+            for look, (model, line) in zip(looks_of_series(), lines.groupby("model", sort=False), strict=False):
                 line = line.sort_values("length")
                 _band(panel, line, ("drop", "drop_low", "drop_high"), look, str(model))
                 models.append(f"{model} by {line['drop'].iat[0]:.0%} to {line['drop'].iat[-1]:.0%}")
@@ -91,9 +89,9 @@ def depth_agreement(agreement: pd.DataFrame) -> Plot:
     words = []
     with style():
         figure, axes = panels(len(agreement["dataset"].unique()), height=2.9, sharey=True)
-        for panel, (dataset, lines) in zip(axes, groups(agreement, "dataset"), strict=True):
+        for panel, (dataset, lines) in zip(axes, agreement.groupby("dataset", sort=False), strict=True):
             models = []
-            for look, (model, line) in zip(looks_of_series(), groups(lines, "model"), strict=False):
+            for look, (model, line) in zip(looks_of_series(), lines.groupby("model", sort=False), strict=False):
                 line = line.sort_values("length")
                 clean = _untouched(panel, line, look[0], look[2])
                 _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")

@@ -18,13 +18,11 @@ from alit.plots.style import (
     Plot,
     arrow_of,
     error_bars,
-    groups,
     heat,
     looks_of_series,
     note,
     panel_title,
     panels,
-    rows,
     style,
 )
 
@@ -33,7 +31,7 @@ Limits = Mapping[str, tuple[float, float]]
 
 def task_limits(curves: pd.DataFrame) -> Limits:
     """Return the range of each task over all curves: one color scale for every panel and figure that shows it."""
-    values = {str(task): part["value"].to_numpy(dtype=float) for task, part in groups(curves, "toi")}
+    values = {str(task): part["value"].to_numpy(dtype=float) for task, part in curves.groupby("toi", sort=False)}
     return {task: (float(scores.min()), float(scores.max())) for task, scores in values.items()}
 
 
@@ -45,13 +43,13 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Plot:
         task: the value of `toi` to draw; one without rows gives a note.
         limits: color scale per task, from `task_limits`.
     """
-    part = rows(curves, (curves["toi"] == task) & (curves["tsc"] != "uniform"))
+    part = curves.loc[(curves["toi"] == task) & (curves["tsc"] != "uniform")]
     if part.empty:
         return note(f"not measurable here: no scores for the task {task}")
     label, ranges = part["toi_label"].iat[0], []
     with style():
         figure, axes = panels(len(part["tsc"].unique()), sharey=True)
-        for panel, (_, line) in zip(axes, groups(part, "tsc"), strict=True):
+        for panel, (_, line) in zip(axes, part.groupby("tsc", sort=False), strict=True):
             marks = _heat_line(panel, line, limits[task])
             panel_title(panel, f"TSC: {line['tsc_label'].iat[0]}")
             panel.set_xlabel(_threshold_name(line))
@@ -73,13 +71,13 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
         criterion: the value of `tsc` to draw; None, or one without rows, gives a note.
         limits: color scale per task, from `task_limits`.
     """
-    part = rows(curves, curves["tsc"] == criterion)
+    part = curves.loc[curves["tsc"] == criterion]
     if part.empty:
         return note(f"not measurable here: no scores for the criterion {criterion or 'of this figure'}")
     label, spent, changes = part["tsc_label"].iat[0], part["capacity"], []
     with style():
         figure, axes = panels(len(part["toi"].unique()), columns=2, height=2.4, sharex=True, sharey=True)
-        for panel, (task, line) in zip(axes, groups(part, "toi"), strict=True):
+        for panel, (task, line) in zip(axes, part.groupby("toi", sort=False), strict=True):
             marks = _heat_line(panel, line, limits[str(task)])
             panel_title(panel, f"TOI: {line['toi_label'].iat[0]}", 46)
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
@@ -99,18 +97,18 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Plot:
         curves: see `tasks_under_criterion`, with low and high.
         best: the best possible allocation of each task that has one, columns alike; drawn dotted, without marks.
     """
-    criteria = [name for name, _ in groups(curves, "tsc") if name != "uniform"]
+    criteria = [name for name, _ in curves.groupby("tsc", sort=False) if name != "uniform"]
     looks = dict(zip(criteria, looks_of_series(), strict=False))
     with style():
         figure, axes = panels(len(curves["toi"].unique()), columns=2, height=2.3, sharex=True)
-        for panel, (task, part) in zip(axes, groups(curves, "toi"), strict=True):
-            for name, line in groups(part, "tsc"):
+        for panel, (task, part) in zip(axes, curves.groupby("toi", sort=False), strict=True):
+            for name, line in part.groupby("tsc", sort=False):
                 line = line.sort_values("capacity")
                 color, marker, dash = looks.get(name, (GRAY, "x", "-"))
                 look = {"color": color, "marker": marker, "ls": dash, "markersize": 3.5}
                 panel.plot(line["capacity"], line["value"], label=line["tsc_label"].iat[0], **look)
                 panel.fill_between(line["capacity"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            line = rows(best, best["toi"] == task).sort_values("capacity")
+            line = best.loc[best["toi"] == task].sort_values("capacity")
             if len(line):
                 look = {"color": EDGE, "ls": (0, (1, 1)), "label": line["tsc_label"].iat[0]}
                 panel.plot(line["capacity"], line["value"], **look)
@@ -125,12 +123,12 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Plot:
 
 def _best_at_middle(curves: pd.DataFrame) -> str:
     """Name the criterion with the best value of each task at the middle of the tokens that all criteria reach."""
-    spent = [line["capacity"] for _, line in groups(curves, "tsc")]
+    spent = [line["capacity"] for _, line in curves.groupby("tsc", sort=False)]
     middle = (max(each.min() for each in spent) + min(each.max() for each in spent)) / 2
     best = []
-    for _, part in groups(curves, "toi"):
+    for _, part in curves.groupby("toi", sort=False):
         values = {}
-        for _, line in groups(part, "tsc"):
+        for _, line in part.groupby("tsc", sort=False):
             line = line.sort_values("capacity")
             values[line["tsc_label"].iat[0]] = np.interp(middle, line["capacity"], line["value"])
         name = (max if part["better"].iat[0] == "higher" else min)(values, key=values.__getitem__)
@@ -150,19 +148,20 @@ def oracle_gaps(gains: pd.DataFrame) -> Plot:
     with style():
         height = 0.8 + 0.38 * len(criteria)
         figure, axes = panels(len(gains["toi"].unique()), columns=2, height=height, sharex=True, sharey=True)
-        for panel, (_, part) in zip(axes, groups(gains, "toi"), strict=True):
+        for panel, (_, part) in zip(axes, gains.groupby("toi", sort=False), strict=True):
             for end in (0, 1):
                 panel.axvline(end, color=GRAY, lw=0.8, ls="-" if end == 0 else (0, (1, 1)))
-            for own, dots in groups(part, "own"):
+            for own in map(bool, part["own"].unique()):
+                dots = part.loc[part["own"] == own]
                 places = [-criteria.index(label) for label in dots["tsc_label"]]
-                look = {"fmt": MARKERS[int(own)], "color": PALETTE[int(own)], "lw": 1, "markersize": 4}
+                look = {"fmt": MARKERS[own], "color": PALETTE[own], "lw": 1, "markersize": 4}
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=error_bars(dots), **look)
             labels = ["\n".join(wrap(label, 25, break_long_words=False)) for label in criteria]
             panel.set_yticks([-place for place in range(len(criteria))], labels=labels)
             panel_title(panel, f"TOI: {part['toi_label'].iat[0]}")
-            best, own = part.iloc[int(part["value"].argmax())], rows(part, part["own"])
-            itself = f"its own criterion {own['value'].iat[0]:.0%}, " if len(own) else ""
-            found.append(f"{part['toi_label'].iat[0]}: {itself}most {best['tsc_label']} with {best['value']:.0%}")
+            best, itself = part.iloc[int(part["value"].argmax())], part.loc[part["own"]]
+            first = f"its own criterion {itself['value'].iat[0]:.0%}, " if len(itself) else ""
+            found.append(f"{part['toi_label'].iat[0]}: {first}most {best['tsc_label']} with {best['value']:.0%}")
         figure.supxlabel(
             f"share of the possible gain (n = {gains['images'].max()})\n"
             "0: same length for all; 1: oracle\n"

@@ -21,7 +21,7 @@ from alit.analysis.curves import (
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import SelectionCriterion, capacity, evaluate, select
 from alit.errors import DataError
-from alit.studies.complexity.tables import correlation_table, error_correlations, loss_by_complexity, spearman
+from alit.studies.complexity.tables import binned_losses, correlation_table, error_correlations, spearman
 from alit.studies.reconstruction.tables import length_counts
 
 HOW = BootstrapConfig(resamples=300, confidence=0.95, seed=3)
@@ -161,7 +161,7 @@ def test_errors_are_compared_by_how_much_worse_they_get_with_complexity():
 
 
 def test_bins_of_complexity_hold_every_image_once(grid):
-    table = loss_by_complexity(grid, HOW)
+    table = binned_losses(grid, HOW)
     assert table.groupby("setting")["in_bin"].sum().unique().tolist() == [120]
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
@@ -170,7 +170,7 @@ def test_bins_of_complexity_hold_every_image_once(grid):
 def test_equal_complexities_share_a_bin():
     table = synthetic_table(60, ("val",))
     table["complexity"] = np.where(table["complexity"] < 70, 10.0, 90.0)
-    bins = loss_by_complexity(to_grid(table), HOW)
+    bins = binned_losses(to_grid(table), HOW)
     assert sorted(bins["complexity"].unique()) == [10.0, 90.0]
 
 

@@ -1,4 +1,4 @@
-"""Complexity beside codecs, and complexity set by hand."""
+"""Complexity given codec bytes, and controlled scenes."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from alit.studies import all_claims
 from alit.studies.complexity.tables import (
     level_table,
     measured_levels,
-    partial_samples,
+    partial_correlation_samples,
+    partial_correlation_table,
     partial_spearman,
-    partial_table,
     rise_table,
     scenes_by_level,
     tabulate,
@@ -64,13 +64,13 @@ def test_a_length_that_follows_file_size_alone_says_nothing_more():
     generator = np.random.default_rng(3)
     size = generator.normal(size=300)
     complexity, length = (size + 0.5 * generator.normal(size=300) for _ in range(2))
-    samples = partial_samples(complexity, length[:, None], [size], HOW)
+    samples = partial_correlation_samples(complexity, length[:, None], [size], HOW)
     assert abs(samples[0, 0]) < 0.15
-    assert partial_samples(complexity, length[:, None], [], HOW)[0, 0] > 0.6
+    assert partial_correlation_samples(complexity, length[:, None], [], HOW)[0, 0] > 0.6
 
 
-def test_every_scored_set_is_asked_given_nothing_each_codec_and_both():
-    table = partial_table(synthetic_study_data(with_bytes(synthetic_table(60))))
+def test_every_scored_set_is_measured_given_nothing_each_codec_and_both():
+    table = partial_correlation_table(synthetic_study_data(with_bytes(synthetic_table(60))))
     assert set(table["given"]) == {"nothing", "JPEG bytes", "WebP bytes", "JPEG bytes and WebP bytes"}
     assert set(table["predictor"]) == {f"L1 with {k} tokens" for k in (4, 20, 32)} | {"selected length"}
     assert len(table) == 2 * 4 * 4
@@ -79,8 +79,8 @@ def test_every_scored_set_is_asked_given_nothing_each_codec_and_both():
 
 
 def test_without_file_sizes_nothing_is_held_fixed():
-    assert set(partial_table(synthetic_study_data(synthetic_table(40)))["given"]) == {"nothing"}
-    assert partial_table(synthetic_study_data(synthetic_table(40, columns=()))).empty
+    assert set(partial_correlation_table(synthetic_study_data(synthetic_table(40)))["given"]) == {"nothing"}
+    assert partial_correlation_table(synthetic_study_data(synthetic_table(40, columns=()))).empty
 
 
 def test_c3_sets_what_is_left_beside_the_length():
@@ -101,7 +101,7 @@ def controlled():
 
 
 def test_levels_hold_the_same_scenes_in_the_same_order(controlled):
-    grid = controlled.controlled.dataset("texture")
+    grid = controlled.controlled_scenes.dataset("texture")
     levels, scenes = scenes_by_level(grid)
     assert levels.tolist() == [0, 25, 50, 75, 100]
     assert scenes.tolist() == [[level + 5 * scene for scene in range(12)] for level in range(5)]
@@ -109,14 +109,14 @@ def test_levels_hold_the_same_scenes_in_the_same_order(controlled):
 
 def test_levels_with_other_numbers_of_scenes_are_refused(controlled):
     with pytest.raises(DataError, match="as many scenes of objects at each level, found 12, 12, 12, 12, 11"):
-        scenes_by_level(controlled.controlled.dataset("objects").subset(np.arange(59)))
+        scenes_by_level(controlled.controlled_scenes.dataset("objects").subset(np.arange(59)))
 
 
 def test_level_means_are_those_of_the_images_at_that_level(controlled):
     table = level_table(controlled)
     assert table.groupby("kind").size().to_dict() == {"loss": 3 * 5 * 8, "length": 3 * 5}
     part = table[(table["dataset"] == "background") & (table["kind"] == "loss") & (table["setting"] == 8)]
-    grid = controlled.controlled.dataset("background")
+    grid = controlled.controlled_scenes.dataset("background")
     expected = [grid.score("l1")[grid.per_image("complexity") == level, 1].mean() for level in part["complexity"]]
     assert part["value"].tolist() == pytest.approx(expected)
     assert set(table["images"]) == {12}

@@ -154,7 +154,7 @@ def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
     assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
 
 
-def test_c4_cannot_be_asked_of_a_tokenizer_of_one_length():
+def test_c4_is_not_measurable_for_a_tokenizer_of_one_length():
     judged = claim(synthetic_table(40, SETS, lengths=(32,)))
     assert judged.verdict == "not measurable here"
     assert "one length" in judged.reason

@@ -6,84 +6,55 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from figure_checks import check_description, check_files, check_text_fits, words
-from figure_tables import NAMES, Tables
-from matplotlib.figure import Figure
+from figure_checks import check_plot, check_text_fits, words
+from figure_tables import NAMES, Tables, figure_tables
 from synthetic_tables import synthetic_table
 
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import to_grid
-from alit.plots.style import DASHES, MARKERS, PALETTE, heat, save, style
-from alit.plots.training import training_curves, training_curves_alt
-from alit.studies.complexity.figures import (
-    complexity_correlations,
-    complexity_correlations_alt,
-    length_by_complexity,
-    length_by_complexity_alt,
-    loss_by_complexity,
-    loss_by_complexity_alt,
-)
-from alit.studies.reconstruction import tables as rates
-from alit.studies.reconstruction.figures import (
-    rate_distortion,
-    rate_distortion_alt,
-    selected_lengths,
-    selected_lengths_alt,
-)
-from alit.studies.strength.figures import (
-    depth_agreement,
-    depth_agreement_alt,
-    drop_by_strength,
-    drop_by_strength_alt,
-    performance_by_strength,
-    performance_by_strength_alt,
-)
+from alit.plots.style import DASHES, MARKERS, PALETTE, Plot, heat, style
+from alit.plots.training import training_curves
+from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity
+from alit.studies.reconstruction.figures import rate_distortion, selected_lengths
+from alit.studies.reconstruction.tables import rate_table
+from alit.studies.strength.figures import depth_agreement, drop_by_strength, performance_by_strength
 from alit.studies.tsc_toi.figures import (
     criteria_for_task,
     oracle_gaps,
-    oracle_gaps_alt,
     task_limits,
     tasks_by_capacity,
     tasks_under_criterion,
-    tasks_under_criterion_alt,
 )
 
 
 @pytest.fixture(scope="module")
 def tables() -> Tables:
-    return Tables()
+    return figure_tables()
 
 
 @pytest.fixture(scope="module")
-def drawn(tables) -> dict[str, tuple[Figure, str]]:
+def drawn(tables) -> dict[str, Plot]:
     return tables.drawn()
 
 
 @pytest.fixture(scope="module")
-def drawn_again(tables) -> dict[str, tuple[Figure, str]]:
+def drawn_again(tables) -> dict[str, Plot]:
     return tables.drawn()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_figure_is_saved_as_the_same_bytes_with_its_description_inside(name, drawn, drawn_again, tmp_path):
-    figure, alt = drawn[name]
-    check_files(figure, drawn_again[name][0], alt, tmp_path)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_description_is_one_sentence_with_numbers(name, drawn):
-    check_description(drawn[name][1])
+def test_a_figure_is_described_and_saved_as_the_same_bytes(name, drawn, drawn_again, tmp_path):
+    check_plot(drawn[name], drawn_again[name], tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "training"])
 def test_a_figure_says_how_many_images_it_is_from(name, drawn):
-    figure, _ = drawn[name]
-    assert any("n = 80" in text for text in words(figure))
+    assert any("n = 80" in text for text in words(drawn[name].figure))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_leaves_the_figure_or_touches_a_title(name, drawn):
-    check_text_fits(drawn[name][0])
+    check_text_fits(drawn[name].figure)
 
 
 def test_drawing_leaves_no_settings_behind(tables):
@@ -106,8 +77,8 @@ def test_darker_marks_are_better_whichever_way_a_measure_runs():
 
 def test_marks_of_a_task_share_one_scale_over_panels_and_figures(tables):
     limits = task_limits(tables.curves)
-    one = criteria_for_task(tables.curves, "top1_strong", limits)
-    others = [tasks_under_criterion(tables.curves, name, limits) for name in ("l1", "class_rank_strong")]
+    one = criteria_for_task(tables.curves, "top1_strong", limits).figure
+    others = [tasks_under_criterion(tables.curves, name, limits).figure for name in ("l1", "class_rank_strong")]
     scales = [marks.get_clim() for axes in one.axes for marks in axes.collections if marks.get_array() is not None]
     scales += [
         marks.get_clim()
@@ -123,7 +94,7 @@ def test_marks_of_a_task_share_one_scale_over_panels_and_figures(tables):
 
 def test_heat_marks_lie_at_threshold_and_capacity(tables):
     limits = task_limits(tables.curves)
-    figure = tasks_under_criterion(tables.curves, "l1", limits)
+    figure = tasks_under_criterion(tables.curves, "l1", limits).figure
     expected = tables.curves[(tables.curves["tsc"] == "l1") & (tables.curves["toi"] == "top1_strong")]
     marks = figure.axes[0].collections[-1]
     assert np.asarray(marks.get_offsets()) == pytest.approx(expected[["threshold", "capacity"]].to_numpy())
@@ -131,7 +102,7 @@ def test_heat_marks_lie_at_threshold_and_capacity(tables):
 
 
 def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figure(tables):
-    labels = tasks_by_capacity(tables.curves, tables.best).axes[0].get_legend_handles_labels()[1]
+    labels = tasks_by_capacity(tables.curves, tables.best).figure.axes[0].get_legend_handles_labels()[1]
     assert labels == [
         "L1 error < threshold",
         "top-X class of strong",
@@ -144,49 +115,52 @@ def test_every_criterion_and_the_uniform_baseline_are_lines_of_the_capacity_figu
 
 
 @pytest.mark.parametrize(
-    ("draw", "describe", "table"),
+    ("draw", "table"),
     [
-        (rate_distortion, rate_distortion_alt, "rates"),
-        (loss_by_complexity, loss_by_complexity_alt, "losses"),
-        (length_by_complexity, length_by_complexity_alt, "lengths"),
-        (complexity_correlations, complexity_correlations_alt, "correlations"),
-        (selected_lengths, selected_lengths_alt, "counts"),
-        (oracle_gaps, oracle_gaps_alt, "gains"),
-        (performance_by_strength, performance_by_strength_alt, "strength"),
-        (drop_by_strength, drop_by_strength_alt, "strength"),
-        (depth_agreement, depth_agreement_alt, "agreement"),
-        (training_curves, training_curves_alt, "log"),
+        (rate_distortion, "rates"),
+        (loss_by_complexity, "losses"),
+        (length_by_complexity, "lengths"),
+        (complexity_correlations, "correlations"),
+        (selected_lengths, "counts"),
+        (oracle_gaps, "gains"),
+        (performance_by_strength, "strength"),
+        (drop_by_strength, "strength"),
+        (depth_agreement, "agreement"),
+        (training_curves, "log"),
     ],
 )
-def test_an_empty_table_gives_a_note_instead_of_a_figure(draw, describe, table, tables):
-    empty = getattr(tables, table).iloc[:0]
-    assert len(words(draw(empty))) == 1
-    assert describe(empty).endswith(".")
+def test_an_empty_table_gives_a_note_instead_of_a_figure(draw, table, tables):
+    plot = draw(getattr(tables, table).iloc[:0])
+    (reason,) = words(plot.figure)
+    assert plot.alt.lower() == f"{reason}.".lower()
 
 
-def test_a_criterion_that_was_not_measured_gives_a_note(tables):
+def test_a_criterion_or_task_that_was_not_measured_gives_a_note(tables):
     limits = task_limits(tables.curves)
-    assert any("not measurable" in text for text in words(tasks_under_criterion(tables.curves, None, limits)))
-    assert any("not measurable" in text for text in words(criteria_for_task(tables.curves, "top1_x", limits)))
-    assert tasks_under_criterion_alt(tables.curves, None).startswith("Not measurable")
+    for plot in (
+        tasks_under_criterion(tables.curves, None, limits),
+        criteria_for_task(tables.curves, "top1_x", limits),
+    ):
+        assert any("not measurable" in text for text in words(plot.figure))
+        assert plot.alt.startswith("Not measurable")
 
 
-def test_losses_over_more_than_a_factor_of_ten_are_on_a_log_scale(tables):
-    figure = training_curves(tables.log)
+def test_losses_over_more_than_a_factor_of_ten_are_on_a_log_scale(drawn):
+    figure = drawn["training"].figure
     assert [axes.get_title() for axes in figure.axes] == ["loss", "late"]
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
+    assert drawn["training"].alt == "Base: from step 1 to 59, loss 2 to 0.0339, late 1 to 1."
 
 
 def test_a_log_of_one_row_is_drawn():
-    assert training_curves_alt(pd.DataFrame({"step": [1], "loss": [0.5]})) == "From step 1 to 1, loss 0.5 to 0.5."
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        training_curves(pd.DataFrame({"step": [1], "loss": [0.5]}))
+        plot = training_curves(pd.DataFrame({"step": [1], "loss": [0.5]}))
+    assert plot.alt == "From step 1 to 1, loss 0.5 to 0.5."
 
 
-def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
-    figure, _ = drawn["training"]
-    shown = save(figure, tmp_path, "name", 'a < b & "c".')._repr_html_()
+def test_a_plot_shows_itself_with_its_description(drawn):
+    shown = Plot(drawn["training"].figure, 'a < b & "c".')._repr_html_()
     assert 'alt="a &lt; b &amp; &quot;c&quot;."' in shown
     assert "data:image/png;base64," in shown
 
@@ -194,7 +168,7 @@ def test_a_saved_figure_shows_itself_with_its_description(tmp_path, drawn):
 def test_long_names_of_task_models_do_not_run_into_each_other():
     long = {"perceptual_net": "perceptual_efficientnet_lite0_at_260_pixels", "ssim": "ssim", "psnr": "psnr"}
     table = synthetic_table(20).rename(columns=long)
-    figure = rate_distortion(rates.rate_table(to_grid(table), [*long.values()], BootstrapConfig(20, 0.95, 0)))
+    figure = rate_distortion(rate_table(to_grid(table), [*long.values()], BootstrapConfig(20, 0.95, 0))).figure
     with style():
         figure.canvas.draw()
     boxes = [axes.title.get_window_extent() for axes in figure.axes]

@@ -7,7 +7,7 @@ from synthetic_tables import synthetic_study_data, synthetic_table, write_projec
 from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import to_grid
 from alit.analysis.metrics import metric_info
-from alit.analysis.study_data import load_sweeps
+from alit.analysis.study_data import find_sweep, load_sweeps
 from alit.studies.reconstruction import tables as rates
 
 HOW = BootstrapConfig(resamples=50, confidence=0.95, seed=0)
@@ -19,8 +19,8 @@ def study_data():
 
 
 @pytest.fixture(scope="module")
-def table(data):
-    return rates.study_rates(data)
+def table(study_data):
+    return rates.study_rates(study_data)
 
 
 def test_rates_hold_every_measure_of_every_set_at_every_length(table):
@@ -35,18 +35,11 @@ def test_without_features_there_are_no_distances_between_distributions():
     assert set(table["measure"]) == {"l1", "psnr", "ssim", "perceptual_net"}
 
 
-def test_no_distance_is_asked_of_a_handful_of_images():
+def test_there_is_no_distance_of_a_handful_of_images():
     few = pd.concat([synthetic_table(40, ("val",)), synthetic_table(5, ("few",))], ignore_index=True)
     table = rates.study_rates(synthetic_study_data(few))
     assert set(table.loc[table["measure"] == "kernel_net", "dataset"]) == {"val"}
     assert set(table.loc[table["measure"] == "l1", "dataset"]) == {"val", "few"}
-
-
-def test_one_panel_never_compares_frechet_distances_of_two_sets(table):
-    shown = rates.in_one_panel(table, "val")
-    assert set(shown.loc[shown["measure"] == "frechet_net", "dataset"]) == {"val"}
-    assert set(shown.loc[shown["measure"] == "kernel_net", "dataset"]) == {"val", "near"}
-    assert len(table) - len(shown) == 8
 
 
 def test_the_table_of_the_paper_has_a_row_per_measure_and_set_and_a_column_per_length(table):
@@ -77,7 +70,7 @@ def test_tokenizers_meet_on_a_bits_axis_in_the_measures_that_all_have():
     assert spent.to_dict() == {"alit": [8.0 * k for k in range(4, 33, 4)], "jpeg": [800, 6400]}
 
 
-def test_the_protocol_says_view_rounding_and_weights(data):
+def test_the_protocol_says_view_rounding_and_weights(study_data):
     network = {"kind": "features", "name": "net", "architecture": "a/b", "input_size": 9, "resize": "bilinear"}
     record = {
         "images": [{"dataset": "val", "images": 40, "image_size": 32, "view": "short side resized, center crop"}],
@@ -85,17 +78,17 @@ def test_the_protocol_says_view_rounding_and_weights(data):
         "tasks": [{"kind": "reconstruction"}, {**network, "weights_sha256": "0123456789abcdef"}],
         "extractors": [{**network, "weights_sha256": "0123456789abcdef"}],
     }
-    found = rates.protocol(data._replace(record=record)).set_index("part")["setting"]
+    found = rates.protocol(study_data._replace(record=record)).set_index("part")["setting"]
     assert found["images of val"] == "40 at 32 px; short side resized, center crop"
     assert found["reconstructions as files"] == "round half to even"
     assert found["features net"] == "a/b at 9 px, bilinear; weights 0123456789ab"
-    assert rates.protocol(data).empty
+    assert rates.protocol(study_data).empty
 
 
 def test_sweeps_are_the_profiles_own_and_those_of_its_baselines(tmp_path):
     paths = write_project(tmp_path / "checkout")
     (paths.baselines / "jpeg").mkdir(parents=True)
     synthetic_table(20, ("val",)).to_parquet(paths.baselines / "jpeg" / "table.parquet")
-    sweeps = load_sweeps("smoke", str(paths.root))
+    sweeps = load_sweeps(find_sweep(paths.sweep))
     assert list(sweeps) == ["own", "jpeg"]
     assert sweeps["jpeg"].datasets == ("val",)

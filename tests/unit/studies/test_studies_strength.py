@@ -28,8 +28,8 @@ def c8(*args, **changes) -> Claim:
     return all_claims()["C8"](study_data(*args, **changes))
 
 
-def test_every_task_has_a_contest_against_the_truth_and_two_against_own_answers():
-    found = [(contest.task, contest.against) for contest in model_comparisons(study_data())]
+def test_every_task_has_a_comparison_against_the_truth_and_two_against_own_answers():
+    found = [(comparison.task, comparison.against) for comparison in model_comparisons(study_data())]
     truths = [("classification", "truth"), ("depth", "truth"), ("captioning", "truth")]
     assert found == [*truths, ("depth", "own answer"), ("captioning", "own answer")]
 
@@ -37,30 +37,30 @@ def test_every_task_has_a_contest_against_the_truth_and_two_against_own_answers(
 def test_a_task_with_one_model_has_no_rivals():
     settings = SETTINGS.model_copy(update={"depth_models": ("depth",), "captioners": ()})
     assert model_pairs(study_data(settings=settings)) == {"classification": ("weak", "strong")}
-    assert {contest.task for contest in model_comparisons(study_data(settings=settings))} == {"classification"}
+    assert {comparison.task for comparison in model_comparisons(study_data(settings=settings))} == {"classification"}
 
 
 def test_only_images_that_all_models_have_scores_of_take_part():
     table = with_model_pairs(synthetic_table(40, ("val",)))
     table.loc[table["image_id"] == "val-00003", "caption_true_score_terse"] = np.nan
     table.loc[(table["image_id"] == "val-00004") & (table["length"] == 0), "depth_true_error_depth"] = np.nan
-    sizes = {contest.task: len(contest.grid) for contest in model_comparisons(synthetic_study_data(table))[:3]}
+    sizes = {comparison.task: len(comparison.grid) for comparison in model_comparisons(synthetic_study_data(table))[:3]}
     assert sizes == {"classification": 40, "depth": 39, "captioning": 39}
 
 
 def test_a_drop_is_the_gap_as_a_share_of_the_performance_on_untouched_images():
     classification, depth, *_ = model_comparisons(study_data())
-    for contest, sign in ((classification, 1), (depth, -1)):
-        for column, found in zip(contest.columns, performances(contest, study_data().how), strict=True):
-            clean, values = contest.grid.clean[column].mean(), contest.grid.score(column).mean(axis=0)
+    for comparison, sign in ((classification, 1), (depth, -1)):
+        for column, found in zip(comparison.columns, performances(comparison, study_data().bootstrap), strict=True):
+            clean, values = comparison.grid.clean[column].mean(), comparison.grid.score(column).mean(axis=0)
             assert found.clean[0] == pytest.approx(clean)
             assert found.gap[0] == pytest.approx(sign * (clean - values))
             assert found.drop[0] == pytest.approx(sign * (clean - values) / clean)
 
 
 def test_the_drop_against_a_networks_own_depth_is_the_error_itself():
-    own = next(contest for contest in model_comparisons(study_data()) if contest.against == "own answer")
-    weak, strong = performances(own, study_data().how)
+    own = next(comparison for comparison in model_comparisons(study_data()) if comparison.against == "own answer")
+    weak, strong = performances(own, study_data().bootstrap)
     assert weak.clean.max() == 0
     assert weak.drop == pytest.approx(weak.values)
     assert (strong.drop[0] > weak.drop[0]).all()
@@ -100,14 +100,14 @@ def test_c8_does_not_hold_where_stronger_models_lose_less_or_no_more(losses, wor
     assert words in judged.reason
 
 
-def test_c8_is_not_asked_of_a_model_that_is_stronger_by_name_only():
+def test_c8_does_not_take_a_model_that_is_stronger_by_name_only():
     judged = c8(Rival(0.6, 0.2), Rival(0.6, 0.7))
     assert judged.verdict == "not measurable here"
     assert "strong is not measurably better than weak on untouched images" in judged.reason
     assert judged.measurements == ()
 
 
-def test_c8_is_not_asked_where_no_model_is_left_anything():
+def test_c8_is_not_measurable_where_no_model_is_left_anything():
     table = with_model_pairs(synthetic_table(IMAGES, ("val",)))
     table.loc[table["length"] == 4, ["class_rank_weak", "class_rank_strong"]] = 5.0
     judged = all_claims()["C8"](synthetic_study_data(table))
@@ -150,7 +150,7 @@ def test_depth_agreement_is_a_mean_over_the_images_with_known_depth_of_each_set(
     assert (line["value"] < line["high"]).all()
 
 
-def test_depth_agreement_is_told_of_sets_that_no_claim_asks():
+def test_depth_agreement_covers_sets_that_no_claim_uses():
     table = with_model_pairs(synthetic_table(6, ("val", "gauge")))
     own = table["dataset"] == "val"
     whole = synthetic_study_data(table[own].assign(depth_rank_agreement_depth=np.nan))
@@ -159,7 +159,7 @@ def test_depth_agreement_is_told_of_sets_that_no_claim_asks():
     assert set(found["images"]) == {6}
 
 
-def test_depth_agreement_is_empty_where_no_depth_is_known_or_no_network_asked():
+def test_depth_agreement_is_empty_where_no_depth_is_known_or_there_is_no_network():
     for settings in (SETTINGS, SETTINGS.model_copy(update={"depth_models": ()})):
         found = depth_agreement_table(synthetic_study_data(synthetic_table(5, ("val",)), settings))
         assert found.empty
