@@ -30,6 +30,7 @@ EDGE = "#333333"
 WIDE, COLUMN = 6.8, 3.3  # inches: two columns and one
 RESOLUTION = 200  # dots per inch
 BAND = 0.18  # opacity of interval bands
+ROW = 0.15  # inches per line of `dot_panels`
 
 
 @dataclass(frozen=True)
@@ -136,54 +137,13 @@ def sequence(count: int) -> list[tuple[float, float, float, float]]:
     return [tuple(color) for color in mpl.colormaps["crest"](np.linspace(0.05, 1.0, max(count, 1)))]
 
 
-def note_figure(reason: str) -> Figure:
-    """Return a small figure that says why there is nothing to see."""
+def note(reason: str) -> Plot:
+    """Return a small plot with the reason why there is nothing to draw; as a sentence, it is the description."""
     with style():
         figure, (axes,) = panels(1, height=1.0)
         axes.axis("off")
         axes.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color=EDGE)
-    return figure
-
-
-def note(reason: str) -> Plot:
-    """Return a small plot that says why there is nothing to see; the reason, as a sentence, is its description."""
-    return Plot(note_figure(reason), f"{reason[:1].upper()}{reason[1:]}.")
-
-
-def save(figure: Figure, folder: Path, name: str, alt: str) -> Plot:
-    """TRANSITION: call `Plot(figure, alt).save(folder, name)` instead; goes with the last `_alt` function."""
-    return Plot(figure, alt).save(folder, name)
-
-
-def rows(table: pd.DataFrame, keep: Any) -> pd.DataFrame:
-    """Return the rows where `keep`, a boolean column, is true."""
-    return pd.DataFrame(table.loc[keep])  # pandas leaves open what a comparison or a row selection gives
-
-
-def groups(table: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Yield (value, rows) for each value of a column, in order of first appearance."""
-    for value in table[column].unique():
-        yield value, table.loc[table[column] == value]
-
-
-def distinct(table: pd.DataFrame, column: str) -> int:
-    """Return how many different values a column has."""
-    return len(table[column].unique())
-
-
-def word(table: pd.DataFrame, column: str) -> str:
-    """Return a column's text in the first row, for columns that say the same in every row."""
-    return str(table[column].to_numpy()[0])
-
-
-def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as (n,) float64."""
-    return table[column].to_numpy(dtype=float)
-
-
-def most(table: pd.DataFrame, column: str) -> int:
-    """Return the largest whole number of a column."""
-    return int(table[column].to_numpy().max())
+    return Plot(figure, f"{reason[:1].upper()}{reason[1:]}.")
 
 
 def evenly(values: np.ndarray, count: int) -> list[float]:
@@ -192,25 +152,10 @@ def evenly(values: np.ndarray, count: int) -> list[float]:
     return [float(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
 
 
-def ends(table: pd.DataFrame, column: str, by: str) -> tuple[float, float]:
-    """Return a column's values where `by` is smallest and largest."""
-    values = numbers(table.sort_values(by), column)
-    return float(values[0]), float(values[-1])
-
-
 def error_bars(line: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> np.ndarray:
     """Return (2, n) lengths of error bars, below and above the value, from the two ends of its interval."""
     numbers = line[[value, low, high]].to_numpy(dtype=float)
     return np.abs(numbers[:, 1:] - numbers[:, :1]).T
-
-
-def reach(line: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> np.ndarray:
-    """Return (2, n) distances from the value down to the low and up to the high end of its interval."""
-    numbers = line[[value, low, high]].to_numpy(dtype=float)
-    return np.abs(numbers[:, 1:] - numbers[:, :1]).T
-
-
-ROW = 0.15  # inches
 
 
 def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, reference: float) -> Figure:
