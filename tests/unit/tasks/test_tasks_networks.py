@@ -11,6 +11,7 @@ from alit.tasks.classification import Classifier
 from alit.tasks.registry import build_task_models, load_trained, new_network, save_trained
 
 
+@pytest.mark.slow
 def test_importing_the_tasks_loads_no_heavy_library():
     code = (
         "import sys, alit.tasks.registry, alit.tasks.perceptual, alit.sweep.engine;"
