@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alit.data.images import batch_of, read_view
-from alit.data.sources.source import IMAGE_SUFFIXES
+from alit.data.sources import IMAGE_SUFFIXES
 from alit.errors import ConfigError, DataError
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.encoding import ReconstructionLoss

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import SweepGrid
-from alit.analysis.selection import Selection
+from alit.analysis.selection import BootstrapConfig, Selection
 from alit.errors import DataError
 
 BLOCK = 4096  # feature rows in memory at a time
@@ -40,8 +39,8 @@ def features_to_statistics(features: np.ndarray, rows: np.ndarray | None = None)
         mean += features[rows[block]].sum(axis=0, dtype=np.float64)
     mean /= len(rows)
     for block in blocks:
-        centerd = np.asarray(features[rows[block]], dtype=np.float64) - mean
-        scatter += centerd.T @ centerd
+        centered = np.asarray(features[rows[block]], dtype=np.float64) - mean
+        scatter += centered.T @ centered
     if not np.isfinite(scatter).all():
         raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
     return FeatureStatistics(mean, scatter / (len(rows) - 1))

@@ -12,19 +12,20 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate
-from alit.analysis.curves import (
+from alit.analysis.grid import SweepGrid
+from alit.analysis.metrics import metric_info
+from alit.analysis.selection import (
     Allocation,
     BootstrapConfig,
     CurveSamples,
     allocate_by_threshold,
     covering_thresholds,
+    criterion_on,
     mean_advantage,
+    own_column,
     sample_curve,
     uniform_allocation,
 )
-from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import metric_info
-from alit.analysis.selection import criterion_on, own_column
 from alit.tokenizer.budget import lower_hull
 
 COLUMNS = ("tsc", "tsc_label", "toi", "toi_label", "own", "images", "possible", "value", "low", "high")

@@ -1,17 +1,21 @@
-"""Token selection, capacity and evaluation: the three questions of the paper's section 4 to the sweep table.
+"""Token selection, capacity and curves: the questions of the paper's section 4 to the sweep table (Fig. 5, 6, 14, 15).
 
 A token-selection criterion (TSC) picks for each image the smallest length whose score satisfies it; a task of
-interest (TOI) is the mean of another column over the picked rows; the capacity is the share of tokens picked.
+interest (TOI) is the mean of another column over the picked rows; the capacity is the share of tokens picked. An
+`Allocation` is a family of selections, one per threshold; the uniform baseline is one too, so every rule of spending
+tokens is measured by the same functions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from alit.analysis.bootstrap import interval, interval_table, resampled_means
 from alit.analysis.grid import KEY, SweepGrid, to_grid
-from alit.analysis.metrics import metric_info
+from alit.analysis.metrics import criterion_label, metric_info
 from alit.errors import DataError
 
 
@@ -149,3 +153,196 @@ def first_satisfying(scores: np.ndarray, direction: Literal["below", "above"], t
 def as_grid(table: pd.DataFrame | SweepGrid) -> SweepGrid:
     """Return the folded form of a table; a grid passes through."""
     return table if isinstance(table, SweepGrid) else to_grid(table)
+
+
+class Allocation(NamedTuple):
+    """Lengths of n images under each of t thresholds."""
+
+    name: str  # the criterion's column, or "uniform"
+    label: str
+    thresholds: np.ndarray  # (t,)
+    positions: np.ndarray  # (n, t) index into the grid's lengths
+    satisfied: np.ndarray  # (n, t)
+
+
+class BootstrapConfig(NamedTuple):
+    """How intervals are made: bootstrap resamples over images, confidence and seed."""
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
+class CurveSamples(NamedTuple):
+    """A curve and its resamples, point estimate first: tokens and task values by threshold."""
+
+    tokens: np.ndarray  # (1 + r, t) mean tokens per image
+    values: np.ndarray  # (1 + r, t)
+
+
+def allocate_by_threshold(
+    grid: SweepGrid, criterion: SelectionCriterion, thresholds: Sequence[float] | np.ndarray
+) -> Allocation:
+    """Select at every threshold; all images must have scores (`grid.complete`).
+
+    Raises:
+        DataError: some image has no score; a curve over changing images would compare nothing.
+    """
+    scores = grid.score(criterion.column)
+    unknown = int((~np.isfinite(scores).all(axis=1)).sum())
+    if unknown:
+        raise DataError(
+            f"expected scores in {criterion.column!r} for all {len(grid)} images, found {unknown} without; "
+            "restrict the grid with complete()"
+        )
+    thresholds = np.asarray(thresholds, dtype=np.float64)
+    first = first_satisfying(scores, criterion.direction, thresholds)
+    last = len(grid.lengths) - 1
+    label = criterion_label(criterion.column)
+    return Allocation(criterion.column, label, thresholds, np.minimum(first, last), first <= last)
+
+
+def uniform_allocation(grid: SweepGrid) -> Allocation:
+    """The same length for every image: what a fixed-length tokenizer does, one threshold per length."""
+    steps = np.arange(len(grid.lengths))
+    positions = np.broadcast_to(steps, (len(grid), len(steps)))
+    return Allocation(
+        "uniform", "same length for all", grid.lengths.astype(float), positions, np.ones_like(positions, bool)
+    )
+
+
+def covering_thresholds(grid: SweepGrid, column: str, count: int = 64) -> np.ndarray:
+    """Return at most `count` + 1 thresholds, strictest first, from "no image satisfies" to "all do at the shortest".
+
+    They are quantiles of the scores themselves, so that a curve spans every capacity whatever the units; for class
+    ranks they are all X from 0 to one more than the worst rank. They belong to `criterion_on(column)`.
+    """
+    scores = grid.score(column)
+    if column.startswith("class_rank_"):
+        return np.unique(np.round(np.linspace(0, scores.max() + 1, count)))
+    inner = np.quantile(scores, np.linspace(0, 1, count))
+    if criterion_on(column).direction == "above":
+        return np.unique([np.nextafter(scores.min(), -np.inf), *inner])[::-1]
+    return np.unique([*inner, np.nextafter(scores.max(), np.inf)])
+
+
+def picked(grid: SweepGrid, allocation: Allocation, column: str) -> np.ndarray:
+    """Return (n, t) values of `column` at the allocated lengths."""
+    return np.take_along_axis(grid.score(column), allocation.positions, axis=1)
+
+
+def sample_curve(grid: SweepGrid, allocation: Allocation, column: str, bootstrap: BootstrapConfig) -> CurveSamples:
+    """Bootstrap mean tokens and mean `column` together, so that points move along their own curve."""
+    tokens = grid.lengths[allocation.positions].astype(np.float64)
+    both = resampled_means(
+        np.concatenate([tokens, picked(grid, allocation, column)], axis=1), bootstrap.resamples, bootstrap.seed
+    )
+    split = len(allocation.thresholds)
+    return CurveSamples(both[:, :split], both[:, split:])
+
+
+def curve_table(
+    grid: SweepGrid, allocation: Allocation, columns: Sequence[str], base_tokens: int, bootstrap: BootstrapConfig
+) -> pd.DataFrame:
+    """Return the tidy form of a curve that the plots take: one row per threshold and task; columns as `curve_rows`."""
+    curves = {column: sample_curve(grid, allocation, column, bootstrap) for column in columns}
+    parts = [curve_rows(grid, allocation, task, curve, base_tokens, bootstrap) for task, curve in curves.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def curve_rows(
+    grid: SweepGrid,
+    allocation: Allocation,
+    task: str,
+    curve: CurveSamples,
+    base_tokens: int,
+    bootstrap: BootstrapConfig,
+) -> pd.DataFrame:
+    """Return one task's samples along an allocation as tidy rows, one per threshold.
+
+    Returns:
+        Columns tsc, tsc_label, threshold, capacity (share of `base_tokens`), capacity_low, capacity_high, satisfied
+        (images), images, toi, toi_label, better, value, low, high. Intervals are percentiles of the bootstrap.
+    """
+    fewest, most = interval(curve.tokens / base_tokens, bootstrap.confidence)
+    described = metric_info(task)
+    return interval_table(
+        curve.values,
+        bootstrap.confidence,
+        tsc=allocation.name,
+        tsc_label=allocation.label,
+        threshold=allocation.thresholds,
+        capacity=curve.tokens[0] / base_tokens,
+        capacity_low=fewest,
+        capacity_high=most,
+        satisfied=allocation.satisfied.sum(axis=0),
+        images=len(grid),
+        toi=task,
+        toi_label=described.label,
+        better=described.better,
+    )
+
+
+def at_tokens(curve: CurveSamples, tokens: float) -> np.ndarray:
+    """Return (1 + r,) values interpolated linearly where a curve spends `tokens` per image; nan outside its range.
+
+    A point between two thresholds can be had: give each image the one or the other threshold at random.
+    """
+    return np.array(
+        [
+            np.interp(tokens, *_ascending(spent, values), left=np.nan, right=np.nan)
+            for spent, values in zip(curve.tokens, curve.values, strict=True)
+        ]
+    )
+
+
+def mean_advantage(own: CurveSamples, other: CurveSamples, points: int = 65) -> np.ndarray:
+    """Return (1 + r,) the signed area between two curves over their common tokens, divided by its width.
+
+    Positive where `own` has the larger values; nan where the curves share no range of tokens.
+    """
+    advantages = []
+    for row in range(len(own.tokens)):
+        first, second = (_ascending(curve.tokens[row], curve.values[row]) for curve in (own, other))
+        low, high = max(first[0][0], second[0][0]), min(first[0][-1], second[0][-1])
+        grid = np.linspace(low, high, points)
+        gap = np.interp(grid, *first) - np.interp(grid, *second)
+        advantages.append(np.trapezoid(gap, grid) / (high - low) if high > low else np.nan)
+    return np.array(advantages)
+
+
+def tokens_to_reach(curve: CurveSamples, share: float) -> np.ndarray:
+    """Return (1 + r,) the fewest mean tokens at which `share` of a curve's whole change is made, by interpolation.
+
+    The whole change runs from the value at the fewest tokens to the value at the most; nan where there is none.
+    """
+    reached = []
+    for spent, values in zip(curve.tokens, curve.values, strict=True):
+        tokens, values = _ascending(spent, values)
+        change = values[-1] - values[0]
+        progress = (values - values[0]) / change if change else np.full_like(values, np.nan)
+        after = int(np.argmax(progress >= share)) if (progress >= share).any() else -1
+        if after <= 0:
+            reached.append(np.nan)
+            continue
+        ends = slice(after - 1, after + 1)
+        reached.append(np.interp(share, progress[ends], tokens[ends]))
+    return np.array(reached)
+
+
+def _ascending(tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort a curve by tokens and average points that spend the same, so that interpolation is defined."""
+    unique, group = np.unique(tokens, return_inverse=True)
+    return unique, np.bincount(group, weights=values) / np.bincount(group)
+
+
+def middle_threshold(grid: SweepGrid, thresholds: Sequence[float]) -> float:
+    """Return the L1 threshold whose mean selected length lies nearest the middle of the shortest and the longest.
+
+    At a very loose or very strict threshold every image gets the same length and nothing can be ordered; this picks
+    the most telling threshold without looking at complexity.
+    """
+    allocation = allocate_by_threshold(grid, SelectionCriterion("l1"), thresholds)
+    mean = grid.lengths[allocation.positions].mean(axis=0)
+    middle = (grid.lengths[0] + grid.lengths[-1]) / 2
+    return float(allocation.thresholds[np.argmin(np.abs(mean - middle))])

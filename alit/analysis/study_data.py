@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
 
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import SweepGrid, to_grid
-from alit.analysis.selection import SelectionCriterion, criterion_on
-from alit.data.sources.source import FACTORS
+from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on
+from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml

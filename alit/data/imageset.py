@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import PositiveInt, ValidationError
 
 from alit.data.images import center_view, read_image, to_images, to_tensor
-from alit.data.sources.source import FACTORS, Record
+from alit.data.sources import FACTORS, Record
 from alit.errors import DataError
 from alit.settings import Settings
 

@@ -25,13 +25,11 @@ from alit.data.imageset import (
     locate_data,
     write_manifest,
 )
-from alit.data.scenes.source import ControlledSource, SceneSource
-from alit.data.sources.depth import depth_source
-from alit.data.sources.folder import folder_source
-from alit.data.sources.masks import MASK_LAYOUTS, masked_source
+from alit.data.scenes.scene import ControlledSource, SceneSource
+from alit.data.sources import FACTORS, Factor, ImageSource, Record
+from alit.data.sources.folder import folder_source, savoias_source
 from alit.data.sources.packed import PackedSource
-from alit.data.sources.savoias import savoias_source
-from alit.data.sources.source import FACTORS, Factor, ImageSource, Record
+from alit.data.sources.paired import MASK_LAYOUTS, depth_source, masked_source
 from alit.errors import ConfigError, DataError
 from alit.settings import Settings
 

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from alit.analysis.claims import Claim, ledger_from_json
-from alit.data.sources.source import FACTORS
+from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots.training import training_curves

@@ -36,10 +36,9 @@ from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
 from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
-from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, build_trunk
+from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, ReconstructionTask, build_trunk
 from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier
 from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task
-from alit.tasks.reconstruction import ReconstructionTask
 
 
 class TaskModelConfig(Settings):

@@ -7,9 +7,8 @@ import pandas as pd
 from strength_tables import with_model_pairs
 from synthetic_tables import synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import allocate_by_threshold, uniform_allocation
 from alit.analysis.oracle import oracle_gap_table
-from alit.analysis.selection import SelectionCriterion
+from alit.analysis.selection import SelectionCriterion, allocate_by_threshold, uniform_allocation
 from alit.plots.style import Plot
 from alit.plots.training import training_curves
 from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity

@@ -13,7 +13,7 @@ from synthetic_measured import IMAGES, write_measured
 from alit.analysis.grid import to_grid
 from alit.analysis.study_data import AnalysisConfig, StudyData
 from alit.config import load_profile
-from alit.data.sources.source import FACTORS
+from alit.data.sources import FACTORS
 from alit.paths import RunPaths
 
 CONFIGS = ROOT / "configs"

@@ -5,9 +5,8 @@ import torch
 from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import DepthNetwork, DepthTask
 from alit.tasks.networks import SmallCNN, UNet
-from alit.tasks.perceptual import PerceptualTask, build_trunk
+from alit.tasks.perceptual import PerceptualTask, ReconstructionTask, build_trunk
 from alit.tasks.protocol import SweepBatch
-from alit.tasks.reconstruction import ReconstructionTask
 from alit.tasks.registry import TaskModelConfig
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from toy_sweep import MeanColor
 from alit.config import load_profile
 from alit.models.weights import save_network
 from alit.tasks import registry
-from alit.tasks.reconstruction import ReconstructionTask
+from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training

@@ -7,10 +7,20 @@ Everything is drawn before anything is rasterized, so a seed gives the same scen
 
 from typing import NamedTuple
 
-from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, Variant
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
-from alit.data.scenes.textures import DIRECTIONS, REGULAR_PATTERNS, Draws, Texture, draw_crop, draw_texture
-from alit.data.sources.source import FACTORS, Factor
+from alit.data.scenes.textures import (
+    BACKDROPS,
+    DIRECTIONS,
+    GROUNDS,
+    REGULAR_PATTERNS,
+    Crop,
+    Draws,
+    Texture,
+    Variant,
+    draw_crop,
+    draw_texture,
+)
+from alit.data.sources import FACTORS, Factor
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a controlled factor
 MIDDLE = 0.5  # level of the factors that do not vary

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.data.scenes.layout import Body, Layer, Stage
-from alit.data.scenes.photos import read_crop, sum_blocks
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
-from alit.data.scenes.textures import paint
+from alit.data.scenes.textures import paint, read_crop, sum_blocks
 
 _REACH = 1.2  # no rotated shape leaves this many half extents
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alit.data.sources.source import Record
+from alit.data.sources import Record
 from alit.errors import DataError
 
 

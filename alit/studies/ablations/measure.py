@@ -20,8 +20,8 @@ from alit.data.imageset import Subset
 from alit.settings import Settings, parse_settings
 from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
+from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.protocol import FeatureExtractor
-from alit.tasks.reconstruction import ReconstructionTask
 from alit.tokenizer.cost import DECODE, ENCODE, GIGA, gigaflop, operations
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import (

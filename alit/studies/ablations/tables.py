@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.metrics import Metric, metric_info
+from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 

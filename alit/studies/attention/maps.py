@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from alit.data.sources.source import UNKNOWN_SEGMENT
+from alit.data.sources import UNKNOWN_SEGMENT
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 

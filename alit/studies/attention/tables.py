@@ -12,7 +12,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.claims import NotMeasurable
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 
 OVERLAP, SPARSITY, EXAMPLES = "attention_overlap", "attention_sparsity", "attention_examples"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.claims import NotMeasurable
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 

@@ -9,10 +9,9 @@ from einops import rearrange
 from scipy.stats import rankdata
 
 from alit.analysis.bootstrap import interval_table, resampled, resampled_means
-from alit.analysis.curves import BootstrapConfig, allocate_by_threshold, middle_threshold
 from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import CODEC_LABELS, metric_info
-from alit.analysis.selection import SelectionCriterion
+from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 
@@ -43,9 +42,9 @@ def scored_images(grid: SweepGrid, dataset: str) -> SweepGrid:
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (r,) rank correlations of the rows of two (r, n) arrays, ties at their mean rank; 0 for a constant row."""
     ranks = [rankdata(values, axis=-1) for values in (first, second)]
-    centerd = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
-    spread = np.sqrt((centerd[0] ** 2).sum(-1) * (centerd[1] ** 2).sum(-1))
-    return np.divide((centerd[0] * centerd[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
+    centered = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
+    spread = np.sqrt((centered[0] ** 2).sum(-1) * (centered[1] ** 2).sum(-1))
+    return np.divide((centered[0] * centered[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
 
 
 def spearman_samples(complexity: np.ndarray, values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 
 TIMES, COUNTS = "cost_times", "cost_counts"

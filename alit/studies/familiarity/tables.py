@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.curves import BootstrapConfig, allocate_by_threshold, middle_threshold
 from alit.analysis.frechet import sample_frechet, sample_kernel
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
 from alit.analysis.metrics import CODEC_LABELS, metric_info
-from alit.analysis.selection import SelectionCriterion
+from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 
 SHARE = 0.25  # of the longest length: 64 of the paper's 256 tokens

@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.curves import (
-    Allocation,
-    CurveSamples,
-    allocate_by_threshold,
-    covering_thresholds,
-    curve_rows,
-    sample_curve,
-)
 from alit.analysis.frechet import sample_frechet
 from alit.analysis.grid import SweepGrid
 from alit.analysis.metrics import metric_info
 from alit.analysis.oracle import oracle_allocation
-from alit.analysis.selection import criterion_on
+from alit.analysis.selection import (
+    Allocation,
+    CurveSamples,
+    allocate_by_threshold,
+    covering_thresholds,
+    criterion_on,
+    curve_rows,
+    sample_curve,
+)
 from alit.analysis.study_data import StudyData
 
 

@@ -6,20 +6,23 @@ from scipy import stats
 from synthetic_tables import LENGTHS, synthetic_table
 
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
-from alit.analysis.curves import (
+from alit.analysis.grid import to_grid
+from alit.analysis.selection import (
     BootstrapConfig,
     CurveSamples,
+    SelectionCriterion,
     allocate_by_threshold,
     at_tokens,
+    capacity,
     covering_thresholds,
     curve_table,
+    evaluate,
     mean_advantage,
     middle_threshold,
+    select,
     tokens_to_reach,
     uniform_allocation,
 )
-from alit.analysis.grid import to_grid
-from alit.analysis.selection import SelectionCriterion, capacity, evaluate, select
 from alit.errors import DataError
 from alit.studies.complexity.tables import binned_losses, correlation_table, error_correlations, spearman
 from alit.studies.reconstruction.tables import length_counts
@@ -98,7 +101,7 @@ def test_points_with_the_same_tokens_are_averaged():
     assert at_tokens(curve([4, 4, 8], [1.0, 3.0, 4.0]), 4.0) == pytest.approx([2.0])
 
 
-def test_bootstrap_means_are_seeded_paired_and_centerd():
+def test_bootstrap_means_are_seeded_paired_and_centered():
     values = np.random.default_rng(0).normal(size=(200, 2))
     first, again = resampled_means(values, 500, 1), resampled_means(values, 500, 1)
     assert np.array_equal(first, again)

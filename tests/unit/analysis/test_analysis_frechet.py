@@ -6,7 +6,6 @@ from scipy import linalg
 from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.frechet import (
     FeatureStatistics,
     covariance_root,
@@ -18,7 +17,7 @@ from alit.analysis.frechet import (
     statistics_to_distance,
 )
 from alit.analysis.grid import to_grid
-from alit.analysis.selection import SelectionCriterion, select
+from alit.analysis.selection import BootstrapConfig, SelectionCriterion, select
 from alit.errors import DataError
 
 HOW = BootstrapConfig(resamples=300, confidence=0.95, seed=3)
@@ -81,8 +80,8 @@ def test_an_images_influence_is_the_slope_of_the_distance_in_its_weight():
 
     def weighted(values, weights):
         mean = weights @ values
-        centerd = values - mean
-        return FeatureStatistics(mean, (centerd * weights[:, None]).T @ centerd * 40 / 39)
+        centered = values - mean
+        return FeatureStatistics(mean, (centered * weights[:, None]).T @ centered * 40 / 39)
 
     for image in (0, 7, 23):
         step = 1e-6

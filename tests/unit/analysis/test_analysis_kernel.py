@@ -7,9 +7,9 @@ from synthetic_tables import synthetic_features, synthetic_table
 from torchmetrics.image.kid import poly_mmd
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.frechet import kernel_influence, kernel_sums, sample_kernel
 from alit.analysis.grid import to_grid
+from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 
 HOW = BootstrapConfig(resamples=300, confidence=0.95, seed=3)

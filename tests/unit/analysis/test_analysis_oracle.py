@@ -10,14 +10,6 @@ from hypothesis import strategies as st
 from strength_tables import with_model_pairs
 from synthetic_tables import Effects, synthetic_table
 
-from alit.analysis.curves import (
-    BootstrapConfig,
-    allocate_by_threshold,
-    covering_thresholds,
-    picked,
-    sample_curve,
-    uniform_allocation,
-)
 from alit.analysis.grid import to_grid
 from alit.analysis.oracle import (
     hull_corners,
@@ -26,7 +18,16 @@ from alit.analysis.oracle import (
     oracle_gap_table,
     uniform_oracle_bounds,
 )
-from alit.analysis.selection import criterion_on, own_column
+from alit.analysis.selection import (
+    BootstrapConfig,
+    allocate_by_threshold,
+    covering_thresholds,
+    criterion_on,
+    own_column,
+    picked,
+    sample_curve,
+    uniform_allocation,
+)
 
 HOW = BootstrapConfig(resamples=50, confidence=0.95, seed=0)
 LENGTHS = (2, 4, 8, 16)

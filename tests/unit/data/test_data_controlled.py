@@ -7,10 +7,9 @@ import pytest
 from test_data_scenes import SEEDS, digest
 
 from alit.data.scenes.layout import LEVELS, MOST_OTHERS, draw_controlled
-from alit.data.scenes.scene import render_controlled
-from alit.data.scenes.source import ControlledSource
+from alit.data.scenes.scene import ControlledSource, render_controlled
 from alit.data.scenes.textures import Draws
-from alit.data.sources.source import FACTORS
+from alit.data.sources import FACTORS
 from alit.errors import ConfigError
 
 # Of the pixels, masks and depth of SEEDS at 32 pixels at every level; see test_data_scenes.

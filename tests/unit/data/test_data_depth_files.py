@@ -10,7 +10,7 @@ from PIL import Image
 
 from alit.data.imageset import Subset, open_set
 from alit.data.prepare import DataConfig, ImageSetConfig, build_source, materialize_sets, write_set
-from alit.data.sources.depth import depth_source, read_inverse_depth, read_millimeters
+from alit.data.sources.paired import depth_source, read_inverse_depth, read_millimeters
 from alit.errors import DataError
 
 RAMP = np.arange(48, dtype=np.float16).reshape(6, 8)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from alit.data.imageset import open_set
 from alit.data.prepare import ImageSetConfig, build_source, write_set
-from alit.data.sources.masks import class_ids, masked_source, number_segments, panoptic_ids, plain_ids
-from alit.data.sources.source import UNKNOWN_SEGMENT
+from alit.data.sources import UNKNOWN_SEGMENT
+from alit.data.sources.paired import class_ids, masked_source, number_segments, panoptic_ids, plain_ids
 from alit.errors import DataError
 
 

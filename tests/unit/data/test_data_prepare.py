@@ -6,7 +6,7 @@ import pytest
 from photo_project import Project, one_set, scenes
 
 from alit.data.imageset import open_set
-from alit.data.scenes.source import SceneSource
+from alit.data.scenes.scene import SceneSource
 from alit.errors import ConfigError, DataError
 
 

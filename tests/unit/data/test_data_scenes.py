@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from alit.data.scenes.layout import draw_stage
-from alit.data.scenes.photos import BACKDROPS, GROUNDS, Crop, load_photo, read_crop
 from alit.data.scenes.render import draw_raster
-from alit.data.scenes.scene import Scene, render_scene
+from alit.data.scenes.scene import Scene, SceneSource, first_seed, render_scene
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
-from alit.data.scenes.source import SceneSource, first_seed
-from alit.data.scenes.textures import COLORS, Draws
+from alit.data.scenes.textures import BACKDROPS, COLORS, GROUNDS, Crop, Draws, load_photo, read_crop
 
 VARIANTS = ("base", "near", "far")
 SEEDS = range(24)

@@ -21,8 +21,8 @@ from alit.data.imageset import (
     write_manifest,
 )
 from alit.data.prepare import DataConfig, ImageSetConfig, materialize_sets
-from alit.data.scenes.source import SceneSource
-from alit.data.sources.source import Record
+from alit.data.scenes.scene import SceneSource
+from alit.data.sources import Record
 from alit.errors import DataError
 
 

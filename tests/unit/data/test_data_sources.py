@@ -10,9 +10,8 @@ from PIL import Image
 
 from alit.data.imageset import FETCH, data_roots, locate_data
 from alit.data.prepare import ImageSetConfig, build_source
-from alit.data.sources.folder import folder_source
+from alit.data.sources.folder import CATEGORIES, folder_source, savoias_source
 from alit.data.sources.packed import PackedSource
-from alit.data.sources.savoias import CATEGORIES, savoias_source
 from alit.errors import ConfigError, DataError
 
 

@@ -6,9 +6,9 @@ import pytest
 from synthetic_comparison import GAINS, LENGTHS, ablation_tables
 from synthetic_tables import synthetic_features, synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.frechet import frechet_distance
 from alit.analysis.grid import to_grid
+from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 from alit.studies import assess
 from alit.studies.ablations.measure import image_rates, reference_rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alit.data.sources.source import UNKNOWN_SEGMENT
+from alit.data.sources import UNKNOWN_SEGMENT
 from alit.studies.attention.maps import (
     centered_blobs,
     cluster_maps,
@@ -168,13 +168,13 @@ def test_more_maps_never_fit_worse_which_is_why_controls_have_as_many():
 # Controls
 
 
-@pytest.mark.parametrize("control", ["shuffled", "random", "centerd", "placed", "clusters"])
+@pytest.mark.parametrize("control", ["shuffled", "random", "centered", "placed", "clusters"])
 def test_a_control_has_as_many_maps_as_there_are_latents(control):
     maps, features = some_maps(), torch.rand(IMAGES, PLACES, 3)
     made = {
         "shuffled": lambda: shuffled(maps),
         "random": lambda: random_maps(maps, generator()),
-        "centerd": lambda: centered_blobs(maps),
+        "centered": lambda: centered_blobs(maps),
         "placed": lambda: placed_blobs(maps, generator()),
         "clusters": lambda: cluster_maps(features, LATENTS, 0),
     }[control]()
@@ -191,9 +191,9 @@ def test_shuffling_gives_no_image_its_own_maps():
 def test_blobs_are_as_wide_as_the_maps_and_lie_in_the_center_or_anywhere():
     places = grid_places(some_maps(places=400))
     wide = torch.exp(-((places - torch.tensor([6.0, 11.0])) ** 2 / torch.tensor([2.0, 8.0])).sum(-1)).expand(1, 2, 400)
-    centerd = centered_blobs(wide)
-    assert torch.allclose(covariances(centerd, places), covariances(wide, places), rtol=0.15, atol=0.1)
-    middle = (centerd / centerd.sum(-1, keepdim=True)) @ places
+    centered = centered_blobs(wide)
+    assert torch.allclose(covariances(centered, places), covariances(wide, places), rtol=0.15, atol=0.1)
+    middle = (centered / centered.sum(-1, keepdim=True)) @ places
     assert torch.allclose(middle, torch.full((1, 2, 2), 9.5), atol=1e-3)
     placed = placed_blobs(wide, generator())
     assert placed[0, 0].argmax() != placed[0, 1].argmax()

@@ -8,7 +8,7 @@ from synthetic_codebook import CODES, LENGTHS, codebook_tables, continuous_table
 from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.analysis.claims import Claim
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
 from alit.studies import all_claims

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 from synthetic_tables import Effects, synthetic_controlled, synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 from alit.studies import all_claims
 from alit.studies.complexity.tables import (

@@ -5,7 +5,7 @@ import pytest
 from synthetic_comparison import LENGTHS, cost_tables
 from synthetic_tables import synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig
 from alit.studies import assess
 from alit.studies.cost.tables import cost_table, round_times, sample_medians, summary
 

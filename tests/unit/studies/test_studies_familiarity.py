@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_tables import SETTINGS, Effects, synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import to_grid
+from alit.analysis.selection import BootstrapConfig
 from alit.studies import all_claims
 from alit.studies.familiarity.tables import (
     auroc_samples,

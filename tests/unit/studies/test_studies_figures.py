@@ -10,8 +10,8 @@ from figure_checks import check_plot, check_text_fits, words
 from figure_tables import NAMES, Tables, figure_tables
 from synthetic_tables import synthetic_table
 
-from alit.analysis.curves import BootstrapConfig
 from alit.analysis.grid import to_grid
+from alit.analysis.selection import BootstrapConfig
 from alit.plots.style import DASHES, MARKERS, PALETTE, Plot, heat, style
 from alit.plots.training import training_curves
 from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity

@@ -6,7 +6,7 @@ import pytest
 from strength_tables import with_model_pairs
 from synthetic_tables import synthetic_study_data, synthetic_table
 
-from alit.analysis.curves import allocate_by_threshold, uniform_allocation
+from alit.analysis.selection import allocate_by_threshold, uniform_allocation
 from alit.analysis.study_data import StudyData, with_choices
 from alit.errors import ConfigError
 from alit.studies.tsc_toi.tables import oracle_curves, shown_tasks, task_curves

@@ -11,8 +11,8 @@ from toy_sweep import CONFIG, FadingTokenizer, MeanColor, ToySet
 from alit.errors import DataError
 from alit.sweep.engine import CODEC_QUALITY, SweepConfig, file_sizes, sweep
 from alit.sweep.schema import read_table
+from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.protocol import round_to_8_bit
-from alit.tasks.reconstruction import ReconstructionTask
 from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import Tokenizer
 

@@ -9,9 +9,8 @@ from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
 from alit.tasks.depth import DepthTask, relative_depth_error
 from alit.tasks.networks import SmallCNN
-from alit.tasks.perceptual import build_trunk
+from alit.tasks.perceptual import ReconstructionTask, build_trunk
 from alit.tasks.protocol import SweepBatch, memoize_last, resize, round_to_8_bit
-from alit.tasks.reconstruction import ReconstructionTask
 
 
 def pictures(count, size=16, seed=0):

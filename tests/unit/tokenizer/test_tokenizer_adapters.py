@@ -17,7 +17,7 @@ from alit.models.base import build_base
 from alit.models.weights import save_network
 from alit.sweep.engine import SweepJob, move_whole, sweep_many
 from alit.sweep.schema import read_table
-from alit.tasks.reconstruction import ReconstructionTask
+from alit.tasks.perceptual import ReconstructionTask
 from alit.tokenizer.adapters import CodecTokenizer, GridTokenizer, load_tokenizer
 from alit.tokenizer.protocol import Tokenizer
 
