@@ -9,8 +9,7 @@ import pandas as pd
 from alit.data.imageset import Subset, read_cards
 from alit.errors import run_command
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments.network_stage import NetworkStage
-from experiments.stage import write_tables
+from experiments.stage import NetworkStage, write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:

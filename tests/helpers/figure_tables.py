@@ -10,7 +10,7 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 from alit.analysis.oracle import oracle_gap_table
 from alit.analysis.selection import SelectionCriterion, allocate_by_threshold, uniform_allocation
 from alit.plots.style import Plot
-from alit.plots.training import training_curves
+from alit.report.pages import training_curves
 from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity
 from alit.studies.complexity.tables import binned_lengths, binned_losses, correlation_table
 from alit.studies.reconstruction.figures import rate_distortion, selected_lengths

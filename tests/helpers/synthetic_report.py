@@ -17,7 +17,7 @@ PROFILE = "toy"
 STUDIES = ("first", "second")
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
 DRAWING = """
-from alit.plots.training import training_curves
+from alit.report.pages import training_curves
 import pandas as pd
 log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
 folder = Path("reports", profile, "{study}", "figures")

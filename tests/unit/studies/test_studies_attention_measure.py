@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alit.data.sources import UNKNOWN_SEGMENT
-from alit.studies.attention.maps import (
+from alit.studies.attention.measure import (
     centered_blobs,
     cluster_maps,
     covariances,

@@ -13,7 +13,7 @@ from synthetic_tables import synthetic_table
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.plots.style import DASHES, MARKERS, PALETTE, Plot, heat, style
-from alit.plots.training import training_curves
+from alit.report.pages import training_curves
 from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity
 from alit.studies.reconstruction.figures import rate_distortion, selected_lengths
 from alit.studies.reconstruction.tables import rate_table
