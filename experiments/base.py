@@ -10,7 +10,7 @@ from alit.tasks.perceptual import build_perceptual
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

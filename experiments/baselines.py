@@ -9,7 +9,7 @@ from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, SweepJob, move_whole, sweep_many
 from alit.tasks.registry import TaskModelConfig, build_task_models
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 from experiments.sweep import record_sets
 
 

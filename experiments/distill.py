@@ -9,7 +9,7 @@ from alit.models.weights import WEIGHTS_FILE, load_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from alit.data.imageset import open_set, read_cards
 from alit.errors import ConfigError, run_command
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneFromCheckpointConfig, FinetuneTrainingConfig, train_finetune
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 from alit.data.imageset import Subset, read_cards
 from alit.errors import run_command
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments.stage import NetworkStage, write_tables
+from experiments.network_stage import NetworkStage
+from experiments.stage import write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,21 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 
-from alit.errors import DataError
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
-
-if TYPE_CHECKING:
-    import torch
-    from lightning_fabric import Fabric
-
-    from alit.data.imageset import ImageSet
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
@@ -66,56 +58,6 @@ class Stage:
         content = read_yaml(self.paths.config)
         sections = {name: content[name] for name in kind.model_fields if name in content}
         return parse_settings(kind, sections, source=str(self.paths.config))
-
-
-class NetworkStage(Stage):
-    """A stage that runs networks; a fault anywhere in the profile shows before any work is done.
-
-    Its methods import torch, which stages that only read tables do without.
-    """
-
-    def __init__(self, argv: Sequence[str] | None, description: str | None, *, studies: Sequence[str] = ()) -> None:
-        super().__init__(argv, description, studies=studies)
-        from alit.config import load_profile
-
-        load_profile(self.paths.config)
-
-    @cached_property
-    def device(self) -> "torch.device":
-        """Where networks run that one process runs alone."""
-        from alit.training.engine.fabric import build_fabric
-
-        return build_fabric(self.read("device", str), devices=1).device
-
-    def fabric(self, precision: str) -> "Fabric":
-        """Return a launched Fabric for a training in all processes of the profile."""
-        from alit.training.engine.fabric import build_fabric
-
-        return build_fabric(self.read("device", str), self.read("devices", int), precision)
-
-    @cached_property
-    def train_set(self) -> "ImageSet":
-        """The profile's first training set."""
-        return self._first("train")
-
-    @cached_property
-    def evaluation_set(self) -> "ImageSet":
-        """The profile's first evaluation set: the in-distribution images."""
-        return self._first("evaluate")
-
-    def sets(self, names: Sequence[str]) -> "list[ImageSet]":
-        """Open sets by name."""
-        from alit.data.imageset import open_set
-
-        return [open_set(self.paths.data / name) for name in names]
-
-    def _first(self, role: str) -> "ImageSet":
-        from alit.data.imageset import open_set, read_cards
-
-        found = next((card for card in read_cards(self.paths.data) if card.role == role), None)
-        if found is None:
-            raise DataError(f"expected a set with role {role} in {self.paths.data}, found none; run the data stage")
-        return open_set(self.paths.data / found.name)
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], prefix: str) -> None:

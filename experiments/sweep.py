@@ -8,7 +8,7 @@ from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, sweep
 from alit.tasks.registry import TaskModelConfig, build_task_models
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loop import LOG_FILE
 from alit.training.supervised import loss_for, supervised_optimization, train_supervised
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.variants import TrainingSettings, VariantsConfig
-from experiments.stage import NetworkStage
+from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

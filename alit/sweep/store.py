@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from alit.data.arrays import ArrayWriter
+from alit.data.prepare import ArrayWriter
 
 TABLE_FILE = "table.parquet"
 CONFIG_FILE = "config.json"

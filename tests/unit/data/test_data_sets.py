@@ -9,7 +9,6 @@ import torch
 from photo_project import Project, one_set, scenes
 from PIL import Image
 
-from alit.data.arrays import ArrayWriter
 from alit.data.images import center_view
 from alit.data.imageset import (
     COLUMNS,
@@ -20,7 +19,7 @@ from alit.data.imageset import (
     read_manifest,
     write_manifest,
 )
-from alit.data.prepare import DataConfig, ImageSetConfig, materialize_sets
+from alit.data.prepare import ArrayWriter, DataConfig, ImageSetConfig, materialize_sets
 from alit.data.scenes.scene import SceneSource
 from alit.data.sources import Record
 from alit.errors import DataError

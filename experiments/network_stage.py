@@ -1,0 +1,50 @@
+"""What a script that runs networks begins with, beside paths and settings: image sets, and where networks run."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from lightning_fabric import Fabric
+
+from alit.config import load_profile
+from alit.data.imageset import ImageSet, open_set, read_cards
+from alit.errors import DataError
+from alit.training.engine.fabric import build_fabric
+from experiments.stage import Stage
+
+
+class NetworkStage(Stage):
+    """A stage that runs networks; a fault anywhere in the profile shows before any work is done."""
+
+    def __init__(self, argv: Sequence[str] | None, description: str | None, *, studies: Sequence[str] = ()) -> None:
+        super().__init__(argv, description, studies=studies)
+        load_profile(self.paths.config)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks run that one process runs alone."""
+        return build_fabric(self.read("device", str), devices=1).device
+
+    def fabric(self, precision: str) -> Fabric:
+        """Return a launched Fabric for a training in all processes of the profile."""
+        return build_fabric(self.read("device", str), self.read("devices", int), precision)
+
+    @cached_property
+    def train_set(self) -> ImageSet:
+        """The profile's first training set."""
+        return self._first("train")
+
+    @cached_property
+    def evaluation_set(self) -> ImageSet:
+        """The profile's first evaluation set: the in-distribution images."""
+        return self._first("evaluate")
+
+    def sets(self, names: Sequence[str]) -> list[ImageSet]:
+        """Open sets by name."""
+        return [open_set(self.paths.data / name) for name in names]
+
+    def _first(self, role: str) -> ImageSet:
+        found = next((card for card in read_cards(self.paths.data) if card.role == role), None)
+        if found is None:
+            raise DataError(f"expected a set with role {role} in {self.paths.data}, found none; run the data stage")
+        return open_set(self.paths.data / found.name)
