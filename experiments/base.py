@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from alit.data.prepare import DataConfig
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.weights import save_network
@@ -19,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = stage.paths
     if stage.read("init_from", str) != "scratch":
         return copy_checkpoint(paths.pretrained / "base", paths.base)
-    seed, data = stage.read("seed", int), stage.read("data", DataConfig)
+    seed, data = stage.read("seed", int), stage.data_config
     config = stage.read("base_training", BaseTrainingConfig)
     architecture = stage.read("tokenizer", TokenizerConfig).base
     trunk = stage.read("perceptual_trunk", str)

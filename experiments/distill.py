@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from alit.data.prepare import DataConfig
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.weights import WEIGHTS_FILE, load_base
@@ -18,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = stage.paths
     if stage.read("init_from", str) != "scratch":
         return copy_checkpoint(paths.pretrained / "distilled", paths.distilled)
-    seed, data = stage.read("seed", int), stage.read("data", DataConfig)
+    seed, data = stage.read("seed", int), stage.data_config
     architecture, config = stage.read("tokenizer", TokenizerConfig), stage.read("distill", DistillTrainingConfig)
     settings = {"stage": "distill", "seed": seed, "data": data, "tokenizer": architecture, "training": config}
     images = stage.train_set

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from alit.data.prepare import DataConfig
 from alit.errors import run_command
 from alit.models.weights import WEIGHTS_FILE
 from alit.tasks.perceptual import build_perceptual
@@ -22,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = after_checkpoint(config, stage.read("finetune_from_checkpoint", FinetuneFromCheckpointConfig))
         if config.optimization.steps == 0:
             return copy_checkpoint(paths.pretrained / "tokenizer", paths.tokenizer)
-    seed, data, trunk = stage.read("seed", int), stage.read("data", DataConfig), stage.read("perceptual_trunk", str)
+    seed, data, trunk = stage.read("seed", int), stage.data_config, stage.read("perceptual_trunk", str)
     settings = {"stage": "finetune", "seed": seed, "data": data, "perceptual_trunk": trunk, "training": config}
     images = stage.train_set
     inputs = [images.folder / "manifest.csv", paths.distilled / WEIGHTS_FILE]

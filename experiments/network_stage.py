@@ -1,5 +1,6 @@
 """What a script that runs networks begins with, beside paths and settings: image sets, and where networks run."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -8,9 +9,11 @@ from lightning_fabric import Fabric
 
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set, read_cards
+from alit.data.prepare import DataConfig
 from alit.errors import DataError
+from alit.settings import parse_settings
 from alit.training.engine.fabric import build_fabric
-from experiments.stage import Stage
+from experiments.stage import SETTINGS_FILE, Stage
 
 
 class NetworkStage(Stage):
@@ -28,6 +31,12 @@ class NetworkStage(Stage):
     def fabric(self, precision: str) -> Fabric:
         """Return a launched Fabric for a training in all processes of the profile."""
         return build_fabric(self.read("device", str), self.read("devices", int), precision)
+
+    @cached_property
+    def data_config(self) -> DataConfig:
+        """The settings that the image sets were made by: part of what a training is made by."""
+        path = self.paths.data / SETTINGS_FILE
+        return parse_settings(DataConfig, json.loads(path.read_text(encoding="utf-8")), source=str(path))
 
     @cached_property
     def train_set(self) -> ImageSet:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from alit.settings import Settings, parse_settings, read_section, read_yaml
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
+SETTINGS_FILE = "settings.json"  # beside the image sets: the section `data` that they were made by
 
 
 class Stage:
@@ -49,14 +50,16 @@ class Stage:
         """
         return read_section(self.paths.config, section, kind)
 
-    def read_all(self, kind: type[S]) -> S:
+    def read_all(self, kind: type[S], **known: Any) -> S:
         """Return the sections of the profile that are the fields of `kind`, a class of settings, as one.
+
+        `known` are sections that were read elsewhere.
 
         Raises:
             ConfigError: as `read`.
         """
         content = read_yaml(self.paths.config)
-        sections = {name: content[name] for name in kind.model_fields if name in content}
+        sections = {name: content[name] for name in kind.model_fields if name in content} | known
         return parse_settings(kind, sections, source=str(self.paths.config))
 
 

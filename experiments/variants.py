@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/variants/<name>/<seed>/`; finished trainings stay, an interrupted one continues."""
     stage = NetworkStage(argv, main.__doc__)
     paths, images = stage.paths, stage.train_set
-    profile, config = stage.read_all(TrainingSettings), stage.read("variants", VariantsConfig)
+    profile, config = stage.read_all(TrainingSettings, data=stage.data_config), stage.read("variants", VariantsConfig)
     inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "variants", {"seed": profile.seed}, inputs)
     fabric = stage.fabric(profile.distill.optimization.precision)

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from alit.studies.probe.tables import CONTROLS, FeaturePoint
+from alit.studies.probe import CONTROLS, FeaturePoint
 
 LENGTHS = (2, 4, 6, 8)
 CONTROL_ACCURACY = dict(zip(CONTROLS, (0.1, 0.2, 0.3, 0.25, 0.35), strict=True))

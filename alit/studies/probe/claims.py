@@ -7,7 +7,8 @@ from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, NotMeasurable
 from alit.analysis.metrics import metric_info
 from alit.analysis.selection import sample_curve, tokens_to_reach, uniform_allocation
 from alit.analysis.study_data import StudyData
-from alit.studies.probe.tables import FeaturePoint, ProbeResults, accuracy_samples, probe_results
+from alit.studies.probe import FeaturePoint
+from alit.studies.probe.tables import ProbeResults, accuracy_samples, probe_results
 
 # The paper's readings: 2 to 3 iterations against one; the first 64 to 128 of 256 latents against all of them.
 LATER = (2, 3)

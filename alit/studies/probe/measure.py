@@ -18,7 +18,7 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError, require
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
-from alit.studies.probe.tables import CONTROLS, FeaturePoint
+from alit.studies.probe import CONTROLS, FeaturePoint
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 

@@ -7,9 +7,8 @@ from probe_cases import CONFIG
 from tiny import images, tokenizer, tokenizer_config
 
 from alit.data.imageset import ImageSet
-from alit.studies.probe import measure
+from alit.studies.probe import CONTROLS, FeaturePoint, measure
 from alit.studies.probe.measure import compute_features, feature_points, gather
-from alit.studies.probe.tables import CONTROLS, FeaturePoint
 
 ROWS = np.array([0, 2, 3, 5, 6, 8, 9])
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
+from alit.studies.probe import CONTROLS, FeaturePoint
 from alit.studies.probe.measure import (
     draw_images,
     feature_points,
@@ -20,7 +21,6 @@ from alit.studies.probe.measure import (
     mae_optimizer,
     measure_probes,
 )
-from alit.studies.probe.tables import CONTROLS, FeaturePoint
 from experiments import measure
 
 CPU = torch.device("cpu")
