@@ -7,7 +7,7 @@ from alit.config import load_profile
 from alit.data.imageset import data_roots
 from alit.data.prepare import DataConfig, materialize_sets
 from alit.errors import run_command
-from experiments.stage import SETTINGS_FILE, Stage
+from experiments.stage import Stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,9 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     load_profile(stage.paths.config)  # this stage comes first: a fault in any section shows here
     paths = stage.paths
     shutil.rmtree(paths.data, ignore_errors=True)  # sets that the profile no longer names must not linger
-    config = stage.read("data", DataConfig)
-    materialize_sets(config, paths.data, paths.rejected, data_roots(paths.root))
-    (paths.data / SETTINGS_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    materialize_sets(stage.read("data", DataConfig), paths.data, paths.rejected, data_roots(paths.root))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from lightning_fabric import Fabric
 
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set, read_cards
-from alit.data.prepare import DataConfig
+from alit.data.prepare import SETTINGS_FILE, DataConfig
 from alit.errors import DataError
 from alit.settings import parse_settings
 from alit.training.engine.fabric import build_fabric
-from experiments.stage import SETTINGS_FILE, Stage
+from experiments.stage import Stage
 
 
 class NetworkStage(Stage):

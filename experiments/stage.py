@@ -17,7 +17,6 @@ from alit.settings import Settings, parse_settings, read_section, read_yaml
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
-SETTINGS_FILE = "settings.json"  # beside the image sets: the section `data` that they were made by
 
 
 class Stage:

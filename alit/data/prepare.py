@@ -82,6 +82,7 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
     return PackedSource(config.name, root, config.split)
 
 
+SETTINGS_FILE = "settings.json"  # beside the sets: what they were made by, for the trainings that depend on it
 _CHUNK = 64  # images decoded side by side, and held in memory
 
 
@@ -105,7 +106,7 @@ class PreparedImage(NamedTuple):
 
 
 def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tuple[Path, ...]) -> None:
-    """Write every set of a profile to `folder/<name>` and the list of unreadable images to `rejected`.
+    """Write every set of a profile to `folder/<name>`, their settings, and the list of unreadable images to `rejected`.
 
     The list (set, origin, reason) is written even when it is empty and when the stage stops.
 
@@ -126,6 +127,7 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
             _check_share(found, images, config.rejected_share, folder / one.name, rejected)
     finally:
         _write_rejected(refused, rejected)
+    (folder / SETTINGS_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def write_set(

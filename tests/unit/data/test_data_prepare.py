@@ -83,7 +83,7 @@ def test_an_interrupted_set_is_absent_and_the_next_run_completes_it(project, mon
     monkeypatch.undo()
     project.materialize(scenes())
     assert len(open_set(project.data / "scenes")) == 6
-    assert [path.name for path in project.data.iterdir()] == ["scenes"]
+    assert sorted(path.name for path in project.data.iterdir()) == ["scenes", "settings.json"]
 
 
 def test_missing_data_stop_the_stage_before_any_work(project):
