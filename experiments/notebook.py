@@ -28,7 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     offered = {
         "sweep": str(paths.sweep.relative_to(paths.root)),
         "figures": str(figures.relative_to(paths.root)),
-        "profile": paths.profile,
     }
     declared = papermill.inspect_notebook(source)
     parameters = {name: value for name, value in offered.items() if name in declared}

@@ -170,7 +170,7 @@ def sweep(
 
     Reconstructions are rounded to 8 bit before they are scored. Peak memory depends on the chunk, not on the number of
     images. Finished chunks are kept under `scratch` until the whole is written; only a sweep of the same images,
-    weights and settings continues from them. Where `out` holds the whole of such a sweep already, nothing is done.
+    weights and settings continues from them.
 
     Args:
         tokenizer: on `device`.
@@ -187,11 +187,23 @@ def sweep(
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
     """
     models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), device or torch.device("cpu"))
+    ordered, record = _plan(sets, models, config, settings or {})
+    _measure(ordered, models, record, config, scratch, out)
+
+
+def _plan(
+    sets: Iterable[ImageSet], models: SweepModels, config: SweepConfig, settings: Mapping[str, Any]
+) -> tuple[list[ImageSet], Any]:
+    """Check what is to be swept; return the sets in the table's order, and the record as it will be read back."""
     ordered = sorted(sets, key=lambda images: images.name)
     _check(ordered, models)
-    record = json.loads(json.dumps(_record(ordered, models, config, settings or {})))
-    if _record_of(out) == record:
-        return
+    return ordered, json.loads(json.dumps(_record(ordered, models, config, settings)))
+
+
+def _measure(
+    ordered: list[ImageSet], models: SweepModels, record: Any, config: SweepConfig, scratch: Path, out: Path
+) -> None:
+    """Measure the chunks that are not finished yet, and write the whole."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
     chunks = _chunks(ordered, config.chunk_size)
@@ -203,12 +215,6 @@ def sweep(
                 store.write(index, *measure_chunk(chunk, models, config.tokenizer_batch))
                 bar.update(len(chunk))
     store.assemble(len(chunks), [extractor.name for extractor in models.extractors], record, out)
-
-
-def _record_of(folder: Path) -> Any:
-    """Return the record of a finished sweep, or None."""
-    path = folder / CONFIG_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
@@ -314,17 +320,11 @@ def sweep_many(
             shutil.rmtree(other)
     for name, job in jobs.items():
         print(f"sweep of {name}", flush=True)
-        sweep(
-            job.load(),
-            sets,
-            tasks,
-            extractors,
-            config=config,
-            scratch=scratch,
-            out=folder / name,
-            device=device,
-            settings=job.settings,
-        )
+        models = SweepModels(job.load(), tuple(tasks), tuple(extractors), device)
+        ordered, record = _plan(sets, models, config, job.settings)
+        finished = folder / name / CONFIG_FILE  # by a run that was stopped later
+        if not finished.is_file() or json.loads(finished.read_text()) != record:
+            _measure(ordered, models, record, config, scratch, folder / name)
     return folder
 
 

@@ -30,6 +30,19 @@ SCORES: dict[tuple[str, Against], tuple[str, str]] = {  # task, against -> colum
     ("captioning", "own answer"): ("caption_score_", "token F1 against its own caption of the original"),
 }
 AGREEMENT = "depth_rank_agreement_"  # column prefix
+STRENGTH_COLUMNS = [
+    "task",
+    "against",
+    "model",
+    "place",
+    "images",
+    "label",
+    "better",
+    "clean",
+    "clean_low",
+    "clean_high",
+]
+STRENGTH_COLUMNS += ["length", "value", "low", "high", "drop", "drop_low", "drop_high"]
 AGREEMENT_COLUMNS = [
     *("dataset", "model", "images", "clean", "clean_low", "clean_high"),  # one value for all lengths
     *("length", "value", "low", "high"),
@@ -118,7 +131,7 @@ def strength_table(data: StudyData) -> pd.DataFrame:
     """
     parts = [part for comparison in model_comparisons(data) for part in _rows(data, comparison)]
     if not parts:
-        return pd.DataFrame(columns=["task", "against", "model", "place", "images", "length", "value", "drop"])
+        return pd.DataFrame(columns=STRENGTH_COLUMNS)
     return pd.concat(parts, ignore_index=True)
 
 
