@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, interval_table, resampled_means
-from alit.analysis.grid import KEY, SweepGrid, to_grid
-from alit.analysis.metrics import criterion_label, metric_info
+from alit.analysis.grid import KEY, SweepGrid, criterion_label, metric_info, to_grid
 from alit.errors import DataError
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 from strength_tables import with_model_pairs
 from synthetic_tables import synthetic_study_data, synthetic_table
 
-from alit.analysis.oracle import oracle_gap_table
 from alit.analysis.selection import SelectionCriterion, allocate_by_threshold, uniform_allocation
 from alit.plots.style import Plot
 from alit.report.pages import training_curves
@@ -24,7 +23,7 @@ from alit.studies.tsc_toi.figures import (
     tasks_by_capacity,
     tasks_under_criterion,
 )
-from alit.studies.tsc_toi.tables import oracle_curves, shown_tasks, task_curves
+from alit.studies.tsc_toi.tables import oracle_curves, oracle_gap_table, shown_tasks, task_curves
 
 CURVES = ("task", "criterion", "capacity", "gains", "performance", "drops", "agreement")
 NAMES = ("rates", "losses", "lengths", "correlations", "counts", *CURVES, "training")

@@ -4,7 +4,7 @@ import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Measurement, NotMeasurable, Statement, assesses, measured
-from alit.analysis.metrics import metric_info
+from alit.analysis.grid import metric_info
 from alit.analysis.study_data import StudyData
 from alit.studies.ablations.tables import FRECHET, REFERENCES, comparisons, image_count, sample_reduction
 

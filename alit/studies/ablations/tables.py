@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.metrics import Metric, metric_info
+from alit.analysis.grid import Metric, metric_info
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError

@@ -3,7 +3,7 @@
 import numpy as np
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.metrics import CODEC_LABELS
+from alit.analysis.grid import CODEC_LABELS
 from alit.analysis.selection import SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.studies.complexity.tables import (

@@ -9,8 +9,7 @@ from einops import rearrange
 from scipy.stats import rankdata
 
 from alit.analysis.bootstrap import interval_table, resampled, resampled_means
-from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import CODEC_LABELS, metric_info
+from alit.analysis.grid import CODEC_LABELS, SweepGrid, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.metrics import metric_info
+from alit.analysis.grid import metric_info
 from alit.analysis.study_data import StudyData
 from alit.studies.familiarity.tables import Gap, few_lengths, measured_gaps, ordered_sets
 

@@ -13,8 +13,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.frechet import sample_frechet, sample_kernel
-from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length
-from alit.analysis.metrics import CODEC_LABELS, metric_info
+from alit.analysis.grid import CODEC_LABELS, MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 

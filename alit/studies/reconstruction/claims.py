@@ -7,8 +7,7 @@ import numpy as np
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Measurement, Statement, measured
 from alit.analysis.frechet import sample_frechet, sample_kernel
-from alit.analysis.grid import SweepGrid, every_length
-from alit.analysis.metrics import metric_info
+from alit.analysis.grid import SweepGrid, every_length, metric_info
 from alit.analysis.study_data import StudyData
 
 C1 = Statement(

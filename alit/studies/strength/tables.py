@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, interval, interval_table, resampled_means
-from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import metric_info
+from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 

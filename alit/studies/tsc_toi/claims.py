@@ -9,12 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, measured
-from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import metric_info
-from alit.analysis.oracle import oracle_gap_closed, uniform_oracle_bounds
+from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import CurveSamples, at_tokens, mean_advantage, own_column, tokens_to_reach
 from alit.analysis.study_data import StudyData
-from alit.studies.tsc_toi.tables import frechet_curve, improvement, improves, no_improvement, task_curve
+from alit.studies.tsc_toi.tables import (
+    frechet_curve,
+    improvement,
+    improves,
+    no_improvement,
+    oracle_gap_closed,
+    task_curve,
+    uniform_oracle_bounds,
+)
 
 ABOUT_SIXTY = 0.65
 COMPARED_AT = 0.40

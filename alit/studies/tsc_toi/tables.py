@@ -1,25 +1,151 @@
-"""Tasks along the curves of selection criteria, and how much more tokens improve a task (C5, C6 and C7)."""
+"""Tasks along the curves of selection criteria, and how much of what tokens can do for a task each criterion realizes.
+
+The paper compares selection criteria with each other only (C5, C6 and C7). Two allocations frame them here: the same
+length for every image, which knows nothing, and an oracle, which knows every image's score at every length and buys the
+largest gain per token first.
+"""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
 from alit.analysis.frechet import sample_frechet
-from alit.analysis.grid import SweepGrid
-from alit.analysis.metrics import metric_info
-from alit.analysis.oracle import oracle_allocation
+from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
+    BootstrapConfig,
     CurveSamples,
     allocate_by_threshold,
     covering_thresholds,
     criterion_on,
     curve_rows,
+    mean_advantage,
+    own_column,
     sample_curve,
+    uniform_allocation,
 )
 from alit.analysis.study_data import StudyData
+from alit.tokenizer.budget import lower_hull
+
+COLUMNS = ("tsc", "tsc_label", "toi", "toi_label", "own", "images", "possible", "value", "low", "high")
+
+
+class Corners(NamedTuple):
+    """The lengths worth choosing of n images: the corners of the lower convex hulls of their losses."""
+
+    positions: np.ndarray  # (n, l) index into the grid's lengths, ascending; the last one repeated
+    gains: np.ndarray  # (n, l - 1) fall of the loss per token from each corner to the next, descending; 0: no next
+
+
+class UniformOracleBounds(NamedTuple):
+    """What a task is worth without knowledge and with all of it; curves over the same range of tokens."""
+
+    uniform: CurveSamples
+    oracle: CurveSamples
+    possible: np.ndarray  # (1 + r,) mean advantage of the oracle over the uniform allocation, 0 or more
+
+
+def oracle_allocation(grid: SweepGrid, column: str, count: int = 64) -> Allocation:
+    """Return the best allocations for the mean of `column`, one for each least gain per token that is still bought.
+
+    Each is optimal for its tokens: no allocation of at most as many has a better mean over these images, because an
+    image moves from corner to corner of its hull exactly where the gain per token is at least the threshold (Everett's
+    multiplier theorem). Between two of them, linear interpolation (giving each image one or the other at random) is an
+    upper bound of what any allocation of that many tokens reaches, and is met up to the step of one image if no
+    threshold lies between. Tokens that bring an image nothing are never bought, so the largest capacity may lie below
+    the longest length for all.
+
+    It chooses by the scores that it is judged by: an upper end of the scale, not a rule that can be used. There is none
+    for a Fréchet distance, which is not a mean over images, so that what one image gains depends on all others.
+
+    Args:
+        grid: images with scores in `column` (`complete`).
+        column: a score; its better side is that of `measure`.
+        count: most thresholds, evenly spaced over the tokens worth buying.
+    """
+    corners = hull_corners(grid, column)
+    gains = corners.gains[corners.gains > 0]
+    costs = np.diff(grid.lengths[corners.positions], axis=1)[corners.gains > 0]
+    order = np.argsort(-gains, kind="stable")
+    spent = np.cumsum(costs[order])
+    targets = np.linspace(0, spent[-1], count - 1) if len(spent) else []
+    chosen = np.unique(gains[order][np.searchsorted(spent, targets)])
+    thresholds = np.array([np.inf, *chosen[::-1]])  # the first buys nothing: the shortest length for all
+    bought = np.stack([(corners.gains >= threshold).sum(axis=1) for threshold in thresholds], axis=1)  # n t
+    positions = np.take_along_axis(corners.positions, bought, axis=1)
+    return Allocation("oracle", "best possible (oracle)", thresholds, positions, np.ones_like(positions, bool))
+
+
+def hull_corners(grid: SweepGrid, column: str) -> Corners:
+    """Return each image's lengths worth choosing for `column` and what each adds per token."""
+    losses = -metric_info(column).sign * grid.score(column)
+    positions = np.empty(losses.shape, dtype=np.int64)
+    for row, loss in enumerate(losses):
+        hull = lower_hull(grid.lengths, loss)
+        positions[row] = [*hull, *[hull[-1]] * (len(loss) - len(hull))]
+    falls = -np.diff(np.take_along_axis(losses, positions, axis=1), axis=1)
+    costs = np.diff(grid.lengths[positions], axis=1)
+    return Corners(positions, np.divide(falls, costs, out=np.zeros_like(falls), where=costs > 0))
+
+
+def uniform_oracle_bounds(grid: SweepGrid, column: str, bootstrap: BootstrapConfig) -> UniformOracleBounds:
+    """Bootstrap the uniform and the oracle allocation of a task, the oracle up to the longest length for all.
+
+    In a resample the same thresholds are optimal for the drawn images: the oracle chooses again for each.
+    """
+    uniform = sample_curve(grid, uniform_allocation(grid), column, bootstrap)
+    best = sample_curve(grid, oracle_allocation(grid, column), column, bootstrap)
+    oracle = CurveSamples(
+        np.concatenate([best.tokens, np.full_like(best.tokens[:, -1:], grid.longest)], axis=1),
+        np.concatenate([best.values, best.values[:, -1:]], axis=1),
+    )
+    return UniformOracleBounds(uniform, oracle, metric_info(column).sign * mean_advantage(oracle, uniform))
+
+
+def oracle_gap_closed(curve: CurveSamples, column: str, within: UniformOracleBounds) -> np.ndarray:
+    """Return (1 + r,) the share of the possible gain that a criterion's curve realizes: 0 uniform, 1 oracle.
+
+    Gains are areas over the uniform curve between the shortest and the longest length for all. Below 0 the criterion
+    is worse than knowing nothing; nan where there is nothing to gain.
+    """
+    gained = metric_info(column).sign * mean_advantage(curve, within.uniform)
+    return np.divide(gained, within.possible, out=np.full_like(gained, np.nan), where=within.possible > 0)
+
+
+def oracle_gap_table(
+    grid: SweepGrid, criteria: Sequence[str], tasks: Sequence[str], bootstrap: BootstrapConfig
+) -> pd.DataFrame:
+    """Return the share of the possible gain of each criterion and task, with bootstrap intervals over images.
+
+    Returns:
+        Columns tsc, tsc_label, toi, toi_label, own (whether TSC = TOI), images, possible (mean advantage of the
+        oracle over the uniform allocation, in units of the task), value (share), low, high. A task without anything to
+        gain has no rows.
+    """
+    rows = []
+    allocations = [
+        allocate_by_threshold(grid, criterion_on(name), covering_thresholds(grid, name)) for name in criteria
+    ]
+    for task in tasks:
+        within = uniform_oracle_bounds(grid, task, bootstrap)
+        if not (within.possible > 0).all():
+            continue
+        for allocation in allocations:
+            share = estimate(
+                oracle_gap_closed(sample_curve(grid, allocation, task, bootstrap), task, within), bootstrap.confidence
+            )
+            names = (
+                allocation.name,
+                allocation.label,
+                task,
+                metric_info(task).label,
+                allocation.name == own_column(task),
+            )
+            rows.append((*names, len(grid), float(within.possible[0]), *share))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str) -> CurveSamples:

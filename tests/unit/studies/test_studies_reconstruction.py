@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 from synthetic_tables import synthetic_study_data, synthetic_table, write_project
 
-from alit.analysis.grid import to_grid
-from alit.analysis.metrics import metric_info
+from alit.analysis.grid import metric_info, to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import find_sweep, load_sweeps
 from alit.studies.reconstruction import tables as rates

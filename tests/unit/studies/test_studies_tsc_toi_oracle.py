@@ -11,13 +11,6 @@ from strength_tables import with_model_pairs
 from synthetic_tables import Effects, synthetic_table
 
 from alit.analysis.grid import to_grid
-from alit.analysis.oracle import (
-    hull_corners,
-    oracle_allocation,
-    oracle_gap_closed,
-    oracle_gap_table,
-    uniform_oracle_bounds,
-)
 from alit.analysis.selection import (
     BootstrapConfig,
     allocate_by_threshold,
@@ -27,6 +20,13 @@ from alit.analysis.selection import (
     picked,
     sample_curve,
     uniform_allocation,
+)
+from alit.studies.tsc_toi.tables import (
+    hull_corners,
+    oracle_allocation,
+    oracle_gap_closed,
+    oracle_gap_table,
+    uniform_oracle_bounds,
 )
 
 HOW = BootstrapConfig(resamples=50, confidence=0.95, seed=0)
