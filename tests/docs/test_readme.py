@@ -43,6 +43,7 @@ def test_the_python_example_encodes_a_picture_of_ones_own(own_folder):
     assert names["tokens"].lengths[0] in names["tokenizer"].lengths
 
 
+@pytest.mark.slow
 def test_the_shell_lines_run(own_folder):
     lines = next(block for _, block in BLOCKS if block.startswith("alit encode")).splitlines()
     for line in lines:

@@ -82,6 +82,7 @@ def test_a_depth_network_is_not_trained_where_depth_is_unknown(paths):
         task_models._train(depth, images, images, None, 0, paths.scratch, paths.task_models)
 
 
+@pytest.mark.slow
 def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     task_models.main(["tiny"])
     save_tokenizer(paths)

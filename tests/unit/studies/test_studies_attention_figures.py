@@ -38,6 +38,7 @@ def drawn() -> Drawn:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_a_figure_is_the_same_file_each_time_and_describes_itself(name, drawn, tmp_path):
     check_plot(drawn.plot(name, ("val",)), drawn.plot(name, ("val",)), tmp_path)
 

@@ -143,6 +143,7 @@ def test_sets_that_cannot_be_measured_are_refused(scenes, tmp_path):
         measure(plain)
 
 
+@pytest.mark.slow
 def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = scene_project(tmp_path)

@@ -26,6 +26,7 @@ DRAW: dict[str, Callable[[StudyData], Plot]] = {
 
 
 @pytest.mark.parametrize("name", DRAW)
+@pytest.mark.slow
 def test_figures_are_whole_described_and_the_same_each_time(name, tmp_path):
     plot = DRAW[name](FULL)
     check_plot(plot, DRAW[name](FULL), tmp_path)

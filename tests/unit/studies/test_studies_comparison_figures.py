@@ -33,6 +33,7 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.slow
 def test_it_is_described_fits_and_is_the_same_bytes_each_time(name, tables, tmp_path):
     plot = drawn(tables)[name]
     check_plot(plot, drawn(tables)[name], tmp_path)

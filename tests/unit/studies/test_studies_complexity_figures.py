@@ -49,6 +49,7 @@ def drawn(tables) -> dict[str, Plot]:
 
 
 @pytest.mark.parametrize("name", DRAW)
+@pytest.mark.slow
 def test_it_is_whole_described_and_says_how_many_images_it_is_from(name, tables, drawn, tmp_path):
     check_plot(drawn[name], DRAW[name](*tables[name]), tmp_path)
     check_text_fits(drawn[name].figure)

@@ -47,6 +47,7 @@ def steps_of(log):
 
 @pytest.mark.parametrize("kind", ["vqgan", "vae"])
 @pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(stage, kind, tmp_path, monkeypatch):
     whole = train(stage, tmp_path / "whole", kind=kind)
     for step in (5, 9, 12):
