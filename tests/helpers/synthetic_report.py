@@ -20,7 +20,7 @@ DRAWING = """
 from alit.report.pages import training_curves
 import pandas as pd
 log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
-folder = Path("reports", profile, "{study}", "figures")
+folder = Path(figures)
 training_curves(log, "{name}").save(folder, "{name}")
 """
 
@@ -53,10 +53,10 @@ def synthetic_notebook(name: str, title: str) -> nbformat.NotebookNode:
     code = nbformat.v4.new_code_cell
     cells = [
         nbformat.v4.new_markdown_cell(f"# {title}\n\nWhat to look at: `loss` falls < 1 & rises never."),
-        code('profile: str = "cpu"', metadata={"tags": ["parameters"]}),
-        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve").replace("{study}", name)),
+        code('figures: str = ""', metadata={"tags": ["parameters"]}),
+        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve")),
         code("log.tail(3)"),
-        code("print(profile)"),
+        code("print(folder.name)"),
     ]
     about = {"paper": "Fig. 4, 11", "claims": ["C1", "C2"], "lead": f"{name}_curve"}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
