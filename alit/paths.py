@@ -100,6 +100,11 @@ class RunPaths(NamedTuple):
         return self.run / "measured" / study
 
     @property
+    def analysis(self) -> Path:
+        """Seed and section `analysis` of the profile, as the run's studies read them."""
+        return self.run / "analysis.yaml"
+
+    @property
     def examples(self) -> Path:
         """Reconstructions at every length of a few images that may be shown."""
         return self.run / "examples"

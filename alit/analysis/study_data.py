@@ -144,6 +144,14 @@ class SweepFolder(NamedTuple):
         """The profile's settings."""
         return None if self.root is None else RunPaths(self.root, self.profile).config
 
+    @property
+    def settings(self) -> Path | None:
+        """Seed and section `analysis` of the run: as its stage wrote them, else the whole profile."""
+        if self.root is None:
+            return None
+        written = RunPaths(self.root, self.profile).analysis
+        return written if written.is_file() else self.config
+
 
 def find_sweep(sweep: str | Path = "") -> SweepFolder:
     """Find a sweep: `runs/<profile>/sweep`, `runs/<profile>/baselines/<name>`, or any folder with a table.parquet.
@@ -200,12 +208,12 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
     """
     table = pd.read_parquet(sweep.folder / "table.parquet")
     record = _read_record(sweep.folder / "config.json")
-    if sweep.config is None:
+    if sweep.config is None or sweep.settings is None:
         settings, seed = settings_of_table(table), 0
         names, controlled, checks = list(dict.fromkeys(table["dataset"])), [], []
     else:
-        settings = read_section(sweep.config, "analysis", AnalysisConfig)
-        seed = read_section(sweep.config, "seed", int)
+        settings = read_section(sweep.settings, "analysis", AnalysisConfig)
+        seed = read_section(sweep.settings, "seed", int)
         names, controlled, checks = _roles(record, sweep.config)
     whole = to_grid(table).arranged([*names, *controlled, *checks])
     aside = whole.images["dataset"].isin([*controlled, *checks]).to_numpy(dtype=bool)

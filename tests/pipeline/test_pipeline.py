@@ -131,8 +131,6 @@ def test_params_are_the_sections_that_the_script_reads(stage):
     read = set(re.findall(r"stage\.read\('([\w.]+)'", source))
     if "stage.read_all(TrainingSettings, data=stage.data_config)" in source:
         read |= set(TrainingSettings.model_fields) - {"data"}  # kept beside the image sets by their stage
-    if stage.startswith(("claims", "notebook")):
-        read |= {"seed", "analysis"}  # by alit.analysis.study_data
     if stage.startswith("measure"):
         read |= {"seed"}  # of those that draw
     assert listed == read - UNTRACKED
