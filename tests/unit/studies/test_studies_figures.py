@@ -43,7 +43,6 @@ def drawn_again(tables) -> dict[str, Plot]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.slow
 def test_a_figure_is_described_and_saved_as_the_same_bytes(name, drawn, drawn_again, tmp_path):
     check_plot(drawn[name], drawn_again[name], tmp_path)
 
