@@ -1,4 +1,4 @@
-"""Scores of several trainings of one network on the same images, and bootstrap intervals over both."""
+"""Variants of a training compared: rates, paired changes and cost (Tab. 3, 4, Fig. 10), over images and trainings."""
 
 from typing import NamedTuple
 
