@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import psutil
 
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
@@ -76,11 +77,25 @@ def end_with_parent() -> None:
     A stage that outlives a killed `dvc repro` would write the same files as the run that follows. What it has
     saved so far stays, and the next run continues from there.
     """
-    parent = os.getppid()
+    started_by = lineage()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while lineage() == started_by:
             time.sleep(0.25)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def lineage() -> tuple[int, ...]:
+    """Return the process ids of the parent and, where that is a shell at one command, of the shell's parent.
+
+    Some shells replace themselves by the command that they were given (bash), others stay and wait (dash): killing
+    what started such a shell leaves it and its command at work.
+    """
+    try:
+        parent = psutil.Process(os.getppid())
+        shell = parent.name().endswith("sh") and "-c" in parent.cmdline()
+        return (parent.pid, parent.ppid()) if shell else (parent.pid,)
+    except psutil.Error:  # it has just ended
+        return ()

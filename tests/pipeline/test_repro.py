@@ -1,6 +1,7 @@
 """`make repro`: switches the profile in one word, and continues after a kill."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -46,13 +47,14 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(checkout: Path, *arguments: str) -> subprocess.Popen:
+def start(checkout: Path, *arguments: str, shell: str = "/bin/sh") -> subprocess.Popen:
     """Start `make repro`'s script, with log.txt for what it prints."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(checkout / "site"),
+        "SHELL": shell,  # DVC runs stages in it
     }
     environment.pop("MAKELEVEL", None)
     command = [sys.executable, "-m", "experiments.repro", *arguments]
@@ -140,15 +142,16 @@ def test_an_unknown_profile_names_the_known_ones(checkout):
 
 
 @pytest.mark.slow
-def test_a_killed_run_takes_its_stage_with_it_and_the_next_one_continues(checkout):
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_killed_run_takes_its_stage_with_it_and_the_next_one_continues(checkout, shell):
     (checkout / "slow").touch()
-    first = start(checkout)
+    first = start(checkout, shell=shutil.which(shell) or pytest.skip(f"no {shell} here"))
     wait_for(lambda: (checkout / "state.txt").exists())
     stages = descendants(first, "stage.py")
     assert stages
     first.kill()
     first.wait()
-    wait_for(lambda: not any(has_not_ended(stage) for stage in stages), seconds=10)
+    wait_for(lambda: not any(has_not_ended(stage) for stage in stages))
     (checkout / "slow").unlink()
     second = start(checkout)
     output = finish(second, checkout)
