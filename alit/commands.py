@@ -23,7 +23,9 @@ from alit.data.sources import IMAGE_SUFFIXES
 from alit.errors import ConfigError, DataError
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.encoding import ReconstructionLoss
-from alit.tokenizer.published import load_published, published_config
+from alit.tokenizer.opening import open_file
+from alit.tokenizer.origin import write_origin
+from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.tokenizer.tokens import TokenSet, pack, unpack
 
@@ -154,7 +156,8 @@ def describe(tokens: TokenSet) -> str:
 
 def convert(arguments: Namespace) -> None:
     """Write a published checkpoint as model.safetensors, config.json and a model card; each tensor is checked."""
-    tokenizer = load_published(arguments.checkpoint, heads=arguments.heads)
+    opened = open_file(arguments.checkpoint, heads=arguments.heads)
+    tokenizer = opened.tokenizer
     card = {
         "source": str(arguments.output),
         "license_text": LICENSE,
@@ -162,6 +165,7 @@ def convert(arguments: Namespace) -> None:
     }
     with writing(arguments.output):
         tokenizer.save_pretrained(arguments.output, model_card_kwargs=card)
+        write_origin(arguments.output, opened.origin)
     print(f"wrote {arguments.output}: {describe_tokenizer(tokenizer)}")
 
 

@@ -1,51 +1,59 @@
-"""Stage `pretrained`: copy the trained networks that this profile goes on from, if it names any (`init_from`).
+"""Stage `pretrained`: take the trained networks that this profile goes on from, if it names any (`init_from`).
 
 A stage of its own, so that a change in zoo/ trains nothing again but what goes on from the changed checkpoint.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.errors import CheckpointError, run_command
+from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
-from alit.models.weights import CONFIG_FILE
-from alit.settings import parse_settings
+from alit.models.weights import CONFIG_FILE, save_network
+from alit.tokenizer.opening import OpenedCheckpoint, open_checkpoint, require_same_networks
+from alit.tokenizer.origin import write_origin
 from experiments.stage import Stage
+
+LOGS = ("log.csv", "training.json")  # of a training; the report draws its curves
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/pretrained/`: the checkpoint's networks, and a note of where they come from."""
+    """Write `runs/<profile>/pretrained/`: the checkpoint's networks, and a record of where they come from."""
     stage = Stage(argv, main.__doc__)
     init_from, folder = stage.read("init_from", str), stage.paths.pretrained
+    tokenizer = stage.read("tokenizer", TokenizerConfig | None)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if init_from != "scratch":
-        copy_networks(stage.paths.root / init_from, folder, stage.read("tokenizer", TokenizerConfig))
     (folder / "init_from.txt").write_text(f"{init_from}\n")
+    if init_from != "scratch":
+        heads = None if tokenizer is None else tokenizer.distillation.heads
+        opened = open_checkpoint(init_from, stage.paths.root, heads=heads)
+        if tokenizer is not None:
+            require_same_networks(tokenizer, opened.tokenizer.config, init_from)
+        write_networks(opened, folder)
+        print(f"init_from: {opened.origin.describe()}", flush=True)
 
 
-def copy_networks(checkpoint: Path, folder: Path, tokenizer: TokenizerConfig) -> None:
-    """Copy a checkpoint's networks into `folder`, one folder for each stage that would have trained them.
+def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:
+    """Write the tokenizer and its base into `folder`, and the logs of their training where there are any.
 
-    Raises:
-        CheckpointError: the checkpoint is missing, or its networks are not those of `tokenizer`.
+    A checkpoint may bring the base tokenizer that it was distilled from as `base/`, and the log of stage 1 as
+    `stage_1/`. Without the first, the base is taken out of the tokenizer, as its last training left it.
     """
-    path = checkpoint / CONFIG_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"expected a checkpoint in {checkpoint} (init_from), found none; or set init_from: scratch"
-        )
-    found = parse_settings(TokenizerConfig, json.loads(path.read_text()), source=str(path))
-    if found != tokenizer:
-        raise CheckpointError(f"expected the networks of section tokenizer in {path}, found others; make the two agree")
-    shutil.copytree(checkpoint / "base", folder / "base")
-    for part in ("distilled", "tokenizer"):  # the weights are those after stage 2, the log is each stage's own
-        shutil.copytree(
-            checkpoint, folder / part, ignore=shutil.ignore_patterns("base", "stage_1", "*.md", "card.json")
-        )
-    shutil.copytree(checkpoint / "stage_1", folder / "distilled", dirs_exist_ok=True)
+    tokenizer, source = opened.tokenizer, opened.folder
+    tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / "tokenizer" / "README.md").unlink(missing_ok=True)  # the card is that of a release
+    write_origin(folder / "tokenizer", opened.origin)
+    (folder / "distilled").mkdir()  # the weights are those after stage 2, the log is each stage's own
+    if source is not None and (source / "base" / CONFIG_FILE).is_file():
+        shutil.copytree(source / "base", folder / "base")
+    else:
+        (folder / "base").mkdir()
+        save_network(tokenizer.base, tokenizer.config.base, folder / "base")
+    for part, place in (("", "tokenizer"), ("stage_1", "distilled")):
+        for log in LOGS:
+            if source is not None and (source / part / log).is_file():
+                shutil.copyfile(source / part / log, folder / place / log)
 
 
 if __name__ == "__main__":

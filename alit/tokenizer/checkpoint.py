@@ -103,7 +103,7 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
         CheckpointError: there is none, or a file of it is missing or damaged.
         ConfigError: config.json has an unknown, missing or impossible setting.
     """
-    config_file, weights_file = (_locate(model, name, options) for name in (CONFIG_NAME, WEIGHTS))
+    config_file, weights_file = (locate_file(model, name, **options) for name in (CONFIG_NAME, WEIGHTS))
     try:
         content = json.loads(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -116,8 +116,12 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
     return Checkpoint(config, weights)
 
 
-def _locate(model: str, name: str, options: dict[str, Any]) -> Path:
-    """Return a file of a checkpoint; `model` is taken for a hub id unless it begins with a dot or a folder here."""
+def locate_file(model: str, name: str, **options: Any) -> Path:
+    """Return a file of a checkpoint; `model` is taken for a hub id unless it begins with a dot or a folder here.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     if model[:1] in ("", ".", "~") or Path(Path(model).parts[0]).is_dir():
         path = Path(model) / name
         if not path.is_file():

@@ -7,9 +7,12 @@ model is built: docs/paper-or-code.md.
 
 import argparse
 import re
-from pathlib import Path
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import torch
 from pydantic import ValidationError
@@ -120,18 +123,32 @@ _BASE = [
 _ATTENTION = {"q": "query", "k": "key", "v": "value", "proj_out": "out", "norm": "norm"}
 
 
+class PublishedTokenizer(NamedTuple):
+    """What a checkpoint of the authors' holds."""
+
+    tokenizer: AdaptiveTokenizer
+    epoch: int | None  # of the training, where the file says
+
+
 def load_published(path: str | Path, *, heads: int | None = None) -> AdaptiveTokenizer:
     """Read a checkpoint with the authors' tensor names into a tokenizer ready to use, in eval mode.
 
     Args:
-        path: a `.pth` dict with `ema` or `model` (the average is preferred), a plain state dict, or safetensors.
-            Pickles are read with `weights_only` and an allow-list of one type, the argparse namespace.
+        path: a `.pth` dict with its tensors under one of `LAYOUTS` (the average is preferred), a plain state dict, or
+            safetensors. Pickles are read with `weights_only` and an allow-list: argparse's namespace, paths, and
+            numpy's numbers.
         heads: attention heads; needed when width and layers are not one of the published sizes.
 
     Raises:
         CheckpointError: not such a checkpoint, a truncated one, or a missing, misshapen or unknown tensor.
     """
-    tensors = {name: tensor for name, tensor in _read(Path(path)).items() if not IGNORED.match(name)}
+    return read_published(Path(path), heads=heads).tokenizer
+
+
+def read_published(path: Path, *, heads: int | None = None) -> PublishedTokenizer:
+    """Read a checkpoint as `load_published` does, with what else the file says."""
+    content = _read(path)
+    tensors = {name: tensor for name, tensor in _state_dict(content, path).items() if not IGNORED.match(name)}
     try:
         config = infer_config(tensors, heads=heads, source=str(path))
     except ValidationError as error:
@@ -139,32 +156,62 @@ def load_published(path: str | Path, *, heads: int | None = None) -> AdaptiveTok
             f"{path}: no tokenizer has tensors of these shapes: {error.errors()[0]['msg']}"
         ) from error
     renamed = {rename(name, config): tensor for name, tensor in tensors.items()}
-    return AdaptiveTokenizer.with_weights(config, renamed, source=str(path))
+    tokenizer = AdaptiveTokenizer.with_weights(config, renamed, source=str(path))
+    epoch = content.get("epoch")
+    return PublishedTokenizer(tokenizer, epoch if isinstance(epoch, int) else None)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+LAYOUTS = ("ema", "model_ema", "model", "state_dict")  # where a dict holds the tensors; averaged weights first
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of a network in DistributedDataParallel or torch.compile
+
+
+def _plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return what may stand beside tensors: making one of these runs no code that the file chooses.
+
+    Paths become pure ones, which every system can make; numpy has renamed its modules.
+    """
+    paths = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
+    named = [(kind, f"{module}.{name}") for name, kind in paths.items() for module in ("pathlib", "pathlib._local")]
+    scalar = np.float64(0).__reduce__()[0]
+    assert callable(scalar)
+    named += [(scalar, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")]
+    kinds = {type(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}"}
+    return [argparse.Namespace, np.dtype, *kinds, *named]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a file; tensors of a pickle stay on disk until they are used."""
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}, found none")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_types()):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {reason}") from error
     except Exception as error:  # torch raises pickle.UnpicklingError subclasses for anything outside the allow-list
-        raise CheckpointError(f"{path} holds more than tensors and plain settings; refused: {error}") from error
-    return _state_dict(content, path)
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        found = f"{kind[1]}, which could run code" if kind else "content of an unknown kind"
+        raise CheckpointError(
+            f"{path}: expected tensors and plain settings, found {found}; refused: save the file again without it"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a dict of tensors, found a {type(content).__name__}")
+    return content
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("ema", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{path}: expected tensors under 'ema' or 'model', or a plain state dict")
-    return {str(name): tensor for name, tensor in content.items()}
+def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by the names that they have in the network itself."""
+    found = next((content[key] for key in LAYOUTS if isinstance(content.get(key), dict)), content)
+    if not found or not all(isinstance(value, Tensor) for value in found.values()):
+        others = sorted({type(value).__name__ for value in found.values() if not isinstance(value, Tensor)})
+        raise CheckpointError(
+            f"{path}: expected tensors under one of {', '.join(LAYOUTS)}, or a plain state dict of tensors, found "
+            f"{', '.join(others) or 'an empty one'}"
+        )
+    return {WRAPPERS.sub("", str(name)): tensor for name, tensor in found.items()}
 
 
 def infer_config(tensors: dict[str, Tensor], *, heads: int | None, source: str) -> TokenizerConfig:
@@ -182,7 +229,9 @@ def infer_config(tensors: dict[str, Tensor], *, heads: int | None, source: str) 
     layers = _count(tensors, r"^encoder\.transformer\.(\d+)\.")
     heads = heads or HEADS_BY_SIZE.get((width, layers))
     if heads is None:
-        raise CheckpointError(f"{source}: width {width} with {layers} layers is no published size; pass heads=")
+        raise CheckpointError(
+            f"{source}: width {width} with {layers} layers is no published size; pass heads= (alit convert --heads)"
+        )
     patch = shape("patch_embed.weight", 4)[-1]
     grid = round((shape("encoder_positional_embedding", 2)[0] - 1) ** 0.5)
     quantize = "quantize.embedding.weight" in tensors

@@ -47,7 +47,7 @@ class TrainingSettings(Settings):
     """The settings that a training of the tokenizer depends on: the sections of a profile that `vary` changes."""
 
     seed: int
-    init_from: str  # "scratch", or a folder below the checkout, such as zoo/alit-scenes, with trained networks
+    init_from: str  # "scratch", or a checkpoint: a folder, a hub id or a file; see `alit.tokenizer.opening`
     data: DataConfig
     tokenizer: TokenizerConfig
     perceptual_trunk: str  # network of the training losses' perceptual term; see alit.tasks.perceptual

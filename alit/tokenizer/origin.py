@@ -1,0 +1,39 @@
+"""Where a tokenizer's weights come from: a small record that travels with them into every table and page."""
+
+import json
+from pathlib import Path
+
+from alit.settings import Settings, parse_settings
+
+ORIGIN_FILE = "origin.json"
+
+
+class Origin(Settings):
+    """Where weights come from; names no folder of the machine that wrote it."""
+
+    checkpoint: str  # a hub id, the last part of a path, or the profile that trained it
+    sha256: str  # of the file of weights that was read or written
+    converted_from: str | None = None  # the file under the authors' tensor names
+    trained: str | None = None  # how, as far as that is known
+
+    def describe(self) -> str:
+        """Return the record in a line of words, the digest by its first twelve digits."""
+        parts = [f"{self.checkpoint} (sha256 {self.sha256[:12]})"]
+        if self.converted_from is not None:
+            parts.append(f"converted from {self.converted_from}")
+        parts.append(f"trained: {self.trained or 'not known here'}")
+        return "; ".join(parts)
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Write `origin.json` beside the weights."""
+    content = json.dumps(origin.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / ORIGIN_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """Read `origin.json` of a checkpoint folder; None where there is none."""
+    path = folder / ORIGIN_FILE
+    if not path.is_file():
+        return None
+    return parse_settings(Origin, json.loads(path.read_text(encoding="utf-8")), source=str(path))
