@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config,
         load_base(paths.base),
         images,
-        augmentation=Augmentation(data.flip, data.crop_scale),
+        augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
         fabric=fabric,
         seed=seed,
         scratch=scratch,

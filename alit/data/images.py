@@ -20,7 +20,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from einops import rearrange
@@ -36,14 +36,14 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 BROKEN = (*_DAMAGE, struct.error, zlib.error, MemoryError, Image.DecompressionBombError)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decode an image file into uint8 (h, w, 3).
+def read_image(file: Path | BinaryIO) -> np.ndarray:
+    """Decode an image file, given by its path or open, into uint8 (h, w, 3).
 
     Raises:
         DataError: the file cannot be decoded whole; the message is the reason, without the path.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
@@ -68,14 +68,19 @@ def read_pixels(path: Path) -> np.ndarray:
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Turn a loaded image of any mode into uint8 (h, w, 3); see the table of the module."""
+    return np.array(to_rgb_image(image))
+
+
+def to_rgb_image(image: Image.Image) -> Image.Image:
+    """Turn a loaded image of any mode into one of mode RGB; see the table of the module."""
     if image.mode == "F":
         raise DataError("floating-point pixels of unknown range")
     if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image))
+        return Image.fromarray(_from_16_bit(np.asarray(image)))
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return np.array(image.convert("RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_16_bit(values: np.ndarray) -> np.ndarray:
@@ -124,9 +129,11 @@ def to_tensor(array: np.ndarray) -> "Tensor":
     return torch.from_numpy(array)
 
 
-def to_images(array: np.ndarray) -> "Tensor":
-    """Turn uint8 (b, h, w, 3) into float32 (b, 3, h, w) in [0, 1]."""
-    return rearrange(to_tensor(array), "b h w c -> b c h w").contiguous().float() / 255
+def to_images(pixels: "np.ndarray | Tensor") -> "Tensor":
+    """Turn uint8 (b, h, w, 3) into float32 (b, 3, h, w) in [0, 1], on the device where a tensor is."""
+    import torch
+
+    return rearrange(torch.as_tensor(pixels), "b h w c -> b c h w").contiguous().float() / 255
 
 
 def load_images(paths: Iterable[str | Path], *, size: int) -> "Tensor":

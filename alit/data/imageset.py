@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydantic import PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
+from alit.data.crops import RandomCrop, cut, read_crop
 from alit.data.images import center_view, read_image, to_images, to_tensor
 from alit.data.sources import FACTORS, Record
 from alit.errors import DataError
@@ -132,6 +133,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is not a manifest: {error}; run the data stage again") from error
 
 
+OpenFile: TypeAlias = Callable[[str], Path | BinaryIO]  # origin -> a picture's file, by its path or open
 Indices: TypeAlias = "Sequence[int] | np.ndarray | Tensor"
 
 
@@ -165,6 +167,7 @@ class SetCard(SetDescription):
     packed: bool
     class_names: tuple[str, ...]
     position: int = 0  # among the sets of its profile
+    rejected_share: float = Field(default=0.0, ge=0, le=1)  # of its images that a training may find unreadable
 
 
 def read_card(folder: Path) -> SetCard:
@@ -191,18 +194,24 @@ class ImageSet:
     """Square images with labels, depth, captions and masks where they are known, by row of the manifest.
 
     A packed set memory-maps `images.npy` (uint8 n h w c), `depth.npy` (float16 n h w, meters) or
-    `inverse_depth.npy` (float32 n h w), and `masks.npy` (uint8 n h w); another reads files below `root`.
+    `inverse_depth.npy` (float32 n h w), and `masks.npy` (uint8 n h w); another reads each image's file, which
+    `open_file` finds by the image's origin.
     """
 
-    def __init__(self, folder: Path, card: SetCard, root: Path | None) -> None:
+    packed = True  # images lie in an array, small and decoded
+    rejected_share = 0.0
+
+    def __init__(self, folder: Path, card: SetCard, open_file: OpenFile | None) -> None:
         self.folder = folder
         self.name = card.name
         self.role = card.role
         self.image_size = card.image_size
         self.class_names = card.class_names
+        self.rejected_share = card.rejected_share
+        self.packed = open_file is None
         self.manifest: pd.DataFrame = read_manifest(folder / "manifest.csv")
-        self._root = root
-        if root is None and len(self._array("images.npy")) != len(self.manifest):
+        self._open_file = open_file
+        if open_file is None and len(self._array("images.npy")) != len(self.manifest):
             raise DataError(f"{folder}: images.npy and manifest.csv differ in length; run the data stage again")
 
     def __len__(self) -> int:
@@ -215,9 +224,28 @@ class ImageSet:
             DataError: a file has become unreadable since the data stage.
         """
         rows = np.asarray(indices, np.int64)
-        if self._root is None:
+        if self.packed:
             return to_images(self._array("images.npy")[rows])
-        return to_images(np.stack([self._view(int(row)) for row in rows]))
+        return to_images(np.stack([self.view(int(row)) for row in rows]))
+
+    def view(self, row: int, crop: RandomCrop | None = None) -> np.ndarray:
+        """Return one image, uint8 (h, w, 3): its center square, or a crop of its file (of a packed set: of the square).
+
+        Raises:
+            DataError: the file has become unreadable since the data stage.
+        """
+        if self._open_file is None:
+            square = self._array("images.npy")[row]
+            return np.array(square) if crop is None else cut(square, crop, self.image_size)
+        origin = str(self.manifest["origin"].iloc[row])
+        try:
+            file = self._open_file(origin)
+            if crop is not None:
+                return read_crop(file, crop, self.image_size)
+            return center_view(read_image(file), self.image_size)
+        except DataError as error:
+            fault = f"{self.name}: {origin}: {error}"
+            raise DataError(f"{fault}; it was readable before, so run the data stage again") from error
 
     def labels(self, indices: Indices) -> "Tensor":
         """Return int64 labels (b,) into `class_names`, -1 where unknown."""
@@ -250,14 +278,6 @@ class ImageSet:
     def _labels(self) -> np.ndarray:
         return self.manifest["label"].fillna(-1).to_numpy(np.int64)
 
-    def _view(self, row: int) -> np.ndarray:
-        assert self._root is not None
-        path = self._root / str(self.manifest["origin"].iloc[row])
-        try:
-            return center_view(read_image(path), self.image_size)
-        except DataError as error:
-            raise DataError(f"{path}: {error}; it was readable before, so run the data stage again") from error
-
     def _rows(self, name: str, indices: Indices) -> np.ndarray | None:
         """Copy rows of an optional array."""
         return self._array(name)[np.asarray(indices, np.int64)] if (self.folder / name).is_file() else None
@@ -286,7 +306,7 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
         return ImageSet(folder, card, None)
     checkout = folder.resolve().parents[3]  # of <checkout>/runs/<profile>/data/<name>
     roots = (data_root,) if data_root is not None else data_roots(checkout)
-    return ImageSet(folder, card, locate_data(card.path, roots))
+    return ImageSet(folder, card, locate_data(card.path, roots).joinpath)
 
 
 def chosen_indices(length: int, limit: int | None) -> list[int]:
@@ -304,6 +324,8 @@ class Subset(ImageSet):
         self.role = whole.role
         self.image_size = whole.image_size
         self.class_names = whole.class_names
+        self.rejected_share = whole.rejected_share
+        self.packed = whole.packed
         self._whole = whole
         self._chosen = np.array(chosen_indices(len(whole), limit), dtype=np.int64)
         self.manifest = whole.manifest.iloc[self._chosen].reset_index(drop=True)
@@ -311,6 +333,10 @@ class Subset(ImageSet):
     def images(self, indices: Indices) -> "Tensor":
         """Return float32 images (b, 3, h, w) in [0, 1]."""
         return self._whole.images(self._in_whole(indices))
+
+    def view(self, row: int, crop: RandomCrop | None = None) -> np.ndarray:
+        """Return one image, uint8 (h, w, 3), as a center square or a crop."""
+        return self._whole.view(int(self._chosen[row]), crop)
 
     def depth(self, indices: Indices) -> "Tensor | None":
         """Return depth (b, h, w) in meters, or None."""

@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from tqdm import tqdm
 
+from alit.data.crops import CROP_ASPECT
 from alit.data.images import center_map, center_view
 from alit.data.imageset import (
     CARD_FILE,
@@ -50,6 +51,11 @@ class DataConfig(Settings):
     rejected_share: float = Field(ge=0, le=1)  # unreadable images tolerated before the stage stops
     flip: bool  # horizontal flips while training
     crop_scale: float = Field(gt=0, le=1)  # smallest area share of a random training crop; 1 never crops
+    # Least and greatest width over height of a crop. The default is not written out: what was trained before this key
+    # keeps its digest, and none of it was cropped.
+    crop_aspect: tuple[PositiveFloat, PositiveFloat] = Field(
+        default=CROP_ASPECT, exclude_if=lambda value: value == CROP_ASPECT
+    )
     sets: tuple[ImageSetConfig, ...]
 
 
@@ -121,7 +127,7 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     refused: list[Rejected] = []
     try:
         for position, (source, one) in enumerate(zip(sources, config.sets, strict=True)):
-            found = write_set(source, one, config.image_size, folder / one.name, position)
+            found = write_set(source, one, config.image_size, folder / one.name, position, config.rejected_share)
             refused.extend(found)
             images = len(chosen_indices(len(source), one.images))
             _check_share(found, images, config.rejected_share, folder / one.name, rejected)
@@ -131,7 +137,12 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
 
 
 def write_set(
-    source: ImageSource, config: ImageSetConfig, image_size: int, folder: Path, position: int = 0
+    source: ImageSource,
+    config: ImageSetConfig,
+    image_size: int,
+    folder: Path,
+    position: int = 0,
+    rejected_share: float = 0.0,
 ) -> list[Rejected]:
     """Write one set, at its position among the sets of a profile, to `folder` and return its unreadable images.
 
@@ -157,15 +168,18 @@ def write_set(
                     writers[name] = files.enter_context(ArrayWriter(partial / name))
                 writers[name].append(array)
     write_manifest(build_manifest(records, digests), partial / "manifest.csv")
-    _write_card(source, config, image_size, position, partial / CARD_FILE)
+    card = _card(source, config, image_size, position, rejected_share)
+    (partial / CARD_FILE).write_text(json.dumps(card.model_dump(), indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return refused
 
 
-def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, position: int, path: Path) -> None:
-    """Write the card of a set, as `open_set` reads it."""
-    card = SetCard(
+def _card(
+    source: ImageSource, config: ImageSetConfig, image_size: int, position: int, rejected_share: float
+) -> SetCard:
+    """Return the card of a set, as `open_set` reads it."""
+    return SetCard(
         name=config.name,
         role=config.role,
         source=config.source,
@@ -176,8 +190,8 @@ def _write_card(source: ImageSource, config: ImageSetConfig, image_size: int, po
         packed=config.pack,
         class_names=source.class_names,
         position=position,
+        rejected_share=rejected_share,
     )
-    path.write_text(json.dumps(card.model_dump(), indent=2) + "\n")
 
 
 def _prepare(source: ImageSource, indices: Sequence[int], size: int) -> Iterator[PreparedImage | Rejected]:

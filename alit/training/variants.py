@@ -156,7 +156,7 @@ def train_variant_base(
         config,
         images,
         make_perceptual(variant.perceptual_trunk) if config.perceptual_weight > 0 else None,
-        augmentation=Augmentation(variant.data.flip, variant.data.crop_scale),
+        augmentation=Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect),
         fabric=fabric,
         seed=variant.seed,
         scratch=scratch,
@@ -186,7 +186,7 @@ def train_variant(
         scratch: folder of resume states.
         base_tokens: folder of cached tokens of `images` by `base`, shared by variants that share both.
     """
-    augmentation = Augmentation(variant.data.flip, variant.data.crop_scale)
+    augmentation = Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect)
     tokenizer = train_distillation(
         variant.tokenizer,
         variant.distill,

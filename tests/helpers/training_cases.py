@@ -8,6 +8,7 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
+from alit.data.crops import cut
 from alit.data.imageset import ImageSet
 from alit.models.base import build_base
 from alit.models.distillation import LatentEncoder
@@ -35,6 +36,10 @@ class MemoryImages(ImageSet):
 
     def images(self, indices):
         return self.tensor[indices].clone()
+
+    def view(self, row, crop=None):
+        pixels = (self.tensor[row] * 255).byte().permute(1, 2, 0).numpy()
+        return pixels if crop is None else cut(pixels, crop, self.image_size)
 
     def labels(self, indices):
         return (self.tensor[indices, 0].mean(dim=(1, 2)) > 0.5).long()

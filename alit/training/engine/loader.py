@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +14,16 @@ from einops import rearrange
 from lightning_fabric import Fabric
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
+from alit.data.crops import CROP_ASPECT, DRAWS, RandomCrop
+from alit.data.images import to_images
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import TokenizerConfig
 from alit.training.engine.fabric import derive_generator, derive_seed
+from alit.training.engine.views import ViewLoader, ViewRequest
 
 
 def batch_indices(step: int, batch_size: int, length: int, seed: int) -> Tensor:
@@ -56,20 +58,56 @@ class Augmentation(NamedTuple):
 
     flip: bool
     crop_scale: float  # smallest share of the area that a crop keeps; 1 never crops
+    crop_aspect: tuple[float, float] = CROP_ASPECT  # least and greatest width over height of a crop
 
 
 class Batch(NamedTuple):
     """One process's share of the images of a step."""
 
-    indices: Tensor  # (b,) int64, rows of the set
+    indices: (
+        Tensor  # (b,) int64, rows of the set: of each image that is in the batch, also where it stands in for another
+    )
     mirrored: Tensor  # (b,) bool
     images: Tensor  # (b, 3, h, w) in [0, 1], mirrored and cropped, on the device
+
+
+class BatchOrder(NamedTuple):
+    """Which images each step shows, and which of them this process takes."""
+
+    seed: int
+    batch_size: int  # of all processes together
+    length: int  # of the set
+    process: int
+    processes: int
+
+    def indices(self, step: int) -> Tensor:
+        """Return the rows of the whole batch."""
+        return batch_indices(step, self.batch_size, self.length, self.seed)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """Return this process's share of the rows of a batch."""
+        return rows.chunk(self.processes)[self.process]
+
+
+def view_requests(order: BatchOrder, augmentation: Augmentation, step: int) -> list[ViewRequest]:
+    """Return what this process's share of a batch shows; crops are drawn by seed, step and place in the batch."""
+    rows = order.share(order.indices(step)).tolist()
+    scale, aspect = augmentation.crop_scale, augmentation.crop_aspect
+    if scale == 1:
+        return [ViewRequest(row, None) for row in rows]
+    generator = derive_generator(order.seed, "crop", step)
+    draws = order.share(torch.rand(order.batch_size, DRAWS, generator=generator, dtype=torch.float64)).numpy()
+    return [ViewRequest(row, RandomCrop(scale, aspect, draw)) for row, draw in zip(rows, draws, strict=True)]
 
 
 class BatchSampler:
     """The batches of one stage, a function of the step alone: nothing is saved, and any number of processes fits.
 
-    Crops are the exception: they also depend on the process.
+    So it does with any number of worker processes, which decode the coming batches ahead of time. Arrays without crops
+    have nothing to decode and are read as they are needed.
+
+    Raises:
+        ConfigError: the processes cannot share `batch_size`.
     """
 
     def __init__(
@@ -81,60 +119,42 @@ class BatchSampler:
         fabric: Fabric,
         seed: int,
         stage: str,
+        workers: int = 0,
     ) -> None:
         if batch_size % fabric.world_size:
             raise ConfigError(f"batch_size {batch_size} must be a multiple of the {fabric.world_size} processes")
         self.images = images
-        self.batch_size = batch_size
-        self.augmentation = augmentation
+        self.flip = augmentation.flip
         self.fabric = fabric
         self.seed = derive_seed(seed, stage)
+        self.order = BatchOrder(self.seed, batch_size, len(images), fabric.global_rank, fabric.world_size)
         self._ids = images.manifest["image_id"].to_numpy()
+        self._views: ViewLoader | None = None
+        if not images.packed or augmentation.crop_scale < 1:
+            requests = partial(view_requests, self.order, augmentation)
+            pin_memory = fabric.device.type == "cuda"
+            self._views = ViewLoader(images, requests, workers=workers, pin_memory=pin_memory)
 
     def image_ids(self, step: int) -> Sequence[str]:
         """Return the ids of the whole batch."""
-        return [str(self._ids[index]) for index in self._all_indices(step).tolist()]
+        return [str(self._ids[index]) for index in self.order.indices(step).tolist()]
 
     def __call__(self, step: int) -> Batch:
-        """Return this process's share of a step's batch."""
-        indices = self._share(self._all_indices(step))
-        draws = torch.rand(self.batch_size, generator=derive_generator(self.seed, "flip", step))
-        mirrored = self._share((draws < 0.5) & self.augmentation.flip)
-        views = self.images.images(indices)
-        views[mirrored] = views[mirrored].flip(-1)
-        if self.augmentation.crop_scale < 1:
-            generator = derive_generator(self.seed, "crop", step, self.fabric.global_rank)
-            views = augment(views, generator, flip=False, crop_scale=self.augmentation.crop_scale)
-        return Batch(indices, mirrored, self.fabric.to_device(views))
+        """Return this process's share of a step's batch.
 
-    def _all_indices(self, step: int) -> Tensor:
-        return batch_indices(step, self.batch_size, len(self.images), self.seed)
-
-    def _share(self, rows: Tensor) -> Tensor:
-        return rows.chunk(self.fabric.world_size)[self.fabric.global_rank]
-
-
-def augment(images: Tensor, generator: torch.Generator, *, flip: bool, crop_scale: float) -> Tensor:
-    """Return random views of images (b, 3, h, w) in [0, 1], in the same shape and range.
-
-    Each view is a square crop of `crop_scale` to 1 of the image's area, resized back, and mirrored half of
-    the time when `flip`. The result depends on `images` and on the state of `generator` (a CPU one) alone.
-    Deviation: the published training also varies the crop's aspect ratio between 3/4 and 4/3.
-    """
-    batch = images.shape[0]
-    draws = torch.rand(4, batch, generator=generator)
-    mirrored = (draws[3] < 0.5) & flip
-    if crop_scale == 1:
-        return torch.where(rearrange(mirrored.to(images.device), "b -> b 1 1 1"), images.flip(-1), images)
-    side = (crop_scale + (1 - crop_scale) * draws[0]).sqrt()
-    shift = (1 - side) * (2 * draws[1:3] - 1)
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0] = torch.where(mirrored, -side, side)
-    theta[:, 1, 1] = side
-    theta[:, :, 2] = shift.T
-    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
-    views = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return views.clamp(0, 1)
+        Raises:
+            DataError: more images could not be read, or more workers ended, than the set allows.
+        """
+        draws = torch.rand(self.order.batch_size, generator=derive_generator(self.seed, "flip", step))
+        mirrored = self.order.share((draws < 0.5) & self.flip)
+        if self._views is None:
+            indices = self.order.share(self.order.indices(step))
+            views = self.fabric.to_device(self.images.images(indices))
+        else:
+            indices, pixels = self._views(step)
+            views = to_images(self.fabric.to_device(pixels))
+        choice = rearrange(mirrored, "b -> b 1 1 1").to(views.device)
+        return Batch(indices, mirrored, torch.where(choice, views.flip(-1), views))
 
 
 CACHE_LIMIT = 8 * 2**30  # bytes on disk; tokens of larger sets are computed at each step

@@ -7,11 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alit.data.images import center_map, center_view, to_images
-from alit.training.engine.loader import augment, batch_indices
-
-
-def images(batch=6, size=16, seed=0):
-    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+from alit.training.engine.loader import batch_indices
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,46 +59,6 @@ def test_a_batch_larger_than_the_set_cycles_through_whole_permutations(length, s
 def test_an_empty_set_or_batch_is_refused(batch_size, length):
     with pytest.raises(ValueError, match="expected"):
         batch_indices(0, batch_size, length, 0)
-
-
-@pytest.mark.parametrize("crop_scale", [1.0, 0.5])
-def test_augmentation_is_a_pure_function_of_images_and_generator(crop_scale):
-    original = images()
-    kept = original.clone()
-    views = [augment(original, torch.Generator().manual_seed(5), flip=True, crop_scale=crop_scale) for _ in range(2)]
-    other = augment(original, torch.Generator().manual_seed(6), flip=True, crop_scale=crop_scale)
-    assert torch.equal(original, kept)
-    assert torch.equal(views[0], views[1])
-    assert not torch.equal(views[0], other)
-
-
-def test_augmentation_keeps_shape_and_range():
-    views = augment(images(), torch.Generator().manual_seed(0), flip=True, crop_scale=0.3)
-    assert views.shape == images().shape
-    assert views.min() >= 0
-    assert views.max() <= 1
-
-
-def test_flips_mirror_about_half_of_the_images_and_nothing_else():
-    original = images(batch=200, size=4)
-    views = augment(original, torch.Generator().manual_seed(0), flip=True, crop_scale=1.0)
-    same = (views == original).flatten(1).all(1)
-    mirrored = (views == original.flip(-1)).flatten(1).all(1)
-    assert (same ^ mirrored).all()
-    assert 70 < int(mirrored.sum()) < 130
-
-
-def test_without_flip_and_crop_images_pass_unchanged():
-    assert torch.equal(augment(images(), torch.Generator(), flip=False, crop_scale=1.0), images())
-
-
-def test_a_crop_shows_a_part_of_the_image_enlarged():
-    ramp = torch.linspace(0, 1, 32).expand(50, 3, 32, 32)
-    views = augment(ramp, torch.Generator().manual_seed(0), flip=False, crop_scale=0.25)
-    spans = views[:, 0, 0, -1] - views[:, 0, 0, 0]
-    assert spans.min() > 0.45
-    assert spans.max() <= 1
-    assert spans.max() - spans.min() > 0.3
 
 
 def test_views_take_the_center_square():
