@@ -16,6 +16,7 @@ from alit.studies.probe.measure import ProbeConfig
 from alit.sweep.engine import SweepConfig
 from alit.tasks.registry import TaskModelConfig
 from alit.tokenizer.adapters import BaselinesConfig
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.finetune import FinetuneFromCheckpointConfig
 from alit.training.variants import TrainingSettings, VariantsConfig, vary_training
 
@@ -26,6 +27,7 @@ class Profile(TrainingSettings):
     about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
     device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
     devices: int
+    execution: ExecutionConfig
     finetune_from_checkpoint: FinetuneFromCheckpointConfig
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig

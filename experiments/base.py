@@ -8,6 +8,7 @@ from alit.models.weights import save_network
 from alit.tasks.perceptual import build_perceptual
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.loader import Augmentation
 from experiments.network_stage import NetworkStage
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     images = stage.train_set
     scratch = resume_dir(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
-    fabric = stage.fabric(config.optimization.precision)
+    execution = stage.read("execution", ExecutionConfig)
+    fabric = stage.fabric(config.optimization.precision, tf32=execution.tf32)
     base = train_base(
         architecture,
         config,
@@ -42,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fabric=fabric,
         seed=seed,
         scratch=scratch,
+        execution=execution,
     )
     save_stage(fabric, paths.base, lambda folder: save_network(base, architecture, folder), settings, scratch)
 

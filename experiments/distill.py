@@ -8,6 +8,7 @@ from alit.models.distillation import TokenizerConfig
 from alit.models.weights import WEIGHTS_FILE, load_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.checkpoint import TRAINING_FILE, copy_checkpoint, resume_dir, save_stage
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.loader import Augmentation
 from alit.training.engine.loop import LOG_FILE
 from experiments.network_stage import NetworkStage
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = stage.train_set
     inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "distill", settings, inputs)
-    fabric = stage.fabric(config.optimization.precision)
+    execution = stage.read("execution", ExecutionConfig)
+    fabric = stage.fabric(config.optimization.precision, tf32=execution.tf32)
     tokenizer = train_distillation(
         architecture,
         config,
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fabric=fabric,
         seed=seed,
         scratch=scratch,
+        execution=execution,
     )
     save_stage(fabric, paths.distilled, tokenizer.save_pretrained, settings, scratch)
 

@@ -10,6 +10,7 @@ from alit.tokenizer.opening import file_sha256
 from alit.tokenizer.origin import Origin, read_origin, write_origin
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneFromCheckpointConfig, FinetuneTrainingConfig, train_finetune
 from experiments.network_stage import NetworkStage
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = stage.train_set
     inputs = [images.folder / "manifest.csv", paths.distilled / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "finetune", settings, inputs)
-    fabric = stage.fabric(config.optimization.precision)
+    execution = stage.read("execution", ExecutionConfig)
+    fabric = stage.fabric(config.optimization.precision, tf32=execution.tf32)
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.distilled)
     train_finetune(
         tokenizer,
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fabric=fabric,
         seed=seed,
         scratch=scratch,
+        execution=execution,
     )
     origin = read_origin(paths.distilled) if init_from != "scratch" else None
 

@@ -12,6 +12,7 @@ from alit.data.imageset import ImageSet, open_set, read_cards
 from alit.data.prepare import SETTINGS_FILE, DataConfig
 from alit.errors import DataError
 from alit.settings import parse_settings
+from alit.training.engine.execution import use_tf32
 from alit.training.engine.fabric import build_fabric
 from experiments.stage import Stage
 
@@ -28,9 +29,12 @@ class NetworkStage(Stage):
         """Where networks run that one process runs alone."""
         return build_fabric(self.read("device", str), devices=1).device
 
-    def fabric(self, precision: str) -> Fabric:
-        """Return a launched Fabric for a training in all processes of the profile."""
-        return build_fabric(self.read("device", str), self.read("devices", int), precision)
+    def fabric(self, precision: str, *, tf32: bool = False) -> Fabric:
+        """Return a launched Fabric for a training in all processes of the profile; `tf32` as in its `execution`."""
+        fabric = build_fabric(self.read("device", str), self.read("devices", int), precision)
+        if tf32:
+            use_tf32(fabric.device)
+        return fabric
 
     @cached_property
     def data_config(self) -> DataConfig:

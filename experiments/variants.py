@@ -13,6 +13,7 @@ from alit.models.weights import WEIGHTS_FILE, load_base, save_network
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
 from alit.training.engine.checkpoint import resume_dir, save_stage
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.variants import TrainingSettings, VariantsConfig
 from experiments.network_stage import NetworkStage
 
@@ -24,18 +25,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile, config = stage.read_all(TrainingSettings, data=stage.data_config), stage.read("variants", VariantsConfig)
     inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "variants", {"seed": profile.seed}, inputs)
-    fabric = stage.fabric(profile.distill.optimization.precision)
+    execution = stage.read("execution", ExecutionConfig)
+    fabric = stage.fabric(profile.distill.optimization.precision, tf32=execution.tf32)
     finished: dict[str, Path] = {}
     for each in config.trainings:
         variant = variants.vary_training(profile, config, each.name)
         base = paths.base
         if not variants.shares_base(variant, profile):
-            base = _train_base(variant, images, fabric, scratch)
+            base = _train_base(variant, images, fabric, scratch, execution)
         for seed in each.seeds:
             if variants.is_stage_1(variant, profile, seed):  # trained by the stage before
                 finished[f"{each.name}/{seed}"] = paths.distilled
                 continue
-            folder = _train(f"{each.name}_{seed}", variant, seed, base, images, fabric=fabric, scratch=scratch)
+            where = {"fabric": fabric, "scratch": scratch, "execution": execution}
+            folder = _train(f"{each.name}_{seed}", variant, seed, base, images, **where)
             finished[f"{each.name}/{seed}"] = folder
     if fabric.is_global_zero:
         shutil.rmtree(paths.variants, ignore_errors=True)
@@ -44,19 +47,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _train_base(variant: TrainingSettings, images: ImageSet, fabric: Fabric, scratch: Path) -> Path:
+def _train_base(
+    variant: TrainingSettings, images: ImageSet, fabric: Fabric, scratch: Path, execution: ExecutionConfig
+) -> Path:
     """Train the base tokenizer of a variant that has its own, unless it is there; return its folder."""
     settings = variants.base_settings(variant)
     folder = resume_dir(scratch, "base", settings, [])
     training, finished = folder / "training", folder / "finished"
     if not finished.is_dir():
-        base = variants.train_variant_base(variant, images, build_perceptual, fabric, training)
+        base = variants.train_variant_base(variant, images, build_perceptual, fabric, training, execution)
         save_stage(fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
     return finished
 
 
 def _train(
-    name: str, variant: TrainingSettings, seed: int, base: Path, whole: ImageSet, *, fabric: Fabric, scratch: Path
+    name: str,
+    variant: TrainingSettings,
+    seed: int,
+    base: Path,
+    whole: ImageSet,
+    *,
+    fabric: Fabric,
+    scratch: Path,
+    execution: ExecutionConfig,
 ) -> Path:
     """Train a variant on the base tokenizer in `base`, unless it is there; return its folder."""
     images = Subset(whole, next(part.images for part in variant.data.sets if part.role == "train"))
@@ -73,6 +86,7 @@ def _train(
             fabric=fabric,
             scratch=folder,
             base_tokens=scratch / f"base_tokens_{base.parent.name}_{len(images)}",
+            execution=execution,
         )
         save_stage(fabric, folder / "finished", tokenizer.save_pretrained, settings, folder / "distill")
     return folder / "finished"

@@ -337,6 +337,23 @@ class Halting(NamedTuple):
     distance: float = 0.025  # VAE base: most mean absolute error of the code
 
 
+class BatchRows(NamedTuple):
+    """The rows of a batch that are computed together, where memory does not hold the whole."""
+
+    start: int
+    stop: int
+    size: int  # of the whole batch
+
+    @property
+    def share(self) -> float:
+        """Share of the batch."""
+        return (self.stop - self.start) / self.size
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return these rows of the whole batch's values (size, ...)."""
+        return values[self.start : self.stop]
+
+
 class Distilled(NamedTuple):
     """One iteration of the rollout."""
 
@@ -388,6 +405,7 @@ class Distillation(nn.Module):
         attention: bool = False,
         halting: Halting | None = None,
         generator: torch.Generator | None = None,
+        rows: BatchRows | None = None,
     ) -> Iterator[Distilled]:
         """Roll the encoder out, yielding one `Distilled` per iteration; stop iterating to stop paying.
 
@@ -403,6 +421,8 @@ class Distillation(nn.Module):
             halting: mask well-predicted image tokens between iterations; needs `generator`, and every iteration
                 is decoded. Not sticky: each iteration masks again.
             generator: source of the Bernoulli draws of halting, on the images' device.
+            rows: which rows of a batch the images are, where it is computed in parts: halting then draws for them what
+                it would in the whole batch from a generator in the same state.
         """
         sequence = self.encoder.start(images, base_tokens.features)
         first_latent = sequence.shape[1]
@@ -429,7 +449,7 @@ class Distillation(nn.Module):
                 decoded.attention if decoded else None,
             )
             if halting is not None and decoded is not None and iteration != last:
-                halted = draw_halted(decoded.prediction, base_tokens, halting, generator)
+                halted = draw_halted(decoded.prediction, base_tokens, halting, generator, rows)
                 sequence = self.encoder.mask(sequence, halted)
 
     def read(self, latents: Tensor, *, quantize: bool = True) -> ReadOut:
@@ -444,7 +464,11 @@ class Distillation(nn.Module):
 
 
 def draw_halted(
-    prediction: Prediction, base_tokens: BaseTokens, halting: Halting, generator: torch.Generator | None
+    prediction: Prediction,
+    base_tokens: BaseTokens,
+    halting: Halting,
+    generator: torch.Generator | None,
+    rows: BatchRows | None = None,
 ) -> Tensor:
     """Return which image tokens (b, n) to mask.
 
@@ -455,5 +479,6 @@ def draw_halted(
     if base_tokens.ids is None:
         return (prediction.codes - base_tokens.codes).abs().mean(dim=-1) < halting.distance
     probability = chosen_probability(prediction, base_tokens.ids).detach()
-    drawn = torch.rand(probability.shape, generator=generator, device=probability.device) < probability
-    return (probability >= halting.probability) & drawn
+    rows = rows or BatchRows(0, len(probability), len(probability))
+    draws = torch.rand(rows.size, *probability.shape[1:], generator=generator, device=probability.device)
+    return (probability >= halting.probability) & (rows.of(draws) < probability)

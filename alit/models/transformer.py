@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class TransformerOutput(NamedTuple):
@@ -66,10 +67,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks without a norm at its end."""
+    """A stack of blocks without a norm at its end.
+
+    Attributes:
+        checkpoint_activations: keep only each block's input for the backward pass and compute the rest again there:
+            the same gradients for one more forward pass, at a fraction of the memory.
+    """
 
     def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
+        self.checkpoint_activations = False
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
     def forward(self, tokens: Tensor, *, rows: slice = slice(None), attention: bool = False) -> TransformerOutput:
@@ -87,7 +94,10 @@ class Transformer(nn.Module):
             needed = rows if layer == last else slice(None)
             if attention:
                 maps.append(block.attention.weights(block.norm_attention(tokens), needed))
-            tokens = block(tokens, needed)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, needed, use_reentrant=False)
+            else:
+                tokens = block(tokens, needed)
         return TransformerOutput(tokens, tuple(maps) if attention else None)
 
 

@@ -67,7 +67,7 @@ VERDICTS = ("holds", "does not hold", "not measurable here")
 IMAGES = "images"  # folder of the pictures that belong to no study
 BOOKKEEPING = ["images", "seconds"]  # columns of a training log that are no curve to look at
 # Settings that change no number: texts, the machine, how work is cut into pieces, what is kept of it.
-NO_NUMBERS = {"about", "device", "devices", "sweep", "report", "save_every", "log_every", "pack"}
+NO_NUMBERS = {"about", "device", "devices", "execution", "sweep", "report", "save_every", "log_every", "pack"}
 DETAILS = ("images", "architecture", "input_size", "train_on")  # shown of an entry of a list, after its name
 
 

@@ -14,8 +14,9 @@ from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
+from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
 from alit.training.engine.fabric import default_randomness, derive_generator
-from alit.training.engine.loader import Augmentation, BatchSampler
+from alit.training.engine.loader import Augmentation, Batch, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
 
@@ -91,8 +92,11 @@ class BaseStage:
         augmentation: Augmentation,
         fabric: Fabric,
         seed: int,
+        execution: ExecutionConfig = PLAIN,
     ) -> None:
         self.base = base
+        self.micro_batch = execution.micro_batch.base
+        prepare_network(base, execution)
         self.config = config
         self.seed = seed
         self.sampler = BatchSampler(
@@ -107,14 +111,14 @@ class BaseStage:
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
-        losses: BaseLosses = self.optimized.module(self.sampler(step).images)
+        losses = self._compute_gradient(self.sampler(step))
         values = {
-            "loss": losses.total.detach(),
-            "l1": losses.l1.detach(),
-            "l2": losses.l2.detach(),
-            "perceptual": losses.perceptual.detach(),
-            "latent": losses.latent.detach(),
-            "grad_norm": self.optimized.backward_and_step(losses.total, step),
+            "loss": losses.total,
+            "l1": losses.l1,
+            "l2": losses.l2,
+            "perceptual": losses.perceptual,
+            "latent": losses.latent,
+            "grad_norm": self.optimized.take_step(step),
         }
         if self.reset is not None and losses.ids is not None:
             values["perplexity"] = perplexity(losses.ids, self.reset.quantizer.size)
@@ -123,6 +127,17 @@ class BaseStage:
                 # The word in the seed is older than the method's name; another one would draw other codes.
                 self.reset.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
         return values
+
+    def _compute_gradient(self, batch: Batch) -> BaseLosses:
+        """Accumulate the gradient of a batch, a micro-batch at a time, and return its losses without graphs."""
+        parts = []
+        rows = split_rows(len(batch.images), self.micro_batch)
+        for part in rows:
+            with self.optimized.accumulating(part):
+                losses: BaseLosses = self.optimized.module(part.of(batch.images))
+                self.optimized.backward(losses.total, part)
+            parts.append(detached(losses))
+        return join_parts(parts, rows, batched=("features", "ids"))
 
     def state(self) -> dict[str, Any]:
         """Return the network, its optimizer and the counts of code use."""
@@ -144,6 +159,7 @@ def train_base(
     fabric: Fabric,
     seed: int,
     scratch: Path,
+    execution: ExecutionConfig = PLAIN,
 ) -> BaseTokenizer:
     """Train a base tokenizer, resumably, and return it, averaged where the settings say so, in eval mode.
 
@@ -156,10 +172,21 @@ def train_base(
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
         scratch: from `alit.training.engine.checkpoint.resume_dir`.
+        execution: how to compute it on this machine. A VAE's posterior samples depend on the micro-batches: they come
+            from torch's default generator.
     """
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)
-    stage = BaseStage(base.train(), perceptual, images, config, augmentation=augmentation, fabric=fabric, seed=seed)
+    stage = BaseStage(
+        base.train(),
+        perceptual,
+        images,
+        config,
+        augmentation=augmentation,
+        fabric=fabric,
+        seed=seed,
+        execution=execution,
+    )
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="base tokenizer")
     stage.optimized.use_average()
     return base.eval()

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
-from alit.models.distillation import Distillation, Distilled, Halting, TokenizerConfig
+from alit.models.distillation import BatchRows, Distillation, Distilled, Halting, TokenizerConfig
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
 from alit.training.engine.fabric import default_randomness, derive_generator, gather_batch
-from alit.training.engine.loader import Augmentation, BatchSampler, TokenSource, token_source
+from alit.training.engine.loader import Augmentation, Batch, BatchSampler, TokenSource, token_source
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
 
@@ -145,6 +146,7 @@ class DistillObjective(nn.Module):
         iterations: tuple[int, ...],
         quantize: bool,
         generator: torch.Generator | None,
+        rows: BatchRows | None = None,
     ) -> DistillLosses:
         """Return the losses of images (b, 3, h, w) in [0, 1]; see `Distillation.iterate` for the arguments."""
         rollout = self.distillation.iterate(
@@ -156,6 +158,7 @@ class DistillObjective(nn.Module):
             quantize=quantize,
             halting=Halting() if self.config.halting else None,
             generator=generator,
+            rows=rows,
         )
         regression = self.distillation.config.distillation.prediction == "regression"
         losses, ids = [], []
@@ -189,6 +192,7 @@ class DistillStage:
         *,
         fabric: Fabric,
         seed: int,
+        execution: ExecutionConfig = PLAIN,
     ) -> None:
         self.distillation = tokenizer.distillation
         self.iterations = tokenizer.config.iterations
@@ -199,6 +203,8 @@ class DistillStage:
         self.tokens = tokens
         codebook = tokenizer.base.codebook
         self.codebook = None if codebook is None else codebook.detach()
+        self.micro_batch = execution.micro_batch.distill
+        prepare_network(self.distillation, execution)
         objective = DistillObjective(self.distillation, config)
         self.optimized = OptimizedModule(fabric, objective, config.optimization)
         quantizer = self.distillation.quantizer
@@ -214,18 +220,14 @@ class DistillStage:
         """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
         if step == self.switch > 0 and self.reset is not None:
             self._init_codebook(step, self.reset)
-        batch = self.sampler(step)
         iterations = self._supervised(step)
-        quantize = step >= self.switch
-        losses: DistillLosses = self.optimized.module(
-            batch.images, self.tokens(batch), self.codebook, iterations, quantize, self._halting_generator(step)
-        )
+        losses = self._compute_gradient(step, self.sampler(step), iterations)
         values = {
-            "loss": losses.total.detach(),
+            "loss": losses.total,
             "cross_entropy": losses.cross_entropy.mean(),
             "quantizer": losses.quantizer.mean(),
             "unlocked": torch.tensor(float(self._unlocked(step)), device=self.fabric.device),
-            "grad_norm": self.optimized.backward_and_step(losses.total, step),
+            "grad_norm": self.optimized.take_step(step),
         }
         for iteration, error in zip(iterations, losses.code_error.unbind(), strict=True):
             values[self.code_columns[iteration - 1]] = error
@@ -233,6 +235,20 @@ class DistillStage:
             values["perplexity"] = perplexity(losses.ids, self.reset.quantizer.size)
             self._reset_dead_codes(step, losses.ids, losses.raw_codes, self.reset)
         return values
+
+    def _compute_gradient(self, step: int, batch: Batch, iterations: tuple[int, ...]) -> DistillLosses:
+        """Accumulate the gradient of a batch, a micro-batch at a time, and return its losses without graphs."""
+        parts = []
+        rows = split_rows(len(batch.images), self.micro_batch)
+        for part in rows:
+            images, halting = batch.part(part), self._halting_generator(step)
+            with self.optimized.accumulating(part):
+                losses: DistillLosses = self.optimized.module(
+                    images.images, self.tokens(images), self.codebook, iterations, step >= self.switch, halting, part
+                )
+                self.optimized.backward(losses.total, part)
+            parts.append(detached(losses))
+        return join_parts(parts, rows, batched=("raw_codes", "ids"))
 
     def _unlocked(self, step: int) -> int:
         return unlocked_iterations(step, self.config.optimization.steps, self.iterations, self.config.unlock_share)
@@ -261,19 +277,18 @@ class DistillStage:
         vectors: list[Tensor] = []
         while sum(map(len, vectors)) < 4 * reset.quantizer.size:
             batch = self.sampler(step + len(vectors))
-            with self.fabric.autocast():
-                distilled = distill_at(
-                    self.distillation,
-                    batch.images,
-                    self.tokens(batch),
-                    self.codebook,
-                    self._unlocked(step),
-                    decode=(),
-                    quantize=False,
-                )
-            raw_codes = gather_batch(self.fabric, distilled.raw_codes.float())
-            vectors.append(rearrange(raw_codes, "b k z -> (b k) z"))
+            rows = split_rows(len(batch.images), self.micro_batch)
+            share = torch.cat([self._raw_codes(batch.part(part), self._unlocked(step)) for part in rows])
+            vectors.append(rearrange(gather_batch(self.fabric, share), "b k z -> (b k) z"))
         reset.init_codebook(torch.cat(vectors), derive_generator(self.seed, NAME, "codebook"))
+
+    def _raw_codes(self, batch: Batch, iteration: int) -> Tensor:
+        """Return the raw codes (b, k, z) of an iteration, not quantized."""
+        with self.fabric.autocast():
+            tokens = self.tokens(batch)
+            return distill_at(
+                self.distillation, batch.images, tokens, self.codebook, iteration, decode=(), quantize=False
+            ).raw_codes.float()
 
     def state(self) -> dict[str, Any]:
         """Return the trained network, its optimizer and the counts of code use."""
@@ -296,6 +311,7 @@ def train_distillation(
     seed: int,
     scratch: Path,
     base_tokens: Path | None = None,
+    execution: ExecutionConfig = PLAIN,
 ) -> AdaptiveTokenizer:
     """Train the distillation on a frozen base, resumably; return both, averaged where asked for, in eval mode.
 
@@ -309,6 +325,7 @@ def train_distillation(
         seed: of the profile.
         scratch: from `alit.training.engine.checkpoint.resume_dir`.
         base_tokens: folder of the cache of base tokens, where trainings share one; by default below `scratch`.
+        execution: how to compute it on this machine.
 
     Raises:
         ConfigError: there are fewer cross-entropy weights than iterations.
@@ -327,7 +344,7 @@ def train_distillation(
     sampler = BatchSampler(images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
     cache = base_tokens or scratch / "base_tokens"
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
-    stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed)
+    stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed, execution=execution)
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 1")
     stage.optimized.use_average()
     return model.eval()

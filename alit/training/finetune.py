@@ -25,6 +25,7 @@ from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import distill_at
+from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
 from alit.training.engine.fabric import default_randomness
 from alit.training.engine.loader import Augmentation, BatchSampler, encode_frozen, frozen_tokens
 from alit.training.engine.loop import run_training
@@ -196,8 +197,11 @@ class FinetuneStage:
         augmentation: Augmentation,
         fabric: Fabric,
         seed: int,
+        execution: ExecutionConfig = PLAIN,
     ) -> None:
         self.tokenizer = tokenizer
+        self.micro_batch = execution.micro_batch.finetune
+        prepare_network(tokenizer, execution)
         self.discriminator = discriminator
         self.config = config
         self.fabric = fabric
@@ -225,9 +229,40 @@ class FinetuneStage:
         iteration = step % self.iterations + 1
         weight = adversarial_weight(step, self.config.optimization.steps, self.config)
         values = self._train_discriminator(step, iteration) if weight > 0 else {}
-        with frozen(self.discriminator):
-            discriminator = self.discriminator if weight > 0 else None
-            generated: GeneratorOutput = self.optimized.module(self.sampler(step).images, iteration, discriminator)
+        generated, loss = self._compute_gradient(self.sampler(step).images, iteration, weight)
+        if generated.adversarial is not None and generated.balance is not None:
+            values |= {"adversarial": generated.adversarial, "adaptive_weight": generated.balance}
+        return {
+            **values,
+            "loss": loss,
+            "l1": generated.l1,
+            "perceptual": generated.perceptual,
+            "quantizer": generated.quantizer,
+            "code_error": generated.code_error,
+            "grad_norm": self.optimized.take_step(step),
+            self.l1_columns[iteration - 1]: generated.l1,
+        }
+
+    def _compute_gradient(self, images: Tensor, iteration: int, weight: float) -> tuple[GeneratorOutput, Tensor]:
+        """Accumulate the generator's gradient, a micro-batch at a time; return its losses and their weighted sum.
+
+        With `weight` above zero the discriminator judges, frozen. Each micro-batch balances its adversarial loss by
+        itself, as each process does.
+        """
+        parts, totals = [], []
+        rows = split_rows(len(images), self.micro_batch)
+        for part in rows:
+            with frozen(self.discriminator), self.optimized.accumulating(part):
+                discriminator = self.discriminator if weight > 0 else None
+                generated: GeneratorOutput = self.optimized.module(part.of(images), iteration, discriminator)
+                loss = self._total(generated, weight)
+                self.optimized.backward(loss, part)
+            parts.append(detached(generated))
+            totals.append(part.share * loss.detach())
+        return join_parts(parts, rows), torch.stack(totals).sum()
+
+    def _total(self, generated: GeneratorOutput, weight: float) -> Tensor:
+        """Return the weighted sum of the losses, `weight` being that of the adversarial one."""
         config = self.config
         loss = (
             config.l1_weight * generated.l1
@@ -237,33 +272,26 @@ class FinetuneStage:
         )
         if generated.adversarial is not None and generated.balance is not None:
             loss = loss + weight * generated.balance * generated.adversarial
-            values |= {"adversarial": generated.adversarial.detach(), "adaptive_weight": generated.balance}
-        return {
-            **values,
-            "loss": loss.detach(),
-            "l1": generated.l1.detach(),
-            "perceptual": generated.perceptual.detach(),
-            "quantizer": generated.quantizer.detach(),
-            "code_error": generated.code_error.detach(),
-            "grad_norm": self.optimized.backward_and_step(loss, step),
-            self.l1_columns[iteration - 1]: generated.l1.detach(),
-        }
+        return loss
 
     def _train_discriminator(self, step: int, iteration: int) -> dict[str, Tensor]:
         """Take the discriminator's steps, each on other images, and return the scalars of the last one."""
         values: dict[str, Tensor] = {}
         count = self.config.discriminator_steps
         for turn in range(count):
-            real = self.discriminator_sampler(step * count + turn).images
-            with self.fabric.autocast():
-                fake = self.generator.reconstruct(real, iteration)
-            output: DiscriminatorOutput = self.optimized_discriminator.module(real, fake)
-            self.optimized_discriminator.backward_and_step(output.loss, step)
-            values = {
-                "discriminator": output.loss.detach(),
-                "logits_real": output.real,
-                "logits_fake": output.fake,
-            }
+            images = self.discriminator_sampler(step * count + turn).images
+            parts, rows = [], split_rows(len(images), self.micro_batch)
+            for part in rows:
+                real = part.of(images)
+                with self.fabric.autocast():
+                    fake = self.generator.reconstruct(real, iteration)
+                with self.optimized_discriminator.accumulating(part):
+                    output: DiscriminatorOutput = self.optimized_discriminator.module(real, fake)
+                    self.optimized_discriminator.backward(output.loss, part)
+                parts.append(detached(output))
+            self.optimized_discriminator.take_step(step)
+            judged = join_parts(parts, rows)
+            values = {"discriminator": judged.loss, "logits_real": judged.real, "logits_fake": judged.fake}
         return values
 
     def state(self) -> dict[str, Any]:
@@ -303,6 +331,7 @@ def train_finetune(
     fabric: Fabric,
     seed: int,
     scratch: Path,
+    execution: ExecutionConfig = PLAIN,
 ) -> None:
     """Train `tokenizer`, the result of stage 1, in place and resumably; leave it averaged, in eval mode.
 
@@ -315,6 +344,9 @@ def train_finetune(
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
         scratch: from `alit.training.engine.checkpoint.resume_dir`.
+        execution: how to compute it on this machine. Three things depend on the micro-batches, as they do on the number
+            of processes: the adversarial loss is balanced and the discriminator normalizes within each, and a VAE's
+            posterior samples come from torch's default generator.
 
     Raises:
         ConfigError: the images are too small for so many discriminator layers.
@@ -336,6 +368,7 @@ def train_finetune(
         augmentation=augmentation,
         fabric=fabric,
         seed=seed,
+        execution=execution,
     )
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 2")
     stage.optimized.use_average()

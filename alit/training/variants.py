@@ -18,6 +18,7 @@ from alit.settings import Settings, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
+from alit.training.engine.execution import PLAIN, ExecutionConfig
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneTrainingConfig, train_finetune
 
@@ -147,7 +148,12 @@ def variant_settings(variant: TrainingSettings, seed: int) -> dict[str, Any]:
 
 
 def train_variant_base(
-    variant: TrainingSettings, images: ImageSet, make_perceptual: MakePerceptual, fabric: Fabric, scratch: Path
+    variant: TrainingSettings,
+    images: ImageSet,
+    make_perceptual: MakePerceptual,
+    fabric: Fabric,
+    scratch: Path,
+    execution: ExecutionConfig = PLAIN,
 ) -> BaseTokenizer:
     """Train the base tokenizer of a variant, resumably; see `alit.training.base.train_base`."""
     config = variant.base_training
@@ -160,6 +166,7 @@ def train_variant_base(
         fabric=fabric,
         seed=variant.seed,
         scratch=scratch,
+        execution=execution,
     )
 
 
@@ -173,6 +180,7 @@ def train_variant(
     fabric: Fabric,
     scratch: Path,
     base_tokens: Path,
+    execution: ExecutionConfig = PLAIN,
 ) -> AdaptiveTokenizer:
     """Run stage 1, and stage 2 unless it has no steps; each goes on from its state in `scratch`.
 
@@ -185,6 +193,7 @@ def train_variant(
         fabric: runs both stages in its precision.
         scratch: folder of resume states.
         base_tokens: folder of cached tokens of `images` by `base`, shared by variants that share both.
+        execution: how to compute it on this machine.
     """
     augmentation = Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect)
     tokenizer = train_distillation(
@@ -197,6 +206,7 @@ def train_variant(
         seed=seed,
         scratch=scratch / "distill",
         base_tokens=base_tokens,
+        execution=execution,
     )
     if variant.finetune.optimization.steps:
         perceptual = make_perceptual(variant.perceptual_trunk) if variant.finetune.perceptual_weight > 0 else None
@@ -209,5 +219,6 @@ def train_variant(
             fabric=fabric,
             seed=seed,
             scratch=scratch / "finetune",
+            execution=execution,
         )
     return tokenizer

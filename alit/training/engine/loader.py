@@ -21,7 +21,7 @@ from alit.data.images import to_images
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
-from alit.models.distillation import TokenizerConfig
+from alit.models.distillation import BatchRows, TokenizerConfig
 from alit.training.engine.fabric import derive_generator, derive_seed
 from alit.training.engine.views import ViewLoader, ViewRequest
 
@@ -69,6 +69,10 @@ class Batch(NamedTuple):
     )
     mirrored: Tensor  # (b,) bool
     images: Tensor  # (b, 3, h, w) in [0, 1], mirrored and cropped, on the device
+
+    def part(self, rows: BatchRows) -> "Batch":
+        """Return some of the images."""
+        return Batch(*map(rows.of, self))
 
 
 class BatchOrder(NamedTuple):
@@ -183,11 +187,20 @@ def token_source(
     size = copies * len(images) * config.image_tokens * numbers * 4
     sampled = config.base.kind == "vae" and config.base.sample_posterior
     if augmentation.crop_scale < 1 or sampled or size > limit:
-        return lambda batch: encode_frozen(base, batch.images)
+        return lambda batch: _encode_now(base, batch.images, fabric)
     if fabric.is_global_zero and not folder.is_dir():
         _build_cache(base, config, images, copies, fabric, folder)
     fabric.barrier()
     return CachedTokens(folder, base, fabric)
+
+
+def _encode_now(base: BaseTokenizer, images: Tensor, fabric: Fabric) -> BaseTokens:
+    """Return tokens of images (b, 3, h, w); on a GPU computed in the training's precision, as published."""
+    if fabric.device.type != "cuda":  # what a CPU has trained must come out the same again
+        return encode_frozen(base, images)
+    with fabric.autocast():
+        tokens = encode_frozen(base, images)
+    return BaseTokens(tokens.features.float(), tokens.codes.float(), tokens.ids, tokens.loss.float())
 
 
 @torch.no_grad()
