@@ -7,6 +7,7 @@ from typing import NoReturn
 
 # Modules of packages that the library does without, and the extra of pyproject.toml that installs them.
 EXTRAS = {
+    "diffusers": "diffusers",
     "dvc": "pipeline",
     "lightning_fabric": "pipeline",
     "pandas": "pipeline",

@@ -31,26 +31,47 @@ def parse_settings(kind: type[T], content: Any, *, source: str) -> T:
 def _describe(error: ValidationError, kind: Any, source: str) -> str:
     """Turn pydantic's report into one line; unknown keys first, since they explain missing ones."""
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    fault = faults[0]
-    key = ".".join(str(part) for part in fault["loc"])
+    fault: Any = faults[0]
+    location, owner = _without_tags(kind, fault["loc"])
+    key = ".".join(location)
+    if fault["type"] == "union_tag_not_found":
+        fault, key = fault | {"type": "missing"}, f"{key}.{fault['ctx']['discriminator'].strip(chr(39))}"
     if fault["type"] == "missing":
         return f"{source}: expected the key {key}, found none; the other files in configs/ show its form"
     if fault["type"] != "extra_forbidden":
         found = "" if isinstance(fault["input"], dict | BaseModel) else f", found {fault['input']!r}"
         message = fault["msg"].removeprefix("Value error, ")
         return f"{source}: {f'{key}: ' if key else ''}{message}{found}"
-    valid = _valid_keys(kind, fault["loc"][:-1])
+    valid = list(owner.model_fields)
     close = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1, cutoff=0.0)
     return f"{source}: unknown key {key}; the closest valid key is {close[0] if close else '(none)'}"
 
 
-def _valid_keys(kind: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the settings model that `location` points into."""
-    for part in (None, *location):
-        annotation = kind if part is None else kind.model_fields[part].annotation if isinstance(part, str) else kind
-        arguments = getattr(annotation, "__args__", ())
-        kind = next(a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel))
-    return list(kind.model_fields)
+def _without_tags(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """Return a location as a user writes it, and the settings model that its last key belongs or should belong to.
+
+    Pydantic puts a tag behind a key whose settings are of one of several kinds: the value of their discriminator.
+    """
+    keys: list[str] = []
+    owner, models, field = None, _models(kind), None
+    for part in location:
+        tagged = None if field is None else field.discriminator
+        if tagged is not None:
+            models = [model for model in models if part in model.model_fields[tagged].annotation.__args__]
+            field = None
+            continue
+        keys.append(str(part))
+        if models and not isinstance(part, int):
+            owner = models[0]
+            field = owner.model_fields.get(part)
+            models = [] if field is None else _models(field.annotation)
+    return keys, owner
+
+
+def _models(annotation: Any) -> list[Any]:
+    """Return the settings models in an annotation: itself, or the arguments of an optional, a union or a sequence."""
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return [kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def read_yaml(path: Path) -> Any:

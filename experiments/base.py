@@ -1,10 +1,11 @@
-"""Stage `base`: train the 2D tokenizer that the recurrent distillation starts from."""
+"""Stage `base`: train, or take as published, the 2D tokenizer that the recurrent distillation starts from."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
-from alit.models.weights import save_network
+from alit.models.loading import save_base
 from alit.tasks.perceptual import build_perceptual
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
@@ -39,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         architecture,
         config,
         images,
-        build_perceptual(trunk) if config.perceptual_weight > 0 else None,
+        build_perceptual(trunk) if config.perceptual_weight > 0 and architecture.pretrained is None else None,
         augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
         fabric=fabric,
         seed=seed,
         scratch=scratch,
         execution=execution,
     )
-    save_stage(fabric, paths.base, lambda folder: save_network(base, architecture, folder), settings, scratch)
+    save_stage(fabric, paths.base, partial(save_base, base), settings, scratch)
 
 
 if __name__ == "__main__":

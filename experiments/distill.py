@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
-from alit.models.weights import WEIGHTS_FILE, load_base
+from alit.models.loading import load_base
+from alit.models.weights import WEIGHTS_FILE
 from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.checkpoint import TRAINING_FILE, copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.execution import ExecutionConfig

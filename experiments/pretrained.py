@@ -9,7 +9,8 @@ from pathlib import Path
 
 from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
-from alit.models.weights import CONFIG_FILE, save_network
+from alit.models.loading import save_base
+from alit.models.weights import CONFIG_FILE
 from alit.tokenizer.opening import OpenedCheckpoint, open_checkpoint, require_same_networks
 from alit.tokenizer.origin import write_origin
 from experiments.stage import Stage
@@ -49,7 +50,7 @@ def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:
         shutil.copytree(source / "base", folder / "base")
     else:
         (folder / "base").mkdir()
-        save_network(tokenizer.base, tokenizer.config.base, folder / "base")
+        save_base(tokenizer.base, folder / "base")
     for part, place in (("", "tokenizer"), ("stage_1", "distilled")):
         for log in LOGS:
             if source is not None and (source / part / log).is_file():

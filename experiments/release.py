@@ -30,7 +30,8 @@ from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
 from alit.models.base import BaseTokenizer
-from alit.models.weights import WEIGHTS_FILE, load_base, save_network
+from alit.models.loading import load_base, save_base
+from alit.models.weights import WEIGHTS_FILE
 from alit.paths import RunPaths, project_root
 from alit.report.pages import VERDICTS, mean_errors, settings_diff
 from alit.report.site import format_interval, format_number
@@ -313,8 +314,7 @@ def pack(paths: RunPaths, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     AdaptiveTokenizer.from_pretrained(paths.tokenizer).half().save_pretrained(folder)
     (folder / "base").mkdir()
-    base = load_base(paths.base)
-    save_network(base.half(), base.config, folder / "base")
+    save_base(load_base(paths.base).half(), folder / "base")
     for source, name in zip((paths.base, paths.distilled, paths.tokenizer), STAGES.values(), strict=True):
         (folder / name).mkdir(exist_ok=True)
         for file in (LOG_FILE, TRAINING_FILE):

@@ -9,7 +9,8 @@ from lightning_fabric import Fabric
 
 from alit.data.imageset import ImageSet, Subset
 from alit.errors import run_command
-from alit.models.weights import WEIGHTS_FILE, load_base, save_network
+from alit.models.loading import load_base, save_base
+from alit.models.weights import WEIGHTS_FILE
 from alit.tasks.perceptual import build_perceptual
 from alit.training import variants
 from alit.training.engine.checkpoint import resume_dir, save_stage
@@ -56,7 +57,7 @@ def _train_base(
     training, finished = folder / "training", folder / "finished"
     if not finished.is_dir():
         base = variants.train_variant_base(variant, images, build_perceptual, fabric, training, execution)
-        save_stage(fabric, finished, partial(save_network, base, variant.tokenizer.base), settings, training)
+        save_stage(fabric, finished, partial(save_base, base), settings, training)
     return finished
 
 

@@ -1,9 +1,12 @@
-"""Base tokenizers: the 2D VQGAN and KL-VAE that turn an image into a grid of image tokens."""
+"""Base tokenizers: the 2D VQGAN and KL-VAE that turn an image into a grid of image tokens.
+
+`alit.models.loading` builds one of any kind; those of diffusers are in `alit.models.diffusers_base`.
+"""
 
 import itertools
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +43,11 @@ class BaseTokenizerConfig(Settings):
     level_attention: bool  # VAE only: self-attention in the encoder's last level; published: true
 
     @property
+    def pretrained(self) -> None:
+        """Nothing: these weights are trained here."""
+        return None
+
+    @property
     def patch(self) -> int:
         """Pixels per side that one image token stands for."""
         return self.stem * 2 ** (len(self.multipliers) - 1)
@@ -63,7 +71,9 @@ class BaseTokens(NamedTuple):
 class BaseTokenizer(nn.Module, ABC):
     """Images (b, 3, h, w) in [0, 1] to image tokens and back; h and w are multiples of the patch."""
 
-    def __init__(self, config: BaseTokenizerConfig) -> None:
+    config: Any  # the settings of its kind
+
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.config = config
 
@@ -377,14 +387,3 @@ class VAE(BaseTokenizer):
     def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution."""
         return self.decoder.conv_out.weight
-
-
-BASE_TOKENIZERS: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
-
-
-def build_base(config: BaseTokenizerConfig) -> BaseTokenizer:
-    """Return the base tokenizer that the settings describe, with random weights.
-
-    Convolutions are laid out with channels last: faster on a CPU in float32 but for the narrowest (docs/speed.md).
-    """
-    return BASE_TOKENIZERS[config.kind](config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,7 +9,8 @@ from einops import rearrange, repeat
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from alit.models.base import BaseTokenizerConfig, BaseTokens, Repetitions
+from alit.models.base import BaseTokens, Repetitions
+from alit.models.loading import BaseConfig
 from alit.models.quantizer import VectorQuantizer
 from alit.models.transformer import Transformer, free_parameter, initialize
 from alit.settings import Settings
@@ -46,7 +47,7 @@ class TokenizerConfig(Settings):
     """Everything that fixes the shape of an adaptive tokenizer; travels with each checkpoint."""
 
     image_size: PositiveInt  # pixels per side
-    base: BaseTokenizerConfig
+    base: BaseConfig
     distillation: DistillationConfig
 
     @property
@@ -83,8 +84,10 @@ class TokenizerConfig(Settings):
     def _parts_fit(self) -> "TokenizerConfig":
         if self.image_size % self.base.patch:
             raise ValueError(f"image_size {self.image_size} must be a multiple of the patch {self.base.patch}")
-        if self.base.kind == "vae" and self.distillation.prediction != "regression":
-            raise ValueError("a vae base has no codebook to predict: set prediction: regression")
+        if self.base.codebook_size is None and self.distillation.prediction != "regression":
+            raise ValueError(
+                f"a {self.base.kind} base without codebook has none to predict; set prediction: regression"
+            )
         if self.base.code_size >= self.distillation.width:
             raise ValueError("width must exceed the base's code_size: the rest of a token is its patch embedding")
         return self

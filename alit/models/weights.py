@@ -1,4 +1,4 @@
-"""Weights of networks: the files of a base tokenizer, and digests that tell weights apart."""
+"""Weights of networks: the files of one, and digests that tell weights apart."""
 
 import hashlib
 import json
@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
-
-from alit.errors import CheckpointError
-from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
-from alit.settings import parse_settings
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -26,27 +21,6 @@ def save_network(network: nn.Module, config: BaseModel, folder: Path) -> None:
     """Write `model.safetensors` and `config.json` into an existing folder."""
     save_model(network, str(folder / WEIGHTS_FILE))
     (folder / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-
-
-def load_base(folder: Path) -> BaseTokenizer:
-    """Return the base tokenizer that `save_network` wrote.
-
-    Raises:
-        CheckpointError: the folder does not hold one, or its weights are damaged or of another network.
-    """
-    try:
-        content = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"expected a base tokenizer in {folder}: {error}; run stage base") from error
-    base = build_base(parse_settings(BaseTokenizerConfig, content, source=str(folder / CONFIG_FILE)))
-    path = folder / WEIGHTS_FILE
-    try:
-        load_model(base, str(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"expected weights of this configuration in {path}: {error}; run the stage again"
-        ) from error
-    return base
 
 
 def weights_sha256(network: nn.Module) -> str:

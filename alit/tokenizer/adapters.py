@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
-from alit.models.weights import CONFIG_FILE, load_base
+from alit.models.loading import load_base
+from alit.models.weights import CONFIG_FILE
 from alit.settings import Settings
 from alit.tokenizer.protocol import Reconstruction, Tokenizer
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

@@ -12,11 +12,14 @@ from huggingface_hub.constants import CONFIG_NAME
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE as WEIGHTS
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError
+from alit.models.base import BaseTokenizer
+from alit.models.diffusers_base import DiffusersBaseConfig
 from alit.models.distillation import TokenizerConfig
+from alit.models.loading import is_published, load_published
 from alit.models.weights import checksum, weights_digest
 from alit.settings import parse_settings
 
@@ -27,6 +30,7 @@ CODERS: dict[type, tuple[Any, Any]] = {
         lambda content: parse_settings(TokenizerConfig, content, source=CONFIG_NAME),
     )
 }
+BASE = "base."  # what the names of the base tokenizer's tensors begin with
 UNLICENSED = "Not stated by whoever saved these weights; the code that reads them is Apache-2.0."
 
 
@@ -43,6 +47,7 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
     Subclasses pass `coders=CODERS` on.
     """
 
+    base: BaseTokenizer
     bits_per_token: int
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -65,7 +70,7 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
             ConfigError: config.json has an unknown, missing or impossible setting.
         """
         source = str(pretrained_model_name_or_path)
-        checkpoint = read_checkpoint(source, **options)
+        checkpoint = with_published_base(read_checkpoint(source, **options))
         return cls.with_weights(checkpoint.config, checkpoint.weights, source=source).to(map_location)
 
     @classmethod
@@ -84,6 +89,13 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
         _check_weights(tokenizer.state_dict(), weights, source)
         tokenizer.to_empty(device="cpu").load_state_dict(weights)
         return tokenizer.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the weights; those of a base tokenizer that is as published are named in config.json, not copied."""
+        if not is_published(self.base):
+            return super()._save_pretrained(save_directory)
+        own = {name: tensor.contiguous() for name, tensor in self.state_dict().items() if not name.startswith(BASE)}
+        save_file(own, save_directory / WEIGHTS, {"format": "pt"})
 
     def generate_model_card(self, *arguments: Any, **fields: Any) -> ModelCard:
         """Return the README.md that `save_pretrained` and `push_to_hub` write where none is.
@@ -114,6 +126,19 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights_file} cannot be read as weights (truncated?): {error}") from error
     return Checkpoint(config, weights)
+
+
+def with_published_base(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the weights of its base tokenizer, where it names a published one and holds none.
+
+    Raises:
+        CheckpointError: see `alit.models.loading.load_published`.
+    """
+    config, weights = checkpoint
+    if not isinstance(config.base, DiffusersBaseConfig) or any(name.startswith(BASE) for name in weights):
+        return checkpoint
+    published = load_published(config.base).state_dict()
+    return Checkpoint(config, weights | {BASE + name: tensor for name, tensor in published.items()})
 
 
 def locate_file(model: str, name: str, **options: Any) -> Path:
@@ -186,14 +211,14 @@ def model_card(
 def _network(config: TokenizerConfig) -> str:
     """Describe the networks in two sentences."""
     base, distillation = config.base, config.distillation
-    codes = f"ids of {base.codebook_size} codes" if base.kind == "vqgan" else f"{base.code_size} numbers each"
+    codes = f"ids of {base.codebook_size} codes" if base.codebook_size else f"{base.code_size} numbers each"
     latents = (
         f"ids of {distillation.latent_codebook_size} codes of {distillation.latent_code_size} numbers"
         if distillation.quantize
         else f"{distillation.latent_code_size} continuous numbers each"
     )
     return (
-        f"Base tokenizer: {base.kind.upper()}, {config.image_tokens} image tokens, {codes}. "
+        f"Base tokenizer: {base.pretrained or base.kind.upper()}, {config.image_tokens} image tokens, {codes}. "
         f"Distillation: {distillation.layers} + {distillation.layers} layers of width {distillation.width} with "
         f"{distillation.heads} heads, {distillation.iterations} iterations of {distillation.tokens_per_iteration} "
         f"latent tokens, {latents}."

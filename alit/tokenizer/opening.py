@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alit.errors import CheckpointError
+from alit.models.diffusers_base import FILLED_IN
 from alit.models.distillation import TokenizerConfig
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from alit.tokenizer.checkpoint import locate_file
@@ -84,12 +85,15 @@ def _origin_of_folder(folder: Path) -> Origin:
 def require_same_networks(expected: TokenizerConfig, found: TokenizerConfig, source: str) -> None:
     """Check that a checkpoint has the networks that a profile names; keys without effect may differ.
 
+    So may those of a published base that the profile leaves open, for stage `base` to fill in.
+
     Raises:
         CheckpointError: the first key that differs, with both values.
     """
     ours, theirs = (_flat(effective_settings(config)) for config in (expected, found))
+    left_open = {f"base.{key}" for key in FILLED_IN if getattr(expected.base, key, "") is None}
     for key in dict.fromkeys([*ours, *theirs]):
-        if ours.get(key) != theirs.get(key):
+        if ours.get(key) != theirs.get(key) and ".".join(key.split(".")[:2]) not in left_open:
             raise CheckpointError(
                 f"{source}: expected tokenizer.{key} {ours.get(key)} as in the profile, found {theirs.get(key)}; make "
                 "the two agree, or write tokenizer: null to take the networks as the checkpoint has them"

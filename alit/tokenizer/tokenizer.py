@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from alit.errors import ConfigError, DataError, TokenFileError
-from alit.models.base import build_base
 from alit.models.distillation import Distillation, Halting, TokenizerConfig
+from alit.models.loading import build_base
 from alit.tokenizer.checkpoint import CODERS, Fingerprint, HubCheckpoint
 from alit.tokenizer.encoding import (
     Criterion,

@@ -1,16 +1,19 @@
-"""Train the base tokenizer from scratch (the paper starts from published ones)."""
+"""The base tokenizer: published weights, as the paper starts from, or trained from scratch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
-from alit.models.base import BaseTokenizer, BaseTokenizerConfig, build_base
+from alit.models.base import BaseTokenizer
+from alit.models.diffusers_base import DiffusersBase, DiffusersBaseConfig
+from alit.models.loading import BaseConfig, build_base, load_published
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
@@ -150,7 +153,7 @@ class BaseStage:
 
 
 def train_base(
-    tokenizer: BaseTokenizerConfig,
+    tokenizer: BaseConfig,
     config: BaseTrainingConfig,
     images: ImageSet,
     perceptual: PerceptualDistance | None,
@@ -162,6 +165,8 @@ def train_base(
     execution: ExecutionConfig = PLAIN,
 ) -> BaseTokenizer:
     """Train a base tokenizer, resumably, and return it, averaged where the settings say so, in eval mode.
+
+    One with published weights is returned as published, see `published_base`: stage 2 may train it further.
 
     Args:
         tokenizer: the network's settings.
@@ -175,6 +180,8 @@ def train_base(
         execution: how to compute it on this machine. A VAE's posterior samples depend on the micro-batches: they come
             from torch's default generator.
     """
+    if isinstance(tokenizer, DiffusersBaseConfig):
+        return published_base(tokenizer, images, fabric)
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)
     stage = BaseStage(
@@ -190,3 +197,46 @@ def train_base(
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="base tokenizer")
     stage.optimized.use_average()
     return base.eval()
+
+
+SCALING_IMAGES = 512  # on which latents are measured: 32,768 tokens of a grid of 8 x 8
+
+
+def published_base(tokenizer: DiffusersBaseConfig, images: ImageSet, fabric: Fabric) -> BaseTokenizer:
+    """Return a base tokenizer with published weights, in eval mode; `base.config` holds all that was found out.
+
+    Where neither the settings nor the publication state how latents are scaled, they are measured on images, each
+    process alike, so that image tokens have mean 0 and variance 1.
+
+    Args:
+        tokenizer: settings that name published weights.
+        images: the training set; its first images are measured.
+        fabric: says where.
+
+    Raises:
+        CheckpointError, ConfigError: see `alit.models.loading.load_published`.
+    """
+    base = load_published(tokenizer).to(fabric.device)
+    source = "settings" if tokenizer.latent_scale is not None else "published settings"
+    if base.config.latent_scale is None:
+        scale, shift = measure_latents(base, images, fabric)
+        base.config = base.config.model_copy(update={"latent_scale": scale, "latent_shift": shift})
+        source = f"{min(SCALING_IMAGES, len(images))} training images"
+    config = base.config
+    if fabric.is_global_zero:
+        print(f"base tokenizer: published weights of {config.pretrained}, sha256 {config.sha256}", flush=True)
+        print(f"latents: scale {config.latent_scale:g}, shift {config.latent_shift:g}, from {source}", flush=True)
+    return base
+
+
+@torch.no_grad()
+def measure_latents(base: DiffusersBase, images: ImageSet, fabric: Fabric) -> tuple[float, float]:
+    """Return the scale and shift that give the latents of the set's first images mean 0 and variance 1."""
+    count, total, squares = 0, 0.0, 0.0
+    for rows in torch.arange(min(SCALING_IMAGES, len(images))).split(32):
+        latents = base.latents(fabric.to_device(images.images(rows))).double()
+        count += latents.numel()
+        total += float(latents.sum())
+        squares += float(latents.square().sum())
+    mean = total / count
+    return (squares / count - mean**2) ** -0.5, mean

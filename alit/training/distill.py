@@ -335,6 +335,7 @@ def train_distillation(
         raise ConfigError(
             f"expected cross_entropy_weights for {tokenizer.iterations} iterations, found {weights}; add the others"
         )
+    tokenizer = tokenizer.model_copy(update={"base": base.config})  # with all that was found out about a published one
     with default_randomness(seed, NAME, "initial weights"):
         model = AdaptiveTokenizer(tokenizer)
     model.base.load_state_dict(base.state_dict())

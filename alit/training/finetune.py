@@ -21,7 +21,6 @@ from alit.errors import ConfigError
 from alit.models.base import BaseTokens
 from alit.models.distillation import Distilled
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
-from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import distill_at
@@ -314,7 +313,7 @@ def select_trained(tokenizer: AdaptiveTokenizer, train_base: bool) -> list[nn.Pa
     base = tokenizer.base
     base.requires_grad_(train_base)
     quantizer = getattr(base, "quantizer", None)  # a VAE has none
-    if isinstance(quantizer, VectorQuantizer):
+    if quantizer is not None:
         quantizer.requires_grad_(False)
     trained = [parameter for parameter in tokenizer.parameters() if parameter.requires_grad]
     base.last_layer.requires_grad_(True)

@@ -161,7 +161,9 @@ def train_variant_base(
         variant.tokenizer.base,
         config,
         images,
-        make_perceptual(variant.perceptual_trunk) if config.perceptual_weight > 0 else None,
+        make_perceptual(variant.perceptual_trunk)
+        if config.perceptual_weight > 0 and variant.tokenizer.base.pretrained is None
+        else None,
         augmentation=Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect),
         fabric=fabric,
         seed=variant.seed,

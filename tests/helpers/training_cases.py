@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from alit.data.crops import cut
 from alit.data.imageset import ImageSet
-from alit.models.base import build_base
 from alit.models.distillation import LatentEncoder
+from alit.models.loading import build_base
 from alit.models.losses import PerceptualDistance
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base

@@ -11,7 +11,8 @@ from published_names import published_name
 
 from alit.config import load_profile
 from alit.errors import CheckpointError
-from alit.models.weights import load_base, save_network
+from alit.models.loading import load_base
+from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.origin import read_origin
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

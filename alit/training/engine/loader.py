@@ -185,7 +185,7 @@ def token_source(
     copies = 2 if augmentation.flip else 1
     numbers = config.base.code_size + (0 if base.codebook is None else 1)
     size = copies * len(images) * config.image_tokens * numbers * 4
-    sampled = config.base.kind == "vae" and config.base.sample_posterior
+    sampled = base.codebook is None and config.base.sample_posterior
     if augmentation.crop_scale < 1 or sampled or size > limit:
         return lambda batch: _encode_now(base, batch.images, fabric)
     if fabric.is_global_zero and not folder.is_dir():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import base_config, images
 
-from alit.models.base import build_base
+from alit.models.loading import build_base
 
 KINDS = ["vqgan", "vae"]
 

@@ -13,7 +13,7 @@ from tiny import base_config, images, tokenizer
 from toy_sweep import CONFIG, MeanColor, ToySet
 
 from alit.errors import AlitError, CheckpointError, ConfigError
-from alit.models.base import build_base
+from alit.models.loading import build_base
 from alit.models.weights import save_network
 from alit.sweep.engine import SweepJob, move_whole, sweep_many
 from alit.sweep.schema import read_table

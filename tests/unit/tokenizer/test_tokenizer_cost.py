@@ -6,7 +6,7 @@ from tiny import base_config, images, tokenizer, tokenizer_config
 from torch import nn
 from training_cases import distill_config, optimization
 
-from alit.models.base import build_base
+from alit.models.loading import build_base
 from alit.studies.ablations.measure import stage_1_gigaflop, variant_costs
 from alit.studies.cost import measure
 from alit.studies.cost.measure import measure_cost

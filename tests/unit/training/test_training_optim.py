@@ -5,8 +5,9 @@ import torch
 from training_cases import MemoryImages, new_base, optimization, tokenizer_config
 
 from alit.errors import CheckpointError, ConfigError
+from alit.models.loading import load_base
 from alit.models.quantizer import VectorQuantizer
-from alit.models.weights import load_base, save_network
+from alit.models.weights import save_network
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler
