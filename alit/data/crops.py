@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from alit.data.images import BROKEN, describe_fault, to_rgb_image
-from alit.errors import DataError
+from alit.data.decoding import decode
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
@@ -21,7 +20,6 @@ CROP_ASPECT = (3 / 4, 4 / 3)  # least and greatest width over height, of the pub
 _ATTEMPTS = 10  # torchvision's: shapes that are drawn before the crop falls back to the center
 DRAWS = 2 * _ATTEMPTS + 2  # an area and an aspect ratio each, then the place
 _GAP = 2.0  # how much larger than asked Pillow's quick reduction leaves an image before it filters; its own default
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class RandomCrop(NamedTuple):
@@ -68,28 +66,14 @@ def read_crop(file: Path | BinaryIO, crop: RandomCrop, size: int) -> np.ndarray:
     Raises:
         DataError: the file cannot be decoded whole; the message is the reason, without the path.
     """
-    try:
-        with Image.open(file) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            turned = orientation in _TURNED
-            box = crop.box(*(image.size[::-1] if turned else image.size))
-            sides = box[2] - box[0], box[3] - box[1]
-            reduction = _draft(image, sides[::-1] if turned else sides, size)
-            image.load()
-            upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
-        raise DataError("no such file") from error
-    except BROKEN as error:
-        raise DataError(describe_fault(error)) from error
-    return _resize(to_rgb_image(upright), box, reduction, size)
 
+    def least(picture: tuple[int, int]) -> tuple[int, int]:
+        """Return the least size of the whole picture with `size` pixels per side of the crop."""
+        left, top, right, bottom = crop.box(*picture)
+        return math.ceil(picture[0] * size / (right - left)), math.ceil(picture[1] * size / (bottom - top))
 
-def _draft(image: Image.Image, sides: tuple[int, int], size: int) -> float:
-    """Let the decoder reduce the image while a crop of `sides` keeps `size` pixels; return by how much it does."""
-    width, height = image.size
-    wanted = (math.ceil(width * size / sides[0]), math.ceil(height * size / sides[1]))
-    drafted = image.draft(None, wanted)  # None for formats that cannot
-    return 1 if drafted is None else width / drafted[1][2]
+    decoded = decode(file, least)
+    return _resize(decoded.image, crop.box(*decoded.size), decoded.reduction, size)
 
 
 def _resize(image: Image.Image, box: Box, reduction: float, size: int) -> np.ndarray:

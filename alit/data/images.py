@@ -4,99 +4,41 @@
 |---|---|
 | grayscale, bilevel | the value is repeated in three channels |
 | transparent (RGBA, LA, palette or tRNS transparency) | composited over white |
-| palette | looked up |
+| palette | looked up; an index without a color is refused |
 | CMYK, YCbCr, LAB | Pillow's conversion; color profiles are ignored, as ImageNet pipelines do |
-| 16-bit grayscale | scaled so that 65535 becomes 255 |
-| 16-bit color | Pillow keeps the high byte of each channel |
-| EXIF orientation | applied |
+| 12-bit and 16-bit grayscale | scaled so that the largest value becomes 255; transparency and white-is-zero count |
+| 16-bit color | Pillow keeps the high byte of each channel; a single transparent color is refused |
+| EXIF orientation | applied; no other metadata are read, and none that is damaged matters |
 | animation, multi-page | the first frame |
-| floating point, 32-bit integers | refused: their range is not known |
+| floating point, 32-bit or signed integers | refused: their range is not known |
 | truncated, corrupt, not an image | refused |
+| any format but AVIF, BMP, GIF, ICO, JPEG, JPEG 2000, PNG, PPM, TIFF, WebP | refused |
 
 Files are decoded without torch, which only the functions that return tensors import.
 """
 
-import struct
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
-from PIL import Image, ImageOps
+from PIL import Image
 
+from alit.data.decoding import PictureFile, decode
 from alit.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What Pillow's readers raise on damaged files, beside its own UnidentifiedImageError (an OSError).
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
-BROKEN = (*_DAMAGE, struct.error, zlib.error, MemoryError, Image.DecompressionBombError)
 
-
-def read_image(file: Path | BinaryIO) -> np.ndarray:
+def read_image(file: PictureFile) -> np.ndarray:
     """Decode an image file, given by its path or open, into uint8 (h, w, 3).
 
     Raises:
         DataError: the file cannot be decoded whole; the message is the reason, without the path.
     """
-    try:
-        with Image.open(file) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
-        raise DataError("no such file") from error
-    except BROKEN as error:
-        raise DataError(describe_fault(error)) from error
-    return to_rgb(upright)
-
-
-def read_pixels(path: Path) -> np.ndarray:
-    """Read an image file as it is coded: values or palette indices (h, w), or colors (h, w, channels).
-
-    Raises:
-        DataError: as `read_image`.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.array(image)
-    except BROKEN as error:
-        raise DataError(describe_fault(error)) from error
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Turn a loaded image of any mode into uint8 (h, w, 3); see the table of the module."""
-    return np.array(to_rgb_image(image))
-
-
-def to_rgb_image(image: Image.Image) -> Image.Image:
-    """Turn a loaded image of any mode into one of mode RGB; see the table of the module."""
-    if image.mode == "F":
-        raise DataError("floating-point pixels of unknown range")
-    if image.mode.startswith("I"):
-        return Image.fromarray(_from_16_bit(np.asarray(image)))
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bit(values: np.ndarray) -> np.ndarray:
-    """Scale 16-bit grayscale to 8 bit, rounding to nearest: 65535 = 255 * 257."""
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise DataError("32-bit integer pixels of unknown range")
-    gray = ((wide + 128) // 257).astype(np.uint8)
-    return np.stack([gray] * 3, axis=-1)
-
-
-def describe_fault(error: BaseException) -> str:
-    """Return one line on why a file could not be read, without the path, which the caller names."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    return " ".join(str(error).split()) or type(error).__name__
+    return np.array(decode(file).image)
 
 
 def center_view(array: np.ndarray, size: int) -> np.ndarray:

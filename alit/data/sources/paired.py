@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alit.data.images import describe_fault, read_pixels
+from alit.data.decoding import describe_fault, read_pixels
 from alit.data.sources import UNKNOWN_SEGMENT, list_images
 from alit.data.sources.folder import PairedSource, describe_files
 from alit.errors import DataError
