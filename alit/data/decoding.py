@@ -114,7 +114,8 @@ def _decode(file: PictureFile, least: Callable[[Size], Size] | None, orientation
             raise DataError(f"{image.format} files are not read: convert it to PNG, JPEG, TIFF or WebP")
         coding = _coding(image)
         orientation = _orientation(image) if orientation is None else orientation
-        size = image.size[::-1] if orientation in _SWAPS_SIDES else image.size
+        width, height = image.size
+        size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
         reduction = _reduce(image, size, least, orientation)
         image.load()
         colors = _to_rgb(image, coding)

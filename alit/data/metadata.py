@@ -55,7 +55,7 @@ def _tag_of(block: bytes) -> int | None:
 
 
 def without_metadata(content: bytes) -> bytes:
-    """Return a PNG, JPEG, WebP or TIFF file with what its pixels need alone; any other file as it is."""
+    """Return a PNG, JPEG, WebP, AVIF or TIFF file with what its pixels need alone; any other file as it is."""
     if content.startswith(_PNG):
         return _bare_png(content)
     if content.startswith(b"\xff\xd8"):
@@ -64,6 +64,8 @@ def without_metadata(content: bytes) -> bytes:
         return _bare_webp(content)
     if content[:4] in (b"II*\0", b"MM\0*"):
         return _bare_tiff(content)
+    if content[4:8] == b"ftyp":
+        return _bare_avif(content)
     return content
 
 
@@ -111,6 +113,15 @@ def _bare_webp(content: bytes) -> bytes:
         place = end
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def _bare_avif(content: bytes) -> bytes:
+    """Empty the directory of EXIF, which stays where it is; how the picture is turned is no metadata in AVIF."""
+    for head in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"):
+        start = content.find(head)
+        if start >= 0:
+            content = content[: start + 8] + bytes(2) + content[start + 10 :]
+    return content
 
 
 def _bare_tiff(content: bytes) -> bytes:
