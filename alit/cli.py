@@ -1,4 +1,4 @@
-"""The `alit` command: encode pictures to token files, decode them, look into them, convert and measure checkpoints.
+"""The `alit` command: encode pictures and data sets, decode tokens, look into them, convert and measure checkpoints.
 
 Exit status: 0 when all is done, 2 after one line that says what was wrong, 130 when interrupted.
 """
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="alit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_to in (add_encode, add_decode, add_info, add_convert, add_bench):
+    for add_to in (add_encode, add_tokenize, add_decode, add_info, add_convert, add_bench):
         add_to(commands)
     return parser
 
@@ -63,6 +63,60 @@ def add_encode(commands: Subparsers) -> None:
     add_device(parser)
 
 
+def add_tokenize(commands: Subparsers) -> None:
+    """Add `alit tokenize`."""
+    parser = commands.add_parser(
+        "tokenize",
+        help="a data set to Parquet files of tokens",
+        description="Encode a data set into a folder of Parquet parts (id, tokens, length, satisfied, bits). The same "
+        "command again goes on where it was stopped. Unreadable pictures are left out, listed in _rejected.csv, and "
+        "end the command with status 2 when all others are done.",
+    )
+    parser.add_argument("source", help="a folder of pictures")
+    parser.add_argument("output", type=Path, help="the folder to write to")
+    add_model(parser)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--length", type=positive_integer, help="tokens of every picture")
+    how.add_argument(
+        "--until-l1",
+        type=positive_number,
+        metavar="L1",
+        help="the fewest tokens, per picture, with a mean absolute pixel error below this; pixels count from 0 to 1",
+    )
+    how.add_argument(
+        "--budget",
+        type=positive_number,
+        metavar="TOKENS",
+        help="mean tokens over the whole set, spent where they lower the mean absolute error most",
+    )
+    add_batch_size(parser, "pictures", default=64)
+    add_device(parser)
+    parser.add_argument(
+        "--devices",
+        type=positive_integer,
+        default=1,
+        help="processes: on as many GPUs, or sharing this machine's cores (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or actors of the Ray cluster at RAY_ADDRESS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--readers", type=positive_integer, default=4, help="threads a process that decode (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--images-per-part", type=positive_integer, default=1000, help="pictures in a file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rejected-share",
+        type=share,
+        default=0.01,
+        help="most unreadable pictures, of all, before the command gives up (default: %(default)s)",
+    )
+
+
 def add_decode(commands: Subparsers) -> None:
     """Add `alit decode`."""
     parser = commands.add_parser(
@@ -70,7 +124,7 @@ def add_decode(commands: Subparsers) -> None:
         help="a token file to PNG pictures",
         description="Write each image of a token file as PNG, under its number and its picture's name.",
     )
-    parser.add_argument("tokens", type=Path, help="the token file to read")
+    parser.add_argument("tokens", type=Path, help="the token file to read, or a folder of alit tokenize")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write to")
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
@@ -85,7 +139,7 @@ def add_info(commands: Subparsers) -> None:
         description="Print what a token file or a checkpoint folder holds: lengths in tokens, sizes in bits, bytes and "
         "parameters.",
     )
-    parser.add_argument("path", type=Path, help="a token file or a checkpoint folder")
+    parser.add_argument("path", type=Path, help="a token file, a folder of alit tokenize, or a checkpoint folder")
 
 
 def add_convert(commands: Subparsers) -> None:
@@ -153,6 +207,17 @@ def positive_number(text: str) -> float:
         number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return number
+
+
+def share(text: str) -> float:
+    """Parse a share from 0 to 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text}")
     return number
 
 

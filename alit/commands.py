@@ -19,15 +19,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alit.data.images import batch_of, read_view
-from alit.data.sources import IMAGE_SUFFIXES
+from alit.data.sources import IMAGE_SUFFIXES, ImageSource
+from alit.data.sources.folder import folder_source
 from alit.errors import ConfigError, DataError
 from alit.tokenizer.cost import LengthCost, measure_lengths
+from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
+from alit.tokenizer.dataset import tokenize as tokenize_set
 from alit.tokenizer.encoding import ReconstructionLoss
+from alit.tokenizer.engines import here, processes, ray_actors
 from alit.tokenizer.opening import open_file
 from alit.tokenizer.origin import write_origin
+from alit.tokenizer.parquet import part_files, read_card, read_columns
 from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.tokenizer.tokens import TokenSet, pack, unpack
+from alit.tokenizer.tokens import TokenSet, pack, read_tokens
 
 STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes
 LICENSE = "The authors published these weights without a license; the code that reads them is Apache-2.0."
@@ -101,9 +106,49 @@ def _expand(argument: str) -> list[Path]:
     return [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]
 
 
+def tokenize(arguments: Namespace) -> None:
+    """Encode a data set into Parquet parts; unreadable pictures are listed, left out, and end it with status 2."""
+    config = TokenizeConfig(
+        length=arguments.length,
+        until_l1=arguments.until_l1,
+        budget=arguments.budget,
+        images_per_part=arguments.images_per_part,
+        batch_size=arguments.batch_size,
+        readers=arguments.readers,
+    )
+    make_room(arguments.output / RECORD_FILE)
+    job = TokenizeJob(open_source(arguments.source), arguments.model, arguments.output.absolute(), config)
+    elsewhere = arguments.engine == "ray" or arguments.devices > 1
+    tokenizer = load_onto(arguments.model, "cpu" if elsewhere else arguments.device)
+    if arguments.engine == "ray":
+        engine = ray_actors(arguments.device, arguments.devices)
+    else:
+        engine = processes(arguments.device, arguments.devices) if elsewhere else here(tokenizer)
+    with tqdm(total=len(job.source), unit="image", disable=None) as bar, writing(arguments.output):
+        rejected = tokenize_set(job, tokenizer, engine, rejected_share=arguments.rejected_share, advance=bar.update)
+    print(describe_parts(arguments.output))
+    if rejected:
+        raise DataError(
+            f"{len(rejected)} of {len(job.source)} pictures could not be read and are not in {arguments.output}: "
+            f"{REJECTED_FILE} there lists them; to take them in, mend them, remove their parts and run this again"
+        )
+
+
+def open_source(argument: str) -> ImageSource:
+    """Find the images of a data set.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = Path(argument).absolute()
+    if not path.is_dir():
+        raise DataError(f"expected a folder of pictures at {argument}, found none")
+    return folder_source(path.name, path, "")
+
+
 def decode(arguments: Namespace) -> None:
     """Write each image of a token file as PNG, under its number and its picture's name."""
-    file = unpack(read_bytes(arguments.tokens), source=str(arguments.tokens))
+    file = read_tokens(arguments.tokens)
     tokenizer = load_onto(arguments.model, arguments.device)
     names = file.names or [""] * len(file.tokens)
     with writing(arguments.output), tqdm(total=len(names), unit="image", disable=None) as bar:
@@ -124,10 +169,12 @@ def file_name(row: int, name: str) -> str:
 
 def info(arguments: Namespace) -> None:
     """Print what a token file or a checkpoint folder holds: lengths in tokens, sizes in bits, bytes and parameters."""
-    if arguments.path.is_dir():
+    if (arguments.path / RECORD_FILE).is_file() or arguments.path.suffix == ".parquet":
+        print(describe_parts(arguments.path))
+    elif arguments.path.is_dir():
         print(describe_tokenizer(load_onto(str(arguments.path), "cpu")))
     else:
-        print(describe(unpack(read_bytes(arguments.path), source=str(arguments.path)).tokens))
+        print(describe(read_tokens(arguments.path).tokens))
 
 
 def describe_tokenizer(tokenizer: AdaptiveTokenizer) -> str:
@@ -143,14 +190,30 @@ def describe_tokenizer(tokenizer: AdaptiveTokenizer) -> str:
 
 def describe(tokens: TokenSet) -> str:
     """Return a line about a token set."""
-    if not len(tokens):
-        return f"no images, of tokenizer {tokens.model}"
-    kind = "continuous codes" if tokens.is_continuous else f"ids of {tokens.codebook_size} codes"
-    mean = float(tokens.lengths.float().mean())
+    return describe_lengths(tokens.lengths, tokens.bits, tokens.satisfied, tokens.codebook_size, tokens.model)
+
+
+def describe_parts(path: Path) -> str:
+    """Return a line about what `alit tokenize` wrote, without reading the tokens."""
+    files = part_files(path)
+    card = read_card(files[0])
+    columns = [read_columns(file, ("length", "bits", "satisfied")) for file in files]
+    lengths, bits, satisfied = (
+        torch.from_numpy(np.concatenate([part[name].to_numpy(zero_copy_only=False) for part in columns]))
+        for name in ("length", "bits", "satisfied")
+    )
+    return describe_lengths(lengths, bits, satisfied, card.codebook_size, card.model)
+
+
+def describe_lengths(lengths: Tensor, bits: Tensor, satisfied: Tensor, codebook_size: int | None, model: str) -> str:
+    """Return a line about images (b,) of these token counts and sizes."""
+    if not len(lengths):
+        return f"no images, of tokenizer {model}"
+    kind = "continuous codes" if codebook_size is None else f"ids of {codebook_size} codes"
     return (
-        f"{len(tokens)} images, {mean:.1f} tokens on average ({int(tokens.lengths.min())} to "
-        f"{int(tokens.lengths.max())}), {kind}, {float(tokens.bits.float().mean()) / 8:.0f} bytes each; "
-        f"{int((~tokens.satisfied).sum())} unsatisfied; tokenizer {tokens.model}"
+        f"{len(lengths)} images, {float(lengths.float().mean()):.1f} tokens on average ({int(lengths.min())} to "
+        f"{int(lengths.max())}), {kind}, {float(bits.float().mean()) / 8:.0f} bytes each; "
+        f"{int((~satisfied).sum())} unsatisfied; tokenizer {model}"
     )
 
 
@@ -223,13 +286,6 @@ def to_device(tokenizer: AdaptiveTokenizer, device: str) -> AdaptiveTokenizer:
         raise ConfigError(f"expected a torch device of this machine, found {device}: {error}") from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file that a user named."""
-    if not path.is_file():
-        raise DataError(f"expected a token file at {path}, found none")
-    return path.read_bytes()
-
-
 def make_room(path: Path) -> None:
     """Make the folder of a file that will be written, before any work is done.
 
@@ -251,4 +307,4 @@ def writing(path: Path) -> Iterator[None]:
         raise DataError(f"cannot write to {path}: {error.strerror or error}; choose another place") from error
 
 
-COMMANDS = {"encode": encode, "decode": decode, "info": info, "convert": convert, "bench": bench}
+COMMANDS = {"encode": encode, "tokenize": tokenize, "decode": decode, "info": info, "convert": convert, "bench": bench}

@@ -14,6 +14,7 @@ EXTRAS = {
     "pandera": "pipeline",
     "psutil": "pipeline",
     "pyarrow": "pipeline",
+    "ray": "ray",
     "scipy": "pipeline",
     "sklearn": "pipeline",
     "timm": "tasks",

@@ -1,7 +1,7 @@
 """The pipeline's stages, one thin script each: read the settings, call `alit`, write the outs.
 
 Importing this package, which every stage does before anything else, settles how OpenMP's threads wait, and checks that
-the packages of all extras are installed.
+the packages of the extras that stages need are installed.
 """
 
 import os
@@ -14,7 +14,7 @@ from alit.errors import EXTRAS, MissingPackageError, require
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
-    require(*EXTRAS)
+    require(*(module for module, extra in EXTRAS.items() if extra in ("pipeline", "tasks", "notebooks")))
 except MissingPackageError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -145,7 +145,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             raise ConfigError("halting goes with length= or until=, found budget=")
         batches = checked_batches(images, size=self.image_size, batch_size=batch_size, device=self.device)
         if budget is not None:
-            return self._token_set(encode_to_budget(self, batches, budget))
+            return self.token_set(encode_to_budget(self, batches, budget))
         criterion = until if length is None else FixedLength(length)
         assert criterion is not None
         if halting is not None:
@@ -154,7 +154,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             encode = partial(encode_to_length, self, length=length)
         else:
             encode = partial(encode_until, self, criterion=criterion)
-        return self._token_set([tokens for batch in batches for tokens in encode(batch)])
+        return self.token_set([tokens for batch in batches for tokens in encode(batch)])
 
     @torch.no_grad()
     def decode(self, tokens: TokenSet, *, batch_size: int = 64) -> Tensor:
@@ -191,7 +191,8 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         for name in names:
             self.get_submodule(name).compile(*arguments, **options)
 
-    def _token_set(self, encoded: list[Encoded]) -> TokenSet:
+    def token_set(self, encoded: list[Encoded]) -> TokenSet:
+        """Join what `alit.tokenizer.encoding` made of images, in order."""
         settings = self.config.distillation
         shape, dtype = ((0,), torch.int64) if settings.quantize else ((0, settings.latent_code_size), torch.float32)
         values = [torch.empty(shape, device="cpu"), *(tokens.values.cpu() for tokens in encoded)]

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from alit.errors import DataError, TokenFileError
+from alit.tokenizer.parquet import part_files, read_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,9 @@ class TokenSet:
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> "TokenSet":
         """Return the tokens of one image, a range, a list of places or a mask, as a `TokenSet` in that order."""
         rows = _rows(index, len(self))
-        parts = self.values.split(self.lengths.tolist())
-        chosen = [parts[row] for row in rows.tolist()]
+        stops = self.lengths.cumsum(0)[rows].tolist()
+        lengths = self.lengths[rows].tolist()
+        chosen = [self.values[stop - length : stop] for stop, length in zip(stops, lengths, strict=True)]
         values = torch.cat(chosen) if chosen else self.values[:0]
         return TokenSet(self.lengths[rows], values, self.satisfied[rows], self.codebook_size, self.model)
 
@@ -126,15 +128,12 @@ class TokenSet:
 
     @staticmethod
     def load(path: str | Path) -> "TokenSet":
-        """Read what `save` wrote.
+        """Read what `save` wrote, or what `alit tokenize` wrote: a folder of Parquet parts, or one of them.
 
         Raises:
-            TokenFileError: the file is missing, not a token file, truncated or damaged.
+            TokenFileError: the file is missing, not a token file, truncated or damaged; or a part of a folder is.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise TokenFileError(f"expected a token file at {path}, found none")
-        return unpack(path.read_bytes(), source=str(path)).tokens
+        return read_tokens(Path(path)).tokens
 
 
 def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:
@@ -161,6 +160,30 @@ class TokenFile(NamedTuple):
 
     tokens: TokenSet
     names: tuple[str, ...] | None  # one per image
+
+
+def read_tokens(path: Path) -> TokenFile:
+    """Read a token file, or what `alit tokenize` wrote: a folder of Parquet parts, or one of them.
+
+    Raises:
+        TokenFileError: see `TokenSet.load`.
+    """
+    if path.is_dir() or path.suffix == ".parquet":
+        return _read_parts(path)
+    if not path.is_file():
+        raise TokenFileError(f"expected a token file at {path}, found none")
+    return unpack(path.read_bytes(), source=str(path))
+
+
+def _read_parts(path: Path) -> TokenFile:
+    sets: list[TokenSet] = []
+    names: list[str] = []
+    for file in part_files(path):
+        card, rows = read_rows(file)
+        lengths, values, satisfied = map(torch.from_numpy, map(np.array, rows[1:]))  # copied: Arrow's are read-only
+        sets.append(TokenSet(lengths, values, satisfied, card.codebook_size, card.model))
+        names += rows.ids
+    return TokenFile(TokenSet.concatenate(sets), tuple(names))
 
 
 def pack(tokens: TokenSet, names: Sequence[str] | None = None) -> bytes:

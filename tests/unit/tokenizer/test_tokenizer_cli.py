@@ -73,7 +73,7 @@ def test_only_unreadable_pictures_give_an_empty_file_and_an_error(model, picture
 def test_what_is_missing_is_named(model, tmp_path):
     with pytest.raises(DataError, match="found none"):
         main(["encode", str(tmp_path / "nowhere"), "-o", str(tmp_path / "t"), "-m", model, "--length", "2"])
-    with pytest.raises(DataError, match="found none"):
+    with pytest.raises(TokenFileError, match="found none"):
         main(["info", str(tmp_path / "nothing.alit")])
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         main(["info", str(tmp_path)])
@@ -172,7 +172,7 @@ def test_bench_measures_a_published_size_without_a_checkpoint(capsys, monkeypatc
             main(arguments)
 
 
-@pytest.mark.parametrize("command", ["", "encode", "decode", "info", "convert", "bench"])
+@pytest.mark.parametrize("command", ["", "encode", "tokenize", "decode", "info", "convert", "bench"])
 def test_help_says_what_is_asked_for(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
