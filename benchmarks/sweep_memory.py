@@ -27,7 +27,7 @@ from alit.errors import run_command
 from alit.paths import RunPaths, project_root
 from alit.sweep.engine import sweep
 from alit.tasks.protocol import resize
-from alit.tasks.registry import build_task_models, is_trained_here, new_network, save_trained
+from alit.tasks.registry import build_task_models, new_network, save_trained
 from alit.tokenizer.protocol import Reconstruction
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
@@ -66,7 +66,7 @@ def _prepare(profile: Profile, folder: Path, count: int) -> None:
     materialize_sets(data, folder / "data", folder / "rejected.csv", ())
     images = open_set(folder / "data" / "val")
     captions = images.captions(range(count))
-    for config in filter(is_trained_here, profile.task_models):
+    for config in (model for model in profile.task_models if model.trained_here):
         network = new_network(config, images.class_names, captions)
         save_trained(folder / "task_models" / config.name, config, network, None)
 

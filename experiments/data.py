@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 
 from alit.config import load_profile
-from alit.data.imageset import data_roots
+from alit.data.locate import data_roots
 from alit.data.prepare import DataConfig, materialize_sets
 from alit.errors import run_command
 from experiments.stage import Stage

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError, run_command
 from alit.tasks.captioning import DualEncoder
-from alit.tasks.registry import TaskModelConfig, evaluate_trained, is_trained_here, new_network, save_trained
+from alit.tasks.registry import TaskModelConfig, evaluate_trained, new_network, save_trained
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loop import LOG_FILE
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/task_models/`, one folder per trained network; a rerun skips finished ones."""
     stage = NetworkStage(argv, main.__doc__)
     paths, seed = stage.paths, stage.read("seed", int)
-    models = [model for model in stage.read("task_models", tuple[TaskModelConfig, ...]) if is_trained_here(model)]
+    models = [model for model in stage.read("task_models", tuple[TaskModelConfig, ...]) if model.trained_here]
     chosen = [(model.train_on or stage.train_set.name, model.test_on or stage.evaluation_set.name) for model in models]
     names = sorted({name for pair in chosen for name in pair})
     sets = dict(zip(names, stage.sets(names), strict=True))

@@ -1,11 +1,10 @@
-"""Image sets: folders with a manifest, which later stages read by row, whole or in part; where real data lies."""
+"""Image sets: folders with a manifest, which later stages read by row, whole or in part."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,78 +12,13 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from alit.data.crops import RandomCrop, cut, read_crop
 from alit.data.images import center_view, read_image, to_images, to_tensor
+from alit.data.locate import data_roots, locate_data
 from alit.data.sources import FACTORS, Record
 from alit.errors import DataError
 from alit.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Fetch(NamedTuple):
-    """A data set that a user has to fetch: what it is, its home page and its size."""
-
-    what: str
-    home: str
-    size: str
-
-
-# By the beginning of the path below $ALIT_DATA or data/; the longest that fits counts.
-FETCH = {
-    "imagenette": Fetch(
-        "Imagenette, the 160 px or 320 px release, with train/ and val/",
-        "https://github.com/fastai/imagenette",
-        "about 100 MB (160 px) or 330 MB (320 px)",
-    ),
-    "savoias": Fetch("SAVOIAS, the whole repository", "https://github.com/esaraee/Savoias-Dataset", "1,420 images"),
-    "imagenet1k": Fetch(
-        "ImageNet-1k (ILSVRC 2012), as train/<wnid>/ and val/<wnid>/",
-        "https://www.image-net.org/download.php",
-        "about 150 GB",
-    ),
-    "imagenet100": Fetch(
-        "the ImageNet-100 classes of ImageNet-1k, as train/<wnid>/ and val/<wnid>/",
-        "https://www.image-net.org/download.php",
-        "about 17 GB",
-    ),
-    "imagenet-s": Fetch(
-        "ImageNet-S, masks for ImageNet images",
-        "https://github.com/LUSSeg/ImageNet-S",
-        "masks only; the images are ImageNet-1k's",
-    ),
-    "coco": Fetch("COCO 2017 images with panoptic annotations", "https://cocodataset.org/#download", "about 20 GB"),
-    "depth": Fetch(
-        "images with depth, laid out as data/README.md says: photographs with the answers of MiDaS v2, or NYU Depth V2",
-        "https://github.com/isl-org/MiDaS or https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
-        "NYU: about 3 GB",
-    ),
-}
-
-
-def data_roots(project: Path) -> tuple[Path, ...]:
-    """Return the folders that may hold data sets, first choice first: `$ALIT_DATA`, then `<project>/data`."""
-    named = os.environ.get("ALIT_DATA")
-    return (*([Path(named)] if named else []), project / "data")
-
-
-def locate_data(path: str, roots: tuple[Path, ...]) -> Path:
-    """Return the first `<root>/<path>` that exists.
-
-    Raises:
-        DataError: there is none; the message names what to fetch, from where, how large, and where to put it.
-    """
-    for root in roots:
-        if (root / path).exists():
-            return root / path
-    searched = " or ".join(str(root / path) for root in roots)
-    beginnings = [name for name in FETCH if PurePosixPath(path).parts[0].lower().startswith(name)]
-    if not beginnings:
-        raise DataError(f"expected data at {searched}, found none; put it there, or set ALIT_DATA to its parent")
-    fetch = FETCH[max(beginnings, key=len)]
-    raise DataError(
-        f"expected data at {searched}, found none; fetch {fetch.what} ({fetch.size}) from {fetch.home} "
-        f"and put it at {roots[-1] / path}, or set ALIT_DATA to the folder that holds {path}"
-    )
 
 
 CARD_FILE = "set.json"

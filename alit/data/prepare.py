@@ -23,9 +23,9 @@ from alit.data.imageset import (
     SetDescription,
     build_manifest,
     chosen_indices,
-    locate_data,
     write_manifest,
 )
+from alit.data.locate import locate_data
 from alit.data.scenes.scene import ControlledSource, SceneSource
 from alit.data.sources import FACTORS, Factor, ImageSource, Record
 from alit.data.sources.folder import folder_source, savoias_source

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alit.errors import ConfigError
 from alit.tasks.protocol import Normalize, SweepBatch, memoize_last, resize
 
 
@@ -22,6 +23,55 @@ class Backbone(Protocol):
     def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits, or the vector before the last layer."""
         ...
+
+
+class ConvolutionalBackbone(nn.Module):
+    """A torchvision network of `features`, `avgpool` and `classifier`, with the part of timm's interface used here.
+
+    Its maps are the last one at each resolution, and its features the input of the last linear layer: of AlexNet
+    (Krizhevsky, 2014) and VGG16 4,096 numbers.
+
+    Raises:
+        ConfigError: the network has other parts, or its last layer is not linear.
+    """
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        parts = dict(network.named_children())
+        if set(parts) != {"features", "avgpool", "classifier"} or not _ends_linear(parts["classifier"]):
+            raise ConfigError(
+                f"expected a torchvision model of features, avgpool and a linear classifier, found {name}; timm/<name> "
+                "takes others"
+            )
+        self.features, self.avgpool = parts["features"], parts["avgpool"]
+        *before, self.last = parts["classifier"].children()
+        flattens = any(isinstance(layer, nn.Flatten) for layer in before)
+        self.pre_logits = nn.Sequential(*([] if flattens else [nn.Flatten()]), *before)
+        self.head_hidden_size = int(self.last.in_features)  # type: ignore[arg-type]
+
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map and the last map at each resolution."""
+        maps: list[Tensor] = []
+        found = images
+        for layer in self.features.children():
+            found = layer(found)
+            if maps and maps[-1].shape[-2:] == found.shape[-2:]:
+                maps.pop()
+            maps.append(found)
+        return found, maps
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits, or the vector before the last layer."""
+        features = self.pre_logits(self.avgpool(maps))
+        return features if pre_logits else self.last(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (b, classes)."""
+        return self.forward_head(self.features(images))
+
+
+def _ends_linear(classifier: nn.Module) -> bool:
+    return isinstance(classifier, nn.Sequential) and isinstance(classifier[-1], nn.Linear)
 
 
 class ClassifierOutput(NamedTuple):

@@ -1,6 +1,7 @@
 """Feature extractors for Fréchet distances."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from alit.errors import require
 from alit.tasks.classification import Classifier
-from alit.tasks.pretrained import download
+from alit.tasks.pretrained import download, read_weights
 from alit.tasks.protocol import round_to_8_bit
 
 
@@ -44,9 +45,19 @@ class InceptionFeatures:
         return self._network((round_to_8_bit(images) * 255).to(torch.uint8))[0].float()
 
 
-def reference_inception() -> nn.Module:
-    """Load the reference Inception with its published weights, which torch-fidelity fetches."""
+def reference_inception(local: Path | None = None) -> nn.Module:
+    """Load the reference Inception with its published weights, which torch-fidelity fetches, or from a local copy.
+
+    Raises:
+        CheckpointError: there are no weights, or the local file is not torch-fidelity's.
+    """
     require("torch_fidelity")
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    return download("torch-fidelity's Inception", lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))
+    if local is not None:
+        read_weights(local)  # torch-fidelity would unpickle whatever the file holds
+    path = None if local is None else str(local)
+    return download(
+        "torch-fidelity's Inception",
+        lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=path),
+    )

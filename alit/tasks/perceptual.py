@@ -6,15 +6,16 @@ network that evaluates the result (Lite0, Lite2, the trained classifiers) was tr
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit.errors import ConfigError, DataError, require
+from alit.errors import CheckpointError, ConfigError, DataError, require
 from alit.models.losses import PerceptualDistance, perceptual_distance
-from alit.tasks.pretrained import download, efficientnet_lite
+from alit.tasks.pretrained import download, efficientnet_lite, read_weights
 from alit.tasks.protocol import ROUNDING, Normalize, SweepBatch
 
 
@@ -163,11 +164,22 @@ class LpipsTrunk(nn.Module):
         return list(self.lpips.net(scaled))  # type: ignore[operator]
 
 
-def _lpips_vgg() -> LpipsTrunk:
-    require("torchmetrics")
+def lpips_vgg(local: Path | None = None) -> LpipsTrunk:
+    """Load LPIPS on VGG16: its channel weights come with torchmetrics, VGG16 from torchvision or from a local copy."""
+    require("torchmetrics", "torchvision")
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
-    return LpipsTrunk(download("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))
+    if local is None:
+        return LpipsTrunk(download("LPIPS with VGG16", lambda: _NoTrainLpips(net="vgg")))
+    trunk = LpipsTrunk(_NoTrainLpips(net="vgg", pnet_rand=True))
+    weights = {name: tensor for name, tensor in read_weights(local).items() if name.startswith("features.")}
+    # LPIPS keeps VGG's layers under their numbers, in slices: slice2.7.weight is features.7.weight.
+    slices = {name: f"features.{name.partition('.')[2]}" for name in trunk.lpips.net.state_dict()}  # type: ignore[union-attr]
+    try:
+        trunk.lpips.net.load_state_dict({name: weights[source] for name, source in slices.items()})  # type: ignore[union-attr]
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"expected torchvision's VGG16 in {local} (weights), found another network") from error
+    return trunk
 
 
-TRUNKS = {"efficientnet_lite1": LiteTrunk, "random": RandomTrunk, "lpips_vgg": _lpips_vgg}
+TRUNKS = {"efficientnet_lite1": LiteTrunk, "random": RandomTrunk, "lpips_vgg": lpips_vgg}

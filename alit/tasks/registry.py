@@ -2,69 +2,48 @@
 
 kind        architecture                           weights     columns and features
 classifier  small_cnn, timm/<name>                 train       class_rank_<model>
-            timm/<name>, efficientnet_lite0|1|2    pretrained  class_rank_<model>
+            timm/<name>, torchvision/<name>,       pretrained  class_rank_<model>
+            efficientnet_lite0|1|2
 depth       small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
                                                                depth_true_error_<model>
             depth_anything_v2_small|base|large     pretrained  depth_error_<model>, depth_rank_agreement_<model>
 caption     small_dual_encoder, dual_encoder       train       caption_score_<model>, caption_true_score_<model>
             blip_base|large                        pretrained  caption_score_<model>, caption_true_score_<model>
 features    task/<name of a classifier above it>   shared      perceptual_<model>, features_<model>
-            timm/<name>, efficientnet_lite0|1|2    pretrained  perceptual_<model>, features_<model>
+            timm/<name>, torchvision/<name>,       pretrained  perceptual_<model>, features_<model>
+            efficientnet_lite0|1|2
             inception                              pretrained  features_<model>, the only ones to call FID
             lpips_vgg                              pretrained  perceptual_<model>, the only one to call LPIPS
+
+In place of `pretrained` weights may name a local file or folder; `alit.tasks.weights` says which.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError, require
 from alit.models.weights import weights_sha256
-from alit.settings import Settings
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
 from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
 from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
-from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, ReconstructionTask, build_trunk
-from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier
+from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, ReconstructionTask, lpips_vgg
+from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier, torchvision_classifier
 from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task
-
-
-class TaskModelConfig(Settings):
-    """A task model: a network that scores originals and reconstructions alike."""
-
-    name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
-    kind: Literal["classifier", "depth", "caption", "features"]
-    architecture: str  # see `build_task_models`
-    weights: str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>
-    input_size: PositiveInt  # pixels per side of the network's input
-    train_on: str | None  # a set with role train or task; null: the first with role train
-    test_on: str | None  # a set with role task or evaluate, for its reported score; null: the first with role evaluate
-    steps: int = Field(ge=0)  # training steps when weights are "train"
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-
-
-TIMM = "timm/"
-SHARED = "task/"
+from alit.tasks.weights import NAMED, SHARED, TIMM, TORCHVISION, TaskModelConfig
 
 Trained = Classifier | DepthNetwork | DualEncoder
-
-
-def is_trained_here(config: TaskModelConfig) -> bool:
-    """Whether the pipeline trains this network, rather than loading or sharing it."""
-    return config.weights == "train" and not config.architecture.startswith(SHARED)
 
 
 def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
@@ -212,14 +191,15 @@ def load_trained(folder: Path, config: TaskModelConfig) -> Trained:
     return network
 
 
-PRETRAINED: dict[tuple[str, str], Callable[[int], nn.Module]] = {
+PRETRAINED: dict[tuple[str, str], Callable[[int, Path | None], nn.Module]] = {
     **{("classifier", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
     **{("features", f"efficientnet_lite{size}"): partial(efficientnet_lite, size) for size in (0, 1, 2)},
     **{("depth", f"depth_anything_v2_{size}"): partial(depth_anything_v2, size) for size in ("small", "base", "large")},
     **{("caption", f"blip_{size}"): partial(blip, size) for size in ("base", "large")},
-    ("features", "inception"): lambda input_size: reference_inception(),
-    ("features", "lpips_vgg"): lambda input_size: build_trunk("lpips_vgg"),
+    ("features", "inception"): lambda input_size, local: reference_inception(local),
+    ("features", "lpips_vgg"): lambda input_size, local: lpips_vgg(local),
 }
+CLASSIFIERS = {TIMM: timm_classifier, TORCHVISION: torchvision_classifier}  # prefix of the architecture -> loader
 RESERVED = {  # word in a name -> the architectures that may have it
     "lpips": ("lpips_vgg",),
     "fid": ("inception",),
@@ -259,7 +239,7 @@ def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: 
             "name": config.name,
             "kind": config.kind,
             "architecture": config.architecture,
-            "weights": config.weights,
+            "weights": config.weights if config.local_weights is None else f"local: {config.local_weights.name}",
             "weights_sha256": weights_sha256(network),
             "input_size": getattr(network, "input_size", None),
             "resize": RESIZE,
@@ -292,15 +272,21 @@ def _load_network(config: TaskModelConfig, folder: Path, networks: dict[str, nn.
         return shared
     if config.weights == "train":
         return load_trained(folder / config.name, config)
-    if config.architecture.startswith(TIMM) and config.kind in ("classifier", "features"):
-        return timm_classifier(config.architecture.removeprefix(TIMM), config.input_size)
+    local = config.local_weights
+    if local is not None and not local.exists():
+        raise ConfigError(
+            f"task model {config.name}: expected weights {', '.join(NAMED)} or a local file, found {config.weights}"
+        )
+    for prefix, load in CLASSIFIERS.items():
+        if config.architecture.startswith(prefix) and config.kind in ("classifier", "features"):
+            return load(config.architecture.removeprefix(prefix), config.input_size, local)
     if (config.kind, config.architecture) not in PRETRAINED:
         known = sorted({architecture for kind, architecture in PRETRAINED if kind == config.kind})
         raise ConfigError(
             f"task model {config.name}: expected one of {', '.join(known)} as pretrained {config.kind} "
-            f"network (or timm/<name>), found {config.architecture}"
+            f"network (or timm/<name>, torchvision/<name>), found {config.architecture}"
         )
-    return PRETRAINED[config.kind, config.architecture](config.input_size)
+    return PRETRAINED[config.kind, config.architecture](config.input_size, local)
 
 
 def _tasks_of(config: TaskModelConfig, network: nn.Module, record: dict[str, Any]) -> list[Task]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit.data.imageset import FETCH, data_roots, locate_data
+from alit.data.locate import FETCH, data_roots, locate_data
 from alit.data.prepare import ImageSetConfig, build_source
 from alit.data.sources.folder import CATEGORIES, folder_source, savoias_source
 from alit.data.sources.packed import PackedSource
