@@ -1,6 +1,7 @@
-# make repro   trains, measures, analyses and renders; a second time it does nothing
+# make check   one table of all that the profile needs, and what of it is there
+# make repro   checks, trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
-# Both create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|paper switches the profile;
+# All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|paper switches the profile;
 # INIT_FROM=scratch trains again what the profile otherwise takes from zoo/.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # A pip configured to install elsewhere, or less, must not reach into this environment.
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PYTHONHOME
 
-.PHONY: setup repro report results-check test lint clean
+.PHONY: setup check repro report results-check test lint clean
 
 setup: $(STAMP)
 
@@ -22,6 +23,9 @@ $(STAMP): pyproject.toml requirements.lock
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@touch $@
+
+check: $(STAMP)
+	@python -m experiments.check $(PROFILE)
 
 repro: $(STAMP)
 	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))

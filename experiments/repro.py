@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from alit.errors import ConfigError, DataError, run_command
 from alit.paths import RunPaths, project_root
 from alit.settings import read_yaml
+from experiments.check import find_needs, require_all, table
 from experiments.stage import end_with_parent
 
 # glibc gives freed tensors back to the system and faults them in again at each step; keeping them saves a fifth of a
@@ -35,9 +37,50 @@ def main(argv: Sequence[str] | None = None) -> None:
     allow_no_git(root)
     if "MAKELEVEL" in os.environ:
         end_with_parent()  # a killed make leaves nothing at work either
+    check(RunPaths(root, profile), arguments.target)
     if run_dvc(root, ["repro", *([arguments.target] if arguments.target else [])]):
         raise DataError("the pipeline stopped at the fault above; the same command continues from there")
     print(f"The report of profile {profile}: {RunPaths(root, profile).report / 'index.html'}")
+
+
+def check(paths: RunPaths, target: str | None) -> None:
+    """Check that all is there that the stages to come need, before any of them runs.
+
+    Raises:
+        DataError: something is missing; a table above the message says how to get it.
+    """
+    needs = find_needs(paths)
+    if any(need.remedy for need in needs):  # asking DVC takes seconds: only where it matters
+        pending = pending_stages(paths.root, target)
+        needs = [need for need in needs if need.stages & pending or not need.remedy]
+    if any(need.remedy for need in needs) or not paths.claims.exists():
+        print(table(paths.profile, needs), flush=True)
+    require_all(paths.profile, needs)
+
+
+def pending_stages(root: Path, target: str | None) -> set[str]:
+    """Return the names of the stages that `dvc repro` may run: those that have changed, and all that build on them."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        changed = {name.rpartition(":")[2] for name in repo.status()}
+        graph: Any = repo.index.graph  # from each stage to those that it depends on
+        wanted = {stage.name for stage in graph}
+        if target is not None:
+            wanted = {stage.name for one in graph if one.name == target for stage in _reachable(graph, one)}
+        pending = {stage.name for stage in graph if any(one.name in changed for one in _reachable(graph, stage))}
+    return pending & wanted
+
+
+def _reachable(graph: Any, stage: Any) -> set[Any]:
+    """Return a stage and all that it depends on, directly or not."""
+    found, todo = set(), [stage]
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            todo.extend(graph.successors(one))
+    return found
 
 
 def run_dvc(root: Path, command: list[str]) -> int:

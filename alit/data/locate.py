@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from alit.data.sources import IMAGE_SUFFIXES
+from alit.data.sources import walk_images
 from alit.errors import DataError
 
 
@@ -122,21 +122,9 @@ def count_images(root: Path, path: str, split: str) -> int:
         if any((root / other).is_dir() for other in _splits(path)):
             return 0
         base = root
-    return _count(base)
+    return sum(1 for _ in walk_images(base))
 
 
 def _splits(path: str) -> dict[str, int]:
     name = PurePosixPath(path).as_posix().lower()
     return WHOLE.get("imagenette" if name.startswith("imagenette") else name, {})
-
-
-def _count(folder: Path | str) -> int:
-    """Count image files, however deep: a million of them take seconds."""
-    found = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                found += _count(entry.path)
-            else:
-                found += os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-    return found

@@ -47,16 +47,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, damaged, or holds other objects.
     """
+    if not path.is_file():
+        raise CheckpointError(f"expected a file of weights at {path}, found none")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"expected a file of weights at {path} (weights), found none: {_reason(error)}"
-        ) from error
+    except pickle.UnpicklingError:  # torch's text is a page on how to trust it all the same
+        found = None
+    except (OSError, RuntimeError, EOFError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"expected weights in {path}, found a damaged file: {_reason(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise CheckpointError(f"expected named tensors and nothing else in {path} (weights), found other objects")
+        raise CheckpointError(f"expected named tensors and nothing else in {path}, found other objects; refused")
     return found
 
 

@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout without git and with one stage that saves its state."""
     for profile in ("smoke", "cpu", "my-run"):
         (tmp_path / "configs").mkdir(exist_ok=True)
-        (tmp_path / "configs" / f"{profile}.yaml").touch()
+        shutil.copyfile(ROOT / "configs" / "smoke.yaml", tmp_path / "configs" / f"{profile}.yaml")
     (tmp_path / "params.yaml").write_text("profile: cpu # smoke | cpu\nstudies:\n- tsc_toi\n")
     (tmp_path / "stage.py").write_text(SLOW_STAGE)
     stage = "{cmd: 'python stage.py ${profile}', deps: [stage.py], outs: [out.txt]}"

@@ -1,5 +1,7 @@
 """Collections of images of every supported layout, and what one must offer to become an image set."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -68,6 +70,22 @@ class ImageSource(Protocol):
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return every image file below `folder`, however deep, in the order of their relative paths."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    """Return every image file below `folder`, however deep, in the order of their relative paths.
+
+    Links to folders are followed, so that class folders may be linked out of a larger set.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(map(Path, walk_images(folder)), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def walk_images(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the path of every image file below `folder` in no order; a link to a folder `above` it ends there."""
+    here = (*above, os.path.realpath(folder))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not (entry.is_symlink() and os.path.realpath(entry.path) in here):
+                    yield from walk_images(entry.path, here)
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file():
+                yield entry.path

@@ -1,20 +1,24 @@
 """Networks with published weights, exercised on tiny random instances of the same classes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from task_cases import batch_of, model, pictures
 
 from alit.errors import CheckpointError, ConfigError, MissingPackageError
 from alit.models.losses import perceptual_distance
+from alit.models.weights import weights_sha256
 from alit.tasks import pretrained
 from alit.tasks.captioning import CaptionTask
+from alit.tasks.classification import ConvolutionalBackbone
 from alit.tasks.depth import DepthTask
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
-from alit.tasks.perceptual import LpipsTrunk, build_trunk
-from alit.tasks.registry import new_network
+from alit.tasks.perceptual import LpipsTrunk, build_trunk, lpips_vgg
+from alit.tasks.registry import build_task_models, new_network
 
 
 @pytest.mark.parametrize(("size", "stages"), [(0, 5), (1, 5), (2, 5)])
@@ -162,3 +166,97 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     for load in (lambda: pretrained.timm_classifier("resnet18", 64), lambda: pretrained.blip("base", 384)):
         with pytest.raises(MissingPackageError, match=r"alit-suite\[tasks\]"):
             load()
+
+
+def timm_file(folder: Path, name: str) -> tuple[Path, Any]:
+    import timm
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = timm.create_model("resnet10t", pretrained=False).eval()
+    path = folder / name
+    folder.mkdir(exist_ok=True)
+    save = save_file if path.suffix == ".safetensors" else torch.save
+    save(network.state_dict(), path)
+    return path, network
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth", "hub/model.safetensors"])
+def test_a_timm_classifier_takes_the_weights_of_a_local_file_or_folder(tmp_path, name):
+    path, network = timm_file((tmp_path / name).parent, Path(name).name)
+    local = path.parent if path.parent != tmp_path else path
+    classifier = pretrained.timm_classifier("resnet10t", 64, local).eval()
+    with torch.no_grad():
+        expected = network(classifier.normalize(pictures(2, 64)))
+        torch.testing.assert_close(classifier(pictures(2, 64)), expected)
+
+
+def test_a_local_file_that_is_not_the_networks_is_refused_in_one_line(tmp_path):
+    path, _ = timm_file(tmp_path, "weights.pth")
+    with pytest.raises(CheckpointError, match=r"expected weights of timm/resnet18 in .*, found others: Error"):
+        pretrained.timm_classifier("resnet18", 64, path)
+    for content in ({"model": pretrained.Path("x")}, {"epoch": 3}):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match="found other objects; refused"):
+            pretrained.timm_classifier("resnet10t", 64, path)
+    path.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"expected .* in .*, found"):
+        pretrained.timm_classifier("resnet10t", 64, path)
+    with pytest.raises(CheckpointError, match=r"expected model\.safetensors or pytorch_model\.bin in"):
+        pretrained.timm_classifier("resnet10t", 64, tmp_path)
+    with pytest.raises(CheckpointError, match=r"with config\.json at .* found none"):
+        pretrained.blip("base", 384, tmp_path)
+    with pytest.raises(CheckpointError, match=r"expected a file of weights at .*, found none"):
+        reference_inception(tmp_path / "none.pth")
+
+
+@pytest.mark.slow
+def test_alexnet_of_torchvision_is_a_classifier_with_features(tmp_path):
+    from torchvision.models import alexnet
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = alexnet(weights=None).eval()
+    torch.save(network.state_dict(), tmp_path / "alexnet.pth")
+    config = model(name="alexnet", architecture="torchvision/alexnet", input_size=64)
+    config = config.model_copy(update={"weights": str(tmp_path / "alexnet.pth")})
+    models = build_task_models([config], tmp_path, torch.device("cpu"))
+    assert models.tasks[1].record["weights"] == "local: alexnet.pth"
+    classifier = pretrained.torchvision_classifier("alexnet", 64, tmp_path / "alexnet.pth").eval()
+    assert models.tasks[1].record["weights_sha256"] == weights_sha256(classifier)
+    with torch.no_grad():
+        output = classifier.features_and_logits(pictures(2, 64))
+        torch.testing.assert_close(output.logits, network(classifier.normalize(pictures(2, 64))))
+        torch.testing.assert_close(classifier(pictures(2, 64)), output.logits)
+    assert output.features.shape == (2, classifier.feature_size) == (2, 4096)
+    assert [maps.shape[-1] for maps in output.maps] == [15, 7, 3, 1]
+
+
+def test_a_torchvision_network_of_another_form_is_refused():
+    with pytest.raises(ConfigError, match="of a torchvision model>, found alexnett"):
+        pretrained.torchvision_classifier("alexnett", 64)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(ConfigError, match="features, avgpool and a linear classifier, found resnet18"):
+        ConvolutionalBackbone(network, "resnet18")
+
+
+@pytest.mark.slow
+def test_lpips_takes_vgg16_from_a_local_file(tmp_path):
+    from torchvision.models import vgg16
+
+    with torch.device("meta"):
+        network = vgg16(weights=None)
+    features = network.features.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    named = features.state_dict().items()
+    weights = {f"features.{name}": tensor.normal_(0, 0.02, generator=generator) for name, tensor in named}
+    save_file(weights, tmp_path / "vgg16.safetensors")
+    trunk = lpips_vgg(tmp_path / "vgg16.safetensors")
+    view = trunk.lpips.scaling_layer(2 * pictures(1, 32) - 1)
+    with torch.no_grad():
+        torch.testing.assert_close(trunk(pictures(1, 32))[-1], features[:30](view))
+    assert trunk.channel_weights[0].min() >= 0  # LPIPS's own, from torchmetrics
+    del weights["features.0.weight"]
+    save_file(weights, tmp_path / "vgg16.safetensors")
+    with pytest.raises(CheckpointError, match="expected torchvision's VGG16"):
+        lpips_vgg(tmp_path / "vgg16.safetensors")

@@ -1,0 +1,224 @@
+"""`make check`: everything that a profile needs is named at once, before anything runs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import ROOT
+
+from alit.data.locate import WHOLE
+from alit.data.sources.folder import folder_source
+from alit.errors import DataError
+from alit.paths import RunPaths
+from alit.tasks import weights
+from experiments import check, link_imagenet100
+from experiments.check import Need, device_needs, find_needs, image_set_needs, network_needs, require_all, table
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_asked(monkeypatch, tmp_path):
+    """No host, no cache of this machine and no GPU of it."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("ALIT_DATA", str(tmp_path / "sets"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(check, "_ask", lambda address: pytest.fail(f"{address} was asked"))
+    monkeypatch.setattr(check, "_ANSWERS", {})
+    monkeypatch.setattr(check, "find_gpus", list)
+
+
+def project(tmp_path: Path, name: str, **changes) -> RunPaths:
+    """Return a checkout with one profile of this one, with some sections changed."""
+    content = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text()) | changes
+    (tmp_path / "configs").mkdir(exist_ok=True)
+    (tmp_path / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return RunPaths(tmp_path, name)
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (folder / f"{number}.JPEG").touch()
+
+
+def image_sets(tmp_path: Path, **changes) -> list[Need]:
+    content = {"image_size": 32, "rejected_share": 0.0, "flip": False, "crop_scale": 1.0}
+    one = {"name": "one", "role": "evaluate", "source": "folder", "path": "imagenet100", "variant": "base"}
+    one |= {"split": "val", "images": None, "pack": False} | changes
+    data = check.parse_settings(check.DataConfig, content | {"sets": [one]}, source="test")
+    return list(image_set_needs(data, RunPaths(tmp_path, "tiny")))
+
+
+def test_everything_that_the_papers_profile_lacks_is_named_at_once(tmp_path):
+    paths = project(tmp_path, "paper")
+    needs = find_needs(paths)
+    profile = yaml.safe_load(paths.config.read_text())
+    names = {need.name for need in needs if need.remedy}
+    assert {one["name"] for one in profile["data"]["sets"]} <= names
+    assert {model["name"] for model in profile["task_models"]} <= names
+    assert {"devices", "lpips_vgg (losses)"} <= names
+    with pytest.raises(DataError, match=f"{len(names)} missing: imagenet100, imagenet100_val"):
+        require_all("paper", needs)
+    text = table("paper", needs)
+    for part in ("126,689 images", "timm/resnet18.a1_in1k, 47 MB", "weights of the task model", "link_imagenet100"):
+        assert part in text
+
+
+def test_profiles_without_published_weights_or_real_images_need_nothing(tmp_path):
+    require_all("smoke", find_needs(project(tmp_path, "smoke")))
+
+
+def test_an_incomplete_set_is_refused_by_name_and_count_unless_the_profile_says_so(tmp_path):
+    pictures(tmp_path / "sets/imagenet100/val/n01558993", 48)
+    (need,) = image_sets(tmp_path)
+    assert (need.name, need.needed, need.found) == ("one", "5,000 images", "48 images")
+    assert "write images: 48" in need.remedy
+    (need,) = image_sets(tmp_path, images=48)
+    assert not need.remedy
+    (need,) = image_sets(tmp_path, images=49)
+    assert need.remedy
+
+
+def test_a_set_that_nobody_knows_needs_one_image(tmp_path):
+    pictures(tmp_path / "sets/holiday", 1)
+    (need,) = image_sets(tmp_path, path="holiday")
+    assert not need.remedy
+    (tmp_path / "sets/holiday/0.JPEG").unlink()
+    (need,) = image_sets(tmp_path, path="holiday")
+    assert need.remedy
+
+
+def test_images_of_another_split_do_not_count(tmp_path):
+    pictures(tmp_path / "sets/imagenet100/train/n01558993", 3)
+    (need,) = image_sets(tmp_path)
+    assert need.found == "0 images"
+
+
+def test_packed_sets_that_are_made_need_their_files_no_more(tmp_path):
+    paths = RunPaths(tmp_path, "tiny")
+    (need,) = image_sets(tmp_path, pack=True)
+    assert need.remedy
+    (paths.data / "one").mkdir(parents=True)
+    (paths.data / "one/manifest.csv").write_text("image_id\n1\n2\n")
+    content = {"image_size": 32, "rejected_share": 0.0, "flip": False, "crop_scale": 1.0}
+    one = {"name": "one", "role": "evaluate", "source": "folder", "path": "imagenet100", "variant": "base"}
+    one |= {"split": "val", "images": None, "pack": True}
+    data = check.parse_settings(check.DataConfig, content | {"sets": [one]}, source="test")
+    (paths.data / "settings.json").write_text(data.model_dump_json(indent=2) + "\n")
+    (need,) = image_sets(tmp_path, pack=True)
+    assert (need.found, need.remedy) == ("2 images, packed by the stage data", "")
+
+
+def network(**changes) -> weights.TaskModelConfig:
+    content = {"name": "one", "kind": "classifier", "architecture": "timm/resnet18", "weights": "pretrained"}
+    content |= {"input_size": 224, "train_on": None, "test_on": None, "steps": 0, "batch_size": 1, "learning_rate": 1.0}
+    return weights.TaskModelConfig(**(content | changes))
+
+
+def test_weights_in_a_cache_or_on_this_machine_are_found(tmp_path):
+    (need,) = network_needs([network()], {"init_from": "zoo/x"}, tmp_path)
+    assert need.remedy
+    cached = tmp_path / "hub/models--timm--resnet18.a1_in1k"
+    (cached / "snapshots/abc").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("abc")
+    (cached / "snapshots/abc/model.safetensors").touch()
+    (need,) = network_needs([network()], {"init_from": "zoo/x"}, tmp_path)
+    assert not need.remedy
+    alexnet = network(architecture="torchvision/alexnet")
+    (need,) = network_needs([alexnet], {"init_from": "zoo/x"}, tmp_path)
+    assert need.remedy
+    (tmp_path / "torch/hub/checkpoints").mkdir(parents=True)
+    (tmp_path / "torch/hub/checkpoints/alexnet-owt-7be5be79.pth").touch()
+    (need,) = network_needs([alexnet], {"init_from": "zoo/x"}, tmp_path)
+    assert not need.remedy
+    (tmp_path / "mine.pth").touch()
+    (need,) = network_needs([network(weights="mine.pth")], {"init_from": "zoo/x"}, tmp_path)
+    assert not need.remedy
+    (need,) = network_needs([network(weights="pretraned")], {"init_from": "zoo/x"}, tmp_path)
+    assert "expected train, pretrained, shared or a file or folder as weights, found pretraned" in need.remedy
+
+
+def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(check, "_ask", lambda address: not asked.append(address))
+    models = [network(), network(architecture="timm/vgg16"), network(architecture="torchvision/alexnet")]
+    needs = list(network_needs(models, {"perceptual_trunk": "lpips_vgg"}, tmp_path))
+    assert [need.remedy for need in needs] == [""] * 4
+    assert all("will be fetched" in need.found for need in needs)
+    assert asked == ["https://huggingface.co", "https://download.pytorch.org"]
+
+
+def test_a_host_that_never_answers_costs_seconds_and_no_more(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(check, "SECONDS", 0.05)
+    monkeypatch.setattr(check, "_ask", lambda address: check.threading.Event().wait(30))
+    assert not check.answers("huggingface.co")
+
+
+@pytest.mark.parametrize(
+    ("asked", "cards", "remedy"),
+    [
+        (("cuda", 1), [], "set device to cpu and devices to 1, or run where 1 GPUs are"),
+        (("cuda", 8), ["H100"], "set devices to 1, or run where 8 GPUs are"),
+        (("auto", 2), ["H100"], "set devices to 1, or run where 2 GPUs are"),
+        (("auto", 1), ["H100"], ""),
+        (("auto", 1), [], ""),
+        (("cpu", 1), [], ""),
+    ],
+)
+def test_devices_that_are_not_there_are_one_line(monkeypatch, asked, cards, remedy):
+    monkeypatch.setattr(check, "find_gpus", lambda: cards)
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "2.14.0")
+    (need,) = device_needs(dict(zip(("device", "devices"), asked, strict=True)))
+    assert need.remedy == remedy
+
+
+def test_what_is_known_by_name_is_what_the_packages_say():
+    import timm
+    from torchvision.models import get_model_weights
+
+    for model, (repository, _) in weights.TIMM_HUB.items():
+        assert timm.get_pretrained_cfg(model).hf_hub_id == repository
+    for model, (file, megabytes) in weights.TORCHVISION_FILES.items():
+        published = get_model_weights(model).DEFAULT
+        assert published.url.endswith(f"/{file}")
+        assert megabytes == round(published.meta["_file_size"] * 2**20 / 1e6)
+    assert weights.published_weights("timm/resnet34").source == "timm/resnet34.a1_in1k"
+    assert weights.published_weights("torchvision/vgg11").files == (("vgg11-8a719046.pth",),)
+    assert weights.published_weights("random") is None
+
+
+def test_asking_what_is_needed_loads_no_network_library():
+    code = "import sys, experiments.check; print([m for m in ('torch', 'timm', 'transformers') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_imagenet100_is_linked_out_of_imagenet(tmp_path):
+    ids = (ROOT / link_imagenet100.LIST).read_text().split()
+    assert len(set(ids)) == 100 == len(ids)
+    for split in link_imagenet100.SPLITS:
+        for one in (*ids, "n01440764"):
+            pictures(tmp_path / "imagenet" / split / one, 1)
+    out = tmp_path / "sets/imagenet100"
+    link_imagenet100.main([str(tmp_path / "imagenet"), str(out)])
+    link_imagenet100.main([str(tmp_path / "imagenet"), str(out)])
+    source = folder_source("imagenet100", out, "val")
+    assert source.class_names == tuple(sorted(ids))
+    assert len(source) == 100
+    (need,) = image_sets(tmp_path)
+    assert need.found == "100 images"
+    shutil.rmtree(tmp_path / "imagenet/val" / ids[0])
+    with pytest.raises(DataError, match=r"expected 100 class folders in train/ and val/ of .*, 1 missing"):
+        link_imagenet100.main([str(tmp_path / "imagenet"), str(out)])
+
+
+def test_the_sizes_of_known_sets_are_those_of_the_papers():
+    assert WHOLE["imagenet100"] == {"train": 126_689, "val": 5_000}  # 494 steps of 256 an epoch, as published
+    assert sum(WHOLE["savoias"].values()) == 1_420  # Saraee et al., 2018
+    assert WHOLE["imagenet-s/imagenets919"]["validation"] == 12_419  # Gao et al., 2022
