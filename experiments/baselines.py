@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 
+from lightning_fabric import Fabric
+
 from alit.data.imageset import read_cards
 from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, SweepJob, move_whole, sweep_many
 from alit.tasks.registry import TaskModelConfig, build_task_models
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
+from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 from experiments.sweep import record_sets
 
@@ -16,7 +19,13 @@ from experiments.sweep import record_sets
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/baselines/<name>/`: table.parquet, features_<extractor>.npy, config.json of each."""
     stage = NetworkStage(argv, main.__doc__)
-    paths, device = stage.paths, stage.device
+    fabric = stage.fabric()
+    with fail_together(fabric):
+        _sweep_baselines(stage, fabric)
+
+
+def _sweep_baselines(stage: NetworkStage, fabric: Fabric) -> None:
+    paths, device = stage.paths, fabric.device
     config = stage.read("baselines", BaselinesConfig)
     cards = [card for card in read_cards(paths.data) if card.name in config.sets]
     models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, device)
@@ -35,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         models.extractors,
         config=stage.read("sweep", SweepConfig),
         scratch=scratch,
-        device=device,
+        fabric=fabric,
     )
-    move_whole(finished, paths.baselines)
-    shutil.rmtree(scratch)
+    if fabric.is_global_zero:
+        move_whole(finished, paths.baselines)
+        shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":

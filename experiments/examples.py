@@ -29,9 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = open_set(paths.data / name)
     rows = spread_rows(len(images), stage.read("report.example_images", int))
     originals = images.images(rows)
-    tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).eval()
+    tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(stage.device).eval()
     with torch.no_grad():
-        shown = torch.stack([step.images for step in tokenizer.reconstructions(originals)], dim=1)  # n k c h w
+        shown = torch.stack(
+            [step.images for step in tokenizer.reconstructions(originals.to(stage.device))], dim=1
+        )  # n k c h w
     ids = images.manifest["image_id"].iloc[rows].astype(str).tolist()
     pictures = _to_8_bit(shown)
     errors = np.abs(pictures / 255 - _to_8_bit(originals)[:, None] / 255).mean(axis=(2, 3, 4))

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pandas as pd
+from lightning_fabric import Fabric
 
 from alit.data.imageset import Subset, read_cards
 from alit.errors import run_command
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 from experiments.stage import write_tables
 
@@ -16,32 +19,37 @@ from experiments.stage import write_tables
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/measured/<study>/`, one file per table of docs/studies/<study>.md."""
     stage = NetworkStage(argv, main.__doc__, studies=tuple(MEASUREMENTS))
-    tables, prefix = MEASUREMENTS[stage.study](stage), PREFIXES.get(stage.study, stage.study)
-    write_tables(stage.paths.measured(stage.study), tables, prefix)
+    fabric = stage.fabric() if stage.study in SHARED else build_fabric(stage.read("device", str), 1)
+    with fail_together(fabric):
+        tables = MEASUREMENTS[stage.study](stage, fabric)
+        if fabric.is_global_zero:
+            write_tables(stage.paths.measured(stage.study), tables, PREFIXES.get(stage.study, stage.study))
 
 
-def attention(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+def attention(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Measure where latents look at each iteration, against segmentation masks and controls."""
     from alit.studies.attention.measure import AttentionConfig, measure_attention
 
     config = stage.read("attention", AttentionConfig)
     scenes = {card.name for card in read_cards(stage.paths.data) if card.source == "scenes"}
-    tokenizer = _own_tokenizer(stage)
+    tokenizer = _own_tokenizer(stage, fabric)
     tables = measure_attention(tokenizer, stage.sets(config.sets), scenes, config, stage.read("seed", int))
     return tables._asdict()
 
 
-def codebook(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Write down the token ids of every evaluation image at every iteration, and which images share most of them."""
     from alit.studies.codebook.measure import CodebookConfig, measure_codebook
 
     cards = [card for card in read_cards(stage.paths.data) if card.role == "evaluate" and not card.controlled]
     shown = [card.name for card in cards if card.source == "scenes"]  # others are not ours to show
     images = stage.sets([card.name for card in cards])
-    return measure_codebook(_own_tokenizer(stage), images, shown, stage.read("codebook", CodebookConfig))._asdict()
+    return measure_codebook(
+        _own_tokenizer(stage, fabric), images, shown, stage.read("codebook", CodebookConfig)
+    )._asdict()
 
 
-def probe(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
     from alit.models.weights import WEIGHTS_FILE
     from alit.studies.probe.measure import ProbeConfig, measure_probes
@@ -50,12 +58,12 @@ def probe(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
     inputs = [train.folder / "manifest.csv", test.folder / "manifest.csv", stage.paths.tokenizer / WEIGHTS_FILE]
     scratch = resume_dir(stage.paths.scratch, "probe", {"train_images": config.train_images}, inputs)
-    tables = measure_probes(_own_tokenizer(stage), train, test, config, stage.read("seed", int), scratch)
+    tables = measure_probes(_own_tokenizer(stage, fabric), train, test, config, stage.read("seed", int), scratch)
     shutil.rmtree(scratch, ignore_errors=True)
     return tables._asdict()
 
 
-def cost(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+def cost(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Time encoding and decoding of the tokenizer and its baselines, and count operations; no two times are alike."""
     import torch
 
@@ -65,17 +73,17 @@ def cost(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
     config = stage.read("cost", CostConfig)
     torch.set_num_threads(config.threads)
     size = stage.evaluation_set.image_size
-    load = partial(load_tokenizer, folder=stage.paths.run, image_size=size, device=stage.device)
+    load = partial(load_tokenizer, folder=stage.paths.run, image_size=size, device=fabric.device)
     tokenizers = {"own": load("tokenizer", {})}
     for entry in stage.read("baselines", BaselinesConfig).tokenizers:
         tokenizers[entry.name] = load(entry.target, entry.arguments)
     images = Subset(stage.evaluation_set, config.images)
-    measured = measure_cost(tokenizers, images.images(range(len(images))).to(stage.device))
-    where = {"device": str(stage.device.type), "threads": torch.get_num_threads()}
+    measured = measure_cost(tokenizers, images.images(range(len(images))).to(fabric.device))
+    where = {"device": str(fabric.device.type), "threads": torch.get_num_threads()}
     return {name: table.assign(**where) for name, table in measured._asdict().items()}
 
 
-def ablations(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
+def ablations(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Measure every trained variant on the same images, and count what it costs."""
     from alit.studies.ablations.measure import AblationsConfig, compare_variants
     from alit.sweep.engine import SweepConfig
@@ -87,7 +95,7 @@ def ablations(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
     config = stage.read("ablations", AblationsConfig)
     task_models = stage.read("task_models", tuple[TaskModelConfig, ...])
     extractor = stage.read("analysis.feature_extractor", str)
-    extractors = build_task_models(task_models, paths.task_models, stage.device).extractors
+    extractors = build_task_models(task_models, paths.task_models, fabric.device).extractors
     others = {entry.name: paths.baselines / entry.name for entry in stage.read("baselines", BaselinesConfig).tokenizers}
     return compare_variants(
         {
@@ -101,15 +109,16 @@ def ablations(stage: NetworkStage) -> Mapping[str, pd.DataFrame]:
         config,
         sweep=stage.read("sweep", SweepConfig),
         scratch=paths.scratch / f"ablations-{paths.profile}",
-        device=stage.device,
+        fabric=fabric,
     )
 
 
-def _own_tokenizer(stage: NetworkStage) -> AdaptiveTokenizer:
-    return AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(stage.device).eval()
+def _own_tokenizer(stage: NetworkStage, fabric: Fabric) -> AdaptiveTokenizer:
+    return AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(fabric.device).eval()
 
 
 MEASUREMENTS = {"attention": attention, "codebook": codebook, "probe": probe, "cost": cost, "ablations": ablations}
+SHARED = {"ablations"}  # among all processes; times are those of one alone
 PREFIXES = {"ablations": "ablation"}  # of the tables' names, where the study's own name is another
 
 

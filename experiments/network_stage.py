@@ -29,8 +29,8 @@ class NetworkStage(Stage):
         """Where networks run that one process runs alone."""
         return build_fabric(self.read("device", str), devices=1).device
 
-    def fabric(self, precision: str, *, tf32: bool = False) -> Fabric:
-        """Return a launched Fabric for a training in all processes of the profile; `tf32` as in its `execution`."""
+    def fabric(self, precision: str = "32-true", *, tf32: bool = False) -> Fabric:
+        """Return a launched Fabric for work in all processes of the profile; `tf32` as in its `execution`."""
         fabric = build_fabric(self.read("device", str), self.read("devices", int), precision)
         if tf32:
             use_tf32(fabric.device)

@@ -39,7 +39,7 @@ class Stage:
         arguments = parser.parse_args(argv)
         self.paths = RunPaths(project_root(), arguments.profile)
         self.study: str = arguments.study if studies else ""
-        if "DVC_STAGE" in os.environ:
+        if "DVC_STAGE" in os.environ or os.environ.get("LOCAL_RANK", "0") != "0":
             end_with_parent()
 
     def read(self, section: str, kind: type[T]) -> T:

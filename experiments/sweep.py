@@ -3,21 +3,30 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from lightning_fabric import Fabric
+
 from alit.data.imageset import SetDescription, read_cards
 from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, sweep
 from alit.tasks.registry import TaskModelConfig, build_task_models
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/sweep/`: table.parquet, features_<extractor>.npy, config.json."""
     stage = NetworkStage(argv, main.__doc__)
-    paths, device = stage.paths, stage.device
+    fabric = stage.fabric()
+    with fail_together(fabric):
+        _sweep(stage, fabric)
+
+
+def _sweep(stage: NetworkStage, fabric: Fabric) -> None:
+    paths = stage.paths
     cards = [card for card in read_cards(paths.data) if card.swept]
-    tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(device).eval()
-    models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, device)
+    tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(fabric.device).eval()
+    models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, fabric.device)
     sweep(
         tokenizer,
         stage.sets([card.name for card in cards]),
@@ -26,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config=stage.read("sweep", SweepConfig),
         scratch=paths.scratch,
         out=paths.sweep,
-        device=device,
+        fabric=fabric,
         settings={
             "profile": paths.profile,
             "tokenizer_settings": tokenizer.config.model_dump(mode="json"),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
+from lightning_fabric import Fabric
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -25,6 +26,8 @@ from alit.sweep.store import CONFIG_FILE, ChunkStore
 from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
 from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import Reconstruction, Tokenizer
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.processes import check_all, share_pieces
 
 
 class SweepConfig(Settings):
@@ -163,32 +166,34 @@ def sweep(
     config: SweepConfig,
     scratch: Path,
     out: Path,
-    device: torch.device | None = None,
+    fabric: Fabric | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Measure every image of every set at every length and write `table.parquet`, features and `config.json`.
 
     Reconstructions are rounded to 8 bit before they are scored. Peak memory depends on the chunk, not on the number of
     images. Finished chunks are kept under `scratch` until the whole is written; only a sweep of the same images,
-    weights and settings continues from them.
+    weights and settings continues from them, in as many processes as it likes. Each process takes whole chunks, so that
+    the result does not depend on their number.
 
     Args:
-        tokenizer: on `device`.
+        tokenizer: on the device of `fabric`.
         sets: image sets of the tokenizer's image size, of different names.
-        tasks: see `alit.tasks.registry`; on `device`.
-        extractors: for the feature arrays; on `device`.
+        tasks: see `alit.tasks.registry`; on the same device.
+        extractors: for the feature arrays; on the same device.
         config: chunk and batch size.
-        scratch: folder of resume state.
+        scratch: folder of resume state, which all processes see.
         out: folder of the result, replaced whole.
-        device: where networks run; by default the CPU.
+        fabric: the processes that share the work; by default this one alone, on the CPU.
         settings: anything else that the numbers depend on or that `config.json` should state (JSON values).
 
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
     """
-    models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), device or torch.device("cpu"))
+    fabric = fabric or build_fabric("cpu", 1)
+    models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), fabric.device)
     ordered, record = _plan(sets, models, config, settings or {})
-    _measure(ordered, models, record, config, scratch, out)
+    _measure(ordered, models, record, config, scratch, out, fabric)
 
 
 def _plan(
@@ -201,20 +206,32 @@ def _plan(
 
 
 def _measure(
-    ordered: list[ImageSet], models: SweepModels, record: Any, config: SweepConfig, scratch: Path, out: Path
+    ordered: list[ImageSet],
+    models: SweepModels,
+    record: Any,
+    config: SweepConfig,
+    scratch: Path,
+    out: Path,
+    fabric: Fabric,
 ) -> None:
-    """Measure the chunks that are not finished yet, and write the whole."""
+    """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
     chunks = _chunks(ordered, config.chunk_size)
-    finished = sum(len(chunk) for index, chunk in enumerate(chunks) if store.finished(index))
-    total = sum(len(chunk) for chunk in chunks)
-    with tqdm(total=total, initial=finished, desc="sweep", unit="image") as bar:
-        for index, chunk in enumerate(chunks):
-            if not store.finished(index):
-                store.write(index, *measure_chunk(chunk, models, config.tokenizer_batch))
-                bar.update(len(chunk))
-    store.assemble(len(chunks), [extractor.name for extractor in models.extractors], record, out)
+    finished = store.finished()
+    pending = [index for index in range(len(chunks)) if index not in finished]
+    total, left = sum(map(len, chunks)), sum(len(chunks[index]) for index in pending)
+
+    def work(index: int) -> None:
+        store.write(index, *measure_chunk(chunks[index], models, config.tokenizer_batch))
+
+    silent = not fabric.is_global_zero
+    with tqdm(total=total, initial=total - left, desc="sweep", unit="image", disable=silent) as bar:
+        for index in share_pieces(fabric, pending, work):
+            bar.update(len(chunks[index]))
+    if fabric.is_global_zero:
+        store.assemble(len(chunks), [extractor.name for extractor in models.extractors], record, out)
+    check_all(fabric)
 
 
 def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
@@ -288,7 +305,7 @@ def _manifest_sha256(manifest: pd.DataFrame) -> str:
 class SweepJob(NamedTuple):
     """A tokenizer to sweep."""
 
-    load: Callable[[], Tokenizer]  # onto the sweep's device; one at a time is in memory
+    load: Callable[[], Tokenizer]  # onto the device of the sweep's fabric; one at a time is in memory
     settings: Mapping[str, Any]  # anything else for config.json, as in `sweep`
 
 
@@ -300,7 +317,7 @@ def sweep_many(
     *,
     config: SweepConfig,
     scratch: Path,
-    device: torch.device,
+    fabric: Fabric | None = None,
 ) -> Path:
     """Sweep one tokenizer after another and return the folder that holds their sweeps, `<folder>/<name>`.
 
@@ -309,22 +326,24 @@ def sweep_many(
 
     Args:
         jobs: tokenizers by the name of their folder.
-        sets: as for `sweep`, and so are tasks, extractors, config and device.
+        sets: as for `sweep`, and so are tasks, extractors, config and fabric.
         scratch: a folder for this caller alone; sweeps of names that are not in `jobs` are removed from it.
     """
+    fabric = fabric or build_fabric("cpu", 1)
     sets, tasks, extractors = list(sets), list(tasks), list(extractors)
     folder = scratch / "finished"
     folder.mkdir(parents=True, exist_ok=True)
-    for other in folder.iterdir():
+    for other in folder.iterdir() if fabric.is_global_zero else ():
         if other.name not in jobs:
             shutil.rmtree(other)
     for name, job in jobs.items():
-        print(f"sweep of {name}", flush=True)
-        models = SweepModels(job.load(), tuple(tasks), tuple(extractors), device)
+        if fabric.is_global_zero:
+            print(f"sweep of {name}", flush=True)
+        models = SweepModels(job.load(), tuple(tasks), tuple(extractors), fabric.device)
         ordered, record = _plan(sets, models, config, job.settings)
         finished = folder / name / CONFIG_FILE  # by a run that was stopped later
         if not finished.is_file() or json.loads(finished.read_text()) != record:
-            _measure(ordered, models, record, config, scratch, folder / name)
+            _measure(ordered, models, record, config, scratch, folder / name, fabric)
     return folder
 
 

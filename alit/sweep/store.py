@@ -18,6 +18,7 @@ import pyarrow
 import pyarrow.parquet
 
 from alit.data.prepare import ArrayWriter
+from alit.errors import DataError
 
 TABLE_FILE = "table.parquet"
 CONFIG_FILE = "config.json"
@@ -35,9 +36,9 @@ class ChunkStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def finished(self, chunk: int) -> bool:
-        """Return whether `write` has completed for a chunk."""
-        return self._table(chunk).is_file()
+    def finished(self) -> set[int]:
+        """Return the chunks for which `write` has completed, in this process or another."""
+        return {int(path.stem) for path in self._folder.glob("*.parquet")}
 
     def write(self, chunk: int, table: pd.DataFrame, features: Mapping[str, np.ndarray]) -> None:
         """Keep the rows of a chunk and, per extractor, their features (rows, features) float32."""
@@ -47,7 +48,13 @@ class ChunkStore:
         _write_whole(self._table(chunk), lambda file: pyarrow.parquet.write_table(rows, file))
 
     def assemble(self, chunks: int, extractors: list[str], config: Mapping[str, Any], out: Path) -> None:
-        """Join chunks 0 ... chunks - 1 into the folder `out` (replaced whole) and remove the parts."""
+        """Join chunks 0 ... chunks - 1 into the folder `out` (replaced whole) and remove the parts.
+
+        Raises:
+            DataError: a chunk that another process has measured is not there.
+        """
+        for missing in (path for path in map(self._table, range(chunks)) if not path.is_file()):
+            raise DataError(f"expected {missing}, found none; all nodes must see one folder of resume state")
         partial = out.with_name(out.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

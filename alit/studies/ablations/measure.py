@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,7 +65,7 @@ def compare_variants(
     *,
     sweep: SweepConfig,
     scratch: Path,
-    device: torch.device,
+    fabric: Fabric,
 ) -> dict[str, pd.DataFrame]:
     """Sweep every variant over the same images, and count what it costs.
 
@@ -72,18 +73,19 @@ def compare_variants(
         trained: (variant, seed) -> the folder of its checkpoint.
         references: name -> the folder of a sweep to compare with.
         images: to measure on.
-        extractor: of the features of the Fréchet distance, on `device`.
+        extractor: of the features of the Fréchet distance, on the device of `fabric`.
         config: which variants are compared.
         sweep: chunk and batch sizes.
         scratch: where finished sweeps stay until all are; removed at the end.
-        device: where networks run.
+        fabric: the processes that share the sweeps.
 
     Returns:
-        The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`.
+        The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`. None in other
+        processes than the first.
     """
 
     def load(folder: Path) -> AdaptiveTokenizer:
-        return AdaptiveTokenizer.from_pretrained(folder).to(device).eval()
+        return AdaptiveTokenizer.from_pretrained(folder).to(fabric.device).eval()
 
     sweeps = sweep_many(
         {f"{name}-{seed}": SweepJob(partial(load, folder), {}) for (name, seed), folder in trained.items()},
@@ -92,8 +94,10 @@ def compare_variants(
         [extractor],
         config=sweep,
         scratch=scratch,
-        device=device,
+        fabric=fabric,
     )
+    if not fabric.is_global_zero:
+        return {}
     rates, costs, others = [], [], []
     for (name, seed), folder in trained.items():
         labels = {"variant": name, "seed": seed}
@@ -101,7 +105,7 @@ def compare_variants(
         features = np.load(swept / features_file(extractor.name), mmap_mode="r")
         grid = to_grid(pd.read_parquet(swept / TABLE_FILE)).dataset(images.name)
         rates.append(image_rates(grid, features).assign(**labels))
-        image = images.images([0]).to(device)
+        image = images.images([0]).to(fabric.device)
         costs.append(variant_costs(load(folder), read_stage_1(folder), image, seed).assign(**labels))
     for name, folder in references.items():
         others.append(reference_rows(pd.read_parquet(folder / TABLE_FILE), images.name).assign(tokenizer=name))

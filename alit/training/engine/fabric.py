@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +13,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from alit.errors import ConfigError
+
+PATIENCE = timedelta(days=1)  # with a process that works alone: it fills a cache, or joins the pieces of a sweep
 
 
 def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabric:
@@ -38,7 +41,7 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
                 f"{environment.world_size()} in all; set devices or --nproc_per_node so that they agree"
             )
     # Which parameters a step uses depends on the iterations it supervises; DDP has to look for the others.
-    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=PATIENCE) if devices * nodes > 1 else "auto"
     fabric = Fabric(
         accelerator=device,
         devices=devices,

@@ -46,7 +46,7 @@ def module(tmp_path, monkeypatch):
 
 def sweep_of(loaders, tmp_path, **options):
     jobs = {name: SweepJob(loader, {"name": name}) for name, loader in loaders.items()}
-    places = {"config": CONFIG, "scratch": tmp_path / "scratch", "device": CPU}
+    places = {"config": CONFIG, "scratch": tmp_path / "scratch"}
     return sweep_many(jobs, [ToySet("val", 6)], [ReconstructionTask()], [MeanColor()], **places, **options)
 
 
