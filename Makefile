@@ -6,6 +6,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Empty is unset: an empty folder's name would be the root of the file system.
+override PYTHON := $(or $(strip $(PYTHON)),python3)
+override VENV := $(or $(strip $(VENV)),.venv)
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 

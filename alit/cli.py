@@ -5,7 +5,11 @@ Exit status: 0 when all is done, 2 after one line that says what was wrong, 130 
 
 import argparse
 import os
-from collections.abc import Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,9 +22,23 @@ SIZES = ("tiny", "small", "base", "semilarge")  # names of `alit.tokenizer.publi
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the commands; torch is imported only after the arguments have been checked."""
     arguments = build_parser().parse_args(argv)
-    from alit.commands import COMMANDS
+    with interrupts_end_at_once():
+        from alit.commands import COMMANDS
 
     COMMANDS[arguments.command](arguments)
+
+
+@contextmanager
+def interrupts_end_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process, as if it were no Python: an exception would come out of the middle of an import."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,8 +60,15 @@ def add_encode(commands: Subparsers) -> None:
         description="Encode every readable picture; unreadable ones are named, left out, and end the command with "
         "status 2.",
     )
-    parser.add_argument("images", nargs="+", help="files, folders, globs, or - for paths on standard input, one a line")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the token file to write")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=not_empty,
+        help="files, folders, globs, or - for paths on standard input, one a line or between NULs",
+    )
+    parser.add_argument("-o", "--output", type=path, required=True, help="the token file to write")
+    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable picture, and write nothing")
+    add_force(parser)
     add_model(parser)
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--length", type=positive_integer, help="tokens of every picture")
@@ -72,8 +97,8 @@ def add_tokenize(commands: Subparsers) -> None:
         "command again goes on where it was stopped. Unreadable pictures are left out, listed in _rejected.csv, and "
         "end the command with status 2 when all others are done.",
     )
-    parser.add_argument("source", help="a folder of pictures")
-    parser.add_argument("output", type=Path, help="the folder to write to")
+    parser.add_argument("source", type=not_empty, help="a folder of pictures")
+    parser.add_argument("output", type=path, help="the folder to write to")
     add_model(parser)
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--length", type=positive_integer, help="tokens of every picture")
@@ -124,8 +149,11 @@ def add_decode(commands: Subparsers) -> None:
         help="a token file to PNG pictures",
         description="Write each image of a token file as PNG, under its number and its picture's name.",
     )
-    parser.add_argument("tokens", type=Path, help="the token file to read, or a folder of alit tokenize")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write to")
+    parser.add_argument(
+        "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
+    )
+    parser.add_argument("-o", "--output", type=path, required=True, help="the folder to write to")
+    add_force(parser)
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
     add_device(parser)
@@ -139,7 +167,11 @@ def add_info(commands: Subparsers) -> None:
         description="Print what a token file or a checkpoint folder holds: lengths in tokens, sizes in bits, bytes and "
         "parameters.",
     )
-    parser.add_argument("path", type=Path, help="a token file, a folder of alit tokenize, or a checkpoint folder")
+    parser.add_argument(
+        "path",
+        type=path,
+        help="a token file, - for one on standard input, a folder of alit tokenize, or a checkpoint folder",
+    )
 
 
 def add_convert(commands: Subparsers) -> None:
@@ -150,8 +182,9 @@ def add_convert(commands: Subparsers) -> None:
         description="Write a published checkpoint as model.safetensors, config.json and a model card; every tensor is "
         "checked.",
     )
-    parser.add_argument("checkpoint", type=Path, help="a .pth or .safetensors file with the authors' tensor names")
-    parser.add_argument("output", type=Path, help="the folder to write to")
+    parser.add_argument("checkpoint", type=path, help="a .pth or .safetensors file with the authors' tensor names")
+    parser.add_argument("output", type=path, help="the folder to write to")
+    add_force(parser)
     parser.add_argument("--heads", type=positive_integer, help="attention heads, where the size is not a published one")
 
 
@@ -165,7 +198,7 @@ def add_bench(commands: Subparsers) -> None:
         "beside the weights.",
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("model", nargs="?", help="folder or hub id of a checkpoint")
+    which.add_argument("model", nargs="?", type=not_empty, help="folder or hub id of a checkpoint")
     which.add_argument("--size", choices=SIZES, help="a published size of 256 px, with random weights, instead")
     add_batch_size(parser, "images", default=1)
     parser.add_argument(
@@ -177,7 +210,14 @@ def add_bench(commands: Subparsers) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the option --model."""
-    parser.add_argument("-m", "--model", required=True, help="folder or hub id of the tokenizer's checkpoint")
+    parser.add_argument(
+        "-m", "--model", required=True, type=not_empty, help="folder or hub id of the tokenizer's checkpoint"
+    )
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add the option --force."""
+    parser.add_argument("--force", action="store_true", help="write over inputs and over files of another kind too")
 
 
 def add_batch_size(parser: argparse.ArgumentParser, what: str, *, default: int) -> None:
@@ -189,7 +229,21 @@ def add_batch_size(parser: argparse.ArgumentParser, what: str, *, default: int) 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the option --device."""
-    parser.add_argument("--device", default="cpu", help="torch device, such as cuda or mps (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=not_empty, default="cpu", help="torch device, such as cuda or mps (default: %(default)s)"
+    )
+
+
+def not_empty(text: str) -> str:
+    """Refuse an empty argument, for argparse: as a path it would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a value, found an empty one; is a variable of the shell unset?")
+    return text
+
+
+def path(text: str) -> Path:
+    """Parse a path, for argparse."""
+    return Path(not_empty(text))
 
 
 def positive_integer(text: str) -> int:
@@ -226,7 +280,8 @@ def console() -> None:
     # OpenMP reads this when torch is imported. Threads that spin while they wait take cores from those that they wait
     # for where cores are shared: encoding took 14 times as long (docs/lab-log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    run_command(main)
+    unfinished = {"interrupted": "files that were being written are as they were before"}
+    run_command(main, **({} if sys.argv[1:2] == ["tokenize"] else unfinished))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What the subcommands of `alit` do; `alit.cli` parses their arguments and imports this when one is run."""
 
-import glob
+import io
 import json
 import os
 import re
 import sys
+import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,38 +19,44 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.data.images import batch_of, read_view
-from alit.data.sources import IMAGE_SUFFIXES, ImageSource
+from alit.data.sources import ImageSource
 from alit.data.sources.folder import folder_source
 from alit.errors import ConfigError, DataError
+from alit.files import is_special, is_standard_output, require_free, write_whole
+from alit.inputs import Pictures, find_images
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
 from alit.tokenizer.dataset import tokenize as tokenize_set
 from alit.tokenizer.encoding import ReconstructionLoss
 from alit.tokenizer.engines import here, processes, ray_actors
 from alit.tokenizer.opening import open_file
-from alit.tokenizer.origin import write_origin
+from alit.tokenizer.origin import ORIGIN_FILE, Origin, write_origin
 from alit.tokenizer.parquet import part_files, read_card, read_columns
 from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.tokenizer.tokens import TokenSet, pack, read_tokens
+from alit.tokenizer.tokens import MAGIC, TokenFile, TokenSet, pack, read_tokens, unpack
 
-STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes
+STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes, some 143
+STEM_BYTES = 120
 LICENSE = "The authors published these weights without a license; the code that reads them is Apache-2.0."
 HEADINGS = ("tokens", "bits", "encode ms", "decode ms", "encode GFLOP", "decode GFLOP", "images/s", "peak MiB")
 
 
 def encode(arguments: Namespace) -> None:
     """Encode every readable picture; unreadable ones are named, left out, and end the command with status 2."""
+    require_device(arguments.device)
     paths = find_images(arguments.images)
     make_room(arguments.output)
+    if not arguments.force:
+        require_free(arguments.output, paths, lambda head: head.startswith(MAGIC), kind="a token file")
     tokenizer = load_onto(arguments.model, arguments.device)
-    pictures = Pictures(paths, tokenizer.image_size, arguments.batch_size)
+    pictures = Pictures(paths, tokenizer.image_size, arguments.batch_size, strict=arguments.strict)
     until = None if arguments.until_l1 is None else ReconstructionLoss(l1=arguments.until_l1)
     tokens = tokenizer.encode(pictures, length=arguments.length, until=until, budget=arguments.mean_length)
     with writing(arguments.output):
-        arguments.output.write_bytes(pack(tokens, pictures.names))
-    print(describe(tokens))
+        write_whole(arguments.output, pack(tokens, pictures.names))
+    print(describe(tokens), file=sys.stderr if is_standard_output(arguments.output) else sys.stdout)
     if pictures.unreadable:
         raise DataError(
             f"{len(pictures.unreadable)} of {len(paths)} pictures could not be read and are not in "
@@ -57,57 +64,9 @@ def encode(arguments: Namespace) -> None:
         )
 
 
-class Pictures:
-    """Batches of the center views of picture files, in order; remembers which files could be read."""
-
-    def __init__(self, paths: Sequence[Path], size: int, batch_size: int) -> None:
-        self.names: list[str] = []  # of the pictures so far
-        self.unreadable: list[str] = []  # "path: reason"
-        self._paths, self._size, self._batch_size = paths, size, batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield images (b, 3, size, size) in [0, 1], with b up to the batch size."""
-        views: list[np.ndarray] = []
-        for path in tqdm(self._paths, unit="image", disable=None):
-            try:
-                views.append(read_view(path, self._size))
-                self.names.append(path.name)
-            except DataError as error:
-                self.unreadable.append(str(error))
-            if len(views) == self._batch_size:
-                yield batch_of(views, self._size)
-                views = []
-        if views:
-            yield batch_of(views, self._size)
-
-
-def find_images(arguments: Sequence[str]) -> list[Path]:
-    """Expand files, folders, globs and - into paths, in the order given; folders are searched to any depth.
-
-    Raises:
-        DataError: one of them leads to no picture.
-    """
-    paths: list[Path] = []
-    for argument in arguments:
-        found = _expand(argument)
-        if not found:
-            raise DataError(f"expected pictures at {argument}, found none; give files, folders, globs or -")
-        paths += found
-    return paths
-
-
-def _expand(argument: str) -> list[Path]:
-    if argument == "-":
-        return [Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
-    if Path(argument).is_dir():
-        return sorted(path for path in Path(argument).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if Path(argument).exists():
-        return [Path(argument)]
-    return [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]
-
-
 def tokenize(arguments: Namespace) -> None:
     """Encode a data set into Parquet parts; unreadable pictures are listed, left out, and end it with status 2."""
+    require_device("cpu" if arguments.engine == "ray" else arguments.device)
     config = TokenizeConfig(
         length=arguments.length,
         until_l1=arguments.until_l1,
@@ -148,22 +107,29 @@ def open_source(argument: str) -> ImageSource:
 
 def decode(arguments: Namespace) -> None:
     """Write each image of a token file as PNG, under its number and its picture's name."""
-    file = read_tokens(arguments.tokens)
-    tokenizer = load_onto(arguments.model, arguments.device)
+    require_device(arguments.device)
+    file = open_tokens(arguments.tokens)
     names = file.names or [""] * len(file.tokens)
+    if not arguments.force:
+        for row, name in enumerate(names):
+            place = arguments.output / file_name(row, name)
+            require_free(place, [arguments.tokens], lambda head: head.startswith(b"\x89PNG"), kind="a PNG picture")
+    tokenizer = load_onto(arguments.model, arguments.device)
     with writing(arguments.output), tqdm(total=len(names), unit="image", disable=None) as bar:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for rows in torch.arange(len(names)).split(arguments.batch_size):
             images = tokenizer.decode(file.tokens[rows])
             pixels = rearrange((images * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
             for row, picture in zip(rows.tolist(), pixels, strict=True):
-                Image.fromarray(picture).save(arguments.output / file_name(row, names[row]))
+                Image.fromarray(picture).save(target := io.BytesIO(), "PNG")
+                write_whole(arguments.output / file_name(row, names[row]), target.getvalue())
             bar.update(len(rows))
 
 
 def file_name(row: int, name: str) -> str:
     """Return the PNG name of a row of a token file: names from a file are not trusted to be names of files."""
-    stem = re.sub(r"[^\w. -]", "_", Path(name).stem)[:STEM_CHARACTERS]
+    stem = re.sub(r"[^\w. -]", "_", Path(name.replace("\0", "_")).stem)[:STEM_CHARACTERS]
+    stem = stem.encode("utf-8", "replace")[:STEM_BYTES].decode("utf-8", "ignore")
     return f"{row:05d}-{stem}".rstrip("-") + ".png"
 
 
@@ -174,7 +140,7 @@ def info(arguments: Namespace) -> None:
     elif arguments.path.is_dir():
         print(describe_tokenizer(load_onto(str(arguments.path), "cpu")))
     else:
-        print(describe(read_tokens(arguments.path).tokens))
+        print(describe(open_tokens(arguments.path).tokens))
 
 
 def describe_tokenizer(tokenizer: AdaptiveTokenizer) -> str:
@@ -219,6 +185,8 @@ def describe_lengths(lengths: Tensor, bits: Tensor, satisfied: Tensor, codebook_
 
 def convert(arguments: Namespace) -> None:
     """Write a published checkpoint as model.safetensors, config.json and a model card; each tensor is checked."""
+    if not arguments.force:
+        require_own_folder(arguments.output, arguments.checkpoint)
     opened = open_file(arguments.checkpoint, heads=arguments.heads)
     tokenizer = opened.tokenizer
     card = {
@@ -227,13 +195,40 @@ def convert(arguments: Namespace) -> None:
         "notes": f"Converted from the authors' `{arguments.checkpoint.name}`.",
     }
     with writing(arguments.output):
-        tokenizer.save_pretrained(arguments.output, model_card_kwargs=card)
-        write_origin(arguments.output, opened.origin)
+        save_folder(tokenizer, arguments.output, card, opened.origin)
     print(f"wrote {arguments.output}: {describe_tokenizer(tokenizer)}")
+
+
+def save_folder(tokenizer: AdaptiveTokenizer, folder: Path, card: Mapping[str, str], origin: Origin) -> None:
+    """Write a checkpoint aside, and rename its files into a folder once all are whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert.", dir=folder) as aside:
+        tokenizer.save_pretrained(aside, model_card_kwargs=dict(card))
+        write_origin(Path(aside), origin)
+        for file in sorted(Path(aside).iterdir()):
+            os.replace(file, folder / file.name)
+
+
+def require_own_folder(folder: Path, checkpoint: Path) -> None:
+    """Check that converting would write over nothing but an earlier conversion.
+
+    Raises:
+        ConfigError: it would.
+    """
+    known = {
+        CONFIG_FILE: b'"distillation"',
+        WEIGHTS_FILE: b'"distillation.',
+        "README.md": b"alit",
+        ORIGIN_FILE: b"sha256",
+    }
+    for name, mark in known.items():
+        own = (folder / name).is_file() and mark in (folder / name).open("rb").read(2**20)
+        require_free(folder / name, [checkpoint], lambda _, own=own: own, kind="a file of a converted checkpoint")
 
 
 def bench(arguments: Namespace) -> None:
     """Print what each length costs, as a table or as JSON."""
+    require_device(arguments.device)
     if arguments.model is None:
         tokenizer = to_device(AdaptiveTokenizer(published_config(arguments.size)), arguments.device)
     else:
@@ -274,6 +269,19 @@ def load_onto(model: str, device: str) -> AdaptiveTokenizer:
     return to_device(AdaptiveTokenizer.from_pretrained(model), device)
 
 
+def require_device(device: str) -> None:
+    """Check that a device is here, before any work.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    try:
+        torch.empty(1, device=torch.device(device)).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"expected a torch device of this machine, found {device}: {reason}") from error
+
+
 def to_device(tokenizer: AdaptiveTokenizer, device: str) -> AdaptiveTokenizer:
     """Move a tokenizer to a device of this machine.
 
@@ -286,6 +294,15 @@ def to_device(tokenizer: AdaptiveTokenizer, device: str) -> AdaptiveTokenizer:
         raise ConfigError(f"expected a torch device of this machine, found {device}: {error}") from error
 
 
+def open_tokens(path: Path) -> TokenFile:
+    """Read a token file, what `alit tokenize` wrote, or standard input for -."""
+    if str(path) != "-":
+        return read_tokens(path)
+    if sys.stdin is None:
+        raise DataError("expected a token file on standard input, found it closed")
+    return unpack(sys.stdin.buffer.read(), source="standard input")
+
+
 def make_room(path: Path) -> None:
     """Make the folder of a file that will be written, before any work is done.
 
@@ -294,6 +311,8 @@ def make_room(path: Path) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    if is_special(path):
+        return
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise DataError(f"cannot write to {path}: it is a folder or in one without write permission; choose another")
 

@@ -1,9 +1,12 @@
 """The one error type that a user is meant to read, and the wrapper that prints it as one line."""
 
+import contextlib
+import io
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 # Modules of packages that the library does without, and the extra of pyproject.toml that installs them.
 EXTRAS = {
@@ -74,14 +77,24 @@ def require(*modules: str) -> None:
             raise MissingPackageError(module)
 
 
-def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
+def run_command(
+    main: Callable[[Sequence[str] | None], None],
+    argv: Sequence[str] | None = None,
+    *,
+    interrupted: str = "run the same command again to continue",
+) -> NoReturn:
     """Run a script's `main` and exit: 0 when it returns, 2 with one line on stderr after an `AlitError`.
 
-    An optional package that is missing counts as an `AlitError`. Ctrl-C exits with 130 and one line; every other
-    exception is a bug and keeps its stack trace.
+    An optional package that is missing counts as an `AlitError`, and so does a standard output that takes no more;
+    where nobody reads that any longer the exit is 141, as if SIGPIPE had ended it. Ctrl-C exits with 130 and one line,
+    which says what is `interrupted`. Every other exception is a bug and keeps its stack trace.
     """
+    _open_standard_files()
+    printed = _Printed(sys.stdout)
+    sys.stdout = printed  # type: ignore[assignment]
     try:
         main(argv)
+        printed.flush()
     except AlitError as error:
         _exit(error)
     except ModuleNotFoundError as error:
@@ -90,11 +103,71 @@ def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
             raise
         _exit(MissingPackageError(module))
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to continue", file=sys.stderr)
+        print(f"interrupted: {interrupted}", file=sys.stderr)
+        _drop_output()
         sys.exit(130)
+    except OSError as error:
+        if error is not printed.fault:
+            raise
+        _drop_output()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        _exit(DataError(f"cannot write to standard output: {error.strerror}"))
+    finally:
+        sys.stdout = printed.stream
     sys.exit(0)
+
+
+class _Printed:
+    """Standard output that remembers why it could not be written to."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        with self._watched():
+            return self.stream.write(text)
+
+    def flush(self) -> None:
+        with self._watched():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _open_standard_files() -> None:
+    """Open what the shell has closed, so that no other file takes the number of a standard one; escape odd names."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Forget what is still to be printed: Python would try again while it ends, and fail with a trace."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(error: AlitError) -> NoReturn:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    _drop_output()
     sys.exit(2)

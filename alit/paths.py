@@ -131,4 +131,4 @@ class RunPaths(NamedTuple):
     @property
     def scratch(self) -> Path:
         """Resume state of unfinished stages; `$ALIT_SCRATCH`, by default `.scratch/` in the checkout."""
-        return Path(os.environ.get("ALIT_SCRATCH", self.root / ".scratch"))
+        return Path(os.environ.get("ALIT_SCRATCH") or self.root / ".scratch")

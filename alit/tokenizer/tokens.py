@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from alit.errors import DataError, TokenFileError
+from alit.files import write_whole
 from alit.tokenizer.parquet import part_files, read_rows
 
 
@@ -124,7 +125,7 @@ class TokenSet:
 
     def save(self, path: str | Path) -> None:
         """Write a compact, self-describing file; `alit.tokenizer.tokens` has the format."""
-        Path(path).write_bytes(pack(self))
+        write_whole(Path(path), pack(self))
 
     @staticmethod
     def load(path: str | Path) -> "TokenSet":
@@ -170,9 +171,12 @@ def read_tokens(path: Path) -> TokenFile:
     """
     if path.is_dir() or path.suffix == ".parquet":
         return _read_parts(path)
-    if not path.is_file():
+    if not path.exists():
         raise TokenFileError(f"expected a token file at {path}, found none")
-    return unpack(path.read_bytes(), source=str(path))
+    try:
+        return unpack(path.read_bytes(), source=str(path))
+    except OSError as error:
+        raise TokenFileError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _read_parts(path: Path) -> TokenFile:

@@ -1,0 +1,116 @@
+"""Files that a user names: names of any bytes as text, and outputs that are written whole or not at all."""
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from alit.errors import ConfigError, DataError
+
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+
+
+def name_to_text(name: str) -> str:
+    r"""Return a file's name as text that can be written anywhere: a byte that is not UTF-8 becomes `\xe9`.
+
+    A backslash that could be taken for the start of that becomes `\x5c`. All other names stay as they are.
+    """
+    escaped = _ESCAPED.sub(r"\\x5cx\1", name)
+    return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", escaped)
+
+
+def text_to_name(text: str) -> str:
+    """Undo `name_to_text`."""
+    return _ESCAPED.sub(lambda found: os.fsdecode(bytes([int(found[1], 16)])), text)
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket: something that is written to and never replaced."""
+    try:
+        return not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)) or _is_standard(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_standard(path: Path) -> bool:
+    """Whether a path names an open file of this process, such as /dev/stdout, whatever it leads to."""
+    return str(path).startswith(("/dev/", "/proc/self/fd/"))
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether what is written to a path comes out where printed lines do."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file aside and rename it, so that a full disk or a kill leaves what was there; follows links.
+
+    What is special (`is_special`) is written to as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if is_special(path):
+        with path.open("wb", buffering=0) as file:
+            _write_all(file.fileno(), content)
+        return
+    path = path.resolve()
+    number, partial = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _write_all(number: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(number, rest) :]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], bool], *, kind: str) -> None:
+    """Check that writing a file would destroy neither an input nor a file of another kind.
+
+    Args:
+        path: the file that is to be written.
+        inputs: files that the command reads.
+        is_own: takes the first bytes of a file; whether it is of the kind that is written.
+        kind: that kind, for the message.
+
+    Raises:
+        ConfigError: it would.
+        DataError: what is there cannot be read.
+    """
+    if is_special(path) or not path.exists() or path.is_dir():
+        return
+    for each in inputs:
+        if each.exists() and path.samefile(each):
+            raise ConfigError(
+                f"expected an output that is none of the inputs, found {path}; choose another, or --force"
+            )
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise DataError(f"cannot read what is at {path}: {error.strerror}; choose another output") from error
+    if head and not is_own(head):
+        raise ConfigError(
+            f"expected {kind} or nothing at {path}, found another file; choose another output, or --force"
+        )
