@@ -13,17 +13,23 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def name_to_text(name: str) -> str:
-    r"""Return a file's name as text that can be written anywhere: a byte that is not UTF-8 becomes `\xe9`.
+    r"""Return a file's name as text of one line that can be written anywhere.
 
-    A backslash that could be taken for the start of that becomes `\x5c`. All other names stay as they are.
+    A byte that is not UTF-8, or is a control character, becomes `\xe9`, and a backslash that could be taken for the
+    start of that `\x5c`. All other names stay as they are.
     """
     escaped = _ESCAPED.sub(r"\\x5cx\1", name)
-    return re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", escaped)
+    return re.sub("[\x00-\x1f\x7f\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", escaped)
 
 
 def text_to_name(text: str) -> str:
     """Undo `name_to_text`."""
     return _ESCAPED.sub(lambda found: os.fsdecode(bytes([int(found[1], 16)])), text)
+
+
+def named_file(root: Path, text: str) -> Path:
+    """Return the file below `root` whose path `name_to_text` wrote."""
+    return root / text_to_name(text)
 
 
 def is_special(path: Path) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alit.data.images import batch_of, read_view
-from alit.data.sources import IMAGE_SUFFIXES
+from alit.data.listing import find_pictures
 from alit.errors import DataError
 from alit.files import name_to_text
 
@@ -66,7 +66,10 @@ def _expand(argument: str) -> list[Path]:
     if argument == "-":
         return read_path_list()
     if Path(argument).is_dir():
-        return sorted(path for path in Path(argument).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        listing = find_pictures(Path(argument))
+        if listing.skipped:
+            print(f"{argument}: {listing.describe_skipped()}", file=sys.stderr)
+        return listing.paths
     if Path(argument).exists():
         return [Path(argument)]
     return [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from alit.data.images import center_view, read_image, to_images, to_tensor
 from alit.data.locate import data_roots, locate_data
 from alit.data.sources import FACTORS, Record
 from alit.errors import DataError
+from alit.files import named_file
 from alit.settings import Settings
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
         return ImageSet(folder, card, None)
     checkout = folder.resolve().parents[3]  # of <checkout>/runs/<profile>/data/<name>
     roots = (data_root,) if data_root is not None else data_roots(checkout)
-    return ImageSet(folder, card, locate_data(card.path, roots).joinpath)
+    return ImageSet(folder, card, partial(named_file, locate_data(card.path, roots)))
 
 
 def chosen_indices(length: int, limit: int | None) -> list[int]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from alit.data.sources import walk_images
+from alit.data.listing import list_images
 from alit.errors import DataError
 
 
@@ -122,7 +122,7 @@ def count_images(root: Path, path: str, split: str) -> int:
         if any((root / other).is_dir() for other in _splits(path)):
             return 0
         base = root
-    return sum(1 for _ in walk_images(base))
+    return len(list_images(base))
 
 
 def _splits(path: str) -> dict[str, int]:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -127,6 +128,8 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     refused: list[Rejected] = []
     try:
         for position, (source, one) in enumerate(zip(sources, config.sets, strict=True)):
+            if skipped := getattr(source, "skipped", ""):
+                tqdm.write(f"{one.name}: {skipped}", file=sys.stderr)
             found = write_set(source, one, config.image_size, folder / one.name, position, config.rejected_share)
             refused.extend(found)
             images = len(chosen_indices(len(source), one.images))
@@ -249,7 +252,8 @@ def _check_share(refused: list[Rejected], images: int, share: float, folder: Pat
 def _write_rejected(refused: list[Rejected], path: Path) -> None:
     """Write the list of unreadable images; only a header when every image was read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # A reason may hold a name that is no text.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Rejected._fields)
         writer.writerows(refused)

@@ -1,13 +1,9 @@
 """Collections of images of every supported layout, and what one must offer to become an image set."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 Factor = Literal["objects", "texture", "background"]  # of complexity; controlled scenes differ in one alone
 FACTORS: Final = ("objects", "texture", "background")
 UNKNOWN_SEGMENT = 255  # in masks: unlabeled pixels
@@ -67,25 +63,3 @@ class ImageSource(Protocol):
     def digest(self, index: int) -> str:
         """Return the sha256, in hex, of the image's file or, where there is none, of its pixels."""
         ...
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return every image file below `folder`, however deep, in the order of their relative paths.
-
-    Links to folders are followed, so that class folders may be linked out of a larger set.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(map(Path, walk_images(folder)), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def walk_images(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the path of every image file below `folder` in no order; a link to a folder `above` it ends there."""
-    here = (*above, os.path.realpath(folder))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                if not (entry.is_symlink() and os.path.realpath(entry.path) in here):
-                    yield from walk_images(entry.path, here)
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file():
-                yield entry.path

@@ -15,8 +15,10 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from alit.data.images import read_image
-from alit.data.sources import Record, list_images
+from alit.data.listing import find_pictures, list_images
+from alit.data.sources import Record
 from alit.errors import DataError
+from alit.files import name_to_text, named_file
 
 Layout = TypeVar("Layout")
 _WORDNET_ID = re.compile(r"n\d{8}")
@@ -30,17 +32,22 @@ class FileSource:
         self.root = root
         self.records = records
         self.class_names = class_names
+        self.skipped = ""  # what else lies among the pictures, in words
 
     def __len__(self) -> int:
         return len(self.records)
 
     def record(self, index: int) -> Record:
-        """Describe one image; its origin is the file's path below `root`."""
+        """Describe one image; its origin is the file's path below `root`, as `alit.files.name_to_text` writes it."""
         return self.records[index]
+
+    def path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return named_file(self.root, self.records[index].origin)
 
     def read(self, index: int) -> np.ndarray:
         """Decode one file into uint8 (h, w, 3)."""
-        return read_image(self.root / self.records[index].origin)
+        return read_image(self.path(index))
 
     def depth(self, index: int) -> np.ndarray | None:
         """Return None: plain image files come without depth."""
@@ -56,7 +63,7 @@ class FileSource:
 
     def digest(self, index: int) -> str:
         """Return the sha256 of one file."""
-        return hashlib.sha256((self.root / self.records[index].origin).read_bytes()).hexdigest()
+        return hashlib.sha256(self.path(index).read_bytes()).hexdigest()
 
 
 class PairedSource(FileSource, Generic[Layout]):
@@ -98,22 +105,25 @@ def folder_source(name: str, root: Path, split: str) -> FileSource:
         DataError: there is no image.
     """
     base = root / split if (root / split).is_dir() else root
-    paths = list_images(base)
-    if not paths:
-        raise DataError(f"expected images in {base}, found none; it takes class folders or image files")
-    records, class_names = describe_files(root, base, paths, split)
-    return FileSource(name, root, records, class_names)
+    listing = find_pictures(base)
+    if not listing.paths:
+        skipped = f" ({listing.describe_skipped()})" if listing.skipped else ""
+        raise DataError(f"expected images in {base}, found none{skipped}; it takes class folders or image files")
+    records, class_names = describe_files(root, base, listing.paths, split)
+    source = FileSource(name, root, records, class_names)
+    source.skipped = listing.describe_skipped()
+    return source
 
 
 def describe_files(root: Path, base: Path, paths: list[Path], split: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """Return a record per image file, with its class as `folder_source` has it, and the sorted class names."""
-    classes = _classes(base, paths)
+    classes = [None if found is None else name_to_text(found) for found in _classes(base, paths)]
     class_names = tuple(sorted({class_name for class_name in classes if class_name is not None}))
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
     records = tuple(
         Record(
-            image_id=path.relative_to(base).as_posix(),
-            origin=path.relative_to(root).as_posix(),
+            image_id=name_to_text(path.relative_to(base).as_posix()),
+            origin=name_to_text(path.relative_to(root).as_posix()),
             label=None if class_name is None else numbers[class_name],
             class_name=class_name,
             split=split,
@@ -156,8 +166,8 @@ def savoias_source(name: str, root: Path, category: str) -> FileSource:
     scores = _compact_scores(root, category) if (root / "scores.csv").is_file() else _public_scores(root, category)
     records = tuple(
         Record(
-            image_id=origin,
-            origin=origin,
+            image_id=name_to_text(origin),
+            origin=name_to_text(origin),
             label=None,
             class_name=None,
             split=category,

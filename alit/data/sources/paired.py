@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alit.data.decoding import describe_fault, read_pixels
-from alit.data.sources import UNKNOWN_SEGMENT, list_images
+from alit.data.listing import list_images
+from alit.data.sources import UNKNOWN_SEGMENT
 from alit.data.sources.folder import PairedSource, describe_files
 from alit.errors import DataError
 
@@ -153,8 +154,7 @@ class DepthSource(PairedSource[DepthLayout]):
 
     def digest(self, index: int) -> str:
         """Return the sha256 of the image's file and its map's, one behind the other."""
-        image = self.root / self.records[index].origin
-        return hashlib.sha256(image.read_bytes() + self._map(index).read_bytes()).hexdigest()
+        return hashlib.sha256(self.path(index).read_bytes() + self._map(index).read_bytes()).hexdigest()
 
     def _read(self, index: int) -> np.ndarray:
         path = self._map(index)
