@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from alit.analysis.study_data import AnalysisConfig
+from alit.data.prepare import DataConfig
+from alit.models.distillation import TokenizerConfig
 from alit.report.site import ReportConfig
-from alit.settings import parse_settings, read_yaml
+from alit.settings import Settings, parse_settings, read_yaml
 from alit.studies.ablations.measure import AblationsConfig
 from alit.studies.attention.measure import AttentionConfig
 from alit.studies.codebook.measure import CodebookConfig
@@ -16,19 +18,33 @@ from alit.studies.probe.measure import ProbeConfig
 from alit.sweep.engine import SweepConfig
 from alit.tasks.registry import TaskModelConfig
 from alit.tokenizer.adapters import BaselinesConfig
+from alit.training.base import BaseTrainingConfig
+from alit.training.distill import DistillTrainingConfig
 from alit.training.engine.execution import ExecutionConfig
-from alit.training.finetune import FinetuneFromCheckpointConfig
+from alit.training.finetune import FinetuneFromCheckpointConfig, FinetuneTrainingConfig
 from alit.training.variants import TrainingSettings, VariantsConfig, vary_training
 
 
-class Profile(TrainingSettings):
-    """Every stage reads the sections it needs, and `dvc.yaml` lists exactly those as its params."""
+class Profile(Settings):
+    """Every stage reads the sections it needs, and `dvc.yaml` lists exactly those as its params.
+
+    A profile that only measures the tokenizer of `init_from` may leave out, as null, what `TrainingSettings` asks for:
+    `tokenizer` is then as the checkpoint has it, and nothing is trained.
+    """
 
     about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
+    seed: int
+    init_from: str  # "scratch", or a checkpoint: a folder, a hub id or a file; see `alit.tokenizer.opening`
     device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
     devices: int
     execution: ExecutionConfig
-    finetune_from_checkpoint: FinetuneFromCheckpointConfig
+    data: DataConfig
+    tokenizer: TokenizerConfig | None
+    perceptual_trunk: str | None
+    base_training: BaseTrainingConfig | None
+    distill: DistillTrainingConfig | None
+    finetune: FinetuneTrainingConfig | None
+    finetune_from_checkpoint: FinetuneFromCheckpointConfig | None
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
     baselines: BaselinesConfig
@@ -41,22 +57,54 @@ class Profile(TrainingSettings):
     analysis: AnalysisConfig
     report: ReportConfig
 
+    @property
+    def training(self) -> TrainingSettings | None:
+        """The settings of a training of the tokenizer; None where the profile leaves some of them out."""
+        sections = {name: getattr(self, name) for name in TrainingSettings.model_fields}
+        return None if None in sections.values() else TrainingSettings(**sections)
+
+    @model_validator(mode="after")
+    def _training_can_run(self) -> "Profile":
+        """Refuse to train without settings or images."""
+        try:
+            training = self.training
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        further, untrained = self.finetune_from_checkpoint, "a task model with weights: train and train_on: null"
+        trainings = {
+            "init_from: scratch": self.init_from == "scratch",
+            "variants.trainings": bool(self.variants.trainings),
+            "finetune_from_checkpoint.steps": further is not None and further.steps > 0,
+        }
+        asked = [key for key, is_asked in trainings.items() if is_asked]
+        if asked and training is None:
+            absent = next(name for name in TrainingSettings.model_fields if getattr(self, name) is None)
+            raise ValueError(
+                f"expected the section {absent}, found null, but {asked[0]} trains; or name a checkpoint as init_from "
+                "and train nothing"
+            )
+        asked += [untrained] if any(m.weights == "train" and m.train_on is None for m in self.task_models) else []
+        if asked and not any(image_set.role == "train" for image_set in self.data.sets):
+            raise ValueError(f"data.sets must hold a set with role: train, for {asked[0]}")
+        return self
+
     @model_validator(mode="after")
     def _sections_agree(self) -> "Profile":
         sets = [image_set.name for image_set in self.data.sets]
         models = [model.name for model in self.task_models]
         _require_unique("data.sets", sets)
         _require_unique("task_models", models)
-        if not any(image_set.role == "train" for image_set in self.data.sets):
-            raise ValueError("data.sets must hold a set with role: train")
         for name in self.attention.sets:
             _require_known("attention.sets", name, sets)
-        if self.attention.layer > (layers := self.tokenizer.distillation.layers):
+        if self.tokenizer and self.attention.layer > (layers := self.tokenizer.distillation.layers):
             raise ValueError(f"attention.layer: expected one of the decoder's {layers}, found {self.attention.layer}")
         _require_known("report.example_set", self.report.example_set, sets)
-        _require_known("analysis.perceptual_model", self.analysis.perceptual_model, models)
-        _require_known("analysis.feature_extractor", self.analysis.feature_extractor, models)
+        for key in ("perceptual_model", "feature_extractor"):
+            if name := getattr(self.analysis, key):
+                _require_known(f"analysis.{key}", name, models)
         swept = [part.name for part in self.data.sets if part.role == "evaluate" and not part.controlled]
+        if not swept:
+            raise ValueError("data.sets must hold a set with role: evaluate")
         for name in self.analysis.familiarity:
             _require_known("analysis.familiarity", name, swept[1:])
         for key in ("classifiers", "depth_models", "captioners"):
@@ -65,6 +113,8 @@ class Profile(TrainingSettings):
         evaluated = [image_set.name for image_set in self.data.sets if image_set.role == "evaluate"]
         for name in self.baselines.sets:
             _require_known("baselines.sets", name, evaluated)
+        if self.baselines.tokenizers and not self.baselines.sets:
+            raise ValueError("baselines.sets must name a set to sweep baselines.tokenizers over; or name no tokenizers")
         _require_unique("baselines.tokenizers", [baseline.name for baseline in self.baselines.tokenizers])
         variants = [variant.name for variant in self.variants.trainings]
         _require_unique("variants.trainings", variants)
@@ -98,7 +148,7 @@ def _require_unique(section: str, names: Sequence[str]) -> None:
 def _require_known(key: str, name: str, names: Sequence[str]) -> None:
     """Refuse a name that no entry has."""
     if name not in names:
-        raise ValueError(f"{key}: expected one of {', '.join(names)}, found {name}")
+        raise ValueError(f"{key}: expected one of {', '.join(names) or 'none at all'}, found {name}")
 
 
 def load_profile(path: Path) -> Profile:
@@ -110,7 +160,7 @@ def load_profile(path: Path) -> Profile:
     """
     content = read_yaml(path)
     checked = parse_settings(Profile, content, source=str(path))
-    for variant in checked.variants.trainings:
+    for variant in checked.variants.trainings if checked.training else ():
         # A fault in a variant shows now, not after the trainings before it.
-        vary_training(checked, checked.variants, variant.name)
+        vary_training(checked.training, checked.variants, variant.name)
     return checked

@@ -59,6 +59,13 @@ class TrainingError(AlitError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
 
 
+class NotMeasurable(Exception):
+    """A study cannot measure something on these inputs; the message says why, in a phrase that follows a colon.
+
+    No fault of the user's: the pipeline goes on, and the study's page and claims say so.
+    """
+
+
 class MissingPackageError(AlitError):
     """A package of an extra that is not installed."""
 

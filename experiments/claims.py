@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alit.analysis.claims import ledger_to_json
 from alit.analysis.study_data import find_sweep, load_study_data
 from alit.errors import run_command
-from alit.studies import STUDIES, study_claims
+from alit.studies import STUDIES, assess_study
 from experiments.stage import Stage
 
 
@@ -14,9 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage = Stage(argv, main.__doc__, studies=STUDIES)
     paths = stage.paths
     data, claims = load_study_data(find_sweep(paths.sweep), paths.measured(stage.study)), []
-    for name, assess_claim in study_claims(stage.study).items():
-        claims.append(claim := assess_claim(data))
-        print(f"{name}  {claim.verdict:<20}  {claim.reason}", flush=True)
+    for claim in assess_study(stage.study, data):
+        claims.append(claim)
+        print(f"{claim.id}  {claim.verdict:<20}  {claim.reason}", flush=True)
     (path := paths.study_claims(stage.study)).parent.mkdir(exist_ok=True)
     path.write_text(ledger_to_json(claims), encoding="utf-8")
 

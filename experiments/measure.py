@@ -8,7 +8,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 
 from alit.data.imageset import Subset, read_cards
-from alit.errors import run_command
+from alit.errors import ConfigError, NotMeasurable, run_command
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
@@ -21,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage = NetworkStage(argv, main.__doc__, studies=tuple(MEASUREMENTS))
     fabric = stage.fabric() if stage.study in SHARED else build_fabric(stage.read("device", str), 1)
     with fail_together(fabric):
-        tables = MEASUREMENTS[stage.study](stage, fabric)
+        try:
+            tables = MEASUREMENTS[stage.study](stage, fabric)
+        except NotMeasurable as reason:  # the study's claims and page say so
+            print(f"not measurable: {reason}", flush=True)
+            tables = {"not_measured": pd.DataFrame({"reason": [str(reason)]})}
         if fabric.is_global_zero:
             write_tables(stage.paths.measured(stage.study), tables, PREFIXES.get(stage.study, stage.study))
 
@@ -31,8 +35,12 @@ def attention(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]
     from alit.studies.attention.measure import AttentionConfig, measure_attention
 
     config = stage.read("attention", AttentionConfig)
+    if not config.sets:
+        raise NotMeasurable("the profile names no images with segmentation masks (attention.sets)")
     scenes = {card.name for card in read_cards(stage.paths.data) if card.source == "scenes"}
     tokenizer = _own_tokenizer(stage, fabric)
+    if config.layer > (layers := tokenizer.config.distillation.layers):
+        raise ConfigError(f"attention.layer: expected one of the decoder's {layers}, found {config.layer}")
     tables = measure_attention(tokenizer, stage.sets(config.sets), scenes, config, stage.read("seed", int))
     return tables._asdict()
 
@@ -55,6 +63,8 @@ def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     from alit.studies.probe.measure import ProbeConfig, measure_probes
     from alit.training.engine.checkpoint import resume_dir
 
+    if not any(card.role == "train" for card in read_cards(stage.paths.data)):
+        raise NotMeasurable("the profile has no training images to fit a probe on (data.sets, role: train)")
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
     inputs = [train.folder / "manifest.csv", test.folder / "manifest.csv", stage.paths.tokenizer / WEIGHTS_FILE]
     scratch = resume_dir(stage.paths.scratch, "probe", {"train_images": config.train_images}, inputs)
@@ -94,18 +104,19 @@ def ablations(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]
     paths = stage.paths
     config = stage.read("ablations", AblationsConfig)
     task_models = stage.read("task_models", tuple[TaskModelConfig, ...])
-    extractor = stage.read("analysis.feature_extractor", str)
-    extractors = build_task_models(task_models, paths.task_models, fabric.device).extractors
+    reference = stage.read("analysis.feature_extractor", str)
+    trained = {
+        (entry.name, seed): paths.variants / entry.name / str(seed)
+        for entry in stage.read("variants", VariantsConfig).trainings
+        for seed in entry.seeds
+    }
+    extractors = build_task_models(task_models, paths.task_models, fabric.device).extractors if trained else ()
     others = {entry.name: paths.baselines / entry.name for entry in stage.read("baselines", BaselinesConfig).tokenizers}
     return compare_variants(
-        {
-            (entry.name, seed): paths.variants / entry.name / str(seed)
-            for entry in stage.read("variants", VariantsConfig).trainings
-            for seed in entry.seeds
-        },
+        trained,
         {"own": paths.sweep, **others},
         Subset(stage.evaluation_set, config.images),
-        next(each for each in extractors if each.name == extractor),
+        next((each for each in extractors if each.name == reference), None),
         config,
         sweep=stage.read("sweep", SweepConfig),
         scratch=paths.scratch / f"ablations-{paths.profile}",

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.errors import run_command
+from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import save_base
 from alit.models.weights import CONFIG_FILE
@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         opened = open_checkpoint(init_from, stage.paths.root, heads=heads)
         if tokenizer is not None:
             require_same_networks(tokenizer, opened.tokenizer.config, init_from)
+        size, found = stage.read("data.image_size", int), opened.tokenizer.config.image_size
+        if size != found:
+            raise CheckpointError(f"{init_from}: expected data.image_size {size} as in the profile, found {found}")
         write_networks(opened, folder)
         print(f"init_from: {opened.origin.describe()}", flush=True)
 

@@ -7,6 +7,7 @@ import nbformat
 import yaml
 
 from alit.analysis.claims import ledger_from_json, ledger_to_json
+from alit.config import load_profile
 from alit.errors import run_command
 from alit.report.notebooks import NOTEBOOK_FILE, code_html, read_study, results_html
 from alit.report.pages import (
@@ -41,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_claims(site, read_claims(paths.claims), studies)
     write_training(site, paths)
     write_reconstructions(site, paths)
-    write_differences(site, paths)
+    paper, here = (
+        load_profile(path).model_dump(mode="json") for path in (paths.config.with_name("paper.yaml"), paths.config)
+    )
+    write_differences(site, paths, paper, here)
 
 
 if __name__ == "__main__":

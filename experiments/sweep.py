@@ -9,6 +9,7 @@ from alit.data.imageset import SetDescription, read_cards
 from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, sweep
 from alit.tasks.registry import TaskModelConfig, build_task_models
+from alit.tokenizer.origin import read_origin
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
@@ -38,6 +39,7 @@ def _sweep(stage: NetworkStage, fabric: Fabric) -> None:
         fabric=fabric,
         settings={
             "profile": paths.profile,
+            "origin": None if (origin := read_origin(paths.tokenizer)) is None else origin.model_dump(),
             "tokenizer_settings": tokenizer.config.model_dump(mode="json"),
             "sets": record_sets(cards),
         },

@@ -22,8 +22,11 @@ from experiments.network_stage import NetworkStage
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/variants/<name>/<seed>/`; finished trainings stay, an interrupted one continues."""
     stage = NetworkStage(argv, main.__doc__)
-    paths, images = stage.paths, stage.train_set
-    profile, config = stage.read_all(TrainingSettings, data=stage.data_config), stage.read("variants", VariantsConfig)
+    paths, config = stage.paths, stage.read("variants", VariantsConfig)
+    if not config.trainings:
+        shutil.rmtree(paths.variants, ignore_errors=True)
+        return paths.variants.mkdir(parents=True)
+    images, profile = stage.train_set, stage.read_all(TrainingSettings, data=stage.data_config)
     inputs = [images.folder / "manifest.csv", paths.base / WEIGHTS_FILE]
     scratch = resume_dir(paths.scratch, "variants", {"seed": profile.seed}, inputs)
     execution = stage.read("execution", ExecutionConfig)

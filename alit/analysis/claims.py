@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import Estimate, estimate
+from alit.errors import NotMeasurable
 
 D = TypeVar("D")  # the inputs of a claim
 Verdict = Literal["holds", "does not hold", "not measurable here"]
@@ -29,10 +30,6 @@ Verdict = Literal["holds", "does not hold", "not measurable here"]
 NEAR_MAXIMUM = 0.85
 TOLERANCE = 1e-4  # relative; a ledger keeps six digits
 DISTANCES = ("frechet", "kernel")  # in the name of a measurement: how ledgers without `needs_features` tell it
-
-
-class NotMeasurable(Exception):
-    """A claim cannot be measured on these inputs; the message says why, in a phrase that follows "not measurable:"."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ class Claim:
     verdict: Verdict
     reason: str
     measurements: tuple[Measurement, ...] = ()
+    checkpoint: str = ""  # whose weights were measured, as `alit.tokenizer.origin.Origin.describe` has it
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
+from alit.tokenizer.origin import origin_of_sweep
+
+NOT_MEASURED = "not_measured"  # table of a study that could not measure: one row, column reason
 
 
 class AnalysisConfig(Settings):
@@ -28,8 +31,8 @@ class AnalysisConfig(Settings):
     depth_thresholds: tuple[float, ...]
     perceptual_thresholds: tuple[float, ...]
     caption_thresholds: tuple[float, ...]  # least token F1
-    # Task models from weak to strong, the last is the reference model; empty where a profile has none.
-    classifiers: tuple[str, ...] = Field(min_length=1)
+    # Task models from weak to strong, the last is the reference model; empty, as lists or names, where there is none.
+    classifiers: tuple[str, ...]
     depth_models: tuple[str, ...]
     captioners: tuple[str, ...]
     perceptual_model: str
@@ -63,12 +66,16 @@ class StudyData(NamedTuple):
     @property
     def rank_column(self) -> str:
         """Class rank of the reference classifier (the paper's ResNet-18)."""
-        return f"class_rank_{self.settings.classifiers[-1]}"
+        return f"class_rank_{self._classifier}"
 
     @property
     def accuracy_column(self) -> str:
         """Top-1 accuracy of the reference classifier."""
-        return f"top1_{self.settings.classifiers[-1]}"
+        return f"top1_{self._classifier}"
+
+    @property
+    def _classifier(self) -> str:
+        return self.settings.classifiers[-1] if self.settings.classifiers else ""
 
     @property
     def depth_column(self) -> str | None:
@@ -89,6 +96,16 @@ class StudyData(NamedTuple):
         """Those of the columns that hold values on the in-distribution set."""
         here = self.grid.dataset(self.dataset)
         return tuple(name for name in columns if name is not None and name in here.columns(name))
+
+    @property
+    def checkpoint(self) -> str:
+        """Whose weights were measured; empty where the sweep's record does not say."""
+        return "" if (origin := origin_of_sweep(self.record)) is None else origin.describe()
+
+    def why_not_measured(self, study: str, otherwise: str) -> str:
+        """Return why a study's own measurement has no tables: as its stage wrote it down, else the given words."""
+        table = self.tables.get(f"{study}_{NOT_MEASURED}")
+        return otherwise if table is None else str(table["reason"].iloc[0])
 
     def task_grid(self) -> SweepGrid:
         """The in-distribution images with a score in every criterion and task, so that curves share their images."""
@@ -333,7 +350,7 @@ def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:
         depth_thresholds=quantiles(f"depth_error_{depth[-1]}") if depth else (),
         perceptual_thresholds=quantiles(f"perceptual_{perceptual[0]}"),
         caption_thresholds=quantiles(f"caption_score_{captioners[-1]}") if captioners else (),
-        classifiers=classifiers or ("",),
+        classifiers=classifiers,
         depth_models=depth,
         captioners=captioners,
         perceptual_model=perceptual[0],

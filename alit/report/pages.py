@@ -142,7 +142,8 @@ def write_training(site: Site, paths: RunPaths) -> None:
             "settings": json.dumps(content, indent=2, ensure_ascii=False),
         }
         runs.append(run)
-    site.write("training.html", "training.html", title="Training", command=_command(site), runs=runs)
+    content = {"runs": runs, "trained_here": read_section(paths.config, "init_from", str) == "scratch"}
+    site.write("training.html", "training.html", title="Training", command=_command(site), **content)
 
 
 def write_reconstructions(site: Site, paths: RunPaths) -> None:
@@ -189,10 +190,73 @@ class Difference(NamedTuple):
     here: str
 
 
-def write_differences(site: Site, paths: RunPaths) -> None:
-    """Write the settings of this run that differ from the paper's."""
-    found = settings_diff(read_yaml(paths.config.with_name("paper.yaml")), read_yaml(paths.config))
-    site.write("differences.html", "differences.html", title="Differences", command=_command(site), differences=found)
+TRAINED = {"base_training": "base", "distill": "distilled", "finetune": "tokenizer"}  # section -> folder of its stage
+AUGMENTATION = ("flip", "crop_scale")  # settings of section data that only training reads
+
+
+def write_differences(site: Site, paths: RunPaths, paper: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Write the settings of a run that differ from the paper's; of networks and training, as recorded with the weights.
+
+    Args:
+        site: where the page goes.
+        paths: of the run.
+        paper, here: both profiles, complete.
+    """
+    compared = recorded_settings(paper, here, paths)
+    content = {"differences": settings_diff(compared.paper, compared.here), "unknown": compared.unknown}
+    site.write("differences.html", "differences.html", title="Differences", command=_command(site), **content)
+
+
+class ComparedSettings(NamedTuple):
+    """Two profiles, reduced to what is known of both."""
+
+    paper: dict[str, Any]
+    here: dict[str, Any]
+    unknown: list[str]  # what was left out: nothing is recorded of it
+
+
+def recorded_settings(paper: Mapping[str, Any], here: Mapping[str, Any], paths: RunPaths) -> ComparedSettings:
+    """Put what is recorded with the weights in place of the profile's settings of networks and training.
+
+    A profile that measures a checkpoint may hold settings that its weights were never trained by. What a record does
+    not hold is left out on both sides. Where weights come from stands on every page in words of its own.
+    """
+    records = {section: _read_json(paths.run / folder / "training.json") for section, folder in TRAINED.items()}
+    known: dict[str, Any] = {
+        section: None if record is None else record["training"] for section, record in records.items()
+    }
+    known["perceptual_trunk"] = (records["finetune"] or {}).get("perceptual_trunk")
+    known["tokenizer"] = _read_json(paths.tokenizer / "config.json") or here["tokenizer"]
+    published, own = ({**profile, "init_from": None} for profile in (paper, here))
+    for section, record in known.items():
+        published[section], own[section] = _only_known(published[section], record), record
+    unknown = [section for section, record in known.items() if record is None]
+    data = next((record["data"] for record in records.values() if record is not None and "data" in record), None)
+    if data is None:
+        unknown.append("data of the training")
+    published["data"] = _with_training_data(published["data"], None if data is None else published["data"])
+    own["data"] = _with_training_data(own["data"], data)
+    return ComparedSettings(published, own, unknown)
+
+
+def _only_known(published: Any, known: Any) -> Any:
+    """Reduce settings to the keys of others; settings may have been added since those were written."""
+    if isinstance(published, Mapping) and isinstance(known, Mapping):
+        return {key: _only_known(value, known[key]) for key, value in published.items() if key in known}
+    return None if known is None else published
+
+
+def _with_training_data(data: Mapping[str, Any], training: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return section data with the training images and their augmentation of another, or without any."""
+    sets = [] if training is None else [part for part in training["sets"] if part["role"] == "train"]
+    sets += [part for part in data["sets"] if part["role"] != "train"]
+    trained = training or {}
+    known = {key: trained.get(key) if key in AUGMENTATION else value for key, value in data.items()}
+    return {key: value for key, value in known.items() if key not in AUGMENTATION or key in trained} | {"sets": sets}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def settings_diff(paper: Mapping[str, Any], here: Mapping[str, Any]) -> list[Difference]:

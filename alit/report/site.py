@@ -1,6 +1,7 @@
 """The frame of every page, and the pages of a study."""
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import PositiveInt
 
 from alit.report.notebooks import StudyPage
 from alit.settings import Settings
+from alit.tokenizer.origin import origin_of_sweep
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -22,13 +24,17 @@ class Provenance(NamedTuple):
     profile: str
     config: str  # path of the profile's settings in the checkout
     table: str  # first twelve digits of the sweep table's sha256
+    checkpoint: str  # whose weights were swept, in words
 
 
 def provenance(profile: str, table: Path) -> Provenance:
-    """Describe what the pages of a profile are made from."""
+    """Describe what the pages of a profile are made from, by the sweep table and the record beside it."""
     with table.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Provenance(profile, f"configs/{profile}.yaml", digest[:12])
+    record = table.with_name("config.json")
+    origin = origin_of_sweep(json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else None
+    checkpoint = "not recorded by this sweep" if origin is None else origin.describe()
+    return Provenance(profile, f"configs/{profile}.yaml", digest[:12], checkpoint)
 
 
 class Site(NamedTuple):

@@ -5,7 +5,8 @@ A study's `claims` module registers its claims as `CLAIMS`, from id to the funct
 
 import ast
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,17 @@ def all_claims() -> dict[str, Callable[[StudyData], Claim]]:
 def assess(data: StudyData, ids: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Assess the claims of the given ids, in their order; by default all."""
     claims = all_claims()
-    return tuple(claims[name](data) for name in (claims if ids is None else ids))
+    return tuple(_assess(claims[name], data) for name in (claims if ids is None else ids))
+
+
+def assess_study(study: str, data: StudyData) -> Iterator[Claim]:
+    """Assess the claims of one study, one after another; each names the checkpoint that was measured."""
+    for claim in study_claims(study).values():
+        yield _assess(claim, data)
+
+
+def _assess(claim: Callable[[StudyData], Claim], data: StudyData) -> Claim:
+    return replace(claim(data), checkpoint=data.checkpoint)
 
 
 class Study(NamedTuple):
@@ -60,7 +71,7 @@ class Study(NamedTuple):
         kept = None if run is None or self.chosen else run.study_claims(self.name)
         if kept is not None and kept.is_file():
             return ledger_from_json(kept.read_text(encoding="utf-8"))
-        return tuple(claim(self.data) for claim in study_claims(self.name).values())
+        return tuple(assess_study(self.name, self.data))
 
 
 def open_study(

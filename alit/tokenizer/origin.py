@@ -1,7 +1,9 @@
 """Where a tokenizer's weights come from: a small record that travels with them into every table and page."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from alit.settings import Settings, parse_settings
 
@@ -37,3 +39,9 @@ def read_origin(folder: Path) -> Origin | None:
     if not path.is_file():
         return None
     return parse_settings(Origin, json.loads(path.read_text(encoding="utf-8")), source=str(path))
+
+
+def origin_of_sweep(record: Mapping[str, Any]) -> Origin | None:
+    """Return whose weights a sweep measured, by its record (config.json); None where that does not say."""
+    found = record.get("origin")
+    return None if found is None else parse_settings(Origin, found, source="the sweep's record: origin")

@@ -141,7 +141,7 @@ def test_a_figure_without_a_description_is_refused(tmp_path):
         (lambda folder: read_study(folder), "dvc repro notebook"),
         (lambda folder: read_claims(folder / "claims.json"), "dvc repro claims"),
         (
-            lambda folder: write_reconstructions(Site(folder, Provenance("a", "", "")), RunPaths(folder, "a")),
+            lambda folder: write_reconstructions(Site(folder, Provenance("a", "", "", "")), RunPaths(folder, "a")),
             "dvc repro examples",
         ),
     ],

@@ -3,9 +3,10 @@
 import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
-from alit.analysis.claims import Claim, Measurement, NotMeasurable, Statement, assesses, measured
+from alit.analysis.claims import Claim, Measurement, Statement, assesses, measured
 from alit.analysis.grid import metric_info
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.studies.ablations.tables import FRECHET, REFERENCES, comparisons, image_count, sample_reduction
 
 # The paper calls 8.25 at 256 adaptive tokens "comparable" to the 7.04 of VQGAN's 256 (Tab. 1): 17 % above it.

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
 from alit.analysis.grid import SweepGrid, to_grid
 from alit.data.imageset import Subset
+from alit.errors import ConfigError
 from alit.settings import Settings, parse_settings
 from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
@@ -60,7 +61,7 @@ def compare_variants(
     trained: Mapping[tuple[str, int], Path],
     references: Mapping[str, Path],
     images: Subset,
-    extractor: FeatureExtractor,
+    extractor: FeatureExtractor | None,
     config: AblationsConfig,
     *,
     sweep: SweepConfig,
@@ -73,16 +74,29 @@ def compare_variants(
         trained: (variant, seed) -> the folder of its checkpoint.
         references: name -> the folder of a sweep to compare with.
         images: to measure on.
-        extractor: of the features of the Fréchet distance, on the device of `fabric`.
+        extractor: of the features of the Fréchet distance, on the device of `fabric`; needed where a variant was trained.
         config: which variants are compared.
         sweep: chunk and batch sizes.
         scratch: where finished sweeps stay until all are; removed at the end.
         fabric: the processes that share the sweeps.
 
     Returns:
-        The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`. None in other
-        processes than the first.
+        The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`. Without a trained
+        variant, the first two are not there. None in other processes than the first.
+
+    Raises:
+        ConfigError: variants were trained, and there is no extractor.
     """
+    comparisons = [comparison.model_dump() for comparison in config.comparisons]
+    tables = {"comparisons": pd.DataFrame(comparisons, columns=["factor", "variant", "than"])}
+    if references:
+        found = (reference_rows(pd.read_parquet(each / TABLE_FILE), images.name) for each in references.values())
+        named = [rows.assign(tokenizer=name) for name, rows in zip(references, found, strict=True)]
+        tables["references"] = pd.concat(named)
+    if not trained:
+        return tables
+    if extractor is None:
+        raise ConfigError("expected analysis.feature_extractor to name a task model that variants are compared by")
 
     def load(folder: Path) -> AdaptiveTokenizer:
         return AdaptiveTokenizer.from_pretrained(folder).to(fabric.device).eval()
@@ -98,7 +112,7 @@ def compare_variants(
     )
     if not fabric.is_global_zero:
         return {}
-    rates, costs, others = [], [], []
+    rates, costs = [], []
     for (name, seed), folder in trained.items():
         labels = {"variant": name, "seed": seed}
         swept = sweeps / f"{name}-{seed}"
@@ -107,16 +121,8 @@ def compare_variants(
         rates.append(image_rates(grid, features).assign(**labels))
         image = images.images([0]).to(fabric.device)
         costs.append(variant_costs(load(folder), read_stage_1(folder), image, seed).assign(**labels))
-    for name, folder in references.items():
-        others.append(reference_rows(pd.read_parquet(folder / TABLE_FILE), images.name).assign(tokenizer=name))
     shutil.rmtree(scratch)
-    comparisons = [comparison.model_dump() for comparison in config.comparisons]
-    return {
-        "variants": pd.concat(rates),
-        "costs": pd.concat(costs),
-        "references": pd.concat(others),
-        "comparisons": pd.DataFrame(comparisons, columns=["factor", "variant", "than"]),
-    }
+    return {"variants": pd.concat(rates), "costs": pd.concat(costs), **tables}
 
 
 def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:

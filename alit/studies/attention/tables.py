@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.claims import NotMeasurable
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 
 OVERLAP, SPARSITY, EXAMPLES = "attention_overlap", "attention_sparsity", "attention_examples"
 SOURCES = {
@@ -156,7 +156,8 @@ def attention_examples(data: StudyData) -> pd.DataFrame:
 
 def _measured(data: StudyData, name: str) -> pd.DataFrame:
     if name not in data.tables:
-        raise NotMeasurable("there is no table of attention maps; run: dvc repro measure")
+        reason = data.why_not_measured("attention", "there is no table of attention maps; run: dvc repro measure")
+        raise NotMeasurable(reason)
     return data.tables[name]
 
 

@@ -1,7 +1,8 @@
 """C16: the codebook is used broadly."""
 
-from alit.analysis.claims import Claim, NotMeasurable, Statement, assesses, measured
+from alit.analysis.claims import Claim, Statement, assesses, measured
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.studies.codebook.tables import sample_use, token_ids
 
 # A quarter of the codebook in equal use: an id carries at most two bits less than it could, 10 of the paper's 12.

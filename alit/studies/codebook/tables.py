@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.claims import NotMeasurable
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
-from alit.errors import DataError
+from alit.errors import DataError, NotMeasurable
 
 ABSENT = -1  # no such token yet
 IDS, USAGE, NEIGHBORS, PAIRS = "codebook_ids", "codebook_usage", "codebook_neighbors", "codebook_pairs"

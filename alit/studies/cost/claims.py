@@ -2,8 +2,9 @@
 
 from itertools import pairwise
 
-from alit.analysis.claims import Claim, Measurement, NotMeasurable, Statement, assesses, measured
+from alit.analysis.claims import Claim, Measurement, Statement, assesses, measured
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.studies.cost.tables import DECODE, ENCODE, OWN, TIMES, round_times, sample_medians
 
 C17 = Statement(

@@ -63,7 +63,8 @@ def _missing(data: StudyData, order: tuple[str, ...], has_features: bool) -> lis
     if not data.settings.familiarity:
         missing.append("the profile names no sets less familiar than the in-distribution one")
     if not has_features:
-        missing.append(f"the Fréchet distance needs features of {data.settings.feature_extractor} beside the table")
+        extractor = data.settings.feature_extractor or "an extractor"
+        missing.append(f"the Fréchet distance needs features of {extractor} beside the table")
     return missing
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, NotMeasurable, Statement, assesses, measured
+from alit.analysis.claims import NEAR_MAXIMUM, Claim, Measurement, Statement, assesses, measured
 from alit.analysis.grid import metric_info
 from alit.analysis.selection import sample_curve, tokens_to_reach, uniform_allocation
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.studies.probe import FeaturePoint
 from alit.studies.probe.tables import ProbeResults, accuracy_samples, probe_results
 

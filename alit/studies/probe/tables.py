@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.claims import NotMeasurable
 from alit.analysis.study_data import StudyData
-from alit.errors import DataError
+from alit.errors import DataError, NotMeasurable
 from alit.studies.probe import FeaturePoint
 
 ACCURACY, CORRECT = "probe_accuracy", "probe_correct"
@@ -43,7 +42,8 @@ def probe_results(data: StudyData) -> ProbeResults:
         DataError: the points were not scored on the same images.
     """
     if ACCURACY not in data.tables or CORRECT not in data.tables:
-        raise NotMeasurable(f"there is no table {ACCURACY}; run: dvc repro measure")
+        reason = data.why_not_measured("probe", f"there is no table {ACCURACY}; run: dvc repro measure")
+        raise NotMeasurable(reason)
     table = data.tables[CORRECT]
     if table.empty:
         raise NotMeasurable("the images have no labels")

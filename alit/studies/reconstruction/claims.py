@@ -33,7 +33,9 @@ def more_tokens_reconstruct_better(data: StudyData) -> Claim:
     extractor = data.settings.feature_extractor
     here = data.grid.dataset(data.dataset)
     if extractor not in data.features or here.clean_rows is None:
-        return C1.judge(parts, [f"the Fréchet distance needs features of {extractor} beside the table"])
+        return C1.judge(
+            parts, [f"the Fréchet distance needs features of {extractor or 'an extractor'} beside the table"]
+        )
     for kind, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
         samples = sample(data.features[extractor], here, every_length(here), data.bootstrap)
         label = f"the {metric_info(f'{kind}_{extractor}').label}"

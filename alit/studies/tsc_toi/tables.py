@@ -216,7 +216,7 @@ def shown_tasks(data: StudyData) -> list[str]:
     """
     if data.chosen_tasks is not None:
         return list(data.chosen_tasks)
-    accuracies = data.measured(data.accuracy_column, f"top1_{data.settings.classifiers[0]}")
+    accuracies = data.measured(data.accuracy_column, *(f"top1_{name}" for name in data.settings.classifiers[:1]))
     tasks = list(dict.fromkeys([*accuracies, *data.task_columns()])) or ["l1"]
     extractor = data.settings.feature_extractor
     has_frechet = extractor in data.features and data.grid.clean_rows is not None

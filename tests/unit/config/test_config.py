@@ -13,9 +13,11 @@ from alit.data.prepare import ImageSetConfig
 from alit.errors import ConfigError
 from alit.settings import parse_settings
 
-PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper")
+PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper", "published")
 # As many entries as a profile needs, each with the same keys.
 LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
+# A profile that trains nothing leaves these out; all others state them.
+NULL_SECTIONS = {"tokenizer", "perceptual_trunk", "base_training", "distill", "finetune", "finetune_from_checkpoint"}
 OWN_KEYS = {"variants.common"}  # a mapping whose keys are the profile's own choice
 
 
@@ -50,7 +52,10 @@ def test_the_profiles_are_all_there_are():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_have_the_same_key_tree(profile):
-    assert key_tree(content_of(profile)) == key_tree(content_of("cpu"))
+    absent = {key for key, value in content_of(profile).items() if value is None}
+    found, whole = key_tree(content_of(profile)), key_tree(content_of("cpu"))
+    assert {key for key in found if key not in absent} == {key for key in whole if key.split(".")[0] not in absent}
+    assert absent == (NULL_SECTIONS if profile == "published" else set())
 
 
 def test_the_ablations_measure_what_the_default_profile_does():
@@ -99,6 +104,68 @@ def test_every_published_value_names_its_source():
         if in_base_training or not value or key.startswith("#") or key in unexplained:
             continue
         assert any(mark in value for mark in ("# P", "# C", "# D", "# vae only")), line
+
+
+def published(tmp_path: Path, **changes: object) -> Path:
+    """Write a copy of the published profile with some sections replaced."""
+    path = tmp_path / "edited.yaml"
+    path.write_text(yaml.safe_dump(content_of("published") | changes))
+    return path
+
+
+def test_a_profile_that_trains_nothing_needs_no_training_section_and_no_training_images(tmp_path):
+    content = content_of("published")
+    assert load_profile(ROOT / "configs" / "published.yaml").training is None
+    sets = [part for part in content["data"]["sets"] if part["role"] != "train"]
+    assert load_profile(published(tmp_path, data=content["data"] | {"sets": sets})).tokenizer is None
+
+
+def test_one_set_is_enough_and_every_list_of_networks_may_be_empty(tmp_path):
+    content = content_of("published")
+    alone = [part for part in content["data"]["sets"] if part["name"] == "savoias_art"]
+    none = {"classifiers": [], "depth_models": [], "captioners": [], "familiarity": []}
+    path = published(
+        tmp_path,
+        data=content["data"] | {"sets": alone},
+        task_models=[],
+        baselines={"sets": [], "tokenizers": []},
+        attention=content["attention"] | {"sets": []},
+        analysis=content["analysis"] | none | {"perceptual_model": "", "feature_extractor": ""},
+        report=content["report"] | {"example_set": "savoias_art"},
+    )
+    assert load_profile(path).task_models == ()
+
+
+def _without_train(content: dict) -> dict:
+    return {"data": content["data"] | {"sets": [part for part in content["data"]["sets"] if part["role"] != "train"]}}
+
+
+def test_what_a_training_lacks_is_named_with_what_asks_for_it(tmp_path):
+    content = content_of("published")
+    variant = {"common": {}, "trainings": [{"name": "one", "set": {}, "seeds": [0]}]}
+    further = {"steps": 1, "learning_rate": 1.0e-4, "warmup_steps": 0}
+    own = [content["task_models"][0] | {"weights": "train"}]
+    analysis = content["analysis"] | {"classifiers": ["resnet18"], "depth_models": [], "captioners": []}
+    analysis |= {"perceptual_model": "", "feature_extractor": ""}
+    no_sets = {"data": content["data"] | {"sets": content["data"]["sets"][:1]}, "analysis": analysis}
+    for words, changes in {
+        "expected the section tokenizer, found null, but init_from: scratch trains": {"init_from": "scratch"},
+        "found null, but variants.trainings trains": {"variants": variant},
+        "found null, but finetune_from_checkpoint.steps trains": {"finetune_from_checkpoint": further},
+        "with role: train, for a task model with weights: train": {
+            "task_models": own,
+            "analysis": analysis,
+            **_without_train(content),
+        },
+        "data.sets must hold a set with role: evaluate": {
+            **no_sets,
+            "attention": content["attention"] | {"sets": []},
+            "report": content["report"] | {"example_set": "imagenet100"},
+        },
+        "baselines.sets must name a set": {"baselines": content["baselines"] | {"sets": []}},
+    }.items():
+        with pytest.raises(ConfigError, match=words):
+            load_profile(published(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +252,7 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(tmp_path, old, ne
 
 
 def test_a_missing_profile_names_the_ones_there_are():
-    with pytest.raises(ConfigError, match="profiles here: ablations, cpu, imagenette, paper, smoke"):
+    with pytest.raises(ConfigError, match="profiles here: ablations, cpu, imagenette, paper, published, smoke"):
         load_profile(ROOT / "configs" / "cpuu.yaml")
 
 

@@ -1,11 +1,13 @@
 """The settings that a run has otherwise than the paper."""
 
+import json
 from copy import deepcopy
 
 import pytest
 from checkout import ROOT
 
-from alit.report.pages import settings_diff
+from alit.paths import RunPaths
+from alit.report.pages import recorded_settings, settings_diff
 from alit.settings import read_yaml
 
 CONFIGS = ROOT / "configs"
@@ -46,3 +48,34 @@ def test_every_profile_can_be_compared(name, paper):
     found = settings_diff(paper, read_yaml(CONFIGS / f"{name}.yaml"))
     assert {"data.image_size", "data.sets (train)", "tokenizer.distillation.width"} <= {each.key for each in found}
     assert all(each.paper and each.here for each in found)
+
+
+def test_without_a_record_no_setting_of_a_training_is_compared(paper, tmp_path):
+    here = deepcopy(paper) | {"init_from": "/home/someone/alit_small.pth"}
+    here["distill"]["label_smoothing"] = 0.5  # of a profile that did not train these weights
+    here["data"] |= {"flip": False, "sets": here["data"]["sets"][1:]}
+    here["seed"] = 7
+    found = recorded_settings(paper, here, RunPaths(tmp_path, "own"))
+    assert settings_diff(found.paper, found.here) == [("seed", "0", "7")]
+    assert set(found.unknown) == {"perceptual_trunk", "base_training", "distill", "finetune", "data of the training"}
+
+
+def test_what_is_recorded_with_the_weights_is_compared_instead_of_the_profile(paper, tmp_path):
+    paths = RunPaths(tmp_path, "own")
+    paths.distilled.mkdir(parents=True)
+    paths.tokenizer.mkdir()
+    training = deepcopy(paper["distill"]) | {"label_smoothing": 0.25}
+    del training["halting"]  # added since
+    data = deepcopy(paper["data"]) | {"crop_scale": 0.5}
+    data["sets"][0]["name"] = "own_images"
+    (paths.distilled / "training.json").write_text(json.dumps({"training": training, "data": data}))
+    tokenizer = deepcopy(paper["tokenizer"])
+    tokenizer["distillation"]["layers"] = 12
+    (paths.tokenizer / "config.json").write_text(json.dumps(tokenizer))
+    found = recorded_settings(paper, deepcopy(paper) | {"tokenizer": None}, paths)
+    assert settings_diff(found.paper, found.here) == [
+        ("data.crop_scale", "0.8", "0.5"),
+        ("data.sets (train)", "imagenet100", "own_images"),
+        ("tokenizer.distillation.layers", "8", "12"),
+        ("distill.label_smoothing", "0.1", "0.25"),
+    ]
