@@ -191,7 +191,7 @@ class Difference(NamedTuple):
 
 
 TRAINED = {"base_training": "base", "distill": "distilled", "finetune": "tokenizer"}  # section -> folder of its stage
-AUGMENTATION = ("flip", "crop_scale")  # settings of section data that only training reads
+AUGMENTATION = ("flip", "crop_scale", "crop_aspect")  # settings of section data that only training reads
 
 
 def write_differences(site: Site, paths: RunPaths, paper: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from checkout import ROOT
@@ -152,3 +153,23 @@ def test_it_says_what_a_table_without_labels_depth_and_complexity_cannot_show(no
     executed = run(notebook, tmp_path, monkeypatch, sweep=str(paths.sweep))
     verdicts = executed.cells[-1].outputs[0]["data"]["text/html"]
     assert ("not measurable here" in verdicts) == (notebook.stem not in ASK_PIXELS_ONLY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["attention", "probe", "ablations"])
+def test_a_study_whose_measurement_lacks_its_inputs_says_why(study, tmp_path, monkeypatch):
+    paths = write_project(tmp_path / "checkout")
+    folder = paths.measured(study)
+    for table in folder.glob("*.parquet"):
+        if study == "ablations" and table.stem in ("ablation_references", "ablation_comparisons"):
+            kept = pd.read_parquet(table)  # as a run without variants leaves them
+            kept.iloc[: 0 if table.stem == "ablation_comparisons" else None].to_parquet(table)
+        else:
+            table.unlink()
+    if study != "ablations":
+        pd.DataFrame({"reason": ["there is no tea"]}).to_parquet(folder / f"{study}_not_measured.parquet")
+    executed = run(named(study), tmp_path, monkeypatch, sweep=str(paths.sweep))
+    verdicts = executed.cells[-1].outputs[0]["data"]["text/html"]
+    assert "not measurable here" in verdicts
+    assert ("there is no tea" in verdicts) == (study != "ablations")
+    assert len(list((paths.report / study / "figures").iterdir())) == 2 * len(FIGURES[study])
