@@ -78,12 +78,12 @@ def write_images(data: Path, size: int = 96) -> None:
         folder = data / "imagenet-s" / "ImageNetS919" / "validation-segmentation" / name
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(folder / f"{number}.png")
-    for category in ("art", "scenes", "objects"):
-        rows = [(f"{number}.jpg", category, 10 + 20 * number) for number in range(IMAGES)]
-        for file, *_ in rows:
-            picture(data / "savoias" / category / file)
-        with (data / "savoias" / category / "scores.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("file", "category", "complexity"), *rows])
+    names = ("art", "scenes", "objects")
+    rows = [(f"{name}/{number}.jpg", name, 10 + 20 * number) for name in names for number in range(IMAGES)]
+    for file, *_ in rows:
+        picture(data / "savoias" / file)
+    with (data / "savoias" / "scores.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "category", "complexity"), *rows])
 
 
 def authors_checkpoint(path: Path, model: AdaptiveTokenizer) -> None:
