@@ -74,7 +74,7 @@ def compare_variants(
         trained: (variant, seed) -> the folder of its checkpoint.
         references: name -> the folder of a sweep to compare with.
         images: to measure on.
-        extractor: of the features of the Fréchet distance, on the device of `fabric`; needed where a variant was trained.
+        extractor: of the features of the Fréchet distance, on the device of `fabric`; needed with variants.
         config: which variants are compared.
         sweep: chunk and batch sizes.
         scratch: where finished sweeps stay until all are; removed at the end.
