@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 check: $(STAMP)
-	@python -m experiments.check $(PROFILE)
+	@python -m experiments.check $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))
 
 repro: $(STAMP)
 	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))

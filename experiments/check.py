@@ -57,15 +57,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml"
     )
+    parser.add_argument("--init-from", help="a checkpoint to look for in place of the profile's")
+    arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
-    profile = parser.parse_args(argv).profile or str(read_yaml(root / "params.yaml")["profile"])
-    needs = find_needs(RunPaths(root, profile))
+    profile = arguments.profile or str(read_yaml(root / "params.yaml")["profile"])
+    needs = find_needs(RunPaths(root, profile), arguments.init_from)
     print(table(profile, needs), flush=True)
     require_all(profile, needs)
 
 
-def find_needs(paths: RunPaths) -> list[Need]:
-    """Return everything that the profile needs, in the order of its sections.
+def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
+    """Return everything that the profile needs, in the order of its sections; `init_from` replaces the profile's.
 
     Raises:
         ConfigError: a section that is read here is missing or wrong.
@@ -73,6 +75,8 @@ def find_needs(paths: RunPaths) -> list[Need]:
     profile = read_yaml(paths.config)
     if not isinstance(profile, dict):
         profile = {}
+    if init_from:
+        profile["init_from"] = init_from
     source = str(paths.config)
     data = parse_settings(DataConfig, profile.get("data"), source=f"{source}: data")
     models = parse_settings(tuple[TaskModelConfig, ...], profile.get("task_models"), source=f"{source}: task_models")
