@@ -18,7 +18,7 @@ from alit.studies import STUDIES
 from alit.training.variants import TrainingSettings
 
 # They read, check and place; what they read is tracked as params, and where files lie stands in dvc.yaml.
-FRAME = {"alit/__init__.py", "alit/config.py", "alit/errors.py", "alit/paths.py", "alit/settings.py"}
+FRAME = {"alit/__init__.py", "alit/config.py", "alit/errors.py", "alit/files.py", "alit/paths.py", "alit/settings.py"}
 FRAME |= {"experiments/__init__.py", "experiments/stage.py"}
 UNTRACKED = {"device", "devices", "execution"}  # where and how a stage runs is not what it computes
 
