@@ -31,6 +31,7 @@ WIDE, COLUMN = 6.8, 3.3  # inches: two columns and one
 RESOLUTION = 200  # dots per inch
 BAND = 0.18  # opacity of interval bands
 ROW = 0.15  # inches per line of `dot_panels`
+_OF_THE_SESSION = ("backend", "backend_fallback", "interactive", "toolbar")  # rules that say nothing of looks
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,12 @@ class Plot:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the suite's look while drawing and while saving; nothing is set at import or left behind."""
+    """Apply the suite's look while drawing and while saving; nothing is set at import or left behind.
+
+    It starts from matplotlib's own defaults: a matplotlibrc of the user's changes nothing.
+    """
     look: dict[Any, Any] = {
+        **{name: value for name, value in mpl.rcParamsDefault.items() if name not in _OF_THE_SESSION},
         **sns.axes_style("ticks"),
         **sns.plotting_context("paper"),
         "axes.spines.top": False,

@@ -2,11 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
+from jupyter_core.paths import jupyter_runtime_dir
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
@@ -34,20 +37,46 @@ def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[s
     """
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else the kernel warns on stderr
     try:
-        execute_notebook(
-            path,
-            executed,
-            dict(parameters),
-            cwd=folder,
-            progress_bar=False,
-            kernel_name="python3",
-            config=KERNEL_CONFIG,
-        )
+        with known_settings():
+            execute_notebook(
+                path,
+                executed,
+                dict(parameters),
+                cwd=folder,
+                progress_bar=False,
+                kernel_name="python3",
+                config=KERNEL_CONFIG,
+            )
     except PapermillExecutionError as error:
         if isinstance(getattr(errors, str(error.ename), None), type):
             raise DataError(f"{path.name}, cell {error.cell_index}: {error.evalue}") from error
         raise
     return scrub(nbformat.read(executed, as_version=4))
+
+
+@contextmanager
+def known_settings() -> Iterator[None]:
+    """Keep the user's own settings of IPython, Jupyter, nbconvert and matplotlib out of kernels and pages."""
+    before = dict(os.environ)
+    sockets = jupyter_runtime_dir()  # stays: the paths of sockets must be short
+    with tempfile.TemporaryDirectory() as empty:
+        rules = Path(empty) / "matplotlibrc"
+        rules.touch()
+        for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "PYTHONSTARTUP", "MPLBACKEND"):
+            os.environ.pop(name, None)
+        os.environ |= {
+            "IPYTHONDIR": f"{empty}/ipython",
+            "JUPYTER_CONFIG_DIR": f"{empty}/config",
+            "JUPYTER_DATA_DIR": f"{empty}/data",
+            "JUPYTER_RUNTIME_DIR": sockets,
+            "JUPYTER_NO_CONFIG": "1",
+            "MATPLOTLIBRC": str(rules),
+        }
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ |= before
 
 
 def scrub(notebook: NotebookNode) -> NotebookNode:
@@ -72,14 +101,15 @@ def code_html(notebook: NotebookNode) -> str:
 
 
 def _render(notebook: NotebookNode, **options: bool) -> str:
-    exporter = HTMLExporter(
-        template_name="basic",
-        exclude_anchor_links=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        **options,
-    )
-    return exporter.from_notebook_node(notebook)[0]
+    with known_settings():
+        exporter = HTMLExporter(
+            template_name="basic",
+            exclude_anchor_links=True,
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
+            **options,
+        )
+        return exporter.from_notebook_node(notebook)[0]
 
 
 NOTEBOOK_FILE = "notebook.ipynb"
