@@ -40,6 +40,7 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "bits": ("bits", "lower"),
     "frechet_fid": ("FID", "lower"),  # no other network than the reference Inception may be called fid
     "kernel_fid": ("KID", "lower"),
+    "frechet_vgg16": ("Fréchet distance on VGG16 features", "lower"),  # the paper's "FID using VGG16 features"
 }
 _FAMILIES: dict[str, tuple[str, str, Better]] = {
     "top1_": ("top-1 accuracy", "of {}", "higher"),

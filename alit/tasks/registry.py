@@ -205,6 +205,8 @@ RESERVED = {  # word in a name -> the architectures that may have it
     "fid": ("inception",),
     "inception": ("inception",),
     "blip": ("blip_base", "blip_large"),
+    "vgg16": ("timm/vgg16", "torchvision/vgg16", "lpips_vgg"),
+    "alexnet": ("torchvision/alexnet",),
 }
 
 

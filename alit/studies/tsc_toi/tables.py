@@ -212,15 +212,17 @@ def shown_tasks(data: StudyData) -> list[str]:
     """Return the tasks of the figures: those that the caller chose, else every measured task of the settings.
 
     The latter are the accuracies of the reference and of the weakest classifier, the other reference tasks, and the
-    reference Fréchet distance.
+    Fréchet distance on each network whose features the sweep keeps, the reference first: FID, and beside it the
+    distance on VGG16 features that the paper's Fig. 6, 14 and 15 show.
     """
     if data.chosen_tasks is not None:
         return list(data.chosen_tasks)
     accuracies = data.measured(data.accuracy_column, *(f"top1_{name}" for name in data.settings.classifiers[:1]))
     tasks = list(dict.fromkeys([*accuracies, *data.task_columns()])) or ["l1"]
-    extractor = data.settings.feature_extractor
-    has_frechet = extractor in data.features and data.grid.clean_rows is not None
-    return [*tasks, f"frechet_{extractor}"] if has_frechet else tasks
+    if data.grid.clean_rows is None:
+        return tasks
+    extractors = sorted(data.features, key=lambda name: name != data.settings.feature_extractor)
+    return [*tasks, *(f"frechet_{extractor}" for extractor in extractors)]
 
 
 def task_curves(data: StudyData, grid: SweepGrid, allocation: Allocation, tasks: Sequence[str]) -> pd.DataFrame:

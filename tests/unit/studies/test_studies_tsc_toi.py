@@ -6,6 +6,7 @@ import pytest
 from strength_tables import with_model_pairs
 from synthetic_tables import synthetic_study_data, synthetic_table
 
+from alit.analysis.grid import metric_info
 from alit.analysis.selection import allocate_by_threshold, uniform_allocation
 from alit.analysis.study_data import StudyData, with_choices
 from alit.errors import ConfigError
@@ -33,6 +34,16 @@ def test_curves_hold_every_pair_and_the_uniform_baseline(study_data):
     assert set(curves["toi"]) == {"top1_strong", "top1_weak", "frechet_net"} | SCORES
     assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 6
     assert len(curves.groupby(["tsc", "toi"])) == 36
+
+
+def test_the_frechet_distance_is_shown_on_every_network_with_features_the_reference_first(study_data):
+    two = study_data._replace(features={"a": study_data.features["net"][:, ::-1] * 2, **study_data.features})
+    assert shown_tasks(two)[-2:] == ["frechet_net", "frechet_a"]
+    curves = all_curves(two)
+    assert (curves.loc[curves["toi"] == "frechet_net", "value"] > 0).any()
+    ours, scaled = (curves.loc[curves["toi"] == f"frechet_{name}", "value"].to_numpy() for name in ("net", "a"))
+    np.testing.assert_allclose(scaled, 4 * ours, rtol=1e-6, atol=1e-9)  # a squared distance
+    assert metric_info("frechet_vgg16").label == "Fréchet distance on VGG16 features"
 
 
 def test_curves_do_without_labels_depth_and_features():
