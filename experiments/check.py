@@ -35,6 +35,7 @@ from alit.tasks.weights import (
 # Stages of dvc.yaml that read images or run networks, and those of them that run task models or the training losses.
 TASK_STAGES = frozenset({"sweep", "baselines", "ablations"})
 LOSS_STAGES = frozenset({"base", "finetune", "variants"})
+BASE_STAGES = frozenset({"base", "variants"})
 MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "measure@probe"})
 NETWORK_STAGES = TASK_STAGES | LOSS_STAGES | MEASURES | {"data", "task_models", "distill"}
 SECONDS = 3  # that a host has to answer
@@ -83,6 +84,7 @@ def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
     return [
         *image_set_needs(data, paths),
         *checkpoint_needs(profile, paths.root),
+        *base_needs(profile),
         *network_needs(models, profile, paths.root),
         *device_needs(profile),
         *disk_needs(data, models, paths),
@@ -188,6 +190,25 @@ def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     files = (("config.json",), ("model.safetensors",))
     weights = PublishedWeights(source, HUB, files, None, "a folder of save_pretrained")
     yield _published("checkpoint", source, weights, "init_from", stages)
+
+
+def base_needs(profile: dict[str, Any]) -> Iterator[Need]:
+    """Yield the published base tokenizers of the profile and its variants, in the layout of diffusers."""
+    bases = [(profile.get("tokenizer") or {}).get("base")] if profile.get("init_from") == "scratch" else []
+    for variant in (profile.get("variants") or {}).get("trainings", ()):
+        changes = variant.get("set") or {}
+        bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})
+    for name in dict.fromkeys(str(base["pretrained"]) for base in bases if base and base.get("pretrained")):
+        from alit.models.loading import DIFFUSERS_WEIGHTS, LOCAL_FOLDER, local_copy
+
+        if local_copy(name) is not None:
+            yield Need("base tokenizer", name, "tokenizer.base.pretrained", "on this machine", stages=BASE_STAGES)
+            continue
+        owner, repository, *below = name.split("/") if name.count("/") else ("", name)
+        files = tuple(("/".join([*below, file]),) for file in ("config.json", DIFFUSERS_WEIGHTS))
+        weights = PublishedWeights(f"{owner}/{repository}", HUB, files, None, "", "diffusers")
+        instead = f", or put them into data/{LOCAL_FOLDER}/{'/'.join([repository, *below])}"
+        yield _published("base tokenizer", name, weights, instead, BASE_STAGES)
 
 
 def network_needs(models: Sequence[TaskModelConfig], profile: dict[str, Any], root: Path) -> Iterator[Need]:

@@ -142,6 +142,27 @@ def test_weights_in_a_cache_or_on_this_machine_are_found(tmp_path):
     assert "expected train, pretrained, shared or a file or folder as weights, found pretraned" in need.remedy
 
 
+def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp_path):
+    base = {"kind": "diffusers", "pretrained": "owner/sd-vae/vae"}
+    profile = {"init_from": "scratch", "tokenizer": {"base": base}}
+    profile["variants"] = {"trainings": [{"name": "tiny", "set": {"tokenizer.base.pretrained": "owner/tiny"}}]}
+    needs = {need.name: need for need in check.base_needs(profile)}
+    assert set(needs) == {"owner/sd-vae/vae", "owner/tiny"}
+    assert all(need.remedy for need in needs.values())
+    (tmp_path / "sets/autoencoders/tiny").mkdir(parents=True)
+    (tmp_path / "sets/autoencoders/tiny/config.json").touch()
+    snapshot = tmp_path / "hub/models--owner--sd-vae/snapshots/abc"
+    (snapshot / "vae").mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("abc")
+    for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+        (snapshot / "vae" / file).touch()
+    if not weights.is_installed("diffusers"):
+        pytest.skip("needs diffusers")
+    assert not any(need.remedy for need in check.base_needs(profile))
+    assert not list(check.base_needs(profile | {"init_from": "zoo/some", "variants": None}))
+
+
 def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_path, monkeypatch):
     asked = []
     monkeypatch.delenv("HF_HUB_OFFLINE")
