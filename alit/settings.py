@@ -14,7 +14,7 @@ from alit.errors import ConfigError
 class Settings(BaseModel):
     """Frozen settings; an unknown key is an error, and so is a missing one where no default is stated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 T = TypeVar("T")  # settings, or plain values and tuples of them
@@ -84,8 +84,13 @@ def read_yaml(path: Path) -> Any:
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ConfigError(f"expected a profile at {path}, found none; profiles here: {', '.join(known)}")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ConfigError(f"{path}: expected UTF-8, found the byte {byte:#04x}; save it as UTF-8") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not YAML: it is nested too deeply") from error
+    except Exception as error:  # yaml's own, and those of numbers and dates that it builds
         raise ConfigError(f"{path} is not YAML: {error}") from error
 
 

@@ -205,7 +205,7 @@ def load_sweeps(sweep: SweepFolder) -> dict[str, SweepGrid]:
         paths = RunPaths(sweep.root, sweep.profile)
         tables = {"own": paths.table}
         tables |= {path.parent.name: path for path in sorted(paths.baselines.glob("*/table.parquet"))}
-    return {name: to_grid(pd.read_parquet(path)) for name, path in tables.items()}
+    return {name: to_grid(read_table(path)) for name, path in tables.items()}
 
 
 def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData:
@@ -223,7 +223,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         DataError: the table is incomplete, or the features do not match its rows.
         ConfigError: the settings of the run are not valid.
     """
-    table = pd.read_parquet(sweep.folder / "table.parquet")
+    table = read_table(sweep.folder / "table.parquet")
     record = _read_record(sweep.folder / "config.json")
     if sweep.config is None or sweep.settings is None:
         settings, seed = settings_of_table(table), 0
@@ -240,7 +240,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         raise DataError(f"expected a data set of {sweep.config} in the sweep table, found {', '.join(grid.datasets)}")
     features = {}
     for path in sorted(sweep.folder.glob("features_*.npy")):
-        features[path.stem.removeprefix("features_")] = array = np.load(path, mmap_mode="r")
+        features[path.stem.removeprefix("features_")] = array = _read_features(path)
         if len(array) != len(table):
             raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
     if sweep.config is None:
@@ -253,9 +253,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         settings=settings,
         seed=seed,
         features=features,
-        tables={}
-        if tables is None
-        else {path.stem: pd.read_parquet(path) for path in sorted(tables.glob("*.parquet"))},
+        tables={} if tables is None else {path.stem: read_table(path) for path in sorted(tables.glob("*.parquet"))},
         controlled_scenes=_only(whole, controlled),
         checks=_only(whole, checks),
         record=record,
@@ -263,13 +261,45 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read: {error}; run the sweep stage again, or remove it") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected settings of a sweep, found {type(content).__name__}")
+    return content
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table in Parquet.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # pyarrow and pandas raise a dozen classes on damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} cannot be read as a table: {reason}; run the stage that writes it again") from error
+
+
+def _read_features(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy and zipfile raise a dozen classes on damaged files
+        raise DataError(f"{path} cannot be read as features: {error}; run the sweep stage again") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
+        raise DataError(f"expected features as floats (rows, d) in {path}, found {found}; run the sweep stage again")
+    return array
 
 
 def load_run_data(paths: RunPaths) -> StudyData:
     """Read a run's own sweep and the measurements of all its studies: what the whole ledger is computed from."""
     data = load_study_data(find_sweep(paths.sweep))
-    tables = {path.stem: pd.read_parquet(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
+    tables = {path.stem: read_table(path) for path in sorted(paths.measured("").glob("*/*.parquet"))}
     return data._replace(tables=tables)
 
 

@@ -63,9 +63,24 @@ def read_manifest(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
         if tuple(table.columns) != COLUMNS:
             raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
-        return table.astype(_TYPES)
-    except (ValueError, TypeError) as error:
+        manifest = table.astype(_TYPES)
+        _check_manifest(manifest)
+        return manifest
+    except Exception as error:  # pandas and pyarrow raise a dozen classes on damaged files
         raise DataError(f"{path} is not a manifest: {error}; run the data stage again") from error
+
+
+def _check_manifest(manifest: pd.DataFrame) -> None:
+    """Refuse rows that are cut off, numbers out of range, and an image that stands twice."""
+    for name in ("image_id", "origin", "split", "sha256"):
+        if manifest[name].isna().any() and not (name == "split" and manifest[name].isna().all()):
+            raise ValueError(f"row {int(manifest[name].isna().argmax()) + 2} lacks {name}")
+    if manifest["image_id"].duplicated().any():
+        raise ValueError(f"the image {manifest['image_id'][manifest['image_id'].duplicated()].iloc[0]} stands twice")
+    if not np.isfinite(manifest["complexity"].dropna().to_numpy(float)).all():
+        raise ValueError("a complexity is no finite number")
+    if (manifest["label"].dropna() < 0).any():
+        raise ValueError("a label is below 0")
 
 
 OpenFile: TypeAlias = Callable[[str], Path | BinaryIO]  # origin -> a picture's file, by its path or open
@@ -113,7 +128,7 @@ def read_card(folder: Path) -> SetCard:
     """
     try:
         return SetCard.model_validate(json.loads((folder / CARD_FILE).read_text()))
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise DataError(
             f"expected an image set in {folder}, found none that can be read; run the data stage"
         ) from error
@@ -221,7 +236,7 @@ class ImageSet:
         """Map an array again on each use: a kept map would keep every page that was ever read resident."""
         try:
             return np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise DataError(f"{self.folder / name} is missing or damaged; run the data stage again") from error
 
 

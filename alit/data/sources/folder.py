@@ -6,7 +6,6 @@ public repository has `Images/<Category>/<number>.jpg` and, per category,
 `Ground truth/csv/global_ranking_<category>.csv`, whose column `gt` holds the scores in the order of the numbers.
 """
 
-import csv
 import hashlib
 import re
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from alit.data.images import read_image
 from alit.data.listing import find_pictures, list_images
 from alit.data.sources import Record
+from alit.data.tables import read_rows, read_score
 from alit.errors import DataError
 from alit.files import name_to_text, named_file
 
@@ -182,13 +182,20 @@ def savoias_source(name: str, root: Path, category: str) -> FileSource:
 
 def _compact_scores(root: Path, category: str) -> list[tuple[str, float]]:
     """Return (path, complexity) of each image of a category as `scores.csv` lists them."""
-    rows = _rows(root / "scores.csv", ("file", "category", "complexity"))
+    rows = read_rows(root / "scores.csv", ("file", "category", "complexity"))
     scores = [
-        (row["file"], _number(row["complexity"], root / "scores.csv")) for row in rows if row["category"] == category
+        (row["file"], read_score(row["complexity"], root / "scores.csv")) for row in rows if row["category"] == category
     ]
     if not scores:
         known = ", ".join(sorted({row["category"] for row in rows}))
         raise DataError(f"{root / 'scores.csv'} has no category {category}; set split to one of: {known}")
+    files = [file for file, _ in scores]
+    for file in files:
+        if not file or Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
+            raise DataError(f"{root / 'scores.csv'}: expected paths below {root}, found {file!r}")
+    if len(set(files)) < len(files):
+        repeated = next(file for file in files if files.count(file) > 1)
+        raise DataError(f"{root / 'scores.csv'}: expected each file once in {category}, found {repeated} again")
     return scores
 
 
@@ -205,7 +212,7 @@ def _public_scores(root: Path, category: str) -> list[tuple[str, float]]:
             f"expected scores.csv, or Images/{folder}/ and '{_TRUTH_FOLDERS[0]}/{table}', in {root}, "
             "found neither; fetch the data set again"
         )
-    scores = [_number(row["gt"], truths[0]) for row in _rows(truths[0], ("gt",))]
+    scores = [read_score(row["gt"], truths[0]) for row in read_rows(truths[0], ("gt",))]
     if len(scores) != len(images):
         raise DataError(f"{truths[0]} has {len(scores)} scores for {len(images)} images; fetch the data set again")
     return [(path.relative_to(root).as_posix(), score) for path, score in zip(images, scores, strict=True)]
@@ -214,21 +221,3 @@ def _public_scores(root: Path, category: str) -> list[tuple[str, float]]:
 def _numbered_images(folder: Path) -> list[Path]:
     """Return the images whose names are numbers, in the order of the numbers."""
     return sorted((path for path in list_images(folder) if path.stem.isdecimal()), key=lambda path: int(path.stem))
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a CSV file that must have these columns."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path} lacks the column {sorted(missing)[0]}; expected {', '.join(columns)}")
-        return list(reader)
-
-
-def _number(text: str, path: Path) -> float:
-    """Read a score."""
-    try:
-        return float(text)
-    except ValueError as error:
-        raise DataError(f"{path}: expected a number as complexity, found {text!r}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from alit.data.sources import Record
-from alit.errors import DataError
+from alit.data.tables import read_arrays
 
 
 class PackedSource:
@@ -17,25 +17,13 @@ class PackedSource:
     masks: uint8 (n, h, w), segments numbered from 1, 0 for background, 255 where unknown.
 
     Raises:
-        DataError: the file is damaged, holds no such arrays, or their lengths differ.
+        DataError: the file is damaged, or an array has another type, shape or range; see `alit.data.tables.MEMBERS`.
     """
 
     def __init__(self, name: str, path: Path, split: str) -> None:
         self.name = name
         self._split = split
-        self._arrays = _load(path)
-        images = self._arrays.get("images", np.empty(0))
-        if (
-            images.dtype != np.uint8
-            or images.ndim not in (3, 4)
-            or images.shape[3:] not in ((), (3,))
-            or not len(images)
-        ):
-            found = f"{images.dtype} {images.shape}"
-            raise DataError(f"{path}: expected images as uint8 (n, h, w, 3) or (n, h, w), found {found}")
-        for key in ("labels", "complexity", "captions", "depth", "masks"):
-            if key in self._arrays and len(self._arrays[key]) != len(images):
-                raise DataError(f"{path}: expected {len(images)} {key}, one per image, found {len(self._arrays[key])}")
+        self._arrays = read_arrays(path)
         self.class_names = tuple(str(class_name) for class_name in self._arrays.get("class_names", ()))
 
     def __len__(self) -> int:
@@ -82,14 +70,3 @@ class PackedSource:
 
     def _value(self, key: str, index: int):
         return self._arrays[key][index] if key in self._arrays else None
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """Read a `.npy` (memory-mapped) or a whole `.npz`; never unpickles."""
-    try:
-        if path.suffix == ".npy":
-            return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as members:
-            return {key: members[key] for key in members.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a .npy or .npz file of plain arrays: {error}") from error

@@ -195,13 +195,17 @@ def read_inverse_depth(path: Path) -> np.ndarray:
         DataError: the file is damaged, of another kind or shape, or puts no pixel before another.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen classes on damaged files
         raise DataError(describe_fault(error)) from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
         raise DataError(f"expected floats (h, w), found {found}")
-    _require_order(values[np.isfinite(values)])
+    known = values[np.isfinite(values)]
+    if known.size and np.abs(known).max() > np.finfo(np.float32).max:
+        raise DataError("numbers beyond the range of float32")
+    _require_order(known)
     return values.astype(np.float32)
 
 
