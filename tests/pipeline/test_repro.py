@@ -54,6 +54,7 @@ def start(checkout: Path, *arguments: str, shell: str = "/bin/sh") -> subprocess
         "PYTHONPATH": str(ROOT),
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(checkout / "site"),
+        "ALIT_DATA": str(checkout / "sets"),
         "SHELL": shell,  # DVC runs stages in it
     }
     environment.pop("MAKELEVEL", None)
@@ -176,3 +177,27 @@ def test_a_finished_run_does_nothing_the_second_time(checkout):
     assert "Running stage" not in second
     assert "Data and pipelines are up to date" in second
     assert second.splitlines()[-1] == f"The report of profile my-run: {checkout / 'reports' / 'my-run' / 'index.html'}"
+
+
+@pytest.mark.slow
+def test_nothing_runs_while_something_is_missing_and_a_finished_run_needs_nothing_more(checkout):
+    stages = (checkout / "dvc.yaml").read_text().replace("slow:", "data:")
+    (checkout / "dvc.yaml").write_text(stages)
+    config = checkout / "configs" / "my-run.yaml"
+    scenes = "source: scenes, path: null, variant: base, split: train, images: 384"
+    assert scenes in config.read_text()
+    photographs = "source: folder, path: photographs, variant: base, split: train, images: 2"
+    config.write_text(config.read_text().replace(scenes, photographs))
+    refused = start(checkout, "my-run")
+    output = finish(refused, checkout)
+    assert refused.returncode == 2
+    assert "Running stage" not in output
+    assert output.splitlines()[-1].startswith("error: expected all that profile my-run needs, 1 missing: train;")
+    for number in range(2):
+        (checkout / "data" / "photographs").mkdir(parents=True, exist_ok=True)
+        (checkout / "data" / "photographs" / f"{number}.png").touch()
+    assert "Running stage 'data'" in finish(start(checkout), checkout)
+    shutil.rmtree(checkout / "data")
+    again = start(checkout)
+    assert "Data and pipelines are up to date" in finish(again, checkout)
+    assert again.returncode == 0
