@@ -25,7 +25,13 @@ from alit.sweep.schema import CODECS, as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
 from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
 from alit.tokenizer.adapters import compress
-from alit.tokenizer.protocol import Reconstruction, Tokenizer
+from alit.tokenizer.protocol import (
+    Reconstruction,
+    Tokenizer,
+    behavior_of,
+    checked_reconstructions,
+    require_protocol,
+)
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import check_all, share_pieces
 
@@ -89,20 +95,10 @@ def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -
     references = [task.reference(batch) for task in models.tasks]
     untouched = Reconstruction(0, torch.full((len(indices),), torch.nan), batch.images)
     lengths, measured = [0], [_measure_length(untouched, batch, references, models)]
-    for reconstruction in models.tokenizer.reconstructions(batch.images):
-        if reconstruction.images.shape != batch.images.shape:
-            raise DataError(
-                f"expected reconstructions of shape {tuple(batch.images.shape)} from "
-                f"{models.tokenizer.name}, found {tuple(reconstruction.images.shape)}"
-            )
+    for reconstruction in checked_reconstructions(models.tokenizer, batch.images):
         rounded = reconstruction._replace(images=round_to_8_bit(reconstruction.images))
         lengths.append(reconstruction.length)
         measured.append(_measure_length(rounded, batch, references, models))
-    if tuple(lengths[1:]) != tuple(models.tokenizer.lengths):
-        raise DataError(
-            f"expected reconstructions at lengths {models.tokenizer.lengths} from "
-            f"{models.tokenizer.name}, found {tuple(lengths[1:])}"
-        )
     columns, features = zip(*measured, strict=True)
     table = _in_table_order(images, indices, batch, lengths, columns)
     names = [extractor.name for extractor in models.extractors]
@@ -215,7 +211,9 @@ def _measure(
     fabric: Fabric,
 ) -> None:
     """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    # A tokenizer without weights is known by what it does alone: one that has been changed begins anew.
+    behavior = fabric.broadcast(_behavior(ordered, models))
+    digest = hashlib.sha256((json.dumps(record, sort_keys=True) + behavior).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
     chunks = _chunks(ordered, config.chunk_size)
     finished = store.finished()
@@ -234,6 +232,14 @@ def _measure(
     check_all(fabric)
 
 
+@torch.no_grad()
+def _behavior(ordered: list[ImageSet], models: SweepModels) -> str:
+    """Check in each process that the tokenizer draws nothing; return what tells one without weights from another."""
+    images = next(images for images in ordered if len(images))
+    behavior = behavior_of(models.tokenizer, images.images(range(min(2, len(images)))).to(models.device))
+    return "" if isinstance(models.tokenizer, nn.Module) else behavior
+
+
 def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
     return [
         Chunk(images, start, min(start + size, len(images))) for images in sets for start in range(0, len(images), size)
@@ -241,6 +247,7 @@ def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
 
 
 def _check(sets: list[ImageSet], models: SweepModels) -> None:
+    require_protocol(models.tokenizer, "the tokenizer")
     names = [images.name for images in sets]
     if not sum(len(images) for images in sets):
         raise DataError("expected image sets to evaluate, found no image; add a set with role: evaluate")

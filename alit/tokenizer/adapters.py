@@ -19,7 +19,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base
 from alit.models.weights import CONFIG_FILE
 from alit.settings import Settings
-from alit.tokenizer.protocol import Reconstruction, Tokenizer
+from alit.tokenizer.protocol import Reconstruction, Tokenizer, require_protocol
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 Format = Literal["jpeg", "webp", "avif"]
@@ -129,9 +129,6 @@ class BaselinesConfig(Settings):
     tokenizers: tuple[BaselineConfig, ...]
 
 
-MEMBERS = tuple(name for name in vars(Tokenizer) if not name.startswith("_"))
-
-
 def load_tokenizer(
     target: str, arguments: Mapping[str, Any], *, folder: Path, image_size: int, device: torch.device
 ) -> Tokenizer:
@@ -158,12 +155,7 @@ def load_tokenizer(
             f"expected a tokenizer as module:Class or a checkpoint folder below {folder}, found {target}; "
             "a class in tokenizer.py beside dvc.yaml is tokenizer:Class"
         )
-    missing = [name for name in MEMBERS if not hasattr(tokenizer, name)]
-    if missing:
-        raise ConfigError(
-            f"expected {target} to have all of {', '.join(MEMBERS)} (alit/tokenizer/protocol.py), found none of "
-            f"{', '.join(missing)}"
-        )
+    require_protocol(tokenizer, target)
     return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer  # type: ignore[return-value]
 
 
