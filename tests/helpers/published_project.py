@@ -31,19 +31,32 @@ SETTINGS_OF_LITTLE = {
 }
 
 
-def reduced(content: dict[str, Any], image_size: int) -> dict[str, Any]:
+def reduced(content: dict[str, Any], image_size: int, images: int = IMAGES) -> dict[str, Any]:
     """Return the profile for a few small images: everything that it names stays, and so do all networks' classes."""
     content["data"]["image_size"] = image_size
     for part in content["data"]["sets"]:
-        part["images"] = IMAGES
+        part["images"] = images
     for model in content["task_models"]:
         if image_size < 256 and model["kind"] in ("classifier", "depth", "features"):
             model["input_size"] = image_size if model["kind"] != "depth" else image_size // 14 * 14
     for entry in content["baselines"]["tokenizers"]:
         if "image_size" in entry["arguments"]:
             entry["arguments"] |= {"image_size": image_size, "qualities": [20, 80]}
+    content["baselines"]["sets"] = content["baselines"]["sets"][:1]
     for (section, key), value in SETTINGS_OF_LITTLE.items():
         content[section][key] = value
+    return content
+
+
+def savoias_alone(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the profile for a user with SAVOIAS and no network, as docs/published-checkpoints.md describes it."""
+    content["data"]["sets"] = [part for part in content["data"]["sets"] if part["name"].startswith("savoias")]
+    content["baselines"] |= {"sets": ["savoias_art"]}
+    content["attention"]["sets"] = []
+    content["task_models"] = []
+    content["analysis"] |= {"familiarity": [], "classifiers": [], "depth_models": [], "captioners": []}
+    content["analysis"] |= {"perceptual_model": "", "feature_extractor": ""}
+    content["report"]["example_set"] = "savoias_art"
     return content
 
 
@@ -57,7 +70,7 @@ def copy_checkout(root: Path) -> None:
         shutil.copyfile(ROOT / file, root / file)
 
 
-def write_images(data: Path, size: int = 96) -> None:
+def write_images(data: Path, size: int = 96, images: int = IMAGES) -> None:
     """Write a few images of every set that the profile names, in the layouts of data/README.md."""
     draw = np.random.default_rng(0)
 
@@ -66,7 +79,7 @@ def write_images(data: Path, size: int = 96) -> None:
         coarse = Image.fromarray(draw.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         coarse.resize((size + 8, size), Image.Resampling.BICUBIC).save(path, quality=90)
 
-    for number in range(IMAGES):
+    for number in range(images):
         name = CLASSES[number % len(CLASSES)]
         for split in ("train", "val"):
             picture(data / "imagenet100" / split / name / f"{split}_{number}.JPEG")
@@ -74,12 +87,12 @@ def write_images(data: Path, size: int = 96) -> None:
         picture(data / "wit" / "val" / f"{number}.jpg")
         picture(data / "imagenet-s" / "ImageNetS919" / "validation" / name / f"{number}.JPEG")
         mask = np.zeros((size, size + 8, 3), np.uint8)
-        mask[size // 4 : size // 2, size // 4 : size // 2 + 8 * number, 0] = 1 + number
+        mask[size // 4 : size // 2, size // 4 : size // 2 + 8 * (number % IMAGES), 0] = 1 + number
         folder = data / "imagenet-s" / "ImageNetS919" / "validation-segmentation" / name
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(folder / f"{number}.png")
     names = ("art", "scenes", "objects")
-    rows = [(f"{name}/{number}.jpg", name, 10 + 20 * number) for name in names for number in range(IMAGES)]
+    rows = [(f"{name}/{number}.jpg", name, 10 + 90 * number // images) for name in names for number in range(images)]
     for file, *_ in rows:
         picture(data / "savoias" / file)
     with (data / "savoias" / "scores.csv").open("w", newline="") as file:

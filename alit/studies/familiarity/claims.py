@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.grid import metric_info
+from alit.analysis.grid import MIN_IMAGES, metric_info
 from alit.analysis.study_data import StudyData
 from alit.studies.familiarity.tables import Gap, few_lengths, measured_gaps, ordered_sets
 
@@ -64,7 +64,7 @@ def _missing(data: StudyData, order: tuple[str, ...], has_features: bool) -> lis
         missing.append("the profile names no sets less familiar than the in-distribution one")
     if not has_features:
         extractor = data.settings.feature_extractor or "an extractor"
-        missing.append(f"the Fréchet distance needs features of {extractor} beside the table")
+        missing.append(f"the Fréchet distance needs features of {extractor}, and {MIN_IMAGES} images of a set")
     return missing
 
 

@@ -257,4 +257,8 @@ def oracle_curves(data: StudyData, grid: SweepGrid, tasks: Sequence[str]) -> pd.
     """
     own = [task for task in tasks if not task.startswith("frechet_")]
     parts = [task_curves(data, grid, oracle_allocation(grid, task), [task]) for task in own]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["toi"])
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["toi", "tsc_label", "capacity", "value"])
+    )
