@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import PositiveInt, ValidationError, model_validator
 
 from alit.analysis.study_data import AnalysisConfig
 from alit.data.prepare import DataConfig
@@ -35,8 +36,8 @@ class Profile(Settings):
     about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
     seed: int
     init_from: str  # "scratch", or a checkpoint: a folder, a hub id or a file; see `alit.tokenizer.opening`
-    device: str  # "auto", "cpu" or "cuda": Lightning Fabric's accelerator
-    devices: int
+    device: Literal["auto", "cpu", "cuda"]  # Lightning Fabric's accelerator
+    devices: PositiveInt  # processes on each node
     execution: ExecutionConfig
     data: DataConfig
     tokenizer: TokenizerConfig | None

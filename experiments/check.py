@@ -14,7 +14,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pydantic import PositiveInt
 
 from alit.data.locate import count_images, data_roots, how_to_get, locate_data, whole_size
 from alit.data.prepare import SETTINGS_FILE, DataConfig, ImageSetConfig, build_source
@@ -289,7 +291,8 @@ def _ask(address: str) -> bool:
 
 def device_needs(profile: dict[str, Any]) -> Iterator[Need]:
     """Yield the devices that the profile asks for: GPUs, or processes on the CPU's cores."""
-    device, devices = str(profile.get("device", "auto")), int(profile.get("devices", 1))
+    device = parse_settings(Literal["auto", "cpu", "cuda"], profile.get("device", "auto"), source="device")
+    devices = parse_settings(PositiveInt, profile.get("devices", 1), source="devices")
     cards, cores = find_gpus(), os.cpu_count() or 1
     found = f"{len(cards)} x {cards[0]}" if cards else f"no GPU; {cores} CPU cores"
     if cards and "+cpu" in importlib.metadata.version("torch"):

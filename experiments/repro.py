@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.init_from:
         set_value(root / "configs" / f"{profile}.yaml", "init_from", arguments.init_from)
     allow_no_git(root)
+    require_git_trust(root)
     if "MAKELEVEL" in os.environ:
         end_with_parent()  # a killed make leaves nothing at work either
     check(RunPaths(root, profile), arguments.target)
@@ -98,6 +101,27 @@ def allow_no_git(root: Path) -> None:
     settings = root / ".dvc" / "config.local"
     if not (root / ".git").exists() and not (settings.is_file() and "no_scm" in settings.read_text()):
         subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"], cwd=root, check=True)
+
+
+def require_git_trust(root: Path) -> None:
+    """Check that git works in a checkout that another user may own, as in containers and on shared disks.
+
+    DVC stages its lock file with git after each stage, and would stop there.
+
+    Raises:
+        DataError: git refuses; the message has the command that cures it.
+    """
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return
+    asked = subprocess.run(
+        [git, "-C", str(root), "rev-parse", "--git-dir"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode and "safe.directory" in asked.stderr:
+        raise DataError(
+            f"expected a checkout that git trusts, found {root} owned by another user; "
+            f"run: git config --global --add safe.directory {shlex.quote(str(root))}"
+        )
 
 
 def switch_profile(root: Path, profile: str | None) -> str:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from alit.errors import AlitError, CheckpointError, DataError
 from alit.models.base import VAE, VQGAN, BaseTokenizer, BaseTokenizerConfig
 from alit.models.diffusers_base import DiffusersBase, DiffusersBaseConfig, network_class
+from alit.models.hub import first_line, offline_where_unreachable
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, save_network, weights_sha256
 from alit.paths import project_root
 from alit.settings import parse_settings
@@ -53,7 +54,7 @@ def load_published(config: DiffusersBaseConfig) -> DiffusersBase:
         base = DiffusersBase(filled)
         base.network = _load_network(folder, base.kind)
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"expected an autoencoder of diffusers in {folder}: {_first_line(error)}") from error
+        raise CheckpointError(f"expected an autoencoder of diffusers in {folder}: {first_line(error)}") from error
     sha256 = weights_sha256(base.to(DTYPES[dtype]))
     if config.sha256 not in (None, sha256):
         raise CheckpointError(
@@ -108,10 +109,11 @@ def find_published(pretrained: str) -> Path:
     name, _, subfolder = rest.partition("/")
     reason = "not a hub id owner/name"
     if name and not pretrained.startswith((".", "/", "~")):
-        try:
-            return _from_hub(f"{owner}/{name}", subfolder)
-        except (OSError, ValueError) as error:
-            reason = _first_line(error)
+        with offline_where_unreachable() as fault:
+            try:
+                return _from_hub(f"{owner}/{name}", subfolder)
+            except Exception as error:  # those of the hub's client and of whatever speaks HTTP for it
+                reason = f"the hub cannot be reached: {fault}" if fault else first_line(error)
     place = Path("data") / LOCAL_FOLDER / (rest or pretrained)
     raise CheckpointError(
         f"expected the base tokenizer {pretrained} as a folder, below $ALIT_DATA/{LOCAL_FOLDER} or "
@@ -151,11 +153,6 @@ def _from_hub(repository: str, subfolder: str) -> Path:
         return fetch(local_files_only=True)
     except (OSError, ValueError):
         return fetch(local_files_only=False)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def is_published(base: BaseTokenizer) -> bool:

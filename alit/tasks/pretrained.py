@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alit.errors import CheckpointError, ConfigError, require
+from alit.errors import AlitError, CheckpointError, ConfigError, require
+from alit.models.hub import first_line, offline_where_unreachable
 from alit.tasks.captioning import Captioner
 from alit.tasks.classification import Classifier, ConvolutionalBackbone
 from alit.tasks.depth import DepthNetwork
@@ -31,14 +32,17 @@ N = TypeVar("N")
 
 def download(what: str, load: Callable[[], N]) -> N:
     """Return what `load` returns; failing to find or fetch the weights is one `CheckpointError` line."""
-    try:
-        return load()
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"expected published weights of {what}, found none ({reason}); run once with network access, name a local "
-            "copy in weights, or choose an architecture whose weights are installed or trained here"
-        ) from error
+    with offline_where_unreachable() as fault:
+        try:
+            return load()
+        except (AlitError, ModuleNotFoundError):
+            raise
+        except Exception as error:  # those of whatever speaks HTTP, and of files that are damaged
+            reason = f"the hub cannot be reached: {fault}" if fault else first_line(error)
+            raise CheckpointError(
+                f"expected published weights of {what}, found none ({reason}); run once with network access, name a "
+                "local copy in weights, or choose an architecture whose weights are installed or trained here"
+            ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

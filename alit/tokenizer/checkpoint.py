@@ -1,16 +1,16 @@
 """Checkpoints as folders: config.json, model.safetensors and a model card; on disk or on the Hugging Face hub."""
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE as WEIGHTS
-from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from alit.errors import CheckpointError
 from alit.models.base import BaseTokenizer
 from alit.models.diffusers_base import DiffusersBaseConfig
 from alit.models.distillation import TokenizerConfig
+from alit.models.hub import fetch_file
 from alit.models.loading import is_published, load_published
 from alit.models.weights import checksum, weights_digest
 from alit.settings import parse_settings
@@ -31,6 +32,7 @@ CODERS: dict[type, tuple[Any, Any]] = {
     )
 }
 BASE = "base."  # what the names of the base tokenizer's tensors begin with
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 UNLICENSED = "Not stated by whoever saved these weights; the code that reads them is Apache-2.0."
 
 
@@ -152,12 +154,11 @@ def locate_file(model: str, name: str, **options: Any) -> Path:
         if not path.is_file():
             raise CheckpointError(f"expected {CONFIG_NAME} and {WEIGHTS} in the folder {model}, found no {name}")
         return path
-    try:
-        return Path(hf_hub_download(model, name, **options))
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        raise CheckpointError(
-            f"expected a checkpoint folder or hub id, found none at {model}: {str(error).splitlines()[0]}"
-        ) from error
+    expected = f"expected a checkpoint folder or hub id, found none at {model}"
+    if not HUB_ID.fullmatch(model):
+        raise CheckpointError(f"{expected}: it is neither a folder here nor owner/name")
+    instead = f"give a folder with {CONFIG_NAME} and {WEIGHTS} instead"
+    return fetch_file(model, name, expected=expected, instead=instead, **options)
 
 
 def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:

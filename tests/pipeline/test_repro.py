@@ -11,9 +11,9 @@ import psutil
 import pytest
 from checkout import ROOT
 
-from alit.errors import ConfigError
+from alit.errors import ConfigError, DataError
 from alit.settings import read_yaml
-from experiments.repro import allow_no_git, set_value, switch_profile
+from experiments.repro import allow_no_git, require_git_trust, set_value, switch_profile
 
 SLOW_STAGE = """
 import os, pathlib, sys, time
@@ -135,6 +135,16 @@ def test_a_checkout_without_git_is_told_so_once_and_one_with_git_is_left_alone(c
     stamp = settings.stat().st_mtime_ns
     allow_no_git(checkout)
     assert settings.stat().st_mtime_ns == stamp
+
+
+def test_a_checkout_that_git_does_not_trust_is_told_with_the_cure_before_any_work(checkout, monkeypatch):
+    for variable in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(variable, os.devnull)
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    require_git_trust(checkout)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(DataError, match=f"git config --global --add safe.directory {checkout}$"):
+        require_git_trust(checkout)
 
 
 def test_an_unknown_profile_names_the_known_ones(checkout):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alit.errors import ConfigError
 
+DEVICES = ("auto", "cpu", "cuda")
 PATIENCE = timedelta(days=1)  # with a process that works alone: it fills a cache, or joins the pieces of a sweep
 
 
@@ -29,8 +30,9 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
         precision: Fabric's name of the precision.
 
     Raises:
-        ConfigError: `torchrun` started other than `devices` processes on a node.
+        ConfigError: there are no such devices here, or `torchrun` started other than `devices` processes on a node.
     """
+    require_devices(device, devices)
     nodes = 1
     if TorchElasticEnvironment.detect():
         environment = TorchElasticEnvironment()
@@ -52,6 +54,22 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
     if not _is_using_cli():  # `fabric run` has launched already; a second launch is an error
         fabric.launch()
     return fabric
+
+
+def require_devices(device: str, devices: int) -> None:
+    """Check that a profile's devices are here.
+
+    Raises:
+        ConfigError: they are not; the message says what is.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"device: expected one of {', '.join(DEVICES)}, found {device}")
+    if devices < 1:
+        raise ConfigError(f"devices: expected at least 1, found {devices}")
+    cards = torch.cuda.device_count()
+    if (device == "cuda" or (device == "auto" and cards)) and devices > cards:
+        instead = f"set devices to {cards}" if cards else "set device to cpu"
+        raise ConfigError(f"device: {device}, devices: {devices}: found {cards} GPUs that torch can use; {instead}")
 
 
 def gather_batch(fabric: Fabric, share: Tensor) -> Tensor:
