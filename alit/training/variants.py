@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from pydantic import model_validator
 
 from alit.data.imageset import ImageSet
-from alit.data.prepare import DataConfig
+from alit.data.prepare import DataConfig, ImageSetConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
@@ -38,8 +38,8 @@ class VariantsConfig(Settings):
     trainings: tuple[VariantConfig, ...]
 
 
-# What a variant may change; of the data, only how many images it trains on.
-VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.images$")
+# What a variant may change; of the data, only where its images come from, and how many of them it trains on.
+VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.(images|path)$")
 
 MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its trunk
 
@@ -79,7 +79,13 @@ def vary_training(profile: TrainingSettings, variants: VariantsConfig, name: str
         ConfigError: a key that no setting has or that a variant may not change, or a value of the wrong kind.
     """
     entry = next(variant for variant in variants.trainings if variant.name == name)
-    return vary(profile, {**variants.common, **entry.set}, source=f"variants.trainings {name}")
+    source = f"variants.trainings {name}"
+    varied = vary(profile, {**variants.common, **entry.set}, source=source)
+    try:
+        set_of_path(profile, varied)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    return varied
 
 
 def vary(profile: TrainingSettings, changes: Mapping[str, Any], *, source: str) -> TrainingSettings:
@@ -96,7 +102,10 @@ def vary(profile: TrainingSettings, changes: Mapping[str, Any], *, source: str) 
     content = profile.model_dump(mode="json", include=set(TrainingSettings.model_fields))
     for key, value in changes.items():
         if not VARIED.match(key):
-            raise ConfigError(f"{source}: expected keys of tokenizer, base_training, distill or finetune, found {key}")
+            raise ConfigError(
+                f"{source}: expected keys of tokenizer, base_training, distill or finetune, or data.sets.N.images or "
+                f"data.sets.N.path, found {key}"
+            )
         *path, last = key.split(".")
         place: Any = content
         try:
@@ -116,10 +125,42 @@ def shares_base(variant: TrainingSettings, profile: TrainingSettings) -> bool:
 
 def is_stage_1(variant: TrainingSettings, profile: TrainingSettings, seed: int) -> bool:
     """Whether a training is stage 1 of the profile itself, which the stage `distill` has done."""
+    return _is_distilled(variant, profile, seed) and variant.finetune.optimization.steps == 0
+
+
+def is_own(variant: TrainingSettings, profile: TrainingSettings, seed: int) -> bool:
+    """Whether a training is that of the profile itself, which the stages `distill` and `finetune` have done."""
+    return _is_distilled(variant, profile, seed) and variant.finetune == profile.finetune
+
+
+def _is_distilled(variant: TrainingSettings, profile: TrainingSettings, seed: int) -> bool:
     sections = ("data", "tokenizer", "base_training", "distill")
     same = all(getattr(variant, section) == getattr(profile, section) for section in sections)
-    stage_1_only = variant.finetune.optimization.steps == 0
-    return same and stage_1_only and seed == profile.seed and profile.init_from == "scratch"
+    return same and seed == profile.seed and profile.init_from == "scratch"
+
+
+def train_set_config(settings: TrainingSettings) -> ImageSetConfig:
+    """Return the settings of the set that a training takes its images from."""
+    return next(part for part in settings.data.sets if part.role == "train")
+
+
+def set_of_path(profile: TrainingSettings, variant: TrainingSettings) -> ImageSetConfig:
+    """Return the set of the profile that has the images of a variant: its own training set, or one of another path.
+
+    Raises:
+        ConfigError: the variant names a path that no set of the profile has.
+    """
+    wanted = train_set_config(variant)
+    if wanted.path == train_set_config(profile).path:
+        return train_set_config(profile)
+    place = (wanted.source, wanted.path, wanted.variant, wanted.split)
+    for part in profile.data.sets:
+        if (part.source, part.path, part.variant, part.split) == place:
+            return part
+    raise ConfigError(
+        f"expected a set of data.sets with source {wanted.source}, path {wanted.path} and split {wanted.split}, from "
+        "which a variant takes its images, found none; add one with role: study"
+    )
 
 
 def base_settings(variant: TrainingSettings) -> dict[str, Any]:

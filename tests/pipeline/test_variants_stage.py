@@ -10,12 +10,13 @@ from toy_sweep import MeanColor
 
 from alit.config import load_profile
 from alit.models.weights import save_network
+from alit.studies.ablations.measure import read_stage_1
 from alit.tasks import registry
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
-from experiments import baselines, distill, measure, sweep, variants
+from experiments import baselines, distill, finetune, measure, sweep, variants
 
 VARIANTS = [
     {"name": "recurrent", "set": {}, "seeds": [1, 2]},
@@ -100,6 +101,46 @@ def test_what_is_the_profiles_own_first_stage_is_not_trained_again(paths, traine
     own = AdaptiveTokenizer.from_pretrained(paths.distilled).fingerprint
     assert AdaptiveTokenizer.from_pretrained(paths.variants / "recurrent" / "0").fingerprint == own
     assert paths.distilled.is_dir()
+
+
+def test_what_is_the_profiles_own_tokenizer_is_not_trained_again(paths, trained):
+    content = yaml.safe_load(paths.config.read_text())
+    content["variants"] = {"common": {}, "trainings": [{"name": "own", "set": {}, "seeds": [0]}]}
+    content["ablations"]["comparisons"] = []
+    content["baselines"]["tokenizers"] = BASELINES[:1]
+    paths.config.write_text(yaml.safe_dump(content))
+    for stage in (distill, finetune):
+        stage.main(["tiny"])
+    del trained[:]
+    variants.main(["tiny"])
+    assert trained == []
+    own = AdaptiveTokenizer.from_pretrained(paths.tokenizer).fingerprint
+    assert AdaptiveTokenizer.from_pretrained(paths.variants / "own" / "0").fingerprint == own
+    assert own != AdaptiveTokenizer.from_pretrained(paths.distilled).fingerprint
+    assert read_stage_1(paths.variants / "own" / "0") == load_profile(paths.config).distill
+
+
+def test_a_variant_trains_on_another_set_of_the_profile(paths, trained, monkeypatch):
+    content = yaml.safe_load(paths.config.read_text())
+    seen = []
+    train_variant = variants.variants.train_variant
+
+    def noted(variant, base, images, *arguments, **options):
+        seen.append((images.name, len(images)))
+        return train_variant(variant, base, images, *arguments, **options)
+
+    monkeypatch.setattr(variants.variants, "train_variant", noted)
+    monkeypatch.setattr(
+        variants.variants,
+        "set_of_path",
+        lambda profile, variant: next(part for part in profile.data.sets if part.name == "val"),
+    )
+    content["variants"]["trainings"] = [{"name": "recurrent", "set": {"data.sets.0.images": 3}, "seeds": [1]}]
+    content["ablations"]["comparisons"] = []
+    content["baselines"]["tokenizers"] = BASELINES[:1]
+    paths.config.write_text(yaml.safe_dump(content))
+    variants.main(["tiny"])
+    assert seen == [("val", 3)]
 
 
 def test_each_variant_is_trained_once_per_seed_on_a_base_that_is_shared(paths, trained):

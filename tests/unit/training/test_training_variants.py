@@ -6,7 +6,7 @@ from checkout import ROOT
 
 from alit.config import load_profile
 from alit.errors import ConfigError
-from alit.training.variants import vary, vary_training
+from alit.training.variants import is_own, set_of_path, vary, vary_training
 
 SMOKE = ROOT / "configs" / "smoke.yaml"
 
@@ -43,6 +43,32 @@ def test_what_all_variants_share_is_changed_first_and_each_may_change_it_back(tm
 def test_a_number_in_a_key_counts_the_entries_of_a_list():
     varied = vary(load_profile(SMOKE), {"data.sets.0.images": 10}, source="here")
     assert [part.images for part in varied.data.sets][:2] == [10, load_profile(SMOKE).data.sets[1].images]
+
+
+def profile_of_folders(tmp_path, path):
+    """Write a profile of two folders of images, and a variant that trains on the images of `path`."""
+    content = yaml.safe_load(SMOKE.read_text())
+    train = content["data"]["sets"][0] | {"source": "folder", "path": "small"}
+    other = train | {"name": "other", "path": "large", "role": "study"}
+    content["data"]["sets"] = [train, *content["data"]["sets"][1:], other]
+    content["variants"]["trainings"] = [{"name": "one", "set": {"data.sets.0.path": path}, "seeds": [0]}]
+    content["ablations"]["comparisons"] = []
+    file = tmp_path / "folders.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return load_profile(file)
+
+
+@pytest.mark.parametrize(("path", "name"), [("small", "train"), ("large", "other")])
+def test_a_variant_takes_its_images_from_a_set_of_the_profile(tmp_path, path, name):
+    profile = profile_of_folders(tmp_path, path)
+    variant = vary_training(profile, profile.variants, "one")
+    assert set_of_path(profile, variant).name == name
+    assert is_own(variant, profile, profile.seed) == (path == "small" and not profile.variants.common)
+
+
+def test_a_path_that_no_set_has_is_refused_when_the_profile_is_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"variants\.trainings one: expected a set of data\.sets with .*path huge"):
+        profile_of_folders(tmp_path, "huge")
 
 
 @pytest.mark.parametrize(
