@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from alit.config import Profile, load_profile
+from alit.files import write_whole
 from alit.models.distillation import TokenizerConfig
 from alit.paths import project_root
 
@@ -124,4 +125,4 @@ def write_result(result: Mapping[str, Any], output: Path | None) -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if output:
-        output.write_text(text + "\n")
+        write_whole(output, f"{text}\n".encode())

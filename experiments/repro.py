@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from alit.errors import ConfigError, DataError, run_command
+from alit.files import write_whole
 from alit.paths import RunPaths, project_root
 from alit.settings import read_yaml
 from experiments.check import find_needs, require_all, table
@@ -153,7 +154,7 @@ def set_value(path: Path, key: str, value: str) -> None:
     if node.value != value:
         print(f"{path.name}: {key}: {value} in place of {node.value}", flush=True)
         scalar = yaml.safe_dump(value).splitlines()[0]  # quoted where YAML needs it
-        path.write_text(text[: node.start_mark.index] + scalar + text[node.end_mark.index :], encoding="utf-8")
+        write_whole(path, (text[: node.start_mark.index] + scalar + text[node.end_mark.index :]).encode())
 
 
 if __name__ == "__main__":

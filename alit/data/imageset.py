@@ -72,14 +72,16 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 def _check_manifest(manifest: pd.DataFrame) -> None:
     """Refuse rows that are cut off, numbers out of range, and an image that stands twice."""
-    for name in ("image_id", "origin", "split", "sha256"):
-        if manifest[name].isna().any() and not (name == "split" and manifest[name].isna().all()):
-            raise ValueError(f"row {int(manifest[name].isna().argmax()) + 2} lacks {name}")
-    if manifest["image_id"].duplicated().any():
-        raise ValueError(f"the image {manifest['image_id'][manifest['image_id'].duplicated()].iloc[0]} stands twice")
+    for name in ("image_id", "origin", "sha256"):
+        missing = np.flatnonzero(manifest[name].isna().to_numpy(bool))
+        if len(missing):
+            raise ValueError(f"row {missing[0] + 2} lacks {name}")
+    ids = manifest["image_id"].tolist()
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"the image {next(name for name in ids if ids.count(name) > 1)} stands twice")
     if not np.isfinite(manifest["complexity"].dropna().to_numpy(float)).all():
         raise ValueError("a complexity is no finite number")
-    if (manifest["label"].dropna() < 0).any():
+    if (manifest["label"].dropna().to_numpy(np.int64) < 0).any():
         raise ValueError("a label is below 0")
 
 

@@ -1,6 +1,8 @@
-"""Damaged files for the readers of token files and checkpoints; run as a script, tens of thousands of them.
+"""Damaged files for the readers of pictures, arrays, tables, settings, token files and checkpoints.
 
-    python tests/fuzz_readers.py --inputs 50000
+Run as a script, tens of thousands of them:
+
+    python tests/helpers/fuzz_readers.py --inputs 400000
 
 Whatever the damage, a reader answers with the documented error or with something that still checks out. Ends with 1 and
 the seeds of the inputs that did anything else.
@@ -8,6 +10,7 @@ the seeds of the inputs that did anything else.
 
 import argparse
 import hashlib
+import io
 import re
 import signal
 import sys
@@ -19,14 +22,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from PIL import Image, features
 from published_names import published_name
 from safetensors.torch import load, save, save_file
 from tiny import images, tokenizer, tokenizer_config
 from tqdm import tqdm
 
 from alit import AdaptiveTokenizer, load_published
+from alit.analysis.study_data import read_table
+from alit.data.decoding import decode
+from alit.data.imageset import COLUMNS, read_manifest
+from alit.data.prepare import DataConfig
+from alit.data.sources.folder import savoias_source
+from alit.data.sources.packed import PackedSource
+from alit.data.sources.paired import read_inverse_depth
 from alit.errors import AlitError
+from alit.inputs import read_path_list
+from alit.settings import read_section
 from alit.tokenizer.tokens import DIGEST_BYTES, pack, unpack
 
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
@@ -129,6 +143,7 @@ def readers(folder: Path) -> list[Reader]:
     pickled, tensors = published_checkpoints(folder)
     own, theirs = folder / "spoiled", folder / "x.safetensors"
     return [
+        *readers_of_data(folder / "data"),
         Reader("token file", token_files, mutate, lambda content: unpack(content, source="x")),
         Reader("signed token file", token_files, mutate_and_sign, lambda content: unpack(content, source="x")),
         Reader("published pth", [pickled], mutate, lambda content: read_published(folder / "x.pth", content)),
@@ -138,6 +153,105 @@ def readers(folder: Path) -> list[Reader]:
         Reader("own tensors", [weights], misshape, lambda content: read_own(own, content, config)),
         Reader("config.json", [config], mutate, lambda content: read_own(own, weights, content)),
     ]
+
+
+def readers_of_data(folder: Path) -> list[Reader]:
+    """Return the readers of what users bring: pictures, arrays, tables and settings."""
+    folder.mkdir()
+
+    def through(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+        def read_content(content: bytes) -> object:
+            (folder / name).write_bytes(content)
+            return read(folder / name)
+
+        return read_content
+
+    return [
+        Reader("picture", pictures(), mutate, lambda content: decode(io.BytesIO(content))),
+        Reader("npz", [arrays(folder / "whole.npz")], mutate, through("x.npz", read_packed)),
+        Reader("npy", [arrays(folder / "whole.npy")], mutate, through("x.npy", read_packed)),
+        Reader("inverse depth", [depth_map()], mutate, through("d.npy", read_inverse_depth)),
+        Reader("scores.csv", [SCORES], mutate, through("scores.csv", read_scores)),
+        Reader("manifest", [MANIFEST], mutate, through("manifest.csv", read_manifest)),
+        Reader("profile", [PROFILE], mutate, through("p.yaml", lambda path: read_section(path, "data", DataConfig))),
+        Reader("table", [parquet()], mutate, through("t.parquet", read_table)),
+        Reader("path list", [PATHS], mutate, read_list),
+    ]
+
+
+SCORES = b"file,category,complexity\na.png,art,10\nb.png,art,20.5\nc.png,sup,30\n"
+PATHS = "a.png\r\nb/c d.png\n\ncafé.png\n".encode()
+ROW = ("a.png", "a.png", "0", "cat", "val", "1.5", "", "", "0" * 64)
+MANIFEST = f"{','.join(COLUMNS)}\n{','.join(ROW)}\n".encode()
+PROFILE = b"""data:
+  image_size: 64
+  rejected_share: 0.01
+  flip: true
+  crop_scale: 0.5
+  sets:
+  - {name: a, role: train, source: folder, path: a, variant: base, split: "", images: null, pack: false}
+"""
+
+
+def pictures() -> list[bytes]:
+    """Return a small picture in each format that is read, and TIFF in each compression."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    found = []
+    for image_format in ("BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP", "AVIF"):
+        options = {"exif": exif} if image_format in ("JPEG", "PNG", "WEBP", "TIFF") else {}
+        if image_format != "AVIF" or features.check("avif"):
+            image.save(target := io.BytesIO(), image_format, **options)
+            found.append(target.getvalue())
+    for compression in ("tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate", "group4"):
+        mode = "1" if compression == "group4" else "RGB"
+        image.convert(mode).save(target := io.BytesIO(), "TIFF", compression=compression)
+        found.append(target.getvalue())
+    return found
+
+
+def arrays(path: Path) -> bytes:
+    """Return packed images with all that may stand beside them, or the images alone."""
+    pixels = np.zeros((2, 4, 5, 3), np.uint8)
+    if path.suffix == ".npy":
+        np.save(path, pixels)
+    else:
+        beside = {"labels": np.array([0, 1]), "class_names": np.array(["a", "b"]), "captions": np.array(["c", "d"])}
+        maps = {"depth": np.ones((2, 4, 5), np.float32), "masks": np.zeros((2, 4, 5), np.uint8)}
+        np.savez(path, images=pixels, complexity=np.array([1.0, 2.0]), **beside, **maps)
+    return path.read_bytes()
+
+
+def depth_map() -> bytes:
+    """Return a map of relative inverse depth."""
+    np.save(target := io.BytesIO(), np.arange(20, dtype=np.float32).reshape(4, 5))
+    return target.getvalue()
+
+
+def parquet() -> bytes:
+    """Return a table of numbers and text."""
+    pd.DataFrame({"l1": np.arange(9.0), "dataset": ["a"] * 9}).to_parquet(target := io.BytesIO())
+    return target.getvalue()
+
+
+def read_packed(path: Path) -> object:
+    """Read a file as packed images."""
+    return PackedSource("s", path, "")
+
+
+def read_scores(path: Path) -> object:
+    """Read a table of scores."""
+    return savoias_source("s", path.parent, "art")
+
+
+def read_list(content: bytes) -> object:
+    """Read bytes as the paths on standard input."""
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
+    try:
+        return read_path_list()
+    finally:
+        sys.stdin = before
 
 
 def token_originals() -> list[bytes]:
@@ -200,11 +314,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=50_000, help="files, shared evenly by the readers")
     parser.add_argument("--seed", type=int, default=0, help="of the first input of each reader")
+    parser.add_argument("--only", nargs="*", help="names of readers; all by default")
     arguments = parser.parse_args()
     signal.signal(signal.SIGALRM, _hangs)
     faults = 0
     with tempfile.TemporaryDirectory() as folder:
-        everything = readers(Path(folder))
+        everything = [one for one in readers(Path(folder)) if not arguments.only or one.name in arguments.only]
         each = -(-arguments.inputs // len(everything))
         for reader in everything:
             counts: Counter[str] = Counter()

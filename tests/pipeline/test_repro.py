@@ -147,6 +147,12 @@ def test_a_checkout_that_git_does_not_trust_is_told_with_the_cure_before_any_wor
         require_git_trust(checkout)
 
 
+def test_an_empty_variable_of_make_is_unset():
+    command = ["make", "-n", "clean", "VENV=", "PYTHON="]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("rm -rf .venv ")
+
+
 def test_an_unknown_profile_names_the_known_ones(checkout):
     with pytest.raises(ConfigError, match="expected a profile among cpu, my-run, smoke, found smok"):
         switch_profile(checkout, "smok")

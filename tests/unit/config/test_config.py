@@ -11,7 +11,9 @@ from checkout import ROOT
 from alit.config import Profile, load_profile
 from alit.data.prepare import ImageSetConfig
 from alit.errors import ConfigError
+from alit.paths import RunPaths
 from alit.settings import parse_settings
+from experiments.check import device_needs
 
 PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper", "published")
 # As many entries as a profile needs, each with the same keys.
@@ -278,3 +280,19 @@ def test_settings_round_trip_through_plain_data():
 def test_an_entry_of_a_list_is_checked_like_a_section():
     with pytest.raises(ConfigError, match="closest valid key is images"):
         parse_settings(ImageSetConfig, {"imagess": 3}, source="here")
+
+
+def test_an_empty_place_for_scratch_files_is_unset(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALIT_SCRATCH", "")
+    assert RunPaths(tmp_path, "smoke").scratch == tmp_path / ".scratch"
+    monkeypatch.setenv("ALIT_SCRATCH", str(tmp_path / "elsewhere"))
+    assert RunPaths(tmp_path, "smoke").scratch == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(("key", "value"), [("devices", 0), ("devices", "two"), ("devices", 1.5), ("device", "tpu")])
+def test_devices_of_a_profile_are_checked_before_any_work(key, value):
+    content = content_of("smoke") | {key: value}
+    with pytest.raises(ConfigError, match=f"p: {key}: "):
+        parse_settings(Profile, content, source="p")
+    with pytest.raises(ConfigError, match=f"{key}: "):
+        list(device_needs(content))
