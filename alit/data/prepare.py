@@ -220,8 +220,8 @@ def _prepare_one(source: ImageSource, index: int, size: int) -> PreparedImage | 
             inverse_depth=None if inverse_depth is None else center_map(inverse_depth, size),
             masks=None if masks is None else center_map(masks, size),
         )
-    except DataError as error:
-        return Rejected(source.name, source.record(index).origin, str(error))
+    except (DataError, OSError, MemoryError) as error:  # also a file that has just gone, or a picture beyond memory
+        return Rejected(source.name, source.record(index).origin, str(error) or type(error).__name__)
 
 
 def _arrays(prepared: PreparedImage, pack: bool) -> Iterator[tuple[str, np.ndarray]]:

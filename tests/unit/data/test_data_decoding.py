@@ -155,6 +155,15 @@ def test_gray_of_fewer_bits_spans_black_to_white(bits, photometric):
     assert found[0, :, 0].tolist() == ([0, 255] if photometric else [255, 0])
 
 
+@pytest.mark.parametrize("white", [1, 3, 15, 100, 255, 256, 1023, 4095, 65534, 65535])
+def test_a_portable_map_of_any_depth_spans_black_to_white(white):
+    values = [0, white // 2, white]
+    packed = bytes(values) if white < 256 else struct.pack(">3H", *values)
+    expected = [round(value * 255 / white) for value in values]
+    assert read(b"P5 3 1 %d\n" % white + packed)[0, :, 0].tolist() == expected
+    assert read(b"P2 3 1 %d\n" % white + b" ".join(b"%d" % value for value in values))[0, :, 0].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("file", "reason"),
     [

@@ -73,6 +73,18 @@ def test_files_of_any_name_are_encoded_described_and_decoded(model, picture, tmp
     assert {os.fsencode(text_to_name(name)) for name in kept} == set(names)
 
 
+def test_a_data_set_of_any_names_is_tokenized(model, picture, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ODD_NAMES:
+        (folder / os.fsdecode(name)).write_bytes(picture.read_bytes())
+    (folder / os.fsdecode(b"b\xe4d.png")).write_bytes(b"")
+    with pytest.raises(DataError, match="1 of"):
+        main(["tokenize", str(folder), str(tmp_path / "t"), "-m", model, "--length", "2", "--rejected-share", "0.5"])
+    assert len(TokenSet.load(tmp_path / "t")) == len(ODD_NAMES)
+    assert "b\\xe4d.png,not an image" in (tmp_path / "t" / "_rejected.csv").read_text()
+
+
 def test_decoded_names_fit_a_file_system_and_differ():
     names = ["\U0001f600" * 300, "\u0e01" * 250, "e\u0301" * 200, "x" * 1000, "\udce9" * 99, "a/b/..", "\0", "CON", ""]
     found = [file_name(row, name) for row, name in enumerate(names * 2)]
