@@ -161,7 +161,9 @@ def load_profile(path: Path) -> Profile:
     """
     content = read_yaml(path)
     checked = parse_settings(Profile, content, source=str(path))
-    for variant in checked.variants.trainings if checked.training else ():
-        # A fault in a variant shows now, not after the trainings before it.
-        vary_training(checked.training, checked.variants, variant.name)
+    training = checked.training
+    if training is not None:
+        for variant in checked.variants.trainings:
+            # A fault in a variant shows now, not after the trainings before it.
+            vary_training(training, checked.variants, variant.name)
     return checked

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, help="also write the result here")
     parser.add_argument("--folder", type=Path, help="run here instead, and go on from what is there")
+    parser.add_argument("--target", action="append", help="bring only this stage up to date; again for more, in order")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (arguments.folder or Path(scratch)).resolve()
@@ -45,7 +46,7 @@ def main() -> None:
             "images_per_set": 4,
             "machine": machine(),
         }
-        write_result(result | {"steps": run(folder)}, arguments.output)
+        write_result(result | {"steps": run(folder, arguments.target or [])}, arguments.output)
 
 
 def prepare(folder: Path) -> None:
@@ -64,8 +65,8 @@ def prepare(folder: Path) -> None:
     (folder / "ready").touch()
 
 
-def run(folder: Path) -> dict[str, dict[str, Any]]:
-    """Run the documented commands and return the seconds and the peak memory of each."""
+def run(folder: Path, targets: list[str]) -> dict[str, dict[str, Any]]:
+    """Run the documented commands, all stages or up to each target, and return seconds and peak memory of each."""
     environment = {
         **os.environ,
         "HF_HUB_CACHE": str(folder / "cache" / "hub"),
@@ -77,10 +78,9 @@ def run(folder: Path) -> dict[str, dict[str, Any]]:
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(folder / "site"),
     }
-    steps = {
-        "convert": ["alit.cli", "convert", "alit_small.pth", "alit-small"],
-        "repro": ["experiments.repro", "published", "--init-from", "alit_small.pth"],
-    }
+    repro = ["experiments.repro", "published", "--init-from", "alit_small.pth"]
+    steps = {"convert": ["alit.cli", "convert", "alit_small.pth", "alit-small"]}
+    steps |= {f"repro to {target}": [*repro, "--target", target] for target in targets} or {"repro": repro}
     return {name: watch([sys.executable, "-m", *step], folder / "suite", environment) for name, step in steps.items()}
 
 
