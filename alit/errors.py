@@ -3,7 +3,9 @@
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, NoReturn, TextIO
@@ -97,6 +99,8 @@ def run_command(
     which says what is `interrupted`. Every other exception is a bug and keeps its stack trace.
     """
     _open_standard_files()
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # all is imported: see experiments/__init__.py
     printed = _Printed(sys.stdout)
     sys.stdout = printed  # type: ignore[assignment]
     try:

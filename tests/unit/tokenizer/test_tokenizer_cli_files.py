@@ -274,3 +274,23 @@ def test_ctrl_c_leaves_no_trace(seconds, model, picture, tmp_path):
     assert process.returncode in (130, -signal.SIGINT, 0)
     assert "Traceback" not in faults
     assert "continue" not in faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.15, 0.5, 1.5])
+def test_ctrl_c_leaves_no_trace_of_a_script_of_the_pipeline(seconds, tmp_path):
+    command = [sys.executable, "-m", "experiments.check", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[3],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, faults = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT, 0, 2)
+    assert "Traceback" not in faults
