@@ -97,7 +97,12 @@ def add_tokenize(commands: Subparsers) -> None:
         "command again goes on where it was stopped. Unreadable pictures are left out, listed in _rejected.csv, and "
         "end the command with status 2 when all others are done.",
     )
-    parser.add_argument("source", type=not_empty, help="a folder of pictures")
+    parser.add_argument(
+        "source",
+        type=not_empty,
+        help="a folder of pictures or of Parquet files with a column image, or such a file",
+    )
+    parser.add_argument("--split", help="split of the data set, where it has several")
     parser.add_argument("output", type=path, help="the folder to write to")
     add_model(parser)
     how = parser.add_mutually_exclusive_group(required=True)

@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from alit.data.sources import ImageSource
-from alit.data.sources.folder import folder_source
+from alit.data.sources.opening import open_source
 from alit.errors import ConfigError, DataError
 from alit.files import is_special, is_standard_output, require_free, write_whole
 from alit.inputs import Pictures, find_images
@@ -76,7 +75,10 @@ def tokenize(arguments: Namespace) -> None:
         readers=arguments.readers,
     )
     make_room(arguments.output / RECORD_FILE)
-    job = TokenizeJob(open_source(arguments.source), arguments.model, arguments.output.absolute(), config)
+    folder = Path(arguments.model)  # other processes may start in another place
+    model = str(folder.absolute()) if folder.is_dir() else arguments.model
+    source = open_source(arguments.source, arguments.split)
+    job = TokenizeJob(source, model, arguments.output.absolute(), config)
     elsewhere = arguments.engine == "ray" or arguments.devices > 1
     tokenizer = load_onto(arguments.model, "cpu" if elsewhere else arguments.device)
     if arguments.engine == "ray":
@@ -84,7 +86,8 @@ def tokenize(arguments: Namespace) -> None:
     else:
         engine = processes(arguments.device, arguments.devices) if elsewhere else here(tokenizer)
     with tqdm(total=len(job.source), unit="image", disable=None) as bar, writing(arguments.output):
-        rejected = tokenize_set(job, tokenizer, engine, rejected_share=arguments.rejected_share, advance=bar.update)
+        share, advance = arguments.rejected_share, advance_after_start(bar)
+        rejected = tokenize_set(job, tokenizer, engine, rejected_share=share, advance=advance)
     print(describe_parts(arguments.output))
     if rejected:
         raise DataError(
@@ -93,16 +96,17 @@ def tokenize(arguments: Namespace) -> None:
         )
 
 
-def open_source(argument: str) -> ImageSource:
-    """Find the images of a data set.
+def advance_after_start(bar: tqdm) -> Callable[[int], object]:
+    """Return what moves a bar on by images; the first call tells those of earlier runs, which count for no rate."""
+    started = False
 
-    Raises:
-        DataError: there are none.
-    """
-    path = Path(argument).absolute()
-    if not path.is_dir():
-        raise DataError(f"expected a folder of pictures at {argument}, found none")
-    return folder_source(path.name, path, "")
+    def advance(images: int) -> None:
+        nonlocal started
+        if not started:
+            bar.initial, started = images, True
+        bar.update(images)
+
+    return advance
 
 
 def decode(arguments: Namespace) -> None:

@@ -18,7 +18,7 @@ from tiny import tokenizer, tokenizer_config
 
 from alit import AdaptiveTokenizer, ReconstructionLoss, TokenSet, load_images
 from alit.cli import main
-from alit.commands import open_source
+from alit.data.sources.opening import open_source
 from alit.errors import AlitError, ConfigError, DataError, TokenFileError
 from alit.tokenizer.dataset import TokenizeConfig, TokenizeJob, tokenize
 from alit.tokenizer.engines import here, processes
@@ -353,6 +353,56 @@ def test_the_command_ends_with_a_line_where_pictures_could_not_be_read(model, pi
     with pytest.raises(DataError, match=r"1 of 9 pictures could not be read and are not in .*rejected\.csv"):
         main([*arguments, "--rejected-share", "0.2"])
     assert capsys.readouterr().out.startswith("8 images")
+
+
+def packed_as(kind, pictures, folder):
+    """Pack the pictures of a folder as another kind of source, in the folder's order."""
+    files = sorted(pictures.rglob("*.png"), key=lambda path: path.relative_to(pictures).as_posix())
+    folder.mkdir()
+    contents = [path.read_bytes() for path in files]
+    if kind == "bytes":
+        table = pyarrow.table({"id": [f"picture {index}" for index in range(COUNT)], "image": contents})
+        pyarrow.parquet.write_table(table.slice(0, 5), folder / "a.parquet", row_group_size=2)
+        pyarrow.parquet.write_table(table.slice(5), folder / "b.parquet")
+    else:
+        rows = [{"bytes": content, "path": f"{index}.png"} for index, content in enumerate(contents)]
+        pyarrow.parquet.write_table(pyarrow.table({"image": rows}), folder / "a.parquet", row_group_size=3)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["bytes", "structs"])
+def test_every_source_of_the_same_pictures_gives_the_same_tokens(kind, model, pictures, tmp_path):
+    run(job(pictures, model, tmp_path / "expected", budget=3.5))
+    packed = packed_as(kind, pictures, tmp_path / "packed")
+    run(job(packed, model, tmp_path / "here", budget=3.5))
+    run(job(packed, model, tmp_path / "there", budget=3.5), processes("cpu", 2))
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert TokenSet.load(tmp_path / "here") == TokenSet.load(tmp_path / "expected")
+    names = read_tokens(tmp_path / "here").names
+    assert len(set(names)) == COUNT
+    fifth = {"bytes": "picture 5", "structs": "a.parquet/0000005"}
+    assert names[5] == fifth[kind]
+
+
+def test_faults_of_parquet_files_are_named(tmp_path):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    (folder / "a.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DataError, match="not a Parquet file that can be read"):
+        open_source(str(folder))
+    pyarrow.parquet.write_table(pyarrow.table({"picture": [b"x"]}), folder / "a.parquet")
+    with pytest.raises(DataError, match="no column image; expected one of coded pictures, found picture"):
+        open_source(str(folder))
+    pyarrow.parquet.write_table(pyarrow.table({"image": [1, 2]}), folder / "a.parquet")
+    with pytest.raises(DataError, match=r"expected column image of bytes or \{bytes, path\}, found int64"):
+        open_source(str(folder))
+    pyarrow.parquet.write_table(pyarrow.table({"image": [None, b"no picture"]}), folder / "a.parquet")
+    source = open_source(str(folder / "a.parquet"))
+    for row, fault in enumerate(["the row has no picture", "not an image"]):
+        with pytest.raises(DataError, match=fault):
+            source.read(row)
 
 
 def test_a_source_that_is_not_there_is_named(model, tmp_path):
