@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from lightning_fabric import Fabric
 
-from alit.data.imageset import Subset, read_cards
+from alit.data.imageset import ImageSet, Subset, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
+from alit.models.weights import WEIGHTS_FILE
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
@@ -31,18 +34,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def attention(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
-    """Measure where latents look at each iteration, against segmentation masks and controls."""
+    """Measure where latents look at each iteration, against masks and controls; a killed run continues."""
     from alit.studies.attention.measure import AttentionConfig, measure_attention
 
     config = stage.read("attention", AttentionConfig)
     if not config.sets:
         raise NotMeasurable("the profile names no images with segmentation masks (attention.sets)")
     scenes = {card.name for card in read_cards(stage.paths.data) if card.source == "scenes"}
-    tokenizer = _own_tokenizer(stage, fabric)
+    tokenizer, images, seed = _own_tokenizer(stage, fabric), stage.sets(config.sets), stage.read("seed", int)
     if config.layer > (layers := tokenizer.config.distillation.layers):
         raise ConfigError(f"attention.layer: expected one of the decoder's {layers}, found {config.layer}")
-    tables = measure_attention(tokenizer, stage.sets(config.sets), scenes, config, stage.read("seed", int))
-    return tables._asdict()
+    scratch = _scratch(stage, images, {"seed": seed, "attention": config})
+    return _finish(measure_attention(tokenizer, images, scenes, config, seed, scratch, fabric), scratch)
 
 
 def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
@@ -52,25 +55,22 @@ def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     cards = [card for card in read_cards(stage.paths.data) if card.role == "evaluate" and not card.controlled]
     shown = [card.name for card in cards if card.source == "scenes"]  # others are not ours to show
     images = stage.sets([card.name for card in cards])
-    return measure_codebook(
-        _own_tokenizer(stage, fabric), images, shown, stage.read("codebook", CodebookConfig)
-    )._asdict()
+    config = stage.read("codebook", CodebookConfig)
+    scratch = _scratch(stage, images, {"batch_size": config.batch_size})
+    return _finish(measure_codebook(_own_tokenizer(stage, fabric), images, shown, config, scratch, fabric), scratch)
 
 
 def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
-    from alit.models.weights import WEIGHTS_FILE
     from alit.studies.probe.measure import ProbeConfig, measure_probes
-    from alit.training.engine.checkpoint import resume_dir
 
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         raise NotMeasurable("the profile has no training images to fit a probe on (data.sets, role: train)")
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
-    inputs = [train.folder / "manifest.csv", test.folder / "manifest.csv", stage.paths.tokenizer / WEIGHTS_FILE]
-    scratch = resume_dir(stage.paths.scratch, "probe", {"train_images": config.train_images}, inputs)
-    tables = measure_probes(_own_tokenizer(stage, fabric), train, test, config, stage.read("seed", int), scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return tables._asdict()
+    seed = stage.read("seed", int)
+    scratch = _scratch(stage, [train, test], {"train_images": config.train_images, "batch_size": config.batch_size})
+    tokenizer = _own_tokenizer(stage, fabric)
+    return _finish(measure_probes(tokenizer, train, test, config, seed, scratch, fabric), scratch)
 
 
 def cost(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
@@ -124,12 +124,28 @@ def ablations(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]
     )
 
 
+def _scratch(stage: NetworkStage, images: Sequence[ImageSet], settings: Mapping[str, Any]) -> Path:
+    """Return the folder of a study's resume state for these images, weights and settings."""
+    from alit.training.engine.checkpoint import resume_dir
+
+    inputs = [*(each.folder / "manifest.csv" for each in images), stage.paths.tokenizer / WEIGHTS_FILE]
+    return resume_dir(stage.paths.scratch, stage.study, settings, inputs)
+
+
+def _finish(tables: Any, scratch: Path) -> Mapping[str, pd.DataFrame]:
+    """Return what a study has measured by name, nothing in processes that have no tables; remove the resume state."""
+    if tables is None:
+        return {}
+    shutil.rmtree(scratch, ignore_errors=True)
+    return tables._asdict()
+
+
 def _own_tokenizer(stage: NetworkStage, fabric: Fabric) -> AdaptiveTokenizer:
     return AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(fabric.device).eval()
 
 
 MEASUREMENTS = {"attention": attention, "codebook": codebook, "probe": probe, "cost": cost, "ablations": ablations}
-SHARED = {"ablations"}  # among all processes; times are those of one alone
+SHARED = {"attention", "codebook", "probe", "ablations"}  # among all processes; times are those of one alone
 PREFIXES = {"ablations": "ablation"}  # of the tables' names, where the study's own name is another
 
 

@@ -56,6 +56,16 @@ def test_two_processes_write_the_sweep_that_one_writes(paths):
     assert files(paths.sweep) == expected
 
 
+@pytest.mark.parametrize("study", ["attention", "codebook", "probe"])
+def test_two_processes_measure_what_one_measures(study, paths):
+    finish(paths, 1, "measure", study)
+    expected = files(paths.measured(study))
+    assert len(expected) >= 2
+    finish(paths, 2, "measure", study)
+    assert files(paths.measured(study)) == expected
+    assert not any(paths.scratch.glob(f"{study}-*"))
+
+
 def test_no_process_outlives_a_killed_stage_and_one_process_continues(paths):
     process = start(paths, 2, "sweep")
     parts = paths.scratch.rglob

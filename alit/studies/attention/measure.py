@@ -7,8 +7,8 @@ maps and the controls, then how well maps cover segments, then the measurement o
 import io
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -16,16 +16,18 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from lightning_fabric import Fabric
 from PIL import Image
 from pydantic import Field, PositiveInt
 from torch import Tensor
-from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
 from alit.data.sources import UNKNOWN_SEGMENT
 from alit.errors import DataError
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import build_fabric, derive_generator
+from alit.training.engine.processes import PieceStore
 
 
 class LatentMaps(NamedTuple):
@@ -73,11 +75,6 @@ def gini(maps: Tensor) -> Tensor:
     places = maps.shape[-1]
     order = 2 * torch.arange(1, places + 1, device=maps.device) - places - 1
     return (maps.sort(-1).values * order).sum(-1) / (places * maps.sum(-1))
-
-
-def shuffled(maps: Tensor) -> Tensor:
-    """Give each image the maps (b, k, n) of another one of the batch: habits of the latents, nothing of the image."""
-    return maps.roll(1, dims=0)
 
 
 def random_maps(maps: Tensor, generator: torch.Generator) -> Tensor:
@@ -148,9 +145,32 @@ def gaussians(centers: Tensor, spread: Tensor, places: Tensor) -> Tensor:
 class Segments(NamedTuple):
     """The masks of b images over p pixels; images with fewer than q masks have empty ones."""
 
-    masks: Tensor  # (b, q, p) float, 1 inside
+    labels: Tensor  # (b, p) int32: the number of a pixel's mask, 0 in none, q + 1 where it is unlabeled
     counted: Tensor  # (b, q) bool, masks that are large enough
-    known: Tensor  # (b, p) float, 0 where a pixel is unlabeled
+
+    @property
+    def masks(self) -> Tensor:
+        """Return the masks (b, q, p) float, 1 inside."""
+        numbers = torch.arange(1, self.counted.shape[1] + 1, device=self.labels.device)
+        return (self.labels[:, None] == numbers[:, None]).float()
+
+    @property
+    def known(self) -> Tensor:
+        """Return (b, p) float, 0 where a pixel is unlabeled."""
+        return (self.labels <= self.counted.shape[1]).float()
+
+    def of(self, image: int) -> "Segments":
+        """Return the masks of one image."""
+        return Segments(self.labels[image : image + 1], self.counted[image : image + 1])
+
+    def only(self, chosen: Tensor) -> "Segments":
+        """Return one mask of each image, its number in `chosen` (b,), from 0."""
+        unknown, inside = self.known == 0, self.labels == chosen[:, None] + 1
+        return Segments(torch.where(unknown, 2, inside.int()).int(), self.counted.gather(1, chosen[:, None]))
+
+    def of_next(self) -> "Segments":
+        """Give each image the masks of the one after it in the batch."""
+        return Segments(self.labels.roll(-1, dims=0), self.counted.roll(-1, dims=0))
 
 
 def segment_masks(segments: Tensor, smallest: float) -> Segments:
@@ -158,33 +178,44 @@ def segment_masks(segments: Tensor, smallest: float) -> Segments:
 
     0 is background, which is no mask; unknown pixels belong to no mask and to no union.
     """
-    pixels = rearrange(segments, "b h w -> b (h w)")
+    pixels = rearrange(segments, "b h w -> b (h w)").int()
     known = pixels != UNKNOWN_SEGMENT
-    most = int(torch.where(known, pixels, 0).max())
-    numbers = torch.arange(1, max(most, 1) + 1, device=pixels.device, dtype=pixels.dtype)
-    masks = (pixels[:, None] == numbers[:, None]).float()
-    areas = masks.sum(-1)
-    return Segments(masks, (areas > 0) & (areas >= smallest * pixels.shape[1]), known.float())
+    most = max(int(torch.where(known, pixels, 0).max()), 1)
+    found = Segments(torch.where(known, pixels, most + 1), torch.ones(len(pixels), most, dtype=torch.bool))
+    areas = found.masks.sum(-1)
+    return found._replace(counted=(areas > 0) & (areas >= smallest * pixels.shape[1]))
 
 
 class Ranked(NamedTuple):
     """Pixels of maps in descending order; equal values stay in the order of the pixels."""
 
-    ranks: Tensor  # (b, k, p) int64, 0 for the highest pixel of a map
+    order: Tensor  # (b, k, p) int64, the number of the highest pixel of a map first
     mass: Tensor  # (b, k, p), the sum of the highest 1, 2, ..., p pixels
 
 
 def rank_pixels(maps: Tensor) -> Ranked:
-    """Sort the pixels of maps (b, k, p)."""
-    ordered, order = maps.sort(dim=-1, descending=True, stable=True)
-    places = torch.arange(maps.shape[-1], device=maps.device).expand_as(order)
-    return Ranked(torch.empty_like(order).scatter_(-1, order, places), ordered.cumsum(-1))
+    """Sort the pixels of maps (b, k, p) without negatives."""
+    order = descending_order(maps)
+    return Ranked(order, maps.gather(-1, order).cumsum(-1))
+
+
+def descending_order(values: Tensor) -> Tensor:
+    """Return the order (..., p) of values (..., p) of 0 or more from the highest, equal ones as they come."""
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return torch.sort(values, dim=-1, descending=True, stable=True).indices
+    # The bits of such floats are in their order, and numpy sorts 16 of them by counting: a fifth of the time.
+    bits = ~np.ascontiguousarray(values.flatten(0, -2).numpy()).view(np.uint32)
+    orders = np.empty(bits.shape, np.int64)
+    for row, order in zip(bits, orders, strict=True):
+        by_low = np.argsort((row & 0xFFFF).astype(np.uint16), kind="stable")
+        order[:] = by_low[np.argsort((row >> 16).astype(np.uint16)[by_low], kind="stable")]
+    return torch.from_numpy(orders).view(values.shape)
 
 
 def keep_pixels(ranked: Ranked, shares: Tensor) -> Tensor:
     """Return how many pixels (b, k, s) the highest `shares` (s,) of all p pixels of a map are, at least one."""
-    counts = (shares * ranked.ranks.shape[-1]).round().long().clamp_min(1)
-    return counts.expand(*ranked.ranks.shape[:2], -1)
+    counts = (shares * ranked.order.shape[-1]).round().long().clamp_min(1)
+    return counts.expand(*ranked.order.shape[:2], -1)
 
 
 def keep_mass(ranked: Ranked, shares: Tensor) -> Tensor:
@@ -196,20 +227,29 @@ def keep_mass(ranked: Ranked, shares: Tensor) -> Tensor:
 def jaccard(ranked: Ranked, segments: Segments, counts: Tensor) -> Tensor:
     """Return the Jaccard index (b, k, q, s) of the highest pixels of each of k maps with each of q masks.
 
+    All choices of a map cut its order at some ranks: how many pixels of each mask lie between two cuts is counted
+    once, and summed up.
+
     Args:
         ranked: the maps.
         segments: the masks.
         counts: (b, k, s) pixels kept of each map, s choices.
     """
-    wanted = torch.cat([segments.masks, segments.known[:, None]], dim=1)
-    areas = segments.masks.sum(-1)
-    indices = []
-    for count in counts.unbind(-1):
-        kept = (ranked.ranks < count[..., None]).to(wanted.dtype)
-        covered = torch.einsum("bkp,bqp->bkq", kept, wanted)
-        both, size = covered[..., :-1], covered[..., -1:]
-        indices.append(both / (size + areas[:, None] - both).clamp_min(1))
-    return torch.stack(indices, dim=-1)
+    (images, maps, pixels), masks, choices = ranked.order.shape, segments.counted.shape[1], counts.shape[-1]
+    labels = segments.labels[:, None].expand(images, maps, pixels).gather(-1, ranked.order)
+    ascending, places = counts.sort(-1)
+    cuts = torch.zeros(images, maps, pixels + 1, dtype=torch.int32, device=labels.device)
+    cuts.scatter_add_(-1, ascending, torch.ones_like(ascending, dtype=torch.int32))
+    between = cuts.cumsum(-1, dtype=torch.int32)[..., :-1]  # which cuts a pixel lies between
+    first = torch.arange(images * maps, dtype=torch.int32, device=labels.device).view(images, maps, 1)
+    bins = (first * (choices + 1) + between) * (masks + 2) + labels
+    amounts = torch.bincount(bins.flatten(), minlength=images * maps * (choices + 1) * (masks + 2))
+    kept = amounts.view(images, maps, choices + 1, masks + 2).cumsum(2)[:, :, :-1]
+    covered = torch.empty_like(kept).scatter_(2, places[..., None].expand_as(kept), kept)
+    both = rearrange(covered[..., 1 : masks + 1], "b k s q -> b k q s")
+    size = covered[..., : masks + 1].sum(-1)[:, :, None]
+    areas = segments.masks.sum(-1).long()[:, None, :, None]
+    return (both / (size + areas - both).clamp_min(1)).float()
 
 
 def mean_best(indices: Tensor, segments: Segments) -> Tensor:
@@ -219,6 +259,31 @@ def mean_best(indices: Tensor, segments: Segments) -> Tensor:
     """
     counted = segments.counted[..., None].to(indices.dtype)
     return (indices.amax(dim=1) * counted).sum(1) / counted.sum(1)
+
+
+# Shares of the pixels that are tried for the best threshold of an image; masks are small more often than large.
+BEST_SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+BLOCK = 2**22  # pixels of maps that are sorted at once
+
+
+def fit_maps(maps: Tensor, masks: Sequence[Segments], shares: Sequence[float]) -> list[Tensor]:
+    """Return the Jaccard indices (b, k, q, s) of maps (b, k, n) with each of several `masks` of as many images.
+
+    The pixels of each map are sorted once, whatever they are compared with. The s choices are `shares` of the pixels,
+    `BEST_SHARES` of the pixels, and `shares` of the mass.
+    """
+    pixels = masks[0].labels.shape[1]
+    kept = torch.tensor([*shares, *BEST_SHARES], device=maps.device, dtype=torch.float64)
+    indices: list[list[Tensor]] = [[] for _ in masks]
+    for image in range(len(maps)):
+        for block in maps[image : image + 1].split(max(1, BLOCK // pixels), dim=1):
+            ranked = rank_pixels(to_pixels(block, math.isqrt(pixels)))
+            counts = torch.cat([keep_pixels(ranked, kept), keep_mass(ranked, kept[: len(shares)])], dim=-1)
+            for found, segments in zip(indices, masks, strict=True):
+                found.append(jaccard(ranked, segments.of(image), counts))
+    return [rearrange(torch.cat(found, dim=1), "1 (b k) q s -> b k q s", b=len(maps)) for found in indices]
 
 
 class AttentionConfig(Settings):
@@ -266,11 +331,9 @@ def trace_examples(
     shown = images.images(rows).to(device)
     segments = read_segments(images, rows, config.smallest_mask, device)
     largest = (segments.masks.sum(-1) * segments.counted).argmax(dim=1)
-    segments = segments._replace(masks=segments.masks[torch.arange(len(rows)), largest][:, None])
-    kept = torch.tensor(config.shares[:1], device=device)
+    segments = segments.only(largest)
     steps = list(rollout_maps(tokenizer, shown, config.layer))
-    ranked = [rank_pixels(to_pixels(step.maps, images.image_size)) for step in steps]
-    fits = [jaccard(step, segments, keep_pixels(step, kept))[..., 0, 0] for step in ranked]  # of (b, k) each
+    fits = [fit_maps(step.maps, (segments,), config.shares)[0][..., 0, 0] for step in steps]  # of (b, k) each
     names = images.manifest["image_id"].astype(str).to_numpy()
     found = []
     for number, row in enumerate(rows):
@@ -296,10 +359,6 @@ def _png(values: Tensor) -> bytes:
     return file.getvalue()
 
 
-# Shares of the pixels that are tried for the best threshold of an image; masks are small more often than large.
-BEST_SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-
 class AttentionTables(NamedTuple):
     """The tables of the attention study; docs/studies/attention.md describes their columns."""
 
@@ -315,7 +374,9 @@ def measure_attention(
     shown: Collection[str],
     config: AttentionConfig,
     seed: int,
-) -> AttentionTables:
+    scratch: Path,
+    fabric: Fabric | None = None,
+) -> AttentionTables | None:
     """Compare latents' maps, and those of every control, with the masks of each image at each iteration.
 
     The masks themselves are scored like maps: no map can fit them better, since a rule fixes how much is kept.
@@ -326,107 +387,158 @@ def measure_attention(
         shown: names of the sets whose pictures anyone may be shown.
         config: images of each set, layer, shares of a map that are kept, smallest mask, examples.
         seed: of the sample of images and of the controls.
+        scratch: where finished batches are kept, for these images, weights and settings alone.
+        fabric: the processes that share the batches; by default this one alone, on the CPU.
+
+    Returns:
+        The tables; None in every process but the first.
 
     Raises:
         DataError: a set has no masks, none that is large enough, or fewer than two images.
     """
-    parts = [_measure_set(tokenizer, images, config, seed) for images in sets]
+    fabric = fabric or build_fabric("cpu", 1)
+    parts = [_measure_set(tokenizer, images, config, seed, scratch / images.name, fabric) for images in sets]
+    if not fabric.is_global_zero:
+        return None
     tables = AttentionTables(*(pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)))
     return tables._replace(examples=tables.examples.assign(publishable=tables.examples["dataset"].isin(list(shown))))
 
 
-def _measure_set(tokenizer: AdaptiveTokenizer, images: ImageSet, config: AttentionConfig, seed: int) -> AttentionTables:
-    generator = torch.Generator().manual_seed(seed)
+def _measure_set(
+    tokenizer: AdaptiveTokenizer, images: ImageSet, config: AttentionConfig, seed: int, scratch: Path, fabric: Fabric
+) -> AttentionTables | None:
     # A set may be sorted by class; in random order the maps of another image are those of any image.
-    rows = torch.randperm(len(images), generator=generator).numpy()[: config.images]
+    rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()[: config.images]
     if len(rows) < 2:
         raise DataError(f"expected at least two images in {images.name} to shuffle maps between, found {len(rows)}")
-    device, size = next(tokenizer.parameters()).device, images.image_size
-    overlap, sparsity, usable = [], [], []
-    with tqdm(total=len(rows), desc=f"attention on {images.name}", unit="image") as bar:
-        for batch in np.array_split(rows, max(1, len(rows) // config.batch_size)):
-            segments = read_segments(images, batch, config.smallest_mask, device)
-            large = segments.counted.any(dim=1).cpu().numpy()
-            usable += batch[large].tolist()
-            most = _overlap(segments.masks, segments, config.shares)
-            names = images.manifest["image_id"].astype(str).to_numpy()[batch]
-            for step in rollout_maps(tokenizer, images.images(batch).to(device), config.layer):
-                own = candidates(step, tokenizer.config.tokens_per_iteration, generator, seed)
-                scored = ((source, _overlap(to_pixels(maps, size), segments, config.shares)) for source, maps in own)
-                for source, scores in chain(scored, [("masks", most)]):
-                    place = {"iteration": step.iteration, "source": source}
-                    overlap.append(_tidy(names, scores).assign(**place)[np.repeat(large, len(scores))])
-                sparsity += [part.assign(iteration=step.iteration) for part in _sparsity(step, names, tokenizer)]
-            bar.update(len(batch))
-    if not usable:
+    batches = np.array_split(rows, max(1, len(rows) // config.batch_size))
+
+    def work(number: int) -> Mapping[str, np.ndarray]:
+        generator = derive_generator(seed, "attention", images.name, number)
+        return _measure_batch(tokenizer, images, batches[number], config, generator, seed)._asdict()
+
+    store = PieceStore(scratch)
+    store.fill(fabric, list(map(len, batches)), work, f"attention on {images.name}")
+    if not fabric.is_global_zero:
+        return None
+    measured = [BatchScores(**store.read(number)) for number in range(len(batches))]
+    usable = np.concatenate([batch[part.large] for batch, part in zip(batches, measured, strict=True)])
+    if not len(usable):
         raise DataError(f"expected masks of {config.smallest_mask:.1%} of an image in {images.name}, found none")
-    examples = trace_examples(tokenizer, images, usable[: config.examples], config)
+    names = images.manifest["image_id"].astype(str).to_numpy()
+    overlap, sparsity = [], []
+    for batch, part in zip(batches, measured, strict=True):
+        overlap.append(_overlap_rows(names[batch], part, config.shares))
+        sparsity.append(_sparsity_rows(names[batch], part))
+    examples = trace_examples(tokenizer, images, usable[: config.examples].tolist(), config)
     tables = AttentionTables(pd.concat(overlap), pd.concat(sparsity), examples)
     for table in tables:
         table.insert(0, "dataset", images.name)
     return tables
 
 
-def candidates(step: LatentMaps, first: int, generator: torch.Generator, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield (source, maps (b, k, n)): the latents' own, those of the first iteration's, and the controls.
+class BatchScores(NamedTuple):
+    """What is measured of b images, at t iterations."""
+
+    miou: np.ndarray  # (t, sources, b, rules), see `SOURCES` and `rule_scores`
+    share: np.ndarray  # the same; of the pixels or of the mass
+    sparsity: np.ndarray  # (t, 2, b, 2): entropy and Gini index of the first iteration's latents, and of all
+    large: np.ndarray  # (b,) bool: a mask of the image is large enough
+
+
+def _measure_batch(
+    tokenizer: AdaptiveTokenizer,
+    images: ImageSet,
+    rows: np.ndarray,
+    config: AttentionConfig,
+    generator: torch.Generator,
+    seed: int,
+) -> BatchScores:
+    device, first = next(tokenizer.parameters()).device, tokenizer.config.tokens_per_iteration
+    segments = read_segments(images, rows, config.smallest_mask, device)
+    most = fit_maps(segments.masks, (segments,), config.shares)[0]
+    miou, share, sparsity = [], [], []
+    for step in rollout_maps(tokenizer, images.images(rows).to(device), config.layer):
+        fits = [*fit_sources(step, segments, config.shares, first, generator, seed), ("masks", most)]
+        assert tuple(source for source, _ in fits) == SOURCES
+        scores = [rule_scores(mean_best(indices, segments), config.shares) for _, indices in fits]
+        miou.append(torch.stack([score.miou for score in scores]))
+        share.append(torch.stack([score.share for score in scores]))
+        groups = (step.maps[:, :first], step.maps)
+        measures = [torch.stack([entropy(maps).mean(1), gini(maps).mean(1)], dim=-1) for maps in groups]
+        sparsity.append(torch.stack(measures))
+    arrays = (torch.stack(part).cpu().numpy() for part in (miou, share, sparsity))
+    return BatchScores(*arrays, large=segments.counted.any(dim=1).cpu().numpy())
+
+
+SOURCES = ("latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks")
+
+
+def fit_sources(
+    step: LatentMaps, segments: Segments, shares: Sequence[float], first: int, generator: torch.Generator, seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield (source, Jaccard indices (b, k, q, s)): of the latents' own maps, the first iteration's, and the controls.
 
     Every control has as many maps as there are latents: the more maps, the better the best of them fits by chance.
     """
-    yield "latents", step.maps
-    yield "first_latents", step.maps[:, :first]
-    yield "shuffled", shuffled(step.maps)
-    yield "clusters", cluster_maps(step.features, step.maps.shape[1], seed)
-    yield "placed_blobs", placed_blobs(step.maps, generator)
-    yield "centered_blobs", centered_blobs(step.maps)
-    yield "random", random_maps(step.maps, generator)
+    own, of_next = fit_maps(step.maps, (segments, segments.of_next()), shares)
+    yield "latents", own
+    yield "first_latents", own[:, :first]
+    yield "shuffled", of_next.roll(1, dims=0)  # each image against the maps of the one before: nothing of the image
+    controls = {
+        "clusters": lambda: cluster_maps(step.features, step.maps.shape[1], seed),
+        "placed_blobs": lambda: placed_blobs(step.maps, generator),
+        "centered_blobs": lambda: centered_blobs(step.maps),
+        "random": lambda: random_maps(step.maps, generator),
+    }
+    for source, maps in controls.items():
+        yield source, fit_maps(maps(), (segments,), shares)[0]
 
 
-class Score(NamedTuple):
-    """The mean overlap of b images with one way to cut a segment out of a map."""
+class Scores(NamedTuple):
+    """The mean overlap of b images with each way to cut a segment out of a map: `shares` of the pixels, as many pixels
+    as fit the image's masks best, `shares` of the mass.
+    """
 
-    rule: str  # "pixels", "mass", or "best": as many pixels as fit the image's masks best
-    share: Tensor  # (b,) of the pixels or of the mass
-    miou: Tensor  # (b,)
-
-
-def _overlap(pixels: Tensor, segments: Segments, shares: tuple[float, ...]) -> list[Score]:
-    """Score maps (b, k, p) against the masks of their images under every rule."""
-    kept = torch.tensor([*shares, *BEST_SHARES], device=pixels.device, dtype=torch.float64)
-    own, tried = kept.split([len(shares), len(BEST_SHARES)])
-    ranked = rank_pixels(pixels)
-    counts = torch.cat([keep_pixels(ranked, kept), keep_mass(ranked, own)], dim=-1)
-    scores = mean_best(jaccard(ranked, segments, counts), segments)
-    by_pixels, by_tried, by_mass = scores.split([len(own), len(tried), len(own)], dim=-1)
-    best = by_tried.max(dim=-1)
-    return [
-        *(Score("pixels", share.expand(len(scores)), by_pixels[:, i]) for i, share in enumerate(own)),
-        Score("best", tried[best.indices], best.values),
-        *(Score("mass", share.expand(len(scores)), by_mass[:, i]) for i, share in enumerate(own)),
-    ]
+    share: Tensor  # (b, rules) of the pixels or of the mass
+    miou: Tensor  # (b, rules)
 
 
-def _tidy(names: np.ndarray, scores: list[Score]) -> pd.DataFrame:
+def rule_scores(scores: Tensor, shares: Sequence[float]) -> Scores:
+    """Choose the best share of each image among `BEST_SHARES`; `scores` (b, s) are of the choices of `fit_maps`."""
+    by_pixels, by_tried, by_mass = scores.split([len(shares), len(BEST_SHARES), len(shares)], dim=-1)
+    best = by_tried.max(dim=-1, keepdim=True)
+    fixed = torch.tensor(shares, device=scores.device, dtype=torch.float64).expand(len(scores), -1)
+    tried = torch.tensor(BEST_SHARES, device=scores.device, dtype=torch.float64)[best.indices]
+    return Scores(torch.cat([fixed, tried, fixed], dim=1), torch.cat([by_pixels, best.values, by_mass], dim=1))
+
+
+def _overlap_rows(names: np.ndarray, part: BatchScores, shares: Sequence[float]) -> pd.DataFrame:
+    """Return a row per iteration, source, image with a large mask, and rule."""
+    rules = ["pixels"] * len(shares) + ["best"] + ["mass"] * len(shares)
+    iterations, sources, _, _ = part.miou.shape
+    images = int(part.large.sum())
     return pd.DataFrame(
         {
-            "image_id": np.repeat(names, len(scores)),
-            "rule": np.tile([score.rule for score in scores], len(names)),
-            "share": torch.stack([score.share for score in scores], dim=1).flatten().cpu().numpy(),
-            "miou": torch.stack([score.miou for score in scores], dim=1).flatten().cpu().numpy(),
+            "image_id": np.tile(np.repeat(names[part.large], len(rules)), iterations * sources),
+            "rule": np.tile(rules, iterations * sources * images),
+            "share": part.share[:, :, part.large].ravel(),
+            "miou": part.miou[:, :, part.large].ravel(),
+            "iteration": np.repeat(np.arange(1, iterations + 1), sources * images * len(rules)),
+            "source": np.tile(np.repeat(SOURCES, images * len(rules)), iterations),
         }
     )
 
 
-def _sparsity(step: LatentMaps, names: np.ndarray, tokenizer: AdaptiveTokenizer) -> list[pd.DataFrame]:
-    """Average entropy and Gini index over the first iteration's latents, and over all."""
-    first = step.maps[:, : tokenizer.config.tokens_per_iteration]
-    return [
-        pd.DataFrame(
-            {
-                "image_id": names,
-                "source": source,
-                "entropy": entropy(maps).mean(dim=1).cpu().numpy(),
-                "gini": gini(maps).mean(dim=1).cpu().numpy(),
-            }
-        )
-        for source, maps in (("first_latents", first), ("latents", step.maps))
-    ]
+def _sparsity_rows(names: np.ndarray, part: BatchScores) -> pd.DataFrame:
+    """Return a row per iteration, group of latents and image: means over the group's maps."""
+    iterations, groups, images, _ = part.sparsity.shape
+    return pd.DataFrame(
+        {
+            "image_id": np.tile(names, iterations * groups),
+            "source": np.tile(np.repeat(["first_latents", "latents"], images), iterations),
+            "entropy": part.sparsity[..., 0].ravel(),
+            "gini": part.sparsity[..., 1].ravel(),
+            "iteration": np.repeat(np.arange(1, iterations + 1), groups * images),
+        }
+    )

@@ -2,21 +2,24 @@
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
+from lightning_fabric import Fabric
 from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
-from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.processes import PieceStore
 
 
 class CodebookConfig(Settings):
@@ -83,8 +86,13 @@ EMPTY = CodebookTables(
 
 
 def measure_codebook(
-    tokenizer: AdaptiveTokenizer, sets: Iterable[ImageSet], shown: Iterable[str], config: CodebookConfig
-) -> CodebookTables:
+    tokenizer: AdaptiveTokenizer,
+    sets: Iterable[ImageSet],
+    shown: Iterable[str],
+    config: CodebookConfig,
+    scratch: Path,
+    fabric: Fabric | None = None,
+) -> CodebookTables | None:
     """Tokenize every image of every set at every iteration.
 
     Args:
@@ -92,40 +100,60 @@ def measure_codebook(
         sets: image sets of different names.
         shown: names of the sets whose pictures may be shown; the pairs of the others have none.
         config: batch size, and how many pairs of each set are kept.
+        scratch: where finished batches are kept, for these images, weights and settings alone.
+        fabric: the processes that share the batches; by default this one alone, on the CPU.
+
+    Returns:
+        The tables; None in every process but the first.
     """
     if not tokenizer.config.quantize:
         return EMPTY
-    shown = set(shown)
-    parts = [_measure_set(tokenizer, images, images.name in shown, config) for images in sets]
+    fabric, sets, shown = fabric or build_fabric("cpu", 1), list(sets), set(shown)
+    for images in sets:
+        fill_ids(tokenizer, images, config.batch_size, PieceStore(scratch / images.name), fabric)
+    if not fabric.is_global_zero:
+        return None
+    parts = [
+        _measure_set(tokenizer, images, PieceStore(scratch / images.name), images.name in shown, config)
+        for images in sets
+    ]
     ids, usage, neighbors, pairs = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     return CodebookTables(ids.astype({"dataset": "category", "image_id": "category"}), usage, neighbors, pairs)
 
 
+def fill_ids(
+    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, store: PieceStore, fabric: Fabric
+) -> None:
+    """Keep the ids (b, T, k) int32 of every batch at every iteration, `ABSENT` where a token is still to come."""
+    batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
+    store.fill(
+        fabric,
+        list(map(len, batches)),
+        lambda number: {"ids": rollout_ids(tokenizer, images.images(batches[number]))},
+        f"ids of {images.name}",
+    )
+
+
 @torch.no_grad()
-def rollout_ids(tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int) -> np.ndarray:
-    """Return the ids (n, T, k) int32 of every image at every iteration, `ABSENT` where a token is still to come.
+def rollout_ids(tokenizer: AdaptiveTokenizer, images: Tensor) -> np.ndarray:
+    """Return the ids (b, T, k) int32 of images (b, 3, h, w) in [0, 1] at every iteration, `ABSENT` as above.
 
     The latent decoder does not run: no id depends on it.
     """
     config = tokenizer.config
-    device = next(tokenizer.parameters()).device
-    distillation, codebook = tokenizer.distillation, tokenizer.base.codebook
+    images = images.to(next(tokenizer.parameters()).device)
     ids = np.full((len(images), config.iterations, config.lengths[-1]), ABSENT, np.int32)
-    rows = np.arange(len(images))
-    with tqdm(total=len(images), desc=f"ids of {images.name}", unit="image") as bar:
-        for batch in np.split(rows, range(batch_size, len(rows), batch_size)):
-            shown = images.images(batch).to(device)
-            for step in distillation.iterate(shown, tokenizer.base.encode(shown), codebook, decode=()):
-                assert step.ids is not None
-                ids[batch, step.iteration - 1, : step.length] = step.ids.cpu().numpy()
-            bar.update(len(batch))
+    base_tokens, codebook = tokenizer.base.encode(images), tokenizer.base.codebook
+    for step in tokenizer.distillation.iterate(images, base_tokens, codebook, decode=()):
+        assert step.ids is not None
+        ids[:, step.iteration - 1, : step.length] = step.ids.cpu().numpy()
     return ids
 
 
 def _measure_set(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, is_shown: bool, config: CodebookConfig
+    tokenizer: AdaptiveTokenizer, images: ImageSet, store: PieceStore, is_shown: bool, config: CodebookConfig
 ) -> CodebookTables:
-    ids = rollout_ids(tokenizer, images, config.batch_size)
+    ids = np.concatenate([store.read(number)["ids"] for number in range(-(-len(images) // config.batch_size))])
     names = images.manifest["image_id"].astype(str).to_numpy()
     nearest = nearest_images(ids[:, -1])
     pairs = closest_pairs(nearest, config.pairs)

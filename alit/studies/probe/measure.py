@@ -1,25 +1,30 @@
 """Probes of every feature point of a frozen tokenizer: fitted on training images, scored on evaluation images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
+from lightning_fabric import Fabric
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
+from alit.data.prepare import ArrayWriter
 from alit.errors import DataError, require
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
 from alit.studies.probe import CONTROLS, FeaturePoint
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.training.engine.checkpoint import resume_dir
+from alit.training.engine.fabric import build_fabric
+from alit.training.engine.processes import PieceStore, fail_together
 
 
 class MaeProbeConfig(Settings):
@@ -70,8 +75,6 @@ def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[Feat
 
 BASE_GRID = 4  # the base grid control keeps so many cells a side
 PIXEL_GRID = 16
-SAVE_EVERY = 16  # batches
-PROGRESS_FILE = "rows.txt"
 
 
 class FeatureArrays(NamedTuple):
@@ -90,7 +93,7 @@ class FeatureArrays(NamedTuple):
 
 
 def compute_features(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path
+    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path, fabric: Fabric
 ) -> FeatureArrays:
     """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.
 
@@ -99,33 +102,29 @@ def compute_features(
         images: the set.
         rows: (n,) numbers of the images.
         batch_size: images at once.
-        folder: of these images and weights alone.
+        folder: of these images, weights and this batch size alone; all processes see it.
+        fabric: the processes that share the batches.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = _finished(folder)
-    example = _batch_features(tokenizer, images.images(rows[:1]))
-    arrays = FeatureArrays(
-        *(
-            np.lib.format.open_memmap(
-                folder / f"{name}.npy",
-                mode="r+" if finished else "w+",
-                **({} if finished else {"dtype": np.float32, "shape": (len(rows), *value.shape[1:])}),
-            )
-            for name, value in example._asdict().items()
-        )
-    )
-    starts = range(finished, len(rows), batch_size)
-    with tqdm(total=len(rows), initial=finished, desc=f"features of {images.name}", unit="image") as bar:
-        for number, start in enumerate(starts, start=1):
-            part = slice(start, min(start + batch_size, len(rows)))
-            for array, values in zip(arrays, _batch_features(tokenizer, images.images(rows[part])), strict=True):
-                array[part] = values
-            bar.update(part.stop - start)
-            if number % SAVE_EVERY == 0 or number == len(starts):
-                for mapped in arrays:
-                    cast(np.memmap, mapped).flush()
-                (folder / PROGRESS_FILE).write_text(str(part.stop))
-    return arrays
+    store = PieceStore(folder / "batches")
+    batches = np.split(rows, range(batch_size, len(rows), batch_size))
+
+    def work(number: int) -> Mapping[str, np.ndarray]:
+        return _batch_features(tokenizer, images.images(batches[number]))._asdict()
+
+    store.fill(fabric, list(map(len, batches)), work, f"features of {images.name}")
+    with fail_together(fabric):
+        if fabric.is_global_zero:
+            _join(store, batches, folder)
+    return FeatureArrays(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in FeatureArrays._fields))
+
+
+def _join(store: PieceStore, batches: Sequence[np.ndarray], folder: Path) -> None:
+    """Write the features of all batches as one array for each kind."""
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(ArrayWriter(folder / f"{name}.npy")) for name in FeatureArrays._fields}
+        for number in range(len(batches)):
+            for name, values in store.read(number).items():
+                writers[name].extend(values)
 
 
 def gather(arrays: FeatureArrays, point: FeaturePoint, tokenizer: TokenizerConfig) -> np.ndarray:
@@ -181,12 +180,6 @@ def _batch_features(tokenizer: AdaptiveTokenizer, images: Tensor) -> FeatureArra
         colors,
     )
     return FeatureArrays(*(values.float().cpu().numpy() for values in pooled))
-
-
-def _finished(folder: Path) -> int:
-    """Return how many images an earlier run has finished."""
-    path = folder / PROGRESS_FILE
-    return int(path.read_text()) if path.is_file() else 0
 
 
 MOMENTUM, TRUST = 0.9, 1e-3  # MAE's LARS
@@ -293,8 +286,14 @@ EMPTY = ProbeTables(
 
 
 def measure_probes(
-    tokenizer: AdaptiveTokenizer, train: ImageSet, test: ImageSet, config: ProbeConfig, seed: int, scratch: Path
-) -> ProbeTables:
+    tokenizer: AdaptiveTokenizer,
+    train: ImageSet,
+    test: ImageSet,
+    config: ProbeConfig,
+    seed: int,
+    scratch: Path,
+    fabric: Fabric | None = None,
+) -> ProbeTables | None:
     """Fit and score a probe per feature point and seed.
 
     Args:
@@ -303,7 +302,11 @@ def measure_probes(
         test: images to score on.
         config: feature points, kind of probe, seeds.
         seed: the first of `config.seeds` consecutive ones.
-        scratch: where features are kept until the stage is done.
+        scratch: where features and fits are kept until the stage is done.
+        fabric: the processes that share the batches and the feature points; by default this one alone, on the CPU.
+
+    Returns:
+        The tables; None in every process but the first.
 
     Raises:
         DataError: the two sets have different classes.
@@ -317,28 +320,66 @@ def measure_probes(
             f"expected the classes of {train.name} in {test.name}, found {', '.join(test.class_names[:5])}, ...; "
             "probe a training set and an evaluation set of the same classes"
         )
+    fabric = fabric or build_fabric("cpu", 1)
     fitted, scored = (
-        compute_features(tokenizer, images, rows, config.batch_size, scratch / images.name)
+        compute_features(tokenizer, images, rows, config.batch_size, scratch / images.name, fabric)
         for images, rows in ((train, train_rows), (test, test_rows))
     )
-    names = test.manifest["image_id"].astype(str).to_numpy()[test_rows]
+    device, points = next(tokenizer.parameters()).device, feature_points(config, tokenizer.config)
+
+    def work(number: int) -> Mapping[str, np.ndarray]:
+        inputs, held_out = (gather(arrays, points[number], tokenizer.config) for arrays in (fitted, scored))
+        return _fit_point(inputs, train_labels, held_out, test_labels, config, seed, device)._asdict()
+
+    store = PieceStore(resume_dir(scratch, "fits", {"probe": config, "seed": seed}, []))
+    store.fill(fabric, [1] * len(points), work, "probes", "feature point")
+    if not fabric.is_global_zero:
+        return None
+    fits = [PointFit(**store.read(number)) for number in range(len(points))]
+    return _tabulate(points, fits, test, test_rows, seed)
+
+
+class PointFit(NamedTuple):
+    """The probes of one feature point, one for each seed."""
+
+    size: np.ndarray  # () features
+    accuracy: np.ndarray  # (seeds, 2) on training and test images
+    counts: np.ndarray  # (seeds, 2) of these images
+    correct: np.ndarray  # (n,) share of the seeds that are right about a test image
+
+
+def _fit_point(
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    held_out: np.ndarray,
+    test_labels: np.ndarray,
+    config: ProbeConfig,
+    seed: int,
+    device: torch.device,
+) -> PointFit:
+    accuracy, counts, hits = [], [], np.zeros(len(held_out))
+    for number in range(seed, seed + config.seeds):
+        drawn = draw_images(len(inputs), config.draw_share, number)
+        predict = fit_probe(inputs[drawn], labels[drawn], config, number, device)
+        right = (predict(inputs[drawn]) == labels[drawn], predict(held_out) == test_labels)
+        accuracy.append([each.mean() for each in right])
+        counts.append([len(each) for each in right])
+        hits += right[1]
+    return PointFit(np.array(inputs.shape[1]), np.array(accuracy), np.array(counts), hits / config.seeds)
+
+
+def _tabulate(
+    points: Sequence[FeaturePoint], fits: Sequence[PointFit], test: ImageSet, rows: np.ndarray, seed: int
+) -> ProbeTables:
+    names = test.manifest["image_id"].astype(str).to_numpy()[rows]
     accuracies, corrects = [], []
-    device = next(tokenizer.parameters()).device
-    for point in tqdm(feature_points(config, tokenizer.config), desc="probes", unit="feature point"):
-        inputs, held_out = (gather(arrays, point, tokenizer.config) for arrays in (fitted, scored))
+    for point, fit in zip(points, fits, strict=True):
         about = {"dataset": test.name, **point._asdict()}
-        hits = np.zeros(len(names))
-        for number in range(seed, seed + config.seeds):
-            drawn = draw_images(len(inputs), config.draw_share, number)
-            targets = train_labels[drawn]
-            predict = fit_probe(inputs[drawn], targets, config, number, device)
-            right = {"train": predict(inputs[drawn]) == targets, "test": predict(held_out) == test_labels}
-            hits += right["test"]
-            fit = about | {"size": inputs.shape[1], "seed": number}
-            accuracies += [
-                fit | {"split": name, "accuracy": each.mean(), "n": len(each)} for name, each in right.items()
-            ]
-        corrects.append(pd.DataFrame({**about, "image_id": names, "correct": hits / config.seeds}))
+        for number, (accuracy, counts) in enumerate(zip(fit.accuracy, fit.counts, strict=True), start=seed):
+            each = about | {"size": int(fit.size), "seed": number}
+            for split, value, count in zip(("train", "test"), accuracy, counts, strict=True):
+                accuracies.append(each | {"split": split, "accuracy": value, "n": int(count)})
+        corrects.append(pd.DataFrame({**about, "image_id": names, "correct": fit.correct}))
     words = ["dataset", "features", "tokens", "stage", "pooling", "image_id"]
     correct = pd.concat(corrects, ignore_index=True).astype(dict.fromkeys(words, "category"))
     return ProbeTables(pd.DataFrame(accuracies), correct)

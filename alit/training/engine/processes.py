@@ -1,14 +1,17 @@
 """All processes of a run as one: pieces of work that they share, and a fault of one that ends all with one line."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from tqdm import tqdm
 
-from alit.errors import AlitError
+from alit.errors import AlitError, DataError
 
 FINE, FAULT, BUG = range(3)  # how a process comes to `check_all`
 
@@ -39,6 +42,52 @@ def share_pieces(fabric: Fabric, pending: Sequence[int], work: Callable[[int], o
             if fabric.global_rank < len(turn):
                 work(turn[fabric.global_rank])
         yield from turn
+
+
+class PieceStore:
+    """Results of numbered pieces of work, arrays by name: one file for each, which appears when it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def fill(
+        self,
+        fabric: Fabric,
+        sizes: Sequence[int],
+        work: Callable[[int], Mapping[str, np.ndarray]],
+        description: str,
+        unit: str = "image",
+    ) -> None:
+        """Do the pieces that are not there yet in all processes, as `share_pieces` does; `sizes` are in units."""
+        finished = {int(path.stem) for path in self._folder.glob("*.npz")}
+        pending = [piece for piece in range(len(sizes)) if piece not in finished]
+        done = sum(size for piece, size in enumerate(sizes) if piece in finished)
+        silent = not fabric.is_global_zero
+        with tqdm(total=sum(sizes), initial=done, desc=description, unit=unit, disable=silent) as bar:
+            for piece in share_pieces(fabric, pending, lambda piece: self._write(piece, work(piece))):
+                bar.update(sizes[piece])
+
+    def read(self, piece: int) -> dict[str, np.ndarray]:
+        """Return the arrays of a piece.
+
+        Raises:
+            DataError: it is not there.
+        """
+        path = self._path(piece)
+        if not path.is_file():
+            raise DataError(f"expected {path}, found none; all nodes must see one folder of resume state")
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    def _write(self, piece: int, arrays: Mapping[str, np.ndarray]) -> None:
+        partial = self._path(piece).with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(self._path(piece))
+
+    def _path(self, piece: int) -> Path:
+        return self._folder / f"{piece:06d}.npz"
 
 
 @contextmanager

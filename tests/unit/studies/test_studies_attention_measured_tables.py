@@ -13,6 +13,7 @@ from scene_project import save_tokenizer, scene_project
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, build_source, write_set
 from alit.errors import DataError
+from alit.studies.attention import measure as attention
 from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
 from experiments import measure as stage
 
@@ -36,13 +37,15 @@ def scenes(tmp_path_factory) -> ImageSet:
     return image_set(tmp_path_factory.mktemp("scenes"))
 
 
-def measure(read: ImageSet, **changes) -> AttentionTables:
-    return measure_attention(tiny.tokenizer(), [read], {"val"}, config(**changes), seed=0)
+def measure(read: ImageSet, scratch: Path, shown=("val",), **changes) -> AttentionTables:
+    found = measure_attention(tiny.tokenizer(), [read], shown, config(**changes), 0, scratch)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
-def tables(scenes) -> AttentionTables:
-    return measure(scenes)
+def tables(scenes, tmp_path_factory) -> AttentionTables:
+    return measure(scenes, tmp_path_factory.mktemp("scratch"))
 
 
 def test_each_image_is_scored_once_by_iteration_source_rule_and_share(tables):
@@ -101,15 +104,15 @@ def test_examples_follow_two_latents_of_each_picture_from_where_they_appear(tabl
     assert table["publishable"].all()
 
 
-def test_the_same_seed_gives_the_same_tables_and_pictures_of_other_sets_are_marked(scenes, tables):
-    again = measure_attention(tiny.tokenizer(), [scenes], {"another"}, config(), seed=0)
+def test_the_same_seed_gives_the_same_tables_and_pictures_of_other_sets_are_marked(scenes, tables, tmp_path):
+    again = measure(scenes, tmp_path, shown=("another",))
     assert again.overlap.equals(tables.overlap)
     assert again.sparsity.equals(tables.sparsity)
     assert not again.examples["publishable"].any()
 
 
-def test_latents_scores_do_not_depend_on_the_batch(scenes, tables):
-    whole = measure(scenes, batch_size=5).overlap
+def test_latents_scores_do_not_depend_on_the_batch(scenes, tables, tmp_path):
+    whole = measure(scenes, tmp_path, batch_size=5).overlap
     keys = ["image_id", "iteration", "source", "rule", "share"]
     for source in ("latents", "masks"):
         ours, theirs = (
@@ -118,29 +121,48 @@ def test_latents_scores_do_not_depend_on_the_batch(scenes, tables):
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_a_sample_of_images_is_drawn_from_the_whole_set(scenes):
-    names = measure(scenes, images=3).overlap["image_id"].unique()
+def test_a_sample_of_images_is_drawn_from_the_whole_set(scenes, tmp_path):
+    names = measure(scenes, tmp_path, images=3).overlap["image_id"].unique()
     assert len(names) == 3
     assert list(names) != [f"base-val-{number:06d}" for number in range(3)]
 
 
-def test_images_without_a_large_enough_mask_are_left_out(scenes):
+def test_images_without_a_large_enough_mask_are_left_out(scenes, tmp_path):
     areas = [np.bincount(masks.ravel(), minlength=2)[1:].max() / 256 for masks in scenes.masks(range(5)).numpy()]
     limit = float(np.median(areas))
-    table = measure(scenes, smallest_mask=limit).overlap
+    table = measure(scenes, tmp_path, smallest_mask=limit).overlap
     assert table["image_id"].nunique() == sum(area >= limit for area in areas)
 
 
 def test_sets_that_cannot_be_measured_are_refused(scenes, tmp_path):
     with pytest.raises(DataError, match=r"expected masks of 99\.0% of an image in val, found none"):
-        measure(scenes, smallest_mask=0.99)
+        measure(scenes, tmp_path / "large", smallest_mask=0.99)
     with pytest.raises(DataError, match="at least two images in val"):
-        measure(scenes, images=1)
+        measure(scenes, tmp_path / "one", images=1)
     pixels = np.zeros((2, 16, 16, 3), np.uint8)
     np.save(tmp_path / "plain.npy", pixels)
     plain = image_set(tmp_path, source="packed", path="plain.npy", images=None)
     with pytest.raises(DataError, match=r"expected masks in val, found none; attention\.sets takes"):
-        measure(plain)
+        measure(plain, tmp_path / "plain")
+
+
+def test_a_killed_measurement_continues_and_gives_the_same_tables(scenes, tables, tmp_path, monkeypatch):
+    measured, batch = [], attention._measure_batch
+
+    def measure_until_killed(*arguments):
+        if len(measured) == 1:
+            raise KeyboardInterrupt
+        measured.append(arguments)
+        return batch(*arguments)
+
+    monkeypatch.setattr(attention, "_measure_batch", measure_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure(scenes, tmp_path)
+    monkeypatch.setattr(attention, "_measure_batch", lambda *arguments: measured.append(arguments) or batch(*arguments))
+    resumed = measure(scenes, tmp_path)
+    assert len(measured) == 2  # batches of three and of two images
+    assert resumed.overlap.equals(tables.overlap)
+    assert resumed.sparsity.equals(tables.sparsity)
 
 
 @pytest.mark.slow

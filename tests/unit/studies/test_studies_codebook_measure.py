@@ -55,14 +55,13 @@ def network() -> AdaptiveTokenizer:
 
 
 @pytest.fixture(scope="module")
-def tables(network):
-    return measure_codebook(network, [TinySet(), TinySet("far")], ["val"], CONFIG)
+def tables(network, tmp_path_factory):
+    return measure_codebook(network, [TinySet(), TinySet("far")], ["val"], CONFIG, tmp_path_factory.mktemp("scratch"))
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_ids_are_those_of_encoding_at_each_length(network, batch_size):
+def test_ids_are_those_of_encoding_at_each_length(network):
     shown = TinySet()
-    ids = rollout_ids(network, shown, batch_size)
+    ids = rollout_ids(network, shown.pixels)
     for iteration, length in enumerate(network.lengths):
         encoded = network.encode(shown.pixels, length=length)
         np.testing.assert_array_equal(ids[:, iteration, :length].ravel(), encoded.values)
@@ -100,9 +99,31 @@ def test_pictures_are_kept_of_sets_that_may_be_shown_only(tables):
         np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
-def test_continuous_latents_give_empty_tables_of_the_same_columns(tables):
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_a_killed_measurement_continues_and_batches_change_nothing(network, tables, batch_size, tmp_path):
+    read, some = [], TinySet()
+    config = CONFIG.model_copy(update={"batch_size": batch_size})
+
+    def images(rows):
+        if len(read) == 5:
+            raise KeyboardInterrupt
+        read.extend(rows.tolist())
+        return some.pixels[rows]
+
+    some.images = images
+    if batch_size == 1:
+        with pytest.raises(KeyboardInterrupt):
+            measure_codebook(network, [some, TinySet("far")], [], config, tmp_path)
+    some.images = lambda rows: read.extend(rows.tolist()) or some.pixels[rows]
+    again = measure_codebook(network, [some, TinySet("far")], [], config, tmp_path)
+    assert read == list(range(9))
+    assert again.ids.equals(tables.ids)
+    assert again.neighbors.equals(tables.neighbors)
+
+
+def test_continuous_latents_give_empty_tables_of_the_same_columns(tables, tmp_path):
     continuous = tokenizer(tokenizer_config(quantize=False))
-    for empty, full in zip(measure_codebook(continuous, [TinySet()], [], CONFIG), tables, strict=True):
+    for empty, full in zip(measure_codebook(continuous, [TinySet()], [], CONFIG, tmp_path), tables, strict=True):
         assert empty.empty
         assert list(empty.columns) == list(full.columns)
 

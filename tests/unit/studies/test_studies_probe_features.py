@@ -7,8 +7,9 @@ from probe_cases import CONFIG
 from tiny import images, tokenizer, tokenizer_config
 
 from alit.data.imageset import ImageSet
-from alit.studies.probe import CONTROLS, FeaturePoint, measure
+from alit.studies.probe import CONTROLS, FeaturePoint
 from alit.studies.probe.measure import compute_features, feature_points, gather
+from alit.training.engine.fabric import build_fabric
 
 ROWS = np.array([0, 2, 3, 5, 6, 8, 9])
 
@@ -40,7 +41,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def arrays(network, tmp_path_factory):
-    return compute_features(network, TinySet(), ROWS, 3, tmp_path_factory.mktemp("features"))
+    return compute_features(network, TinySet(), ROWS, 3, tmp_path_factory.mktemp("features"), build_fabric("cpu", 1))
 
 
 def test_every_point_is_the_mean_of_its_tokens(network, arrays):
@@ -79,18 +80,17 @@ def test_controls_are_the_image_itself_and_the_base_tokenizer(network, arrays):
 
 
 def test_features_do_not_depend_on_the_batch(network, arrays, tmp_path):
-    whole = compute_features(network, TinySet(), ROWS, 100, tmp_path)
+    whole = compute_features(network, TinySet(), ROWS, 100, tmp_path, build_fabric("cpu", 1))
     for one, other in zip(whole, arrays, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_stop_costs_the_batches_since_the_last_save(network, arrays, tmp_path, monkeypatch):
-    monkeypatch.setattr(measure, "SAVE_EVERY", 1)
+def test_a_stop_costs_the_batches_that_are_not_finished(network, arrays, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        compute_features(network, TinySet(fail_after=5), ROWS, 3, tmp_path)
+        compute_features(network, TinySet(fail_after=5), ROWS, 3, tmp_path, build_fabric("cpu", 1))
     rest = TinySet()
-    resumed = compute_features(network, rest, ROWS, 3, tmp_path)
-    assert rest.read == [ROWS[0], ROWS[6]]
+    resumed = compute_features(network, rest, ROWS, 3, tmp_path, build_fabric("cpu", 1))
+    assert rest.read == [ROWS[6]]
     for one, other in zip(resumed, arrays, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

@@ -12,6 +12,7 @@ from torch import nn
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.studies.probe import CONTROLS, FeaturePoint
+from alit.studies.probe import measure as probe_measure
 from alit.studies.probe.measure import (
     draw_images,
     feature_points,
@@ -143,6 +144,28 @@ def test_tables_hold_every_point_seed_split_and_test_image(tmp_path):
     expected = on_test.groupby(list(FeaturePoint._fields))["accuracy"].mean()
     found = tables.correct.groupby(list(FeaturePoint._fields), observed=True)["correct"].mean()
     np.testing.assert_allclose(found.sort_index(), expected.sort_index())
+
+
+def test_fits_of_a_killed_measurement_are_kept(tmp_path, monkeypatch):
+    few = CONFIG.model_copy(update={"pooling": ("mean",), "stages": ("encoder",), "iterations": (1,)})
+    network, train, test = tokenizer(), ColoredSet("train"), ColoredSet("val", 30, 1)
+    whole = measure_probes(network, train, test, few, 7, tmp_path / "whole")
+    fitted, fit = [], probe_measure._fit_point
+
+    def fit_until_killed(*arguments):
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        fitted.append(arguments)
+        return fit(*arguments)
+
+    monkeypatch.setattr(probe_measure, "_fit_point", fit_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure_probes(network, train, test, few, 7, tmp_path)
+    monkeypatch.setattr(probe_measure, "_fit_point", lambda *arguments: fitted.append(arguments) or fit(*arguments))
+    resumed = measure_probes(network, train, test, few, 7, tmp_path)
+    assert len(fitted) == len(feature_points(few, network.config))
+    assert resumed.accuracy.equals(whole.accuracy)
+    assert resumed.correct.equals(whole.correct)
 
 
 def test_images_without_labels_give_empty_tables_of_the_same_columns(tmp_path):

@@ -1,0 +1,147 @@
+"""CPU seconds an image of comparing attention maps with masks at full size, and the same by the plain form.
+
+    python benchmarks/attention_overlap.py [--images 2] -o benchmarks/results/attention_overlap.json
+
+256 px, 16 x 16 places, 32, 64, ..., 256 latents, random maps as peaked as a softmax's and random base features, three
+masks and a border without label. The plain form sorts and compares the same maps again for each share, source and mask;
+`reference_scores` is also what the tests hold the fast form against. No tokenizer runs. The benchmark fails where
+scores differ by more than 1e-4 or an image takes more than 20 CPU seconds.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from alit.data.sources import UNKNOWN_SEGMENT
+from alit.studies.attention.measure import (
+    BEST_SHARES,
+    LatentMaps,
+    Segments,
+    centered_blobs,
+    cluster_maps,
+    fit_maps,
+    fit_sources,
+    mean_best,
+    placed_blobs,
+    random_maps,
+    rule_scores,
+    segment_masks,
+    to_pixels,
+)
+
+BAR = 20.0  # CPU seconds an image
+TOLERANCE = 1e-4
+SHARES = (0.4, 0.6, 0.8)  # of configs/paper.yaml
+SIZE, GRID, TOKENS, ITERATIONS = 256, 16, 32, 8
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, compare and write."""
+    from common import machine, write_result
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    segments = random_segments(arguments.images, generator)
+    seconds: dict[str, float] = {"now": 0.0, "plain": 0.0}
+    different = 0.0
+    for iteration in tqdm(range(1, ITERATIONS + 1), desc="iterations"):
+        step = random_step(arguments.images, iteration, generator)
+        found = {}
+        for name, scores in (("now", current_scores), ("plain", reference_scores)):
+            start = time.process_time()
+            found[name] = scores(step, segments, torch.Generator().manual_seed(iteration))
+            seconds[name] += (time.process_time() - start) / arguments.images
+        different = max(different, (found["now"] - found["plain"]).abs().max().item())
+    write_result(
+        {
+            "cpu_seconds_an_image": {name: round(value, 1) for name, value in seconds.items()},
+            "greatest_difference": different,
+            "images": arguments.images,
+            "bar": {"cpu_seconds_an_image": BAR, "difference": TOLERANCE},
+            "machine": machine(),
+        },
+        arguments.output,
+    )
+    if seconds["now"] > BAR or not different <= TOLERANCE:
+        sys.exit("error: the comparison is too slow, or gives other scores than the plain form")
+
+
+def random_step(images: int, iteration: int, generator: torch.Generator) -> LatentMaps:
+    """Return maps and features of random numbers in the published sizes."""
+    logits = 2 * torch.randn(images, iteration * TOKENS, GRID * GRID, generator=generator)
+    features = torch.randn(images, GRID * GRID, 256, generator=torch.Generator().manual_seed(1))
+    return LatentMaps(iteration, logits.softmax(-1), features)
+
+
+def random_segments(images: int, generator: torch.Generator) -> Segments:
+    """Return three blocky masks of each image, and a border without label."""
+    coarse = torch.randint(0, 4, (images, 8, 8), generator=generator, dtype=torch.uint8)
+    segments = coarse.repeat_interleave(SIZE // 8, 1).repeat_interleave(SIZE // 8, 2)
+    segments[:, :3] = UNKNOWN_SEGMENT
+    return segment_masks(segments, 0.0)
+
+
+def current_scores(step: LatentMaps, segments: Segments, generator: torch.Generator, first: int = TOKENS) -> Tensor:
+    """Return the mean overlap (sources, b, rules) as the study measures it."""
+    most = fit_maps(segments.masks, (segments,), SHARES)[0]
+    fits = [*fit_sources(step, segments, SHARES, first, generator, 0), ("masks", most)]
+    return torch.stack([rule_scores(mean_best(indices, segments), SHARES).miou for _, indices in fits])
+
+
+def reference_scores(step: LatentMaps, segments: Segments, generator: torch.Generator, first: int = TOKENS) -> Tensor:
+    """Return the same, each source and share by itself."""
+    scores = []
+    for maps in _sources(step, generator, first):
+        scores.append(_reference_overlap(to_pixels(maps, int(segments.labels.shape[1] ** 0.5)), segments))
+    scores.append(_reference_overlap(segments.masks, segments))
+    return torch.stack(scores)
+
+
+def _sources(step: LatentMaps, generator: torch.Generator, first: int) -> Iterator[Tensor]:
+    yield step.maps
+    yield step.maps[:, :first]
+    yield step.maps.roll(1, dims=0)
+    yield cluster_maps(step.features, step.maps.shape[1], 0)
+    yield placed_blobs(step.maps, generator)
+    yield centered_blobs(step.maps)
+    yield random_maps(step.maps, generator)
+
+
+def _reference_overlap(pixels: Tensor, segments: Segments) -> Tensor:
+    """Return mean overlap (b, rules) of maps (b, k, p) by counting the pixels of every mask above every threshold."""
+    ordered, order = torch.sort(pixels, dim=-1, descending=True, stable=True)
+    ranks = torch.empty_like(order).scatter_(-1, order, torch.arange(pixels.shape[-1]).expand_as(order))
+    mass = ordered.cumsum(-1)
+    scores = {}
+    for share in {*SHARES, *BEST_SHARES}:
+        count = torch.tensor(max(1, int(np.round(share * pixels.shape[-1]))))
+        scores["pixels", share] = _reference_mean_best(ranks < count, segments)
+    for share in SHARES:
+        count = torch.searchsorted(mass, share * mass[..., -1:]).add(1).clamp_max(pixels.shape[-1])
+        scores["mass", share] = _reference_mean_best(ranks < count, segments)
+    best = torch.stack([scores["pixels", share] for share in BEST_SHARES]).amax(0)
+    return torch.stack([*(scores["pixels", share] for share in SHARES), best, *(scores["mass", x] for x in SHARES)], -1)
+
+
+def _reference_mean_best(kept: Tensor, segments: Segments) -> Tensor:
+    masks, known = segments.masks, segments.known
+    both = torch.einsum("bkp,bqp->bkq", kept.float(), masks)
+    size = torch.einsum("bkp,bp->bk", kept.float(), known)[..., None]
+    indices = both / (size + masks.sum(-1)[:, None] - both).clamp_min(1)
+    counted = segments.counted.float()
+    return (indices.amax(1) * counted).sum(1) / counted.sum(1)
+
+
+if __name__ == "__main__":
+    main()
