@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     for count in arguments.images:
         with tempfile.TemporaryDirectory() as folder:
-            _prepare(profile, Path(folder), count)
+            prepare(profile, Path(folder), count)
             command = [sys.executable, __file__, "--profile", arguments.profile, "--measure", folder]
             if arguments.tokenizer:
                 command += ["--tokenizer", str(arguments.tokenizer)]
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(json.dumps({"images": count, **json.loads(found.stdout.splitlines()[-1])}), flush=True)
 
 
-def _prepare(profile: Profile, folder: Path, count: int) -> None:
+def prepare(profile: Profile, folder: Path, count: int) -> None:
     """Write `count` scenes and untrained task networks into `folder`, outside the measured process."""
     scenes = ImageSetConfig(
         name="val", role="evaluate", source="scenes", path=None, variant="base", split="val", images=count, pack=True
