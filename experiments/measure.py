@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             tables = MEASUREMENTS[stage.study](stage, fabric)
         except NotMeasurable as reason:  # the study's claims and page say so
-            print(f"not measurable: {reason}", flush=True)
+            if fabric.is_global_zero:
+                print(f"not measurable: {reason}", flush=True)
             tables = {"not_measured": pd.DataFrame({"reason": [str(reason)]})}
         if fabric.is_global_zero:
             write_tables(stage.paths.measured(stage.study), tables, PREFIXES.get(stage.study, stage.study))
