@@ -138,8 +138,8 @@ def image_set_needs(data: DataConfig, paths: RunPaths) -> Iterator[Need]:
                 found = f"{_rows(paths.data / one.name):,} images, packed by the stage data"
                 yield Need("image set", one.name, words, found)
                 continue
-            root = locate_data(str(one.path), roots)
-            found = _count(one, root, data.image_size, roots)
+            root = one.path if one.source == "huggingface" else locate_data(str(one.path), roots)
+            found = _count(one, Path(str(root)), data.image_size, roots)
         except DataError as error:
             expected, _, remedy = str(error).partition("; ")
             there = any((place / str(one.path)).exists() for place in roots)

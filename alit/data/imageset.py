@@ -1,10 +1,10 @@
 """Image sets: folders with a manifest, which later stages read by row, whole or in part."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from pydantic import Field, PositiveInt, ValidationError
 from alit.data.crops import RandomCrop, cut, read_crop
 from alit.data.images import center_view, read_image, to_images, to_tensor
 from alit.data.locate import data_roots, locate_data
-from alit.data.sources import FACTORS, Record
+from alit.data.sources import FACTORS, OpenFile, Record
+from alit.data.sources.huggingface import open_rows
+from alit.data.sources.webdataset import open_member
 from alit.errors import DataError
 from alit.files import named_file
 from alit.settings import Settings
@@ -85,7 +87,6 @@ def _check_manifest(manifest: pd.DataFrame) -> None:
         raise ValueError("a label is below 0")
 
 
-OpenFile: TypeAlias = Callable[[str], Path | BinaryIO]  # origin -> a picture's file, by its path or open
 Indices: TypeAlias = "Sequence[int] | np.ndarray | Tensor"
 
 
@@ -258,7 +259,10 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
         return ImageSet(folder, card, None)
     checkout = folder.resolve().parents[3]  # of <checkout>/runs/<profile>/data/<name>
     roots = (data_root,) if data_root is not None else data_roots(checkout)
-    return ImageSet(folder, card, partial(named_file, locate_data(card.path, roots)))
+    if card.source == "huggingface":
+        return ImageSet(folder, card, open_rows(card.path, card.split, roots))
+    root = locate_data(card.path, roots)
+    return ImageSet(folder, card, partial(open_member if card.source == "webdataset" else named_file, root))
 
 
 def chosen_indices(length: int, limit: int | None) -> list[int]:

@@ -30,8 +30,10 @@ from alit.data.locate import locate_data
 from alit.data.scenes.scene import ControlledSource, SceneSource
 from alit.data.sources import FACTORS, Factor, ImageSource, Record
 from alit.data.sources.folder import folder_source, savoias_source
+from alit.data.sources.huggingface import huggingface_source
 from alit.data.sources.packed import PackedSource
 from alit.data.sources.paired import MASK_LAYOUTS, depth_source, masked_source
+from alit.data.sources.webdataset import webdataset_source
 from alit.errors import ConfigError, DataError
 from alit.settings import Settings
 
@@ -39,7 +41,10 @@ from alit.settings import Settings
 class ImageSetConfig(SetDescription):
     """One image set: where it comes from and what it is used for."""
 
-    source: Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
+    source: (
+        Literal["scenes", "folder", "savoias", "packed", "imagenet_s", "panoptic", "masks", "depth_pairs"]
+        | Literal["webdataset", "huggingface"]
+    )
     variant: Literal["base", "near", "far", Factor]  # scenes only; a factor has every scene at each of its levels
     images: PositiveInt | None  # at most so many, chosen evenly over the whole set; null takes all
     pack: bool  # decode once into an array (small sets) or read files on demand
@@ -75,7 +80,11 @@ def build_source(config: ImageSetConfig, image_size: int, roots: tuple[Path, ...
         return SceneSource(config.name, config.variant, config.split, config.images, image_size)
     if config.path is None:
         raise ConfigError(f"data.sets {config.name}: source {config.source} needs a path below $ALIT_DATA or data/")
+    if config.source == "huggingface":
+        return huggingface_source(config.name, config.path, config.split, roots)
     root = locate_data(config.path, roots)
+    if config.source == "webdataset":
+        return webdataset_source(config.name, root, config.split)
     if config.source == "folder":
         return folder_source(config.name, root, config.split)
     if config.source in MASK_LAYOUTS:

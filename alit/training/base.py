@@ -102,9 +102,8 @@ class BaseStage:
         prepare_network(base, execution)
         self.config = config
         self.seed = seed
-        self.sampler = BatchSampler(
-            images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME
-        )
+        size, where = config.optimization.batch_size, {"fabric": fabric, "seed": seed, "workers": execution.workers}
+        self.sampler = BatchSampler(images, size, augmentation, stage=NAME, **where)
         perceptual = perceptual if config.perceptual_weight > 0 else None
         objective = BaseObjective(base, perceptual, config)
         self.optimized = OptimizedModule(fabric, objective, config.optimization)

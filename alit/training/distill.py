@@ -342,7 +342,8 @@ def train_distillation(
     model.base.eval().requires_grad_(False)
     fabric.to_device(model)
     model.distillation.train()
-    sampler = BatchSampler(images, config.optimization.batch_size, augmentation, fabric=fabric, seed=seed, stage=NAME)
+    size, where = config.optimization.batch_size, {"fabric": fabric, "seed": seed, "workers": execution.workers}
+    sampler = BatchSampler(images, size, augmentation, stage=NAME, **where)
     cache = base_tokens or scratch / "base_tokens"
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed, execution=execution)

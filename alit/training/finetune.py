@@ -206,9 +206,10 @@ class FinetuneStage:
         self.fabric = fabric
         self.seed = seed
         size = config.optimization.batch_size
-        self.sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=NAME)
+        where: dict[str, Any] = {"fabric": fabric, "seed": seed, "workers": execution.workers}
+        self.sampler = BatchSampler(images, size, augmentation, stage=NAME, **where)
         stage = f"{NAME} discriminator"
-        self.discriminator_sampler = BatchSampler(images, size, augmentation, fabric=fabric, seed=seed, stage=stage)
+        self.discriminator_sampler = BatchSampler(images, size, augmentation, stage=stage, **where)
         perceptual = perceptual if config.perceptual_weight > 0 else None
         self.generator = GeneratorLoss(tokenizer, perceptual, config)
         trained = select_trained(tokenizer, config.train_base)

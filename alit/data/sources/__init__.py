@@ -1,6 +1,8 @@
 """Collections of images of every supported layout, and what one must offer to become an image set."""
 
-from typing import Final, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -13,7 +15,8 @@ class Record(NamedTuple):
     """What is known about one image, without its pixels; unknown values are None."""
 
     image_id: str  # unique within its set
-    origin: str  # path relative to the set's folder, "seed:<n>" or "row:<n>"
+    # path relative to the set's folder, "<shard>@<offset>+<size>" of a file in a tar, "seed:<n>" or "row:<n>"
+    origin: str
     label: int | None  # index into the source's class names
     class_name: str | None
     split: str
@@ -63,3 +66,13 @@ class ImageSource(Protocol):
     def digest(self, index: int) -> str:
         """Return the sha256, in hex, of the image's file or, where there is none, of its pixels."""
         ...
+
+
+OpenFile: TypeAlias = Callable[[str], Path | BinaryIO]  # origin -> a picture's file, by its path or open
+
+
+def number_classes(classes: Sequence[str | None]) -> tuple[list[int | None], tuple[str, ...]]:
+    """Return each image's label, its place among the sorted class names, and these names."""
+    class_names = tuple(sorted({name for name in classes if name is not None}))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return [None if name is None else numbers[name] for name in classes], class_names

@@ -8,6 +8,7 @@ public repository has `Images/<Category>/<number>.jpg` and, per category,
 
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from alit.data.images import read_image
 from alit.data.listing import find_pictures, list_images
-from alit.data.sources import Record
+from alit.data.sources import OpenFile, Record, number_classes
 from alit.data.tables import read_rows, read_score
 from alit.errors import DataError
 from alit.files import name_to_text, named_file
@@ -24,21 +25,23 @@ Layout = TypeVar("Layout")
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
-class FileSource:
-    """Images in files below `root`, described by one `Record` each; the base of the layouts below."""
+class RecordedSource:
+    """Images in files, described by one `Record` each and found by its origin; the base of most layouts."""
 
-    def __init__(self, name: str, root: Path, records: tuple[Record, ...], class_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, records: tuple[Record, ...], class_names: tuple[str, ...], open_file: OpenFile
+    ) -> None:
         self.name = name
-        self.root = root
         self.records = records
         self.class_names = class_names
+        self.open_file = open_file
         self.skipped = ""  # what else lies among the pictures, in words
 
     def __len__(self) -> int:
         return len(self.records)
 
     def record(self, index: int) -> Record:
-        """Describe one image; its origin is the file's path below `root`, as `alit.files.name_to_text` writes it."""
+        """Describe one image."""
         return self.records[index]
 
     def path(self, index: int) -> Path:
@@ -47,7 +50,7 @@ class FileSource:
 
     def read(self, index: int) -> np.ndarray:
         """Decode one file into uint8 (h, w, 3)."""
-        return read_image(self.path(index))
+        return read_image(self.open_file(self.records[index].origin))
 
     def depth(self, index: int) -> np.ndarray | None:
         """Return None: plain image files come without depth."""
@@ -63,7 +66,21 @@ class FileSource:
 
     def digest(self, index: int) -> str:
         """Return the sha256 of one file."""
-        return hashlib.sha256(self.path(index).read_bytes()).hexdigest()
+        file = self.open_file(self.records[index].origin)
+        content = file.read_bytes() if isinstance(file, Path) else file.read()
+        return hashlib.sha256(content).hexdigest()
+
+
+class FileSource(RecordedSource):
+    """Images in files; the origin of each is its path below `root`, as `alit.files.name_to_text` writes it."""
+
+    def __init__(self, name: str, root: Path, records: tuple[Record, ...], class_names: tuple[str, ...]) -> None:
+        super().__init__(name, records, class_names, partial(named_file, root))
+        self.root = root
+
+    def path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return named_file(self.root, self.records[index].origin)
 
 
 class PairedSource(FileSource, Generic[Layout]):
@@ -118,20 +135,19 @@ def folder_source(name: str, root: Path, split: str) -> FileSource:
 def describe_files(root: Path, base: Path, paths: list[Path], split: str) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """Return a record per image file, with its class as `folder_source` has it, and the sorted class names."""
     classes = [None if found is None else name_to_text(found) for found in _classes(base, paths)]
-    class_names = tuple(sorted({class_name for class_name in classes if class_name is not None}))
-    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+    labels, class_names = number_classes(classes)
     records = tuple(
         Record(
             image_id=name_to_text(path.relative_to(base).as_posix()),
             origin=name_to_text(path.relative_to(root).as_posix()),
-            label=None if class_name is None else numbers[class_name],
+            label=label,
             class_name=class_name,
             split=split,
             complexity=None,
             caption=None,
             objects=None,
         )
-        for path, class_name in zip(paths, classes, strict=True)
+        for path, label, class_name in zip(paths, labels, classes, strict=True)
     )
     return records, class_names
 

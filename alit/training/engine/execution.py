@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from alit.models.distillation import BatchRows
@@ -30,6 +30,8 @@ class ExecutionConfig(Settings):
 
     micro_batch: MicroBatchConfig = MicroBatchConfig()
     checkpoint_activations: bool = False  # of the transformers: less memory for one more forward pass
+    # Processes of each loader that decode images ahead of time, on each device; stage 2 has two loaders.
+    workers: NonNegativeInt = 0
     tf32: bool = False  # float32 products of matrices in TensorFloat-32, on GPUs that have it
 
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 from photo_project import Project, one_set
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from training_cases import SEED, base_config, perceptual, tokenizer_config
 
 from alit.data.imageset import Subset, open_set
 from alit.errors import DataError
+from alit.training.base import train_base
+from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation, BatchSampler
 from alit.training.engine.views import ViewDataset, ViewLoader, ViewRequest
@@ -77,6 +80,25 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_does(project):
         resumed = sampler(images, workers)
         for step in (5, 6, 2, 3):  # from a later step, and back, as where a codebook is drawn from the coming batches
             assert_same(resumed(step), whole(step))
+
+
+@pytest.mark.slow
+def test_a_training_ends_with_the_same_weights_for_any_number_of_workers(project, tmp_path):
+    images = opened(project)
+
+    def trained(workers):
+        network = train_base(
+            *(tokenizer_config().base, base_config(), images, perceptual()),
+            augmentation=CROPS,
+            fabric=build_fabric("cpu", 1),
+            seed=SEED,
+            scratch=tmp_path / f"workers-{workers}",
+            execution=ExecutionConfig(workers=workers),
+        )
+        return network.state_dict()
+
+    weights, others = trained(0), trained(2)
+    assert all(torch.equal(others[name], value) for name, value in weights.items())
 
 
 def test_shares_of_several_processes_make_up_the_batch_of_one_with_crops_too(project):
