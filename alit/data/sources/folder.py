@@ -44,10 +44,6 @@ class RecordedSource:
         """Describe one image."""
         return self.records[index]
 
-    def path(self, index: int) -> Path:
-        """Return the file of one image."""
-        return named_file(self.root, self.records[index].origin)
-
     def read(self, index: int) -> np.ndarray:
         """Decode one file into uint8 (h, w, 3)."""
         return read_image(self.open_file(self.records[index].origin))
