@@ -75,7 +75,8 @@ def to_images(pixels: "np.ndarray | Tensor") -> "Tensor":
     """Turn uint8 (b, h, w, 3) into float32 (b, 3, h, w) in [0, 1], on the device where a tensor is."""
     import torch
 
-    return rearrange(torch.as_tensor(pixels), "b h w c -> b c h w").contiguous().float() / 255
+    images = rearrange(torch.as_tensor(pixels), "b h w c -> b c h w")
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # one pass, one allocation
 
 
 def load_images(paths: Iterable[str | Path], *, size: int) -> "Tensor":

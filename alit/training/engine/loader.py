@@ -104,6 +104,11 @@ def view_requests(order: BatchOrder, augmentation: Augmentation, step: int) -> l
     return [ViewRequest(row, RandomCrop(scale, aspect, draw)) for row, draw in zip(rows, draws, strict=True)]
 
 
+def _mirror(images: Tensor, mirrored: Tensor, axis: int) -> Tensor:
+    """Mirror some of the images (b, ...) along the axis of their width."""
+    return torch.where(rearrange(mirrored, "b -> b 1 1 1").to(images.device), images.flip(axis), images)
+
+
 class BatchSampler:
     """The batches of one stage, a function of the step alone: nothing is saved, and any number of processes fits.
 
@@ -153,12 +158,9 @@ class BatchSampler:
         mirrored = self.order.share((draws < 0.5) & self.flip)
         if self._views is None:
             indices = self.order.share(self.order.indices(step))
-            views = self.fabric.to_device(self.images.images(indices))
-        else:
-            indices, pixels = self._views(step)
-            views = to_images(self.fabric.to_device(pixels))
-        choice = rearrange(mirrored, "b -> b 1 1 1").to(views.device)
-        return Batch(indices, mirrored, torch.where(choice, views.flip(-1), views))
+            return Batch(indices, mirrored, _mirror(self.fabric.to_device(self.images.images(indices)), mirrored, -1))
+        indices, pixels = self._views(step)
+        return Batch(indices, mirrored, to_images(_mirror(self.fabric.to_device(pixels), mirrored, -2)))
 
 
 CACHE_LIMIT = 8 * 2**30  # bytes on disk; tokens of larger sets are computed at each step

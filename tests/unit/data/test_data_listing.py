@@ -128,5 +128,6 @@ def test_the_data_stage_keeps_files_of_any_name(tmp_path, pack):
 def test_one_listing_is_used_everywhere():
     """Nothing else in the library searches folders for pictures."""
     root = Path(__file__).parents[3]
-    found = subprocess.run(["grep", "-rln", "--include=*.py", "rglob", str(root / "alit")], capture_output=True, text=True, check=False)
+    command = ["grep", "-rln", "--include=*.py", "rglob", str(root / "alit")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert [Path(name).name for name in found.stdout.split()] == []
