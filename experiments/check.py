@@ -6,6 +6,7 @@ Nothing is downloaded, and no host is asked but one question each to those that 
 import argparse
 import csv
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ LOSS_STAGES = frozenset({"base", "finetune", "variants"})
 BASE_STAGES = frozenset({"base", "variants"})
 MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "measure@probe"})
 NETWORK_STAGES = TASK_STAGES | LOSS_STAGES | MEASURES | {"data", "task_models", "distill"}
+ESTIMATE = "estimate"  # the kind of a row that is about what a run takes
 SECONDS = 3  # that a host has to answer
 
 
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
     profile = arguments.profile or str(read_yaml(root / "params.yaml")["profile"])
-    needs = find_needs(RunPaths(root, profile), arguments.init_from)
+    paths = RunPaths(root, profile)
+    needs = [*find_needs(paths, arguments.init_from), *estimates(paths, arguments.init_from)]
     print(table(profile, needs), flush=True)
     require_all(profile, needs)
 
@@ -111,7 +114,8 @@ def table(profile: str, needs: Sequence[Need]) -> str:
     """Return needs as a table of text, and below it what to do for those that are missing, what is alike together."""
     rows = [("", f"profile {profile}", "needed", "found")]
     for need in needs:
-        rows.append(("missing" if need.remedy else "ok", f"{need.kind} {need.name}", need.needed, need.found))
+        state = "missing" if need.remedy else "about" if need.kind == ESTIMATE else "ok"
+        rows.append((state, f"{need.kind} {need.name}", need.needed, need.found))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     remedies: dict[str, list[str]] = {}
@@ -337,6 +341,31 @@ def disk_needs(data: DataConfig, models: Sequence[TaskModelConfig], paths: RunPa
     free = shutil.disk_usage(paths.root).free / 1e9
     remedy = f"free some of the disk that holds {paths.root}" if free < needed else ""
     yield Need("machine", "disk", f"about {needed:.1f} GB for images and features", f"{free:.0f} GB free", remedy)
+
+
+def estimates(paths: RunPaths, init_from: str | None = None) -> Iterator[Need]:
+    """Yield about what the profile's trainings take: device-hours as last counted.
+
+    Not part of `find_needs`, since it loads torch.
+    """
+    from alit.config import load_profile
+    from experiments import training_cost
+
+    profile = load_profile(paths.config)
+    own, init_from = profile.training, init_from or profile.init_from
+    if own is None or (init_from != "scratch" and not profile.variants.trainings):
+        yield Need(ESTIMATE, "training", "none", "sweeps and studies are not estimated")
+        return
+    kept = paths.root / "benchmarks" / "results" / f"training_cost_{paths.profile}.json"
+    counted = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    command = f"python -m experiments.training_cost {paths.profile}"
+    if counted.get("settings_sha256") == training_cost.settings_sha256(profile):
+        hours, rate = counted["gpu_hours"], counted["teraflops"]
+        needed = f"{counted['total']:.1e} FLOP, {hours:,.0f} GPU-hours at {rate:g} TFLOP/s"
+        found = f"{hours / 24 / profile.devices:,.0f} days on {profile.devices} such GPUs, an assumption for an H100"
+        yield Need(ESTIMATE, "training", needed, f"{found}; sweeps and studies come on top")
+    else:
+        yield Need(ESTIMATE, "training", "not counted for these settings", f"{command} counts it, in minutes")
 
 
 if __name__ == "__main__":

@@ -243,3 +243,12 @@ def test_the_sizes_of_known_sets_are_those_of_the_papers():
     assert WHOLE["imagenet100"] == {"train": 126_689, "val": 5_000}  # 494 steps of 256 an epoch, as published
     assert sum(WHOLE["savoias"].values()) == 1_420  # Saraee et al., 2018
     assert WHOLE["imagenet-s/imagenets919"]["validation"] == 12_419  # Gao et al., 2022
+
+
+@pytest.mark.slow
+def test_the_papers_trainings_are_estimated_as_they_were_counted():
+    (training,) = check.estimates(RunPaths(ROOT, "paper"))
+    assert "GPU-hours at 350 TFLOP/s" in training.needed
+    assert "8 such GPUs, an assumption for an H100" in training.found
+    (nothing,) = check.estimates(RunPaths(ROOT, "published"))
+    assert nothing.needed == "none"
