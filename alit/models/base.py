@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from alit.models.quantizer import VectorQuantizer
@@ -19,6 +26,7 @@ from alit.settings import Settings
 
 # How often something is repeated: beyond this a file is damaged, and building what it says would never end.
 Repetitions = Annotated[int, Field(gt=0, le=1024)]
+ORIGIN = ("pretrained", "sha256", "dtype")
 
 
 class BaseTokenizerConfig(Settings):
@@ -41,16 +49,21 @@ class BaseTokenizerConfig(Settings):
     sample_posterior: bool  # VAE only: tokens are a posterior sample (as published) instead of its mode
     rescale_decode: bool  # VAE only: undo latent_scale before decoding; published: false
     level_attention: bool  # VAE only: self-attention in the encoder's last level; published: true
-
-    @property
-    def pretrained(self) -> None:
-        """Nothing: these weights are trained here."""
-        return None
+    # Published weights instead of trained ones: a file, a folder that holds it, or a hub id (`alit.models.loading`).
+    pretrained: str | None = None
+    sha256: str | None = None  # of those weights; see `alit.models.weights.weights_sha256`
+    dtype: Literal["float16", "float32"] | None = None  # that they were published in, and are hashed in
 
     @property
     def patch(self) -> int:
         """Pixels per side that one image token stands for."""
         return self.stem * 2 ** (len(self.multipliers) - 1)
+
+    @model_serializer(mode="wrap")
+    def _without_an_origin(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the origin of the weights out where there is none: most checkpoints have no such keys."""
+        content = dump(self)
+        return content if self.pretrained else {key: content[key] for key in content if key not in ORIGIN}
 
     @model_validator(mode="after")
     def _codebook_belongs_to_the_vqgan(self) -> "BaseTokenizerConfig":

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
+from alit.errors import CheckpointError
+
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> its bits as an integer
@@ -21,6 +23,24 @@ def save_network(network: nn.Module, config: BaseModel, folder: Path) -> None:
     """Write `model.safetensors` and `config.json` into an existing folder."""
     save_model(network, str(folder / WEIGHTS_FILE))
     (folder / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+
+
+def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
+    """Check that weights are those of a network, name by name and shape by shape.
+
+    Raises:
+        CheckpointError: the first tensor that is missing, misshapen or unknown; the message names it and `source`.
+    """
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise CheckpointError(f"{source}: missing tensor for {name} {tuple(tensor.shape)}")
+        if weights[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+    unknown = sorted(set(weights) - set(expected))
+    if unknown:
+        raise CheckpointError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")
 
 
 def weights_sha256(network: nn.Module) -> str:

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from alit.errors import CheckpointError
 from alit.models.base import BaseTokenizer
-from alit.models.diffusers_base import DiffusersBaseConfig
 from alit.models.distillation import TokenizerConfig
 from alit.models.hub import fetch_file
 from alit.models.loading import is_published, load_published
-from alit.models.weights import checksum, weights_digest
+from alit.models.weights import check_weights, checksum, weights_digest
 from alit.settings import parse_settings
 
 # How the hub's mixin turns the settings into config.json; `read_checkpoint` reads it.
@@ -88,7 +87,7 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
                 tokenizer = cls(config)
         except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(f"{source}: networks of these sizes cannot be built: {error}") from error
-        _check_weights(tokenizer.state_dict(), weights, source)
+        check_weights(tokenizer.state_dict(), weights, source)
         tokenizer.to_empty(device="cpu").load_state_dict(weights)
         return tokenizer.eval()
 
@@ -137,7 +136,7 @@ def with_published_base(checkpoint: Checkpoint) -> Checkpoint:
         CheckpointError: see `alit.models.loading.load_published`.
     """
     config, weights = checkpoint
-    if not isinstance(config.base, DiffusersBaseConfig) or any(name.startswith(BASE) for name in weights):
+    if config.base.pretrained is None or any(name.startswith(BASE) for name in weights):
         return checkpoint
     published = load_published(config.base).state_dict()
     return Checkpoint(config, weights | {BASE + name: tensor for name, tensor in published.items()})
@@ -159,19 +158,6 @@ def locate_file(model: str, name: str, **options: Any) -> Path:
         raise CheckpointError(f"{expected}: it is neither a folder here nor owner/name")
     instead = f"give a folder with {CONFIG_NAME} and {WEIGHTS} instead"
     return fetch_file(model, name, expected=expected, instead=instead, **options)
-
-
-def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
-    for name, tensor in expected.items():
-        if name not in weights:
-            raise CheckpointError(f"{source}: missing tensor for {name} {tuple(tensor.shape)}")
-        if weights[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
-            )
-    unknown = sorted(set(weights) - set(expected))
-    if unknown:
-        raise CheckpointError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")
 
 
 def model_card(

@@ -5,23 +5,17 @@ argument: the number of attention heads, and that the VAE variant decodes scaled
 model is built: docs/paper-or-code.md.
 """
 
-import argparse
 import re
-import zipfile
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import safetensors
-import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from alit.errors import CheckpointError
 from alit.models.base import BaseTokenizerConfig
 from alit.models.distillation import DistillationConfig, TokenizerConfig
+from alit.models.published_layout import Rule, read_file, rename_base, state_dict
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
@@ -74,14 +68,8 @@ def published_config(size: str) -> TokenizerConfig:
 
 
 HEADS_BY_SIZE = {(size.width, size.layers): size.heads for size in SIZES.values()}
+BASE_PREFIX = re.compile(r"^base_tokenizer\.(?:vqgan|vae)\.")
 IGNORED = re.compile(r"^(gan_losses|discriminator|perceptual_loss)\b|^base_tokenizer\.vae\.loss\.")
-
-
-class Rule(NamedTuple):
-    """Renames one family of the authors' tensors."""
-
-    pattern: str
-    replacement: str
 
 
 _TRANSFORMER = [
@@ -112,15 +100,6 @@ _DISTILLATION = [
     Rule(r"^decoder\.ln_post\.", "distillation.decoder.norm_out."),
     Rule(r"^decoder\.ffn\.", "distillation.decoder.head.mlp."),
 ]
-_BASE = [
-    Rule(r"^base_tokenizer\.(?:vqgan|vae)\.", "base."),
-    Rule(r"^base\.quantize\.embedding\.weight$", "base.quantizer.embedding"),
-    Rule(r"^base\.quant_conv\.", "base.moments."),
-    Rule(r"^base\.post_quant_conv\.", "base.latents_in."),
-    Rule(r"\.nin_shortcut\.", ".shortcut."),
-    Rule(r"\.downsample\.conv\.", ".downsample_conv."),
-]
-_ATTENTION = {"q": "query", "k": "key", "v": "value", "proj_out": "out", "norm": "norm"}
 
 
 class PublishedTokenizer(NamedTuple):
@@ -147,8 +126,8 @@ def load_published(path: str | Path, *, heads: int | None = None) -> AdaptiveTok
 
 def read_published(path: Path, *, heads: int | None = None) -> PublishedTokenizer:
     """Read a checkpoint as `load_published` does, with what else the file says."""
-    content = _read(path)
-    tensors = {name: tensor for name, tensor in _state_dict(content, path).items() if not IGNORED.match(name)}
+    content = read_file(path)
+    tensors = {name: tensor for name, tensor in state_dict(content, path).items() if not IGNORED.match(name)}
     try:
         config = infer_config(tensors, heads=heads, source=str(path))
     except ValidationError as error:
@@ -159,59 +138,6 @@ def read_published(path: Path, *, heads: int | None = None) -> PublishedTokenize
     tokenizer = AdaptiveTokenizer.with_weights(config, renamed, source=str(path))
     epoch = content.get("epoch")
     return PublishedTokenizer(tokenizer, epoch if isinstance(epoch, int) else None)
-
-
-LAYOUTS = ("ema", "model_ema", "model", "state_dict")  # where a dict holds the tensors; averaged weights first
-WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of a network in DistributedDataParallel or torch.compile
-
-
-def _plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return what may stand beside tensors: making one of these runs no code that the file chooses.
-
-    Paths become pure ones, which every system can make; numpy has renamed its modules.
-    """
-    paths = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
-    named = [(kind, f"{module}.{name}") for name, kind in paths.items() for module in ("pathlib", "pathlib._local")]
-    scalar = np.float64(0).__reduce__()[0]
-    assert callable(scalar)
-    named += [(scalar, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")]
-    kinds = {type(np.dtype(code)) for code in f"?{np.typecodes['AllInteger']}{np.typecodes['AllFloat']}"}
-    return [argparse.Namespace, np.dtype, *kinds, *named]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a file; tensors of a pickle stay on disk until they are used."""
-    if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint at {path}, found none")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_plain_types()):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {reason}") from error
-    except Exception as error:  # torch raises pickle.UnpicklingError subclasses for anything outside the allow-list
-        kind = re.search(r"GLOBAL (\S+)", str(error))
-        found = f"{kind[1]}, which could run code" if kind else "content of an unknown kind"
-        raise CheckpointError(
-            f"{path}: expected tensors and plain settings, found {found}; refused: save the file again without it"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a dict of tensors, found a {type(content).__name__}")
-    return content
-
-
-def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by the names that they have in the network itself."""
-    found = next((content[key] for key in LAYOUTS if isinstance(content.get(key), dict)), content)
-    if not found or not all(isinstance(value, Tensor) for value in found.values()):
-        others = sorted({type(value).__name__ for value in found.values() if not isinstance(value, Tensor)})
-        raise CheckpointError(
-            f"{path}: expected tensors under one of {', '.join(LAYOUTS)}, or a plain state dict of tensors, found "
-            f"{', '.join(others) or 'an empty one'}"
-        )
-    return {WRAPPERS.sub("", str(name)): tensor for name, tensor in found.items()}
 
 
 def infer_config(tensors: dict[str, Tensor], *, heads: int | None, source: str) -> TokenizerConfig:
@@ -288,34 +214,5 @@ def rename(name: str, config: TokenizerConfig) -> str:
         for rule in (*_TRANSFORMER, *_DISTILLATION):
             name = re.sub(rule.pattern, rule.replacement, name)
         return name
-    for rule in _BASE:
-        name = re.sub(rule.pattern, rule.replacement, name)
-    return _rename_level(name, config.base)
-
-
-def _rename_level(name: str, base: BaseTokenizerConfig) -> str:
-    """Translate level, middle and attention names; our decoder levels run in the order of computation."""
-    last = len(base.multipliers) - 1
-    attention = base.kind == "vae"
-
-    def level(match: re.Match[str]) -> str:
-        side, index, kind, position = match["side"], int(match["index"]), match["kind"], match["position"]
-        ours = index if side == "encoder" else last - index
-        if kind in ("downsample_conv", "upsample"):
-            return f"base.{side}.{kind.split('_')[0].split('sample')[0]}samples.{ours}.conv."
-        doubled = attention and base.level_attention and side == "encoder" and index == last
-        if position is None or not position.isdecimal():
-            return match[0]  # no name of the authors'; reported as unknown
-        slot = int(position) * (2 if doubled else 1) + (kind == "attn")
-        return f"base.{side}.levels.{ours}.{slot}."
-
-    pattern = (
-        r"^base\.(?P<side>encoder|decoder)\.(?:down|up)\.(?P<index>\d+)\."
-        r"(?P<kind>block|attn|downsample_conv|upsample)\.(?P<position>\d+|conv)?\.?"
-    )
-    name = re.sub(pattern, level, name)
-    middle = {"block_1": 0, "attn_1": 1, "block_2": 2 if attention else 1}
-    name = re.sub(r"\.mid\.(\w+)\.", lambda m: f".middle.{middle.get(m[1], m[1])}.", name)
-    if attention:
-        name = re.sub(r"\.(q|k|v|proj_out)\.(weight|bias)$", lambda m: f".{_ATTENTION[m[1]]}.{m[2]}", name)
-    return name
+    assert isinstance(config.base, BaseTokenizerConfig)
+    return "base." + rename_base(BASE_PREFIX.sub("", name), config.base)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
 from alit.models.base import BaseTokenizer
-from alit.models.diffusers_base import DiffusersBase, DiffusersBaseConfig
+from alit.models.diffusers_base import DiffusersBase
 from alit.models.loading import BaseConfig, build_base, load_published
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
@@ -179,7 +179,7 @@ def train_base(
         execution: how to compute it on this machine. A VAE's posterior samples depend on the micro-batches: they come
             from torch's default generator.
     """
-    if isinstance(tokenizer, DiffusersBaseConfig):
+    if tokenizer.pretrained is not None:
         return published_base(tokenizer, images, fabric)
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)
@@ -201,7 +201,7 @@ def train_base(
 SCALING_IMAGES = 512  # on which latents are measured: 32,768 tokens of a grid of 8 x 8
 
 
-def published_base(tokenizer: DiffusersBaseConfig, images: ImageSet, fabric: Fabric) -> BaseTokenizer:
+def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: Fabric) -> BaseTokenizer:
     """Return a base tokenizer with published weights, in eval mode; `base.config` holds all that was found out.
 
     Where neither the settings nor the publication state how latents are scaled, they are measured on images, each
@@ -217,14 +217,15 @@ def published_base(tokenizer: DiffusersBaseConfig, images: ImageSet, fabric: Fab
     """
     base = load_published(tokenizer).to(fabric.device)
     source = "settings" if tokenizer.latent_scale is not None else "published settings"
-    if base.config.latent_scale is None:
+    if isinstance(base, DiffusersBase) and base.config.latent_scale is None:
         scale, shift = measure_latents(base, images, fabric)
         base.config = base.config.model_copy(update={"latent_scale": scale, "latent_shift": shift})
         source = f"{min(SCALING_IMAGES, len(images))} training images"
     config = base.config
     if fabric.is_global_zero:
         print(f"base tokenizer: published weights of {config.pretrained}, sha256 {config.sha256}", flush=True)
-        print(f"latents: scale {config.latent_scale:g}, shift {config.latent_shift:g}, from {source}", flush=True)
+        if isinstance(base, DiffusersBase):
+            print(f"latents: scale {config.latent_scale:g}, shift {config.latent_shift:g}, from {source}", flush=True)
     return base
 
 

@@ -130,7 +130,7 @@ def test_a_hub_id_is_found_as_a_local_copy_and_otherwise_the_message_says_where_
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        CheckpointError, match=r"someone/kl as a folder, .* put its config.json .* into data/autoencoders/kl"
+        CheckpointError, match=r"someone/kl as a path, .* put config.json and .* at data/autoencoders/kl,"
     ):
         load_published(config("someone/kl"))
     random_autoencoder("AutoencoderKL").save_pretrained(tmp_path / "autoencoders/kl")
