@@ -7,7 +7,7 @@ from alit.errors import run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import save_base
 from alit.tasks.perceptual import build_perceptual
-from alit.training.base import BaseTrainingConfig, train_base
+from alit.training.base import BaseTrainingConfig, published_base, train_base
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
 from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.loader import Augmentation
@@ -15,7 +15,10 @@ from experiments.network_stage import NetworkStage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/base/`; an interrupted run continues."""
+    """Write `runs/<profile>/base/`; an interrupted run continues.
+
+    Published weights (`tokenizer.base.pretrained`) are named there and not copied; section base_training says nothing.
+    """
     stage = NetworkStage(argv, main.__doc__)
     paths = stage.paths
     if stage.read("init_from", str) != "scratch":
@@ -36,11 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     scratch = resume_dir(paths.scratch, "base", settings, [images.folder / "manifest.csv"])
     execution = stage.read("execution", ExecutionConfig)
     fabric = stage.fabric(config.optimization.precision, tf32=execution.tf32)
+    if architecture.pretrained is not None:
+        base = published_base(architecture, images, fabric)
+        origin = {"stage": "base", "seed": seed, "data": data, "base": base.config}
+        return save_stage(fabric, paths.base, partial(save_base, base), origin, scratch)
     base = train_base(
         architecture,
         config,
         images,
-        build_perceptual(trunk) if config.perceptual_weight > 0 and architecture.pretrained is None else None,
+        build_perceptual(trunk) if config.perceptual_weight > 0 else None,
         augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
         fabric=fabric,
         seed=seed,

@@ -90,7 +90,7 @@ def training_notes(card: Card, paper: Mapping[str, Any]) -> str:
         "data": _training_data(stages["distill"]["data"]),
         "tokenizer": stages["distill"]["tokenizer"],
         "perceptual_trunk": stages["finetune"]["perceptual_trunk"],
-        "base_training": stages["base"]["training"],
+        **({"base_training": stages["base"]["training"]} if "training" in stages["base"] else {}),  # else published
         "distill": stages["distill"]["training"],
         "finetune": stages["finetune"]["training"],
     }
@@ -318,7 +318,8 @@ def pack(paths: RunPaths, folder: Path) -> None:
     for source, name in zip((paths.base, paths.distilled, paths.tokenizer), STAGES.values(), strict=True):
         (folder / name).mkdir(exist_ok=True)
         for file in (LOG_FILE, TRAINING_FILE):
-            shutil.copyfile(source / file, folder / name / file)
+            if (source / file).is_file():  # a published base has no log
+                shutil.copyfile(source / file, folder / name / file)
 
 
 def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Card:
@@ -327,7 +328,8 @@ def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Ca
     train = next(part for part in sets if part["role"] == "train")
     images = open_set(paths.data / next(part["name"] for part in sets if part["role"] == "evaluate"))
     settings = {stage: json.loads((folder / name / TRAINING_FILE).read_text()) for stage, name in STAGES.items()}
-    logs = {stage: pd.read_csv(folder / name / LOG_FILE).iloc[-1] for stage, name in STAGES.items()}
+    paths_of_logs = {stage: folder / name / LOG_FILE for stage, name in STAGES.items()}
+    logs = {stage: pd.read_csv(path).iloc[-1] for stage, path in paths_of_logs.items() if path.is_file()}
     scores, usage = measure(AdaptiveTokenizer.from_pretrained(folder), images)
     return {
         "name": folder.name,
@@ -378,8 +380,9 @@ def measure_base(base: BaseTokenizer, images: ImageSet) -> LengthScore:
         codes = base.encode(batch).codes
         tokens = codes.shape[1]
         total += summed_l1(base.decode(codes), batch)
-    assert base.config.codebook_size is not None
-    return {"tokens": tokens, "bits": tokens * math.log2(base.config.codebook_size), "l1": total / len(images)}
+    size = base.config.codebook_size
+    bits = 32 * base.config.code_size if size is None else math.log2(size)
+    return {"tokens": tokens, "bits": tokens * bits, "l1": total / len(images)}
 
 
 def summed_l1(reconstruction: torch.Tensor, images: torch.Tensor) -> float:

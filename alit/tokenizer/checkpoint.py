@@ -204,8 +204,11 @@ def _network(config: TokenizerConfig) -> str:
         if distillation.quantize
         else f"{distillation.latent_code_size} continuous numbers each"
     )
+    name = base.kind.upper()
+    if base.pretrained is not None:
+        name = f"{base.pretrained} as published (not part of this checkpoint unless it was trained on)"
     return (
-        f"Base tokenizer: {base.pretrained or base.kind.upper()}, {config.image_tokens} image tokens, {codes}. "
+        f"Base tokenizer: {name}, {config.image_tokens} image tokens, {codes}. "
         f"Distillation: {distillation.layers} + {distillation.layers} layers of width {distillation.width} with "
         f"{distillation.heads} heads, {distillation.iterations} iterations of {distillation.tokens_per_iteration} "
         f"latent tokens, {latents}."

@@ -259,3 +259,13 @@ def test_taesd_rebuilds_photographs_as_well_as_published(monkeypatch, name, code
     assert tokens.features.shape == (64, 64, code_size)
     assert float((base.decode(tokens.codes).clamp(0, 1) - batch).abs().mean()) == pytest.approx(error, abs=0.004)
     assert 0.5 < float(tokens.features.std()) < 2
+
+
+def test_a_hub_id_is_found_in_the_hubs_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIT_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--someone--pipeline/snapshots" / ("0" * 40)
+    random_autoencoder("AutoencoderKL").save_pretrained(snapshot / "vae")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("0" * 40)
+    assert load_published(config("someone/pipeline/vae")).config.dtype == "float32"

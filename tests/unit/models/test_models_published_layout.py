@@ -3,21 +3,15 @@
 import pytest
 import torch
 from checkout import GOLDEN
-from published_names import published_name
-from safetensors.torch import load_file, save_file
-from tiny import base_config, images, tokenizer_config
+from published_layout_files import base_part, published_file
+from safetensors.torch import load_file
+from tiny import base_config, images
 
 from alit.errors import CheckpointError
 from alit.models.loading import build_base, is_published, load_base, load_published, save_base
 from alit.tokenizer.published import load_published as load_published_tokenizer
 
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden tensors at {GOLDEN.name}/")
-
-
-def base_part(weights, kind):
-    """The tensors of the base tokenizer in a checkpoint of the authors', under the names of its own publication."""
-    prefix = f"base_tokenizer.{kind}."
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 @needs_golden
@@ -44,17 +38,6 @@ def test_a_published_vae_is_the_one_inside_the_authors_checkpoint(tmp_path):
 
 
 MUSE = (("mid.block_1.", "mid.0."), ("mid.block_2.", "mid.1."), ("upsample.conv.", "upsample_conv."))
-
-
-def published_file(base, path, renaming=()):
-    """Write the weights of a base tokenizer under published names."""
-    tokenizer = tokenizer_config().model_copy(update={"base": base.config})
-    tensors = {f"base.{name}": value for name, value in base.state_dict().items()}
-    tensors = base_part({published_name(name, tokenizer): value for name, value in tensors.items()}, base.config.kind)
-    for ours, theirs in renaming:
-        tensors = {name.replace(ours, theirs): value for name, value in tensors.items()}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
-    return base.config.model_copy(update={"pretrained": str(path)})
 
 
 @pytest.mark.parametrize(
