@@ -199,20 +199,21 @@ def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
 
 
 def base_needs(profile: dict[str, Any]) -> Iterator[Need]:
-    """Yield the published base tokenizers of the profile and its variants, in the layout of diffusers."""
+    """Yield the published base tokenizers of the profile and its variants."""
     bases = [(profile.get("tokenizer") or {}).get("base")] if profile.get("init_from") == "scratch" else []
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})
     for name in dict.fromkeys(str(base["pretrained"]) for base in bases if base and base.get("pretrained")):
-        from alit.models.loading import DIFFUSERS_WEIGHTS, LOCAL_FOLDER, local_copy
+        from alit.models.loading import DIFFUSERS_FILES, LOCAL_FOLDER, WEIGHTS_SUFFIXES, local_copy
 
         if local_copy(name) is not None:
             yield Need("base tokenizer", name, "tokenizer.base.pretrained", "on this machine", stages=BASE_STAGES)
             continue
         owner, repository, *below = name.split("/") if name.count("/") else ("", name)
-        files = tuple(("/".join([*below, file]),) for file in ("config.json", DIFFUSERS_WEIGHTS))
-        weights = PublishedWeights(f"{owner}/{repository}", HUB, files, None, "", "diffusers")
+        is_file = name.endswith(WEIGHTS_SUFFIXES)  # of a VQGAN or KL-VAE
+        files = (("/".join(below),),) if is_file else tuple(("/".join([*below, file]),) for file in DIFFUSERS_FILES)
+        weights = PublishedWeights(f"{owner}/{repository}", HUB, files, None, "", "" if is_file else "diffusers")
         instead = f", or put them into data/{LOCAL_FOLDER}/{'/'.join([repository, *below])}"
         yield _published("base tokenizer", name, weights, instead, BASE_STAGES)
 

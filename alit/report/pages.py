@@ -223,7 +223,8 @@ def recorded_settings(paper: Mapping[str, Any], here: Mapping[str, Any], paths: 
     """
     records = {section: _read_json(paths.run / folder / "training.json") for section, folder in TRAINED.items()}
     known: dict[str, Any] = {
-        section: None if record is None else record["training"] for section, record in records.items()
+        section: (record or {}).get("training")  # a published base tokenizer has none
+        for section, record in records.items()
     }
     known["perceptual_trunk"] = (records["finetune"] or {}).get("perceptual_trunk")
     known["tokenizer"] = _read_json(paths.tokenizer / "config.json") or here["tokenizer"]
