@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from pydantic import PositiveFloat, PositiveInt
@@ -155,7 +156,8 @@ class DiffusersBase(BaseTokenizer):
         loss = features.new_zeros(())
         if self.codebook is None:
             return BaseTokens(features, features, None, loss)
-        ids = nearest(features.detach().float(), self.codebook.detach().float())
+        with torch.autocast(features.device.type, enabled=False):
+            ids = nearest(features.detach().float(), self.codebook.detach().float())
         codes = F.embedding(ids, self.codebook)
         return BaseTokens(features, features + (codes - features).detach(), ids, loss)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alit.errors import CheckpointError
+from alit.models.base import ORIGIN
 from alit.models.diffusers_base import FILLED_IN
 from alit.models.distillation import TokenizerConfig
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
@@ -105,8 +106,8 @@ def effective_settings(config: TokenizerConfig) -> dict[str, Any]:
     content = config.model_dump(mode="json")
     base, distillation = content["base"], content["distillation"]
     unread = {
-        "vqgan": ("latent_scale", "sample_posterior", "rescale_decode", "level_attention"),
-        "vae": ("codebook_size", "unit_codes"),
+        "vqgan": ("latent_scale", "sample_posterior", "rescale_decode", "level_attention", *ORIGIN),
+        "vae": ("codebook_size", "unit_codes", *ORIGIN),
     }
     for key in unread.get(config.base.kind, ()):
         base.pop(key, None)
