@@ -70,11 +70,16 @@ class DiffusersBaseConfig(Settings):
 
 def _architecture(published: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the class and the arguments of its constructor out of a config.json, without what it ignores."""
-    name = published.get(CLASS_KEY)
-    if name not in CLASSES:
-        raise CheckpointError(f"expected an autoencoder of class {', '.join(CLASSES)} in {source}, found {name}")
+    name = _class_name(published, source)
     arguments = set(inspect.signature(network_class(name).__init__).parameters)
     return {CLASS_KEY: name} | {key: value for key, value in published.items() if key in arguments}
+
+
+def _class_name(settings: Mapping[str, Any], source: str) -> str:
+    """Return the class that settings of diffusers name: one of three, since a file may name any."""
+    if (name := settings.get(CLASS_KEY)) not in CLASSES:
+        raise CheckpointError(f"expected an autoencoder of class {', '.join(CLASSES)} in {source}, found {name}")
+    return name
 
 
 def network_class(name: str) -> Any:
@@ -100,6 +105,7 @@ class DiffusersBase(BaseTokenizer):
 
     Raises:
         ConfigError: the settings lack an architecture: they are a profile's, and nothing was loaded for them.
+        CheckpointError: the architecture is none of `CLASSES`.
     """
 
     config: DiffusersBaseConfig
@@ -108,7 +114,7 @@ class DiffusersBase(BaseTokenizer):
         super().__init__(config)
         if config.architecture is None:
             raise ConfigError(f"expected the architecture of {config.pretrained}, found none; run stage base first")
-        self.kind = config.architecture[CLASS_KEY]
+        self.kind = _class_name(config.architecture, config.pretrained)
         self.network: Any = network_class(self.kind).from_config(config.architecture)
 
     @property

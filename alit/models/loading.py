@@ -91,7 +91,7 @@ def _load_diffusers(config: DiffusersBaseConfig, folder: Path) -> tuple[BaseToke
             base.network, report = network_class(base.kind).from_pretrained(folder, **options)
         with safe_open(folder / DIFFUSERS_WEIGHTS, framework="pt") as file:
             types = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"expected an autoencoder of diffusers in {folder}: {first_line(error)}") from error
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[fault]:

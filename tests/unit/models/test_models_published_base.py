@@ -150,6 +150,14 @@ def test_a_folder_without_all_weights_is_refused(tmp_path):
         load_published(config(folder))
 
 
+def test_a_class_that_is_no_base_tokenizer_is_refused(tmp_path):
+    folder = saved(tmp_path)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"_class_name": "UNet2DModel"}))
+    with pytest.raises(CheckpointError, match="AutoencoderKL, AutoencoderTiny, VQModel in .*, found UNet2DModel"):
+        load_published(config(folder))
+
+
 def tokenizer_config(base):
     quantized = base.codebook_size is not None
     settings = {
