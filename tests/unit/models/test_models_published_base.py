@@ -154,7 +154,7 @@ def test_a_class_that_is_no_base_tokenizer_is_refused(tmp_path):
     folder = saved(tmp_path)
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | {"_class_name": "UNet2DModel"}))
-    with pytest.raises(CheckpointError, match="AutoencoderKL, AutoencoderTiny, VQModel in .*, found UNet2DModel"):
+    with pytest.raises(CheckpointError, match=r"AutoencoderKL, AutoencoderTiny, VQModel in .*, found UNet2DModel"):
         load_published(config(folder))
 
 
