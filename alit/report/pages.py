@@ -219,7 +219,8 @@ def recorded_settings(paper: Mapping[str, Any], here: Mapping[str, Any], paths: 
     """Put what is recorded with the weights in place of the profile's settings of networks and training.
 
     A profile that measures a checkpoint may hold settings that its weights were never trained by. What a record does
-    not hold is left out on both sides. Where weights come from stands on every page in words of its own.
+    not hold is left out on both sides. Where weights come from, and what followed, stands on every page in words of its
+    own.
     """
     records = {section: _read_json(paths.run / folder / "training.json") for section, folder in TRAINED.items()}
     known: dict[str, Any] = {
@@ -228,7 +229,7 @@ def recorded_settings(paper: Mapping[str, Any], here: Mapping[str, Any], paths: 
     }
     known["perceptual_trunk"] = (records["finetune"] or {}).get("perceptual_trunk")
     known["tokenizer"] = _read_json(paths.tokenizer / "config.json") or here["tokenizer"]
-    published, own = ({**profile, "init_from": None} for profile in (paper, here))
+    published, own = ({**profile, "init_from": None, "finetune_from_checkpoint": None} for profile in (paper, here))
     for section, record in known.items():
         published[section], own[section] = _only_known(published[section], record), record
     unknown = [section for section, record in known.items() if record is None]

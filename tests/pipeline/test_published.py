@@ -107,7 +107,15 @@ def test_every_claim_names_the_checkpoint_and_those_of_trainings_say_what_they_l
 def test_no_setting_of_a_training_is_shown_for_weights_that_were_not_trained_here(finished):
     text = (finished.report / "differences.html").read_text(encoding="utf-8")
     assert "Nothing is recorded of how these weights were trained" in text
-    for key in ("distill.", "finetune.", "base_training.", "data.flip", "data.crop_scale", "init_from"):
+    for key in (
+        "distill",
+        "finetune",
+        "base_training",
+        "data.flip",
+        "data.crop_scale",
+        "init_from",
+        "finetune_from_checkpoint",
+    ):
         assert f"<code>{key}" not in text
     assert "<code>tokenizer.distillation.width</code>" in text
     assert "trained no tokenizer" in (finished.report / "training.html").read_text(encoding="utf-8")
