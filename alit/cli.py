@@ -100,7 +100,8 @@ def add_tokenize(commands: Subparsers) -> None:
     parser.add_argument(
         "source",
         type=not_empty,
-        help="a folder of pictures or of Parquet files with a column image, or such a file",
+        help="a folder of pictures, of WebDataset shards (.tar), of Parquet files with a column image, or of what the "
+        "datasets library saved; a Parquet file; or a data set's id on the hub of Hugging Face",
     )
     parser.add_argument("--split", help="split of the data set, where it has several")
     parser.add_argument("output", type=path, help="the folder to write to")

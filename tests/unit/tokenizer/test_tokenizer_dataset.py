@@ -1,12 +1,14 @@
 """A data set becomes Parquet parts of the tokens that `encode` gives, whoever writes them and however often stopped."""
 
 import csv
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -360,19 +362,31 @@ def packed_as(kind, pictures, folder):
     files = sorted(pictures.rglob("*.png"), key=lambda path: path.relative_to(pictures).as_posix())
     folder.mkdir()
     contents = [path.read_bytes() for path in files]
-    if kind == "bytes":
+    if kind == "shards":
+        for shard in range(2):
+            with tarfile.open(folder / f"{shard}.tar", "w") as tar:
+                for index in range(shard * 4, shard * 4 + 4):
+                    info = tarfile.TarInfo(f"{index:04d}.png")
+                    info.size = len(contents[index])
+                    tar.addfile(info, io.BytesIO(contents[index]))
+    elif kind == "bytes":
         table = pyarrow.table({"id": [f"picture {index}" for index in range(COUNT)], "image": contents})
         pyarrow.parquet.write_table(table.slice(0, 5), folder / "a.parquet", row_group_size=2)
         pyarrow.parquet.write_table(table.slice(5), folder / "b.parquet")
-    else:
+    elif kind == "structs":
         rows = [{"bytes": content, "path": f"{index}.png"} for index, content in enumerate(contents)]
         pyarrow.parquet.write_table(pyarrow.table({"image": rows}), folder / "a.parquet", row_group_size=3)
+    else:
+        datasets = pytest.importorskip("datasets")
+        features = datasets.Features({"image": datasets.Image()})
+        rows = [{"bytes": content, "path": None} for content in contents]
+        datasets.Dataset.from_dict({"image": rows}, features=features).save_to_disk(str(folder))
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["bytes", "structs"])
+@pytest.mark.parametrize("kind", ["shards", "bytes", "structs", "datasets"])
 def test_every_source_of_the_same_pictures_gives_the_same_tokens(kind, model, pictures, tmp_path):
     run(job(pictures, model, tmp_path / "expected", budget=3.5))
     packed = packed_as(kind, pictures, tmp_path / "packed")
@@ -382,7 +396,7 @@ def test_every_source_of_the_same_pictures_gives_the_same_tokens(kind, model, pi
     assert TokenSet.load(tmp_path / "here") == TokenSet.load(tmp_path / "expected")
     names = read_tokens(tmp_path / "here").names
     assert len(set(names)) == COUNT
-    fifth = {"bytes": "picture 5", "structs": "a.parquet/0000005"}
+    fifth = {"shards": "1/0005", "bytes": "picture 5", "structs": "a.parquet/0000005", "datasets": "0000005"}
     assert names[5] == fifth[kind]
 
 
