@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,9 +15,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -67,36 +63,6 @@ def gigaflops(call: Callable[[], object]) -> float:
     with counter:
         call()
     return counter.get_total_flops() / 1e9
-
-
-class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of tensors that come to life within the block and live: no kernel's scratch, no allocator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-        self.peak = 0
-        self._known: set[int] = set()  # storages; those from outside the block are known but not counted
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operator and count the storages that only its results have."""
-        self._known.update(storage._cdata for storage in _storages((args, kwargs)))
-        result = function(*args, **(kwargs or {}))
-        for storage in _storages(result):
-            if storage._cdata not in self._known:
-                self._known.add(storage._cdata)
-                self.bytes += storage.nbytes()
-                self.peak = max(self.peak, self.bytes)
-                weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
-        return result
-
-    def _forget(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self.bytes -= size
-
-
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def machine() -> dict[str, Any]:

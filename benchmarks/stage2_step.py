@@ -11,7 +11,6 @@ too, and holds their results until the step is over, as the published code does.
 """
 
 from common import (  # isort: skip - before torch
-    LiveTensors,
     gigaflops,
     machine,
     ratio,
@@ -48,6 +47,7 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import finetune
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation, frozen_tokens
+from alit.training.memory import LiveTensors
 
 PLAYERS = "generator", "discriminator"
 PUBLISHED_SHARE = 12  # images of a process: 96 on 8 GPUs
@@ -95,6 +95,8 @@ GENERATORS = {"ours": finetune.GeneratorLoss, "naive": NaiveGenerator}
 
 class NoiseImages:
     """As many noise images as a benchmark needs."""
+
+    packed = True
 
     def __init__(self, count: int, size: int) -> None:
         self.tensor = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -106,6 +106,16 @@ def build_perceptual(trunk: str) -> PerceptualDistance:
     return PerceptualDistance(build_trunk(trunk))
 
 
+def build_untrained_perceptual(trunk: str) -> PerceptualDistance:
+    """Build the networks of `build_perceptual` but download no weights: plans of memory do not use them."""
+    if trunk != "lpips_vgg":
+        return build_perceptual(trunk)
+    require("torchmetrics")
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+
+    return PerceptualDistance(LpipsTrunk(_NoTrainLpips(net="vgg", pnet_rand=True)))
+
+
 class LiteTrunk(nn.Module):
     """The stages of EfficientNet-Lite1, at the resolution of the images: 1/2, 1/4, 1/8, 1/16 and 1/32."""
 

@@ -53,6 +53,8 @@ class BaseLosses(NamedTuple):
 class BaseObjective(nn.Module):
     """l1 + l2 + perceptual + quantizer loss or KL divergence, weighted, of the reconstruction of images."""
 
+    uses_every_parameter = True
+
     def __init__(self, base: BaseTokenizer, perceptual: PerceptualDistance | None, config: BaseTrainingConfig) -> None:
         super().__init__()
         self.base = base
@@ -113,7 +115,7 @@ class BaseStage:
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
-        losses = self._compute_gradient(self.sampler(step))
+        losses = self.compute_gradient(self.sampler(step))
         values = {
             "loss": losses.total,
             "l1": losses.l1,
@@ -130,7 +132,7 @@ class BaseStage:
                 self.reset.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
         return values
 
-    def _compute_gradient(self, batch: Batch) -> BaseLosses:
+    def compute_gradient(self, batch: Batch) -> BaseLosses:
         """Accumulate the gradient of a batch, a micro-batch at a time, and return its losses without graphs."""
         parts = []
         rows = split_rows(len(batch.images), self.micro_batch)

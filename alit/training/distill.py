@@ -138,6 +138,13 @@ class DistillObjective(nn.Module):
         self.distillation = distillation
         self.config = config
 
+    @property
+    def uses_every_parameter(self) -> bool:
+        """Whether each step has a gradient for all: the mask token's comes from halting, norms' from iterations."""
+        config = self.config
+        always = config.supervised_iterations is None and config.unlock_share == config.continuous_share == 0
+        return always and config.halting and self.distillation.config.iterations > 1
+
     def forward(
         self,
         images: Tensor,
@@ -204,7 +211,7 @@ class DistillStage:
         codebook = tokenizer.base.codebook
         self.codebook = None if codebook is None else codebook.detach()
         self.micro_batch = execution.micro_batch.distill
-        prepare_network(self.distillation, execution)
+        prepare_network(tokenizer, execution)
         objective = DistillObjective(self.distillation, config)
         self.optimized = OptimizedModule(fabric, objective, config.optimization)
         quantizer = self.distillation.quantizer
@@ -221,7 +228,7 @@ class DistillStage:
         if step == self.switch > 0 and self.reset is not None:
             self._init_codebook(step, self.reset)
         iterations = self._supervised(step)
-        losses = self._compute_gradient(step, self.sampler(step), iterations)
+        losses = self.compute_gradient(step, self.sampler(step), iterations)
         values = {
             "loss": losses.total,
             "cross_entropy": losses.cross_entropy.mean(),
@@ -236,7 +243,7 @@ class DistillStage:
             self._reset_dead_codes(step, losses.ids, losses.raw_codes, self.reset)
         return values
 
-    def _compute_gradient(self, step: int, batch: Batch, iterations: tuple[int, ...]) -> DistillLosses:
+    def compute_gradient(self, step: int, batch: Batch, iterations: tuple[int, ...]) -> DistillLosses:
         """Accumulate the gradient of a batch, a micro-batch at a time, and return its losses without graphs."""
         parts = []
         rows = split_rows(len(batch.images), self.micro_batch)

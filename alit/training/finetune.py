@@ -159,6 +159,8 @@ class DiscriminatorOutput(NamedTuple):
 class DiscriminatorLoss(nn.Module):
     """The discriminator with its loss; one forward pass holds both kinds of images, as DDP requires."""
 
+    uses_every_parameter = True
+
     def __init__(self, discriminator: PatchDiscriminator) -> None:
         super().__init__()
         self.discriminator = discriminator
@@ -229,7 +231,7 @@ class FinetuneStage:
         iteration = step % self.iterations + 1
         weight = adversarial_weight(step, self.config.optimization.steps, self.config)
         values = self._train_discriminator(step, iteration) if weight > 0 else {}
-        generated, loss = self._compute_gradient(self.sampler(step).images, iteration, weight)
+        generated, loss = self.compute_gradient(self.sampler(step).images, iteration, weight)
         if generated.adversarial is not None and generated.balance is not None:
             values |= {"adversarial": generated.adversarial, "adaptive_weight": generated.balance}
         return {
@@ -243,7 +245,7 @@ class FinetuneStage:
             self.l1_columns[iteration - 1]: generated.l1,
         }
 
-    def _compute_gradient(self, images: Tensor, iteration: int, weight: float) -> tuple[GeneratorOutput, Tensor]:
+    def compute_gradient(self, images: Tensor, iteration: int, weight: float) -> tuple[GeneratorOutput, Tensor]:
         """Accumulate the generator's gradient, a micro-batch at a time; return its losses and their weighted sum.
 
         With `weight` above zero the discriminator judges, frozen. Each micro-batch balances its adversarial loss by
@@ -280,19 +282,24 @@ class FinetuneStage:
         count = self.config.discriminator_steps
         for turn in range(count):
             images = self.discriminator_sampler(step * count + turn).images
-            parts, rows = [], split_rows(len(images), self.micro_batch)
-            for part in rows:
-                real = part.of(images)
-                with self.fabric.autocast():
-                    fake = self.generator.reconstruct(real, iteration)
-                with self.optimized_discriminator.accumulating(part):
-                    output: DiscriminatorOutput = self.optimized_discriminator.module(real, fake)
-                    self.optimized_discriminator.backward(output.loss, part)
-                parts.append(detached(output))
+            judged = self.compute_discriminator_gradient(images, iteration)
             self.optimized_discriminator.take_step(step)
-            judged = join_parts(parts, rows)
             values = {"discriminator": judged.loss, "logits_real": judged.real, "logits_fake": judged.fake}
         return values
+
+    def compute_discriminator_gradient(self, images: Tensor, iteration: int) -> DiscriminatorOutput:
+        """Accumulate the discriminator's gradient, a micro-batch at a time, and return its loss without graph."""
+        parts = []
+        rows = split_rows(len(images), self.micro_batch)
+        for part in rows:
+            real = part.of(images)
+            with self.fabric.autocast():
+                fake = self.generator.reconstruct(real, iteration)
+            with self.optimized_discriminator.accumulating(part):
+                output: DiscriminatorOutput = self.optimized_discriminator.module(real, fake)
+                self.optimized_discriminator.backward(output.loss, part)
+            parts.append(detached(output))
+        return join_parts(parts, rows)
 
     def state(self) -> dict[str, Any]:
         """Return both networks and their optimizers."""

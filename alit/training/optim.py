@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from alit.models.distillation import BatchRows
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
-from alit.training.engine.fabric import gather_batch
+from alit.training.engine.fabric import gather_batch, gradient_scaler
 
 
 class OptimizationConfig(Settings):
@@ -169,7 +169,7 @@ class OptimizedModule:
 
     def _clip(self) -> Tensor:
         """Clip the gradient as `Fabric.clip_gradients` does, which refuses a fused optimizer with a gradient scaler."""
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        scaler = gradient_scaler(self.fabric)
         if scaler is not None:
             scaler.unscale_(self.optimizer.optimizer)
         bound = self.config.clip_norm if self.config.clip_norm is not None else torch.inf

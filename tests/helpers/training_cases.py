@@ -16,6 +16,7 @@ from alit.models.losses import PerceptualDistance
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
+from alit.training.engine.execution import PLAIN, ExecutionConfig, MicroBatchConfig
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneTrainingConfig, train_finetune
@@ -161,7 +162,7 @@ def count_iterations(monkeypatch):
     return ran
 
 
-def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", count=24, **changes):
+def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", count=24, execution=PLAIN, **changes):
     """Train one stage and return the network."""
     fabric = fabric or build_fabric("cpu", 1)
     images = MemoryImages(count)
@@ -171,6 +172,7 @@ def train(stage, scratch, fabric=None, *, flip=True, kind="vqgan", count=24, **c
         "fabric": fabric,
         "seed": SEED,
         "scratch": scratch,
+        "execution": execution,
     }
     if stage == "base":
         return train_base(config.base, base_config(**changes), images, perceptual(), **common)
@@ -188,11 +190,14 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--micro-batch", type=int)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     fabric = build_fabric("cpu", arguments.devices)
     changes = {"optimization": optimization(steps=arguments.steps)}
-    network = train(arguments.stage, arguments.scratch, fabric, **changes)
+    micro_batch = MicroBatchConfig(**dict.fromkeys(STAGES, arguments.micro_batch))
+    execution = ExecutionConfig(micro_batch=micro_batch, checkpoint_activations=arguments.micro_batch is not None)
+    network = train(arguments.stage, arguments.scratch, fabric, execution=execution, **changes)
     if fabric.is_global_zero:
         print(f"{fabric.world_size} processes")
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, arguments.out)

@@ -12,8 +12,9 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from alit.models.base import VAEDecoder, VAEEncoder, VQGANDecoder, VQGANEncoder
 from alit.models.distillation import BatchRows
-from alit.models.transformer import Transformer
+from alit.models.transformer import Block, Transformer
 from alit.settings import Settings
 
 
@@ -33,6 +34,7 @@ class ExecutionConfig(Settings):
     # Processes of each loader that decode images ahead of time, on each device; stage 2 has two loaders.
     workers: NonNegativeInt = 0
     tf32: bool = False  # float32 products of matrices in TensorFloat-32, on GPUs that have it
+    compile: bool = False  # by torch.compile: transformer blocks, base encoder and decoder
 
 
 PLAIN = ExecutionConfig()
@@ -68,11 +70,17 @@ def join_parts(parts: Sequence[Parts], rows: Sequence[BatchRows], *, batched: Se
     return type(parts[0])(**joined)
 
 
+COMPILED = (Block, VQGANEncoder, VQGANDecoder, VAEEncoder, VAEDecoder)
+
+
 def prepare_network(network: nn.Module, execution: ExecutionConfig) -> None:
-    """Make a network's transformers keep or compute again what the backward pass needs, as the settings say."""
+    """Make a network's parts compute as the settings say, in place; names of weights stay."""
     for part in network.modules():
         if isinstance(part, Transformer):
             part.checkpoint_activations = execution.checkpoint_activations
+        if execution.compile and isinstance(part, COMPILED):
+            # Each iteration has a longer sequence: one program for all lengths, where torch would compile few and stop.
+            part.compile(dynamic=True if isinstance(part, Block) else None)
 
 
 def use_tf32(device: torch.device) -> None:

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.connector import _is_using_cli
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from alit.errors import ConfigError
 
@@ -42,8 +43,7 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
                 f"expected {devices} processes on each node (devices in the profile), but torchrun started "
                 f"{environment.world_size()} in all; set devices or --nproc_per_node so that they agree"
             )
-    # Which parameters a step uses depends on the iterations it supervises; DDP has to look for the others.
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=PATIENCE) if devices * nodes > 1 else "auto"
+    strategy = SearchingDDP(timeout=PATIENCE) if devices * nodes > 1 else "auto"
     fabric = Fabric(
         accelerator=device,
         devices=devices,
@@ -70,6 +70,23 @@ def require_devices(device: str, devices: int) -> None:
     if (device == "cuda" or (device == "auto" and cards)) and devices > cards:
         instead = f"set devices to {cards}" if cards else "set device to cpu"
         raise ConfigError(f"device: {device}, devices: {devices}: found {cards} GPUs that torch can use; {instead}")
+
+
+class SearchingDDP(DDPStrategy):
+    """DDP that looks in each step for parameters without a gradient, unless a module says that all have one.
+
+    A module says so by `uses_every_parameter`: the search walks through the whole graph.
+    """
+
+    def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+        """Wrap a module."""
+        self._ddp_kwargs["find_unused_parameters"] = not getattr(module, "uses_every_parameter", False)
+        return super().setup_module(module)
+
+
+def gradient_scaler(fabric: Fabric) -> torch.amp.GradScaler | None:  # pyright: ignore[reportPrivateImportUsage]
+    """Return what keeps half precision gradients in range; None with any other precision than 16-mixed."""
+    return getattr(fabric.strategy.precision, "scaler", None)
 
 
 def gather_batch(fabric: Fabric, share: Tensor) -> Tensor:

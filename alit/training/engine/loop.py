@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from alit.errors import CheckpointError, TrainingError
-from alit.training.engine.fabric import default_randomness
+from alit.training.engine.fabric import default_randomness, gradient_scaler
 from alit.training.optim import OptimizationConfig
 
 STATE_FILE = "state.ckpt"
@@ -52,7 +52,6 @@ def run_training(
 
     `scratch` receives `log.csv` and `state.ckpt`, replaced atomically every `save_every` steps, at the end, and
     after Ctrl-C or SIGTERM. A resumed run ends with the weights of an uninterrupted one, on a CPU bit for bit.
-    (With 16-mixed precision the gradient scaler starts again.)
 
     Raises:
         TrainingError: a loss, or the weights about to be saved, are not finite; the last good state is kept.
@@ -105,6 +104,9 @@ class _Run:
                 f"expected the resume state of this run in {self.file}, but it cannot be read "
                 f"({type(error).__name__}: {error}); delete it to start again"
             ) from error
+        scaler = gradient_scaler(self.fabric)
+        if scaler is not None and self.progress.scaler:  # states of earlier versions have none
+            scaler.load_state_dict(self.progress.scaler)
         self.saved_steps = self.progress.steps
 
     def open_log(self) -> "TrainingLog":
@@ -133,6 +135,8 @@ class _Run:
 
     def save(self) -> None:
         """Replace the resume state, unless the weights are no longer finite."""
+        scaler = gradient_scaler(self.fabric)
+        self.progress.scaler = {} if scaler is None else scaler.state_dict()
         state = {**self.stage.state(), "progress": self.progress}
         modules = [value for value in state.values() if isinstance(value, nn.Module)]
         if not all(bool(p.isfinite().all()) for module in modules for p in module.parameters()):
@@ -174,6 +178,7 @@ class Progress:
         self.seconds = 0.0
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self.scaler: dict[str, Any] = {}  # of the gradient scaler, when last saved
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Count one step and its scalars, without waiting for the device that computes them."""

@@ -219,3 +219,36 @@ def test_joined_parts_are_weighted_by_their_images():
     torch.testing.assert_close(joined.loss, torch.tensor(3.0))
     assert torch.equal(joined.real, torch.arange(7.0))
     assert joined.fake is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_modules_that_say_so_have_a_gradient_for_every_parameter(case, fabric, monkeypatch, easily_halted):
+    """DDP takes their word and does not look for parameters without one."""
+    build, changes = CASES[case]
+    stage = build(fabric, execution(), **changes)
+    (found, *_), _ = gradients(stage, 2, monkeypatch)
+    trained = {name for name, parameter in stage.optimized.module.named_parameters() if parameter.requires_grad}
+    if getattr(stage.optimized.module.module, "uses_every_parameter", False):
+        assert set(found) == trained
+    else:
+        assert case not in ("base", "base, vae", "stage 1, halting")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+@pytest.mark.parametrize("case", ["base", "stage 1, halting", "stage 2"])
+def test_compiled_networks_have_the_same_gradients_and_names_of_weights(case, fabric, monkeypatch):
+    build, changes = CASES[case]
+    compiled = []
+    compile_module = torch.nn.Module.compile
+
+    def compile_without_inductor(self, **how):
+        compiled.append(type(self).__name__)
+        compile_module(self, backend="aot_eager", **how)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_without_inductor)
+    plain, ours = build(fabric, execution(), **changes), build(fabric, execution(3, compile=True), **changes)
+    assert compiled
+    assert list(ours.optimized.module.state_dict()) == list(plain.optimized.module.state_dict())
+    assert_same_step(gradients(ours, 2, monkeypatch), gradients(plain, 2, monkeypatch))
+    torch.compiler.reset()

@@ -157,6 +157,31 @@ def test_a_state_that_cannot_be_read_is_named(tmp_path, fabric):
         run(Walk(), tmp_path, fabric)
 
 
+def test_a_gradient_scaler_goes_on_where_it_was(tmp_path, monkeypatch):
+    def scale_after(steps):
+        fabric = build_fabric("cpu", 1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+        monkeypatch.setattr(fabric.strategy.precision, "scaler", scaler, raising=False)
+
+        def grow(stage, step):
+            scaler.scale(torch.ones(()))
+            found = {torch.device("cpu"): torch.zeros(())}
+            scaler._per_optimizer_states[0]["found_inf_per_device"] = found
+            scaler.update()
+
+        run(Walk(grow), tmp_path, fabric, steps=steps)
+        return scaler.get_scale()
+
+    assert scale_after(4) == 8.0 * 2**4
+    assert scale_after(6) == 8.0 * 2**6  # not from 8 again
+
+
+def test_a_state_without_a_gradient_scaler_is_still_read():
+    progress = Progress()
+    progress.load_state_dict({"steps": 3, "seconds": 1.0, "sums": {}, "counts": {}})
+    assert (progress.steps, progress.scaler) == (3, {})
+
+
 def test_no_partial_state_is_left(tmp_path, fabric):
     run(Walk(), tmp_path, fabric)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "state.ckpt"]

@@ -75,6 +75,33 @@ def test_perplexity_counts_equally_used_codes():
     assert perplexity(torch.zeros(3, 4, dtype=torch.int64), 16).item() == pytest.approx(1.0)
 
 
+# Half precision
+
+
+def test_a_gradient_scaler_changes_no_step_and_clips_what_it_has_scaled(monkeypatch):
+    """Fabric has no scaler on a CPU, where torch's works all the same."""
+
+    def step(scaler):
+        fabric = build_fabric("cpu", 1)
+        monkeypatch.setattr(fabric.strategy.precision, "scaler", scaler, raising=False)
+        monkeypatch.setattr(
+            fabric.strategy, "backward", lambda loss, *_: (scaler.scale(loss) if scaler else loss).backward()
+        )
+        torch.manual_seed(0)
+        network = torch.nn.Linear(3, 3)
+        optimized = OptimizedModule(fabric, network, optimization(warmup_steps=0, clip_norm=0.1))
+        if scaler is not None:
+            monkeypatch.setattr(
+                fabric.strategy, "optimizer_step", lambda optimizer: (scaler.step(optimizer), scaler.update())
+            )
+        norm = optimized.backward_and_step(optimized.module(torch.ones(2, 3)).square().sum(), 0)
+        return norm, network.weight.detach()
+
+    plain, scaled = step(None), step(torch.amp.GradScaler("cpu", init_scale=1024.0))
+    assert plain[0] > 0.1
+    torch.testing.assert_close(scaled, plain)
+
+
 # Batches
 
 

@@ -18,8 +18,8 @@ LAUNCHERS = {
 }
 
 
-def run(launcher, folder, devices):
-    command = [*launcher, str(SCRIPT), "distill", str(folder / "scratch"), str(folder / "weights")]
+def run(launcher, folder, devices, *options, stage="distill"):
+    command = [*launcher, str(SCRIPT), stage, *options, str(folder / "scratch"), str(folder / "weights")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [*command, "--devices", str(devices)], env=environment, capture_output=True, text=True, timeout=300
@@ -41,3 +41,13 @@ def test_two_processes_give_the_weights_of_one_with_the_same_global_batch(launch
     for name in expected:
         torch.testing.assert_close(weights[name], expected[name], atol=2e-5, rtol=0)
     assert [row.split(",")[:2] for row in log] == [row.split(",")[:2] for row in expected_log]
+
+
+@pytest.mark.parametrize("stage", ["base", "distill", "finetune"])
+def test_two_processes_accumulate_micro_batches_and_recompute_activations(stage, one, tmp_path):
+    """Gradients are exchanged once a step, and no parameter is missed where the search for unused ones is off."""
+    weights, log = run(LAUNCHERS["own"], tmp_path, 2, "--micro-batch", "1", stage=stage)
+    assert log[-1].startswith("14,56,")
+    if stage == "distill":
+        for name, value in one[0].items():
+            torch.testing.assert_close(weights[name], value, atol=2e-5, rtol=0)
