@@ -83,6 +83,7 @@ def _sweep(folder: Path, processes: int, chunk: int) -> None:
     """Sweep the set in `folder` in so many processes; each prints its wall and CPU seconds."""
     profile, fabric = read_profile("cpu"), build_fabric("cpu", processes)
     torch.set_num_threads(1)
+    assert profile.tokenizer is not None
     with fail_together(fabric), default_randomness("benchmark"):
         tokenizer = AdaptiveTokenizer(profile.tokenizer).eval()
         models = build_task_models(profile.task_models, folder / "task_models", fabric.device)
