@@ -61,8 +61,35 @@ def statistics_to_distance(reference: FeatureStatistics, other: FeatureStatistic
 
 
 def frechet_distance(reference: np.ndarray, other: np.ndarray) -> float:
-    """Return the distance between two feature arrays (n, f) and (m, f)."""
+    """Return the distance between two feature arrays (n, f) and (m, f).
+
+    Raises:
+        DataError: see `features_to_statistics`.
+    """
+    if min(len(reference), len(other)) < reference.shape[1]:
+        return _distance_of_few(reference, other)
     return statistics_to_distance(features_to_statistics(reference), features_to_statistics(other))
+
+
+def _distance_of_few(reference: np.ndarray, other: np.ndarray) -> float:
+    """Return the same from products of images (n, m) and not of features (f, f), of which there are more.
+
+    With centered features A and B, S1 = A^T A / (n - 1) and S2 = B^T B / (m - 1), so that the eigenvalues of S1 S2
+    are the squared singular values of A B^T, but for the factors.
+    """
+    gaps, centered = [], []
+    for features in (reference, other):
+        rows = np.asarray(features, dtype=np.float64)
+        if len(rows) < 2:
+            raise DataError(f"expected at least 2 feature rows for a covariance, found {len(rows)}; use more images")
+        if not np.isfinite(rows).all():
+            raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
+        gaps.append(rows.mean(axis=0))
+        centered.append((rows - gaps[-1]) / np.sqrt(len(rows) - 1))
+    first, second = centered
+    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    gap = gaps[0] - gaps[1]
+    return float(max(gap @ gap + np.square(first).sum() + np.square(second).sum() - 2 * cross, 0.0))
 
 
 def frechet_of_selection(features: np.ndarray, grid: SweepGrid, selection: Selection) -> float:
@@ -79,9 +106,10 @@ def frechet_of_selection(features: np.ndarray, grid: SweepGrid, selection: Selec
     if grid.clean_rows is None:
         raise DataError("expected rows of length 0 in the sweep table, the reference of Fréchet distances, found none")
     chosen = np.flatnonzero(selection.included)
-    reference = features_to_statistics(features, grid.clean_rows[chosen])
-    other = features_to_statistics(features, grid.rows[chosen, selection.positions[chosen]])
-    return statistics_to_distance(reference, other)
+    originals, others = grid.clean_rows[chosen], grid.rows[chosen, selection.positions[chosen]]
+    if len(chosen) < features.shape[1]:
+        return frechet_distance(features[originals], features[others])
+    return statistics_to_distance(features_to_statistics(features, originals), features_to_statistics(features, others))
 
 
 RANK_TOLERANCE = 1e-8  # eigenvalues below this share of the largest count as none

@@ -45,6 +45,15 @@ def test_frechet_is_0_for_the_same_features_symmetric_and_finite_with_few_images
     assert frechet_distance(few, others) == pytest.approx(frechet_distance(others, few))
 
 
+@pytest.mark.parametrize(("first", "second"), [(6, 6), (6, 60), (60, 6)])
+def test_frechet_of_fewer_images_than_features_is_that_of_their_covariances(first, second):
+    generator = np.random.default_rng(4)
+    one, two = generator.normal(size=(first, 20)), generator.normal(1, 2, size=(second, 20))
+    expected = statistics_to_distance(features_to_statistics(one), features_to_statistics(two))
+    # The roots of eigenvalues that are 0 but for rounding add about 1e-8 to what covariances give.
+    assert frechet_distance(one, two) == pytest.approx(expected, rel=1e-7)
+
+
 def test_frechet_refuses_single_rows_and_broken_features():
     with pytest.raises(DataError, match="at least 2 feature rows"):
         frechet_distance(np.ones((1, 3)), np.ones((5, 3)))
