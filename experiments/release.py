@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class StageCost(TypedDict):
 
     stage: str
     visits: int  # images seen, repetitions counted
-    core_hours: float
+    core_hours: float  # by the clock; hours of the card's device where it names one
 
 
 class LengthScore(TypedDict):
@@ -67,6 +67,7 @@ class Card(TypedDict):
     profile: str
     commit: str
     threads: int  # that the training ran on, a core each: another number adds up in another order
+    device: NotRequired[str]  # that the training ran on, where that was no CPU
     data: str  # of the training set
     validation: str
     images: int  # validation images
@@ -74,7 +75,7 @@ class Card(TypedDict):
     costs: list[StageCost]
     base: LengthScore  # the 2D base tokenizer alone
     scores: list[LengthScore]
-    perplexity: float  # of the latent codebook over the validation images, at the longest length
+    perplexity: float | None  # of the latent codebook over the validation images, at the longest length
     sha256: dict[str, str]  # file -> digest
 
 
@@ -185,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("--checkpoint", metavar="NAME", help="release the tokenizer, trained from scratch, as zoo/NAME")
     parser.add_argument("--threads", type=int, default=1, help="that the training ran on, a core each; for its card")
+    parser.add_argument("--device", help="that the training ran on, such as 'one NVIDIA H100'; for its card")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--check", action="store_true", help="write nothing, compare what is kept")
     only.add_argument("--text", action="store_true", help="write only the text, from what is kept")
@@ -266,7 +268,7 @@ def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namesp
     else:
         pack(paths, folder)
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        card = make_card(folder, paths, arguments.threads, commit=head.stdout.strip())
+        card = make_card(folder, paths, arguments.threads, commit=head.stdout.strip(), device=arguments.device)
         (folder / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     if arguments.check:
         check_checkpoint(paths, folder)
@@ -293,7 +295,7 @@ def check_checkpoint(paths: RunPaths, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / folder.name
         pack(paths, packed)
-        again = make_card(packed, paths, card["threads"], commit=card["commit"])
+        again = make_card(packed, paths, card["threads"], commit=card["commit"], device=card.get("device"))
     changes = {}
     for what, (ours, theirs) in compare_cards(card, again).items():
         print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
@@ -318,20 +320,29 @@ def pack(paths: RunPaths, folder: Path) -> None:
     for source, name in zip((paths.base, paths.distilled, paths.tokenizer), STAGES.values(), strict=True):
         (folder / name).mkdir(exist_ok=True)
         for file in (LOG_FILE, TRAINING_FILE):
-            if (source / file).is_file():  # a published base has no log
+            if (source / file).is_file():  # a published base tokenizer was not trained here and has no log
                 shutil.copyfile(source / file, folder / name / file)
 
 
-def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Card:
+def read_costs(folder: Path, threads: int) -> list[StageCost]:
+    """Return what the stages of a packed checkpoint took, by their logs; one that took no step has no cost."""
+    files = {stage: folder / name / LOG_FILE for stage, name in STAGES.items()}
+    logs = {stage: pd.read_csv(file) for stage, file in files.items() if file.is_file()}
+    ends = {stage: log.iloc[-1] for stage, log in logs.items() if len(log)}
+    return [
+        {"stage": stage, "visits": int(end["images"]), "core_hours": end["seconds"] * threads / 3600}
+        for stage, end in ends.items()
+    ]
+
+
+def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str, device: str | None = None) -> Card:
     """Measure a packed checkpoint on the profile's first evaluation set and gather the content of its `card.json`."""
     sets = read_yaml(paths.config)["data"]["sets"]
     train = next(part for part in sets if part["role"] == "train")
     images = open_set(paths.data / next(part["name"] for part in sets if part["role"] == "evaluate"))
     settings = {stage: json.loads((folder / name / TRAINING_FILE).read_text()) for stage, name in STAGES.items()}
-    paths_of_logs = {stage: folder / name / LOG_FILE for stage, name in STAGES.items()}
-    logs = {stage: pd.read_csv(path).iloc[-1] for stage, path in paths_of_logs.items() if path.is_file()}
     scores, usage = measure(AdaptiveTokenizer.from_pretrained(folder), images)
-    return {
+    card: Card = {
         "name": folder.name,
         "profile": paths.profile,
         "commit": commit,
@@ -340,10 +351,7 @@ def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Ca
         "validation": images.name,
         "images": len(images),
         "settings": settings,
-        "costs": [
-            {"stage": stage, "visits": int(log["images"]), "core_hours": log["seconds"] * threads / 3600}
-            for stage, log in logs.items()
-        ],
+        "costs": read_costs(folder, 1 if device else threads),
         "base": measure_base(load_base(folder / "base"), images),
         "scores": scores,
         "perplexity": usage,
@@ -352,36 +360,40 @@ def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str) -> Ca
             for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}")
         },
     }
+    if device:
+        card["device"] = device
+    return card
 
 
 @torch.no_grad()
-def measure(tokenizer: AdaptiveTokenizer, images: ImageSet) -> tuple[list[LengthScore], float]:
-    """Return the mean L1 at every length, and the perplexity of the latent codes at the longest."""
+def measure(tokenizer: AdaptiveTokenizer, images: ImageSet) -> tuple[list[LengthScore], float | None]:
+    """Return the mean L1 at every length, and the perplexity of the latent codes, if any, at the longest."""
     sums, ids = dict.fromkeys(tokenizer.lengths, 0.0), []
     for rows in tqdm(np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)), unit="batch"):
         batch = images.images(rows)
         for step in tokenizer.rollout(batch, image_tokens=False):
             assert step.reconstruction is not None
             sums[step.length] += summed_l1(step.reconstruction, batch)
-        ids.append(step.ids)
+        if step.ids is not None:
+            ids.append(step.ids)
     size = tokenizer.config.distillation.latent_codebook_size
     scores: list[LengthScore] = [
         {"tokens": k, "bits": k * tokenizer.bits_per_token, "l1": total / len(images)} for k, total in sums.items()
     ]
-    return scores, float(perplexity(torch.cat(ids), size))
+    return scores, float(perplexity(torch.cat(ids), size)) if ids else None
 
 
 @torch.no_grad()
 def measure_base(base: BaseTokenizer, images: ImageSet) -> LengthScore:
-    """Return the mean L1 of the base tokenizer alone."""
+    """Return the mean L1 of the base tokenizer alone; numbers that are no ids count 32 bits each."""
     total, tokens = 0.0, 0
     for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)):
         batch = images.images(rows)
         codes = base.encode(batch).codes
         tokens = codes.shape[1]
         total += summed_l1(base.decode(codes), batch)
-    size = base.config.codebook_size
-    bits = 32 * base.config.code_size if size is None else math.log2(size)
+    codebook = base.config.codebook_size
+    bits = 32 * codes.shape[2] if codebook is None else math.log2(codebook)
     return {"tokens": tokens, "bits": tokens * bits, "l1": total / len(images)}
 
 
