@@ -1,9 +1,9 @@
 # make check   one table of all that the profile needs, and what of it is there
 # make repro   checks, trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
-# All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|published|paper switches the
-# profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again what the
-# profile otherwise takes from zoo/.
+# All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|published|paper
+# switches the profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again
+# what the profile otherwise takes from zoo/.
 
 PYTHON ?= python3
 VENV ?= .venv

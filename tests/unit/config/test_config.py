@@ -15,13 +15,13 @@ from alit.paths import RunPaths
 from alit.settings import parse_settings
 from experiments.check import device_needs
 
-PROFILES = ("smoke", "cpu", "ablations", "imagenette", "paper", "published")
+PROFILES = ("smoke", "cpu", "ablations", "imagenette", "imagenette-taesd", "paper", "published")
 # As many entries as a profile needs, each with the same keys.
 LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
 # A profile that trains nothing leaves these out; all others state them.
 NULL_SECTIONS = {"tokenizer", "perceptual_trunk", "base_training", "distill", "finetune", "finetune_from_checkpoint"}
 OPTIONAL_KEYS = {"data.crop_aspect"}  # have a default, which older profiles keep without naming it
-OWN_KEYS = {"variants.common"}  # a mapping whose keys are the profile's own choice
+OWN_KEYS = {"variants.common", "tokenizer.base"}  # a mapping whose keys are the profile's own choice
 
 
 def key_tree(content: object, prefix: str = "") -> set[str]:
@@ -256,7 +256,9 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(tmp_path, old, ne
 
 
 def test_a_missing_profile_names_the_ones_there_are():
-    with pytest.raises(ConfigError, match="profiles here: ablations, cpu, imagenette, paper, published, smoke"):
+    with pytest.raises(
+        ConfigError, match="profiles here: ablations, cpu, imagenette, imagenette-taesd, paper, published, smoke"
+    ):
         load_profile(ROOT / "configs" / "cpuu.yaml")
 
 
