@@ -8,6 +8,7 @@ import csv
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -21,7 +22,7 @@ from pydantic import PositiveInt
 
 from alit.data.locate import count_images, data_roots, how_to_get, locate_data, whole_size
 from alit.data.prepare import SETTINGS_FILE, DataConfig, ImageSetConfig, build_source
-from alit.errors import DataError, run_command
+from alit.errors import CheckpointError, DataError, run_command
 from alit.paths import RunPaths, project_root
 from alit.settings import parse_settings, read_yaml
 from alit.tasks.weights import (
@@ -345,12 +346,12 @@ def disk_needs(data: DataConfig, models: Sequence[TaskModelConfig], paths: RunPa
 
 
 def estimates(paths: RunPaths, init_from: str | None = None) -> Iterator[Need]:
-    """Yield about what the profile's trainings take: device-hours as last counted.
+    """Yield about what the profile's trainings take: device-hours as last counted, and memory where a GPU is.
 
     Not part of `find_needs`, since it loads torch.
     """
     from alit.config import load_profile
-    from experiments import training_cost
+    from experiments import memory, training_cost
 
     profile = load_profile(paths.config)
     own, init_from = profile.training, init_from or profile.init_from
@@ -367,6 +368,34 @@ def estimates(paths: RunPaths, init_from: str | None = None) -> Iterator[Need]:
         yield Need(ESTIMATE, "training", needed, f"{found}; sweeps and studies come on top")
     else:
         yield Need(ESTIMATE, "training", "not counted for these settings", f"{command} counts it, in minutes")
+    cards = find_gpus()
+    if not cards:
+        place = f"no GPU here; python -m experiments.memory {paths.profile} plans it"
+        yield Need(ESTIMATE, "GPU memory", "not planned", place)
+        return
+    there = card_gigabytes(cards[0])
+    for training in memory.distinct_trainings(profile, own, variants=False):
+        try:
+            row = memory.plan_row(profile, *training)
+        except CheckpointError as error:  # the base tokenizer, which the table names as missing
+            yield Need(ESTIMATE, "GPU memory", "not planned", str(error))
+            return
+        yield memory_need(row["stage"], row["total"] / 1e9, row["images_at_once"], there)
+
+
+def memory_need(stage: str, planned: float, images: int, there: float | None) -> Need:
+    """Return what a stage's planned gigabytes at so many images at once mean on a card; None: of unknown size."""
+    found = "a card of unknown size" if there is None else f"{there:.0f} GB on each"
+    remedy = ""
+    if there is not None and planned > there:
+        remedy = f"set execution.micro_batch.{stage} below {images}, or execution.checkpoint_activations: true"
+    return Need(ESTIMATE, f"GPU memory of {stage}", f"{planned:.1f} GB with {images} images at once", found, remedy)
+
+
+def card_gigabytes(card: str) -> float | None:
+    """Return the memory of a card as `find_gpus` names it, in units of 1e9 bytes; None where it does not say."""
+    found = re.search(r"(\d+) MiB", card)
+    return None if found is None else int(found[1]) * 2**20 / 1e9
 
 
 if __name__ == "__main__":

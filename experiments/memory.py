@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
+from alit.models.loading import load_published
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_untrained_perceptual
 from alit.training.memory import STAGES, Stage, plan_memory
@@ -54,8 +55,9 @@ def distinct_trainings(
     for name, settings in {"profile": own, **trainings}.items():
         for stage, (section, _) in STAGES.items():
             config = getattr(settings, section)
-            shared = stage == "base" and settings is not own and shares_base(settings, own)
-            if shared or config.optimization.steps == 0:
+            base = settings.tokenizer.base
+            made = stage == "base" and (base.pretrained or (settings is not own and shares_base(settings, own)))
+            if made or config.optimization.steps == 0:
                 continue
             objective = config.model_dump(mode="json", exclude={"optimization"})
             batch = (config.optimization.batch_size, config.optimization.precision)
@@ -66,7 +68,15 @@ def distinct_trainings(
 
 
 def plan_row(profile: Profile, name: str, settings: TrainingSettings, stage: Stage) -> dict[str, Any]:
-    """Return a row of the table, in bytes."""
+    """Return a row of the table, in bytes.
+
+    Raises:
+        CheckpointError: a published base tokenizer, whose size its own file states, is not found.
+    """
+    if settings.tokenizer.base.pretrained is not None:
+        base = load_published(settings.tokenizer.base).config
+        tokenizer = settings.tokenizer.model_copy(update={"base": base})
+        settings = settings.model_copy(update={"tokenizer": tokenizer})
     config = getattr(settings, STAGES[stage][0])
     share = math.ceil(config.optimization.batch_size / profile.devices)
     most = getattr(profile.execution.micro_batch, stage) or share

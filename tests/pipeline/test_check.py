@@ -245,10 +245,21 @@ def test_the_sizes_of_known_sets_are_those_of_the_papers():
     assert WHOLE["imagenet-s/imagenets919"]["validation"] == 12_419  # Gao et al., 2022
 
 
+def test_memory_that_a_card_does_not_have_is_named_with_the_key_to_change():
+    there = check.card_gigabytes("NVIDIA H100 80GB HBM3, 81559 MiB")
+    assert there == pytest.approx(85.5, abs=0.1)
+    assert check.card_gigabytes("some card, [N/A]") is None
+    assert not check.memory_need("distill", 67.3, 32, there).remedy
+    assert not check.memory_need("distill", 67.3, 32, None).remedy
+    need = check.memory_need("distill", 132.5, 32, there)
+    assert need.remedy == "set execution.micro_batch.distill below 32, or execution.checkpoint_activations: true"
+
+
 @pytest.mark.slow
 def test_the_papers_trainings_are_estimated_as_they_were_counted():
-    (training,) = check.estimates(RunPaths(ROOT, "paper"))
+    training, memory = check.estimates(RunPaths(ROOT, "paper"))
     assert "GPU-hours at 350 TFLOP/s" in training.needed
     assert "8 such GPUs, an assumption for an H100" in training.found
+    assert memory.needed == "not planned"
     (nothing,) = check.estimates(RunPaths(ROOT, "published"))
     assert nothing.needed == "none"
