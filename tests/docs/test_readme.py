@@ -90,12 +90,12 @@ def test_studies_of_the_table_are_those_of_the_pipeline():
 
 
 def test_profiles_of_the_table_are_the_configs():
-    named = re.findall(r"^\| `(\w+)`", section("Profiles"), re.MULTILINE)
+    named = re.findall(r"^\| `([\w-]+)`", section("Profiles"), re.MULTILINE)
     assert sorted(named) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 
 
 def test_image_sizes_of_the_table_are_those_of_the_configs():
-    named = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]* (\d+) px \|", README, re.MULTILINE))
+    named = dict(re.findall(r"^\| `([\w-]+)`[^|]*\|[^|]* (\d+) px \|", README, re.MULTILINE))
     configs = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "configs").glob("*.yaml")}
     assert named == {name: str(config["data"]["image_size"]) for name, config in configs.items()}
 
