@@ -148,7 +148,7 @@ def test_a_checkout_that_git_does_not_trust_is_told_with_the_cure_before_any_wor
 
 
 def test_an_empty_variable_of_make_is_unset():
-    command = ["make", "-n", "clean", "VENV=", "PYTHON="]
+    command = ["make", "--no-print-directory", "-n", "clean", "VENV=", "PYTHON="]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("rm -rf .venv ")
 
