@@ -98,7 +98,7 @@ def test_columns_without_a_declaration_are_refused():
 
 
 def test_the_documentation_lists_every_column():
-    text = (ROOT / "docs" / "sweep-table.md").read_text()
+    text = (ROOT / "docs" / "sweep-table.md").read_text().partition("## How an image is seen")[0]
     documented = re.findall(r"^\| `([\w<>]+)`", text, re.MULTILINE)
     patterns = [pattern.removeprefix("^").removesuffix(r"\w+$") + "<model>" for pattern in TASK_COLUMNS]
     assert documented == [*COLUMNS, *patterns]
