@@ -6,13 +6,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from lightning_fabric import Fabric
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -32,8 +31,10 @@ from alit.tokenizer.protocol import (
     checked_reconstructions,
     require_protocol,
 )
-from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import check_all, share_pieces
+
+if TYPE_CHECKING:  # Fabric loads torchmetrics, and with it transformers and torchvision
+    from lightning_fabric import Fabric
 
 
 class SweepConfig(Settings):
@@ -162,7 +163,7 @@ def sweep(
     config: SweepConfig,
     scratch: Path,
     out: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Measure every image of every set at every length and write `table.parquet`, features and `config.json`.
@@ -186,10 +187,17 @@ def sweep(
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
     """
-    fabric = fabric or build_fabric("cpu", 1)
+    fabric = fabric or _this_process()
     models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), fabric.device)
     ordered, record = _plan(sets, models, config, settings or {})
     _measure(ordered, models, record, config, scratch, out, fabric)
+
+
+def _this_process() -> "Fabric":
+    """Return this process alone, on the CPU."""
+    from alit.training.engine.fabric import build_fabric
+
+    return build_fabric("cpu", 1)
 
 
 def _plan(
@@ -208,7 +216,7 @@ def _measure(
     config: SweepConfig,
     scratch: Path,
     out: Path,
-    fabric: Fabric,
+    fabric: "Fabric",
 ) -> None:
     """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
     # A tokenizer without weights is known by what it does alone: one that has been changed begins anew.
@@ -324,7 +332,7 @@ def sweep_many(
     *,
     config: SweepConfig,
     scratch: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
 ) -> Path:
     """Sweep one tokenizer after another and return the folder that holds their sweeps, `<folder>/<name>`.
 
@@ -336,7 +344,7 @@ def sweep_many(
         sets: as for `sweep`, and so are tasks, extractors, config and fabric.
         scratch: a folder for this caller alone; sweeps of names that are not in `jobs` are removed from it.
     """
-    fabric = fabric or build_fabric("cpu", 1)
+    fabric = fabric or _this_process()
     sets, tasks, extractors = list(sets), list(tasks), list(extractors)
     folder = scratch / "finished"
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,14 +4,17 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
 from alit.errors import AlitError, DataError
+
+if TYPE_CHECKING:  # it loads torchmetrics, and with it transformers and torchvision
+    from lightning_fabric import Fabric
 
 FINE, FAULT, BUG = range(3)  # how a process comes to `check_all`
 
@@ -20,7 +23,7 @@ class ProcessError(AlitError):
     """The fault of one of several processes, which ends them all."""
 
 
-def share_pieces(fabric: Fabric, pending: Sequence[int], work: Callable[[int], object]) -> Iterator[int]:
+def share_pieces(fabric: "Fabric", pending: Sequence[int], work: Callable[[int], object]) -> Iterator[int]:
     """Do numbered pieces of work in all processes, and yield each number once its piece is done.
 
     In each round every process takes one piece, so that a fault is known to all after one piece. A piece must not
@@ -53,7 +56,7 @@ class PieceStore:
 
     def fill(
         self,
-        fabric: Fabric,
+        fabric: "Fabric",
         sizes: Sequence[int],
         work: Callable[[int], Mapping[str, np.ndarray]],
         description: str,
@@ -91,7 +94,7 @@ class PieceStore:
 
 
 @contextmanager
-def fail_together(fabric: Fabric) -> Iterator[None]:
+def fail_together(fabric: "Fabric") -> Iterator[None]:
     """Run a block in all processes, and wait for all at its end; an exception in one ends all, see `check_all`."""
     if fabric.world_size == 1:
         yield
@@ -106,7 +109,7 @@ def fail_together(fabric: Fabric) -> Iterator[None]:
         check_all(fabric)
 
 
-def check_all(fabric: Fabric, error: Exception | None = None) -> None:
+def check_all(fabric: "Fabric", error: Exception | None = None) -> None:
     """Wait until every process has called this; where some bring an error, end all with that of the first of them.
 
     The first process raises its message, the others exit in silence: a user reads one line. The trace of what is no
