@@ -32,15 +32,13 @@ SETTINGS_OF_LITTLE = {
 
 
 def reduced(content: dict[str, Any], image_size: int, images: int = IMAGES) -> dict[str, Any]:
-    """Return the profile for a few small images: all that it names stays, and so do networks' classes but VGG16's."""
+    """Return the profile for a few small images: all that it names stays, networks' classes too."""
     content["data"]["image_size"] = image_size
     for part in content["data"]["sets"]:
         part["images"] = images
     for model in content["task_models"]:
         if image_size < 256 and model["kind"] in ("classifier", "depth", "features"):
             model["input_size"] = image_size if model["kind"] != "depth" else image_size // 14 * 14
-        if image_size < 256 and model["architecture"] == "timm/vgg16":
-            model["architecture"] = "timm/resnet18"  # a Fréchet distance on 4,096 features takes minutes a study
     for entry in content["baselines"]["tokenizers"]:
         if "image_size" in entry["arguments"]:
             entry["arguments"] |= {"image_size": image_size, "qualities": [20, 80]}

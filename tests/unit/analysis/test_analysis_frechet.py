@@ -9,6 +9,7 @@ from alit.analysis.bootstrap import resampled_indices
 from alit.analysis.frechet import (
     FeatureStatistics,
     covariance_root,
+    features_root,
     features_to_statistics,
     frechet_distance,
     frechet_influence,
@@ -52,6 +53,14 @@ def test_frechet_of_fewer_images_than_features_is_that_of_their_covariances(firs
     expected = statistics_to_distance(features_to_statistics(one), features_to_statistics(two))
     # The roots of eigenvalues that are 0 but for rounding add about 1e-8 to what covariances give.
     assert frechet_distance(one, two) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_root_from_few_features_is_that_of_their_covariance():
+    features = np.random.default_rng(5).normal(size=(6, 20))
+    one, two = features_root(features), covariance_root(np.cov(features.T))
+    np.testing.assert_allclose(np.sort(one.scales), np.sort(two.scales))
+    half = [root.vectors * root.scales for root in (one, two)]
+    np.testing.assert_allclose(half[0] @ half[0].T, half[1] @ half[1].T, atol=1e-12)
 
 
 def test_frechet_refuses_single_rows_and_broken_features():
