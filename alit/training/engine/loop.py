@@ -109,10 +109,11 @@ class _Run:
             scaler.load_state_dict(self.progress.scaler)
         self.saved_steps = self.progress.steps
 
-    def open_log(self) -> "TrainingLog":
-        """Open the log; processes other than the first write theirs to nowhere."""
-        path = self.scratch / LOG_FILE if self.fabric.is_global_zero else Path(os.devnull)
-        return TrainingLog(path, self.stage.columns, self.progress.steps)
+    def open_log(self) -> "TrainingLog | NoLog":
+        """Open the log, which the first process alone writes."""
+        if not self.fabric.is_global_zero:
+            return NoLog()
+        return TrainingLog(self.scratch / LOG_FILE, self.stage.columns, self.progress.steps)
 
     def step(self) -> None:
         """Run one step of the stage."""
@@ -124,7 +125,7 @@ class _Run:
         self.progress.add(values)
         self.progress.seconds += time.perf_counter() - began
 
-    def write_row(self, log: "TrainingLog") -> float:
+    def write_row(self, log: "TrainingLog | NoLog") -> float:
         """Write the means since the last row; return that of the loss."""
         means = self.progress.take_means(self.stage.columns, self.fabric)
         steps = self.progress.steps
@@ -286,6 +287,19 @@ class TrainingLog:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+class NoLog:
+    """The log of a process that keeps none. (A file renamed to /dev/null would take the device's place.)"""
+
+    def write(self, step: int, images: int, seconds: float, values: Sequence[float | None]) -> None:
+        """Write nothing."""
+
+    def __enter__(self) -> "NoLog":
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        pass
 
 
 def _rows_until(path: Path, columns: Sequence[str], step: int) -> list[list[str]]:

@@ -21,11 +21,13 @@ LAUNCHERS = {
 def run(launcher, folder, devices, *options, stage="distill"):
     command = [*launcher, str(SCRIPT), stage, *options, str(folder / "scratch"), str(folder / "weights")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    nowhere = os.stat(os.devnull).st_ino
     result = subprocess.run(
         [*command, "--devices", str(devices)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
     assert f"{devices} processes" in result.stdout
+    assert os.stat(os.devnull).st_ino == nowhere, "a file took the place of the device"
     return load_file(folder / "weights"), (folder / "scratch" / "log.csv").read_text().splitlines()
 
 
