@@ -70,6 +70,13 @@ def add_encode(commands: Subparsers) -> None:
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable picture, and write nothing")
     add_force(parser)
     add_model(parser)
+    add_lengths(parser, mean="--mean-length")
+    add_batch_size(parser, "pictures", default=16)
+    add_device(parser)
+
+
+def add_lengths(parser: argparse.ArgumentParser, *, mean: str) -> None:
+    """Add what says how many tokens each picture takes; `mean` is the option of a mean over all of them."""
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--length", type=positive_integer, help="tokens of every picture")
     how.add_argument(
@@ -79,13 +86,11 @@ def add_encode(commands: Subparsers) -> None:
         help="the fewest tokens, per picture, with a mean absolute pixel error below this; pixels count from 0 to 1",
     )
     how.add_argument(
-        "--mean-length",
+        mean,
         type=positive_number,
         metavar="TOKENS",
         help="mean tokens over all pictures, spent where they lower the mean absolute error most",
     )
-    add_batch_size(parser, "pictures", default=16)
-    add_device(parser)
 
 
 def add_tokenize(commands: Subparsers) -> None:
@@ -106,20 +111,7 @@ def add_tokenize(commands: Subparsers) -> None:
     parser.add_argument("--split", help="split of the data set, where it has several")
     parser.add_argument("output", type=path, help="the folder to write to")
     add_model(parser)
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--length", type=positive_integer, help="tokens of every picture")
-    how.add_argument(
-        "--until-l1",
-        type=positive_number,
-        metavar="L1",
-        help="the fewest tokens, per picture, with a mean absolute pixel error below this; pixels count from 0 to 1",
-    )
-    how.add_argument(
-        "--budget",
-        type=positive_number,
-        metavar="TOKENS",
-        help="mean tokens over the whole set, spent where they lower the mean absolute error most",
-    )
+    add_lengths(parser, mean="--budget")
     add_batch_size(parser, "pictures", default=64)
     add_device(parser)
     parser.add_argument(

@@ -38,7 +38,7 @@ def network_cache(folder: Path, blip_size: int) -> dict[str, str]:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         for size in ("small", "base", "large"):
-            _depth_anything().save_pretrained(
+            depth_anything(56).save_pretrained(
                 hub_folder(hub, f"depth-anything/Depth-Anything-V2-{size.capitalize()}-hf")
             )
         for size in ("base", "large"):
@@ -64,11 +64,12 @@ def _narrow(tensor: Tensor) -> Tensor:
     return tensor if tensor.numel() < WIDE else tensor.flatten()[:1].clone().expand(tensor.numel()).view(tensor.shape)
 
 
-def _depth_anything() -> nn.Module:
+def depth_anything(image_size: int) -> nn.Module:
+    """Return the class of Depth Anything V2 with random weights, tiny."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
     backbone = Dinov2Config(
-        image_size=56,
+        image_size=image_size,
         patch_size=14,
         hidden_size=16,
         num_hidden_layers=4,

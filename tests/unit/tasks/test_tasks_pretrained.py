@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_cache import depth_anything
 from safetensors.torch import save_file
 from task_cases import batch_of, model, pictures
 
@@ -78,27 +79,7 @@ def test_distance_on_the_lpips_trunk_is_lpips():
 
 
 def test_depth_anything_measures_relative_error_and_order_but_no_metres():
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    backbone = Dinov2Config(
-        image_size=28,
-        patch_size=14,
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    config = DepthAnythingConfig(
-        backbone_config=backbone,
-        patch_size=14,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[4, 4, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=4,
-    )
-    network = pretrained.wrap_depth_anything(DepthAnythingForDepthEstimation(config), input_size=28).eval()
+    network = pretrained.wrap_depth_anything(depth_anything(28), input_size=28).eval()
     task = DepthTask("depth_anything_v2", network, {})
     assert task.columns == ("depth_error_depth_anything_v2", "depth_rank_agreement_depth_anything_v2")
     with torch.no_grad():
