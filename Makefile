@@ -29,10 +29,10 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 check: $(STAMP)
-	@python -m experiments.check $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))
+	@python -m experiments.check $(PROFILE) $(if $(INIT_FROM),--init-from '$(INIT_FROM)')
 
 repro: $(STAMP)
-	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from $(INIT_FROM))
+	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from '$(INIT_FROM)')
 
 # Only the pages: whatever they are made from must be there already, or is made first.
 report: $(STAMP)

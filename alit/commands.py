@@ -78,6 +78,8 @@ def tokenize(arguments: Namespace) -> None:
     folder = Path(arguments.model)  # other processes may start in another place
     model = str(folder.absolute()) if folder.is_dir() else arguments.model
     source = open_source(arguments.source, arguments.split)
+    if source.skipped:
+        print(f"{arguments.source}: {source.skipped}", file=sys.stderr)
     job = TokenizeJob(source, model, arguments.output.absolute(), config)
     elsewhere = arguments.engine == "ray" or arguments.devices > 1
     tokenizer = load_onto(arguments.model, "cpu" if elsewhere else arguments.device)
@@ -226,8 +228,8 @@ def require_own_folder(folder: Path, checkpoint: Path) -> None:
         ORIGIN_FILE: b"sha256",
     }
     for name, mark in known.items():
-        own = (folder / name).is_file() and mark in (folder / name).open("rb").read(2**20)
-        require_free(folder / name, [checkpoint], lambda _, own=own: own, kind="a file of a converted checkpoint")
+        kind = "a file of a converted checkpoint"
+        require_free(folder / name, [checkpoint], lambda head, mark=mark: mark in head, kind=kind)
 
 
 def bench(arguments: Namespace) -> None:

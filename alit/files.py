@@ -1,5 +1,6 @@
 """Files that a user names: names of any bytes as text, and outputs that are written whole or not at all."""
 
+import hashlib
 import os
 import re
 import stat
@@ -7,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from alit.errors import ConfigError, DataError
+from alit.errors import AlitError, ConfigError, DataError
 
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
@@ -32,6 +33,26 @@ def named_file(root: Path, text: str) -> Path:
     return root / text_to_name(text)
 
 
+def read_text(path: Path, fault: type[AlitError] = DataError) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark; ends of lines stay as they are.
+
+    Raises:
+        AlitError: a `fault`: it is not UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise fault(f"{path}: expected UTF-8, found the byte {byte:#04x}; save it as UTF-8") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the digest of a file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_special(path: Path) -> bool:
     """Whether a path is a device, a pipe or a socket: something that is written to and never replaced."""
     try:
@@ -42,7 +63,7 @@ def is_special(path: Path) -> bool:
 
 def _is_standard(path: Path) -> bool:
     """Whether a path names an open file of this process, such as /dev/stdout, whatever it leads to."""
-    return str(path).startswith(("/dev/", "/proc/self/fd/"))
+    return str(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
 
 
 def is_standard_output(path: Path) -> bool:
@@ -97,7 +118,7 @@ def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], b
     Args:
         path: the file that is to be written.
         inputs: files that the command reads.
-        is_own: takes the first bytes of a file; whether it is of the kind that is written.
+        is_own: takes the first MiB of a file; whether it is of the kind that is written.
         kind: that kind, for the message.
 
     Raises:
@@ -113,7 +134,7 @@ def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], b
             )
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(2**20)
     except OSError as error:
         raise DataError(f"cannot read what is at {path}: {error.strerror}; choose another output") from error
     if head and not is_own(head):

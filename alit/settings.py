@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from alit.errors import ConfigError
+from alit.files import read_text
 
 
 class Settings(BaseModel):
@@ -84,10 +85,9 @@ def read_yaml(path: Path) -> Any:
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ConfigError(f"expected a profile at {path}, found none; profiles here: {', '.join(known)}")
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_UniqueKeyLoader)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ConfigError(f"{path}: expected UTF-8, found the byte {byte:#04x}; save it as UTF-8") from error
+        return yaml.load(read_text(path, ConfigError), Loader=_UniqueKeyLoader)
+    except ConfigError:
+        raise
     except RecursionError as error:
         raise ConfigError(f"{path} is not YAML: it is nested too deeply") from error
     except Exception as error:  # yaml's own, and those of numbers and dates that it builds

@@ -15,13 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from alit.config import Profile, load_profile
 from alit.files import write_whole
 from alit.models.distillation import TokenizerConfig
 from alit.paths import project_root
+from alit.tokenizer.cost import GIGA, count_flop
 
 Name = TypeVar("Name")
 
@@ -59,10 +59,7 @@ def ratio(above: Seconds, below: Seconds) -> dict[str, dict[str, float]]:
 
 def gigaflops(call: Callable[[], object]) -> float:
     """Return the GFLOP (two per multiply-add) of a call by torch's counter."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        call()
-    return counter.get_total_flops() / 1e9
+    return count_flop(call) / GIGA
 
 
 def machine() -> dict[str, Any]:

@@ -43,11 +43,11 @@ from alit.models.base import BaseTokens
 from alit.models.distillation import Distillation, Distilled
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.tasks.perceptual import build_trunk
+from alit.tokenizer.cost import LiveTensors
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import finetune
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation, frozen_tokens
-from alit.training.memory import LiveTensors
 
 PLAYERS = "generator", "discriminator"
 PUBLISHED_SHARE = 12  # images of a process: 96 on 8 GPUs

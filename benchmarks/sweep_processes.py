@@ -9,6 +9,8 @@ take there. The benchmark fails where the files differ, or where these are more 
 median of the rounds.
 """
 
+from common import Seconds, machine, ratio, read_profile, write_result  # isort: skip - before torch
+
 import argparse
 import hashlib
 import json
@@ -22,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Seconds, machine, ratio, read_profile, write_result
 from sweep_memory import prepare
 
 from alit.data.imageset import open_set

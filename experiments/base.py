@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config,
         images,
         build_perceptual(trunk) if config.perceptual_weight > 0 else None,
-        augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
+        augmentation=Augmentation.of(data),
         fabric=fabric,
         seed=seed,
         scratch=scratch,

@@ -16,9 +16,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import PositiveInt
+from safetensors import SafetensorError, safe_open
 
 from alit.data.locate import count_images, data_roots, how_to_get, locate_data, whole_size
 from alit.data.prepare import SETTINGS_FILE, DataConfig, ImageSetConfig, build_source
@@ -36,12 +37,16 @@ from alit.tasks.weights import (
     torch_cache,
 )
 
+if TYPE_CHECKING:  # it loads torch
+    from alit.config import Profile
+
 # Stages of dvc.yaml that read images or run networks, and those of them that run task models or the training losses.
 TASK_STAGES = frozenset({"sweep", "baselines", "ablations"})
 LOSS_STAGES = frozenset({"base", "finetune", "variants"})
-BASE_STAGES = frozenset({"base", "variants"})
 MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "measure@probe"})
 NETWORK_STAGES = TASK_STAGES | LOSS_STAGES | MEASURES | {"data", "task_models", "distill"}
+# A checkpoint names a published base tokenizer that it does not hold, so that whatever loads it needs that too.
+BASE_STAGES = NETWORK_STAGES - {"data", "task_models"} | {"pretrained"}
 ESTIMATE = "estimate"  # the kind of a row that is about what a run takes
 SECONDS = 3  # that a host has to answer
 
@@ -90,7 +95,7 @@ def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
     return [
         *image_set_needs(data, paths),
         *checkpoint_needs(profile, paths.root),
-        *base_needs(profile),
+        *base_needs(profile, paths.root),
         *network_needs(models, profile, paths.root),
         *device_needs(profile),
         *disk_needs(data, models, paths),
@@ -199,9 +204,22 @@ def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     yield _published("checkpoint", source, weights, "init_from", stages)
 
 
-def base_needs(profile: dict[str, Any]) -> Iterator[Need]:
-    """Yield the published base tokenizers of the profile and its variants."""
-    bases = [(profile.get("tokenizer") or {}).get("base")] if profile.get("init_from") == "scratch" else []
+def named_base(checkpoint: Path) -> dict[str, Any] | None:
+    """Return the settings of the published base tokenizer that a checkpoint names without holding it, if any."""
+    try:
+        base = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["base"]
+        with safe_open(checkpoint / "model.safetensors", framework="numpy") as file:
+            held = any(name.startswith("base.") for name in file.keys())  # noqa: SIM118 - no mapping
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError):
+        return None  # no folder of save_pretrained, or a damaged one, which stage `pretrained` names
+    return None if held or not base.get("pretrained") else base
+
+
+def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
+    """Yield the published base tokenizers of the profile or its checkpoint, and of its variants."""
+    source = str(profile.get("init_from", "scratch"))
+    own = (profile.get("tokenizer") or {}).get("base")
+    bases = [own if source == "scratch" else named_base(root / Path(source).expanduser())]
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})
@@ -351,7 +369,7 @@ def estimates(paths: RunPaths, init_from: str | None = None) -> Iterator[Need]:
     Not part of `find_needs`, since it loads torch.
     """
     from alit.config import load_profile
-    from experiments import memory, training_cost
+    from experiments import training_cost
 
     profile = load_profile(paths.config)
     own, init_from = profile.training, init_from or profile.init_from
@@ -368,13 +386,20 @@ def estimates(paths: RunPaths, init_from: str | None = None) -> Iterator[Need]:
         yield Need(ESTIMATE, "training", needed, f"{found}; sweeps and studies come on top")
     else:
         yield Need(ESTIMATE, "training", "not counted for these settings", f"{command} counts it, in minutes")
+    yield from memory_needs(profile, paths.profile)
+
+
+def memory_needs(profile: "Profile", name: str) -> Iterator[Need]:
+    """Yield what each training of the profile is planned to take of a GPU's memory, where there is one; loads torch."""
+    from experiments import memory
+
     cards = find_gpus()
-    if not cards:
-        place = f"no GPU here; python -m experiments.memory {paths.profile} plans it"
+    if not cards or profile.training is None:
+        place = f"no GPU here; python -m experiments.memory {name} plans it"
         yield Need(ESTIMATE, "GPU memory", "not planned", place)
         return
     there = card_gigabytes(cards[0])
-    for training in memory.distinct_trainings(profile, own, variants=False):
+    for training in memory.distinct_trainings(profile, profile.training, variants=False):
         try:
             row = memory.plan_row(profile, *training)
         except CheckpointError as error:  # the base tokenizer, which the table names as missing
@@ -389,7 +414,8 @@ def memory_need(stage: str, planned: float, images: int, there: float | None) ->
     remedy = ""
     if there is not None and planned > there:
         remedy = f"set execution.micro_batch.{stage} below {images}, or execution.checkpoint_activations: true"
-    return Need(ESTIMATE, f"GPU memory of {stage}", f"{planned:.1f} GB with {images} images at once", found, remedy)
+    needed = f"{planned:.1f} GB with {images} images at once"
+    return Need(ESTIMATE, f"GPU memory of {stage}", needed, found, remedy, frozenset({stage}))
 
 
 def card_gigabytes(card: str) -> float | None:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config,
         load_base(paths.base),
         images,
-        augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
+        augmentation=Augmentation.of(data),
         fabric=fabric,
         seed=seed,
         scratch=scratch,

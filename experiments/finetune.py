@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alit.errors import run_command
+from alit.files import file_sha256
 from alit.models.weights import WEIGHTS_FILE
 from alit.tasks.perceptual import build_perceptual
-from alit.tokenizer.opening import file_sha256
 from alit.tokenizer.origin import Origin, read_origin, write_origin
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import copy_checkpoint, resume_dir, save_stage
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config,
         images,
         build_perceptual(trunk) if config.perceptual_weight > 0 else None,
-        augmentation=Augmentation(data.flip, data.crop_scale, data.crop_aspect),
+        augmentation=Augmentation.of(data),
         fabric=fabric,
         seed=seed,
         scratch=scratch,

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
-from alit.models.loading import load_published
+from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
-from alit.tasks.perceptual import build_untrained_perceptual
+from alit.tasks.perceptual import build_untrained_trunk
+from alit.training.engine.execution import split_rows
 from alit.training.memory import STAGES, Stage, plan_memory
-from alit.training.variants import TrainingSettings, shares_base, vary_training
+from alit.training.variants import TrainingSettings, shares_base, vary_training, with_published_base
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,15 +74,11 @@ def plan_row(profile: Profile, name: str, settings: TrainingSettings, stage: Sta
     Raises:
         CheckpointError: a published base tokenizer, whose size its own file states, is not found.
     """
-    if settings.tokenizer.base.pretrained is not None:
-        base = load_published(settings.tokenizer.base).config
-        tokenizer = settings.tokenizer.model_copy(update={"base": base})
-        settings = settings.model_copy(update={"tokenizer": tokenizer})
+    settings = with_published_base(settings)
     config = getattr(settings, STAGES[stage][0])
     share = math.ceil(config.optimization.batch_size / profile.devices)
-    most = getattr(profile.execution.micro_batch, stage) or share
-    accumulation = math.ceil(share / most)
-    micro_batch = math.ceil(share / accumulation)
+    parts = split_rows(share, getattr(profile.execution.micro_batch, stage))
+    accumulation, micro_batch = len(parts), max(part.stop - part.start for part in parts)
     weighted = getattr(config, "perceptual_weight", 0.0) > 0
     plan = plan_memory(
         settings,
@@ -90,7 +87,7 @@ def plan_row(profile: Profile, name: str, settings: TrainingSettings, stage: Sta
         accumulation=accumulation,
         checkpoint_activations=profile.execution.checkpoint_activations,
         processes=profile.devices,
-        perceptual=build_untrained_perceptual(settings.perceptual_trunk) if weighted else None,
+        perceptual=PerceptualDistance(build_untrained_trunk(settings.perceptual_trunk)) if weighted else None,
     )
     size = settings.tokenizer.distillation
     return {

@@ -8,7 +8,6 @@ run again with its card. `--text` writes only RESULTS.md, or the checkpoint's RE
 """
 
 import argparse
-import hashlib
 import json
 import math
 import shutil
@@ -29,6 +28,7 @@ from alit.analysis.study_data import load_run_data
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
+from alit.files import file_sha256
 from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base, save_base
 from alit.models.weights import WEIGHTS_FILE
@@ -355,10 +355,7 @@ def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str, devic
         "base": measure_base(load_base(folder / "base"), images),
         "scores": scores,
         "perplexity": usage,
-        "sha256": {
-            file: hashlib.sha256((folder / file).read_bytes()).hexdigest()
-            for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}")
-        },
+        "sha256": {file: file_sha256(folder / file) for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}")},
     }
     if device:
         card["device"] = device

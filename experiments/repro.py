@@ -16,7 +16,7 @@ from alit.errors import ConfigError, DataError, run_command
 from alit.files import write_whole
 from alit.paths import RunPaths, project_root
 from alit.settings import read_yaml
-from experiments.check import find_needs, require_all, table
+from experiments.check import find_gpus, find_needs, memory_needs, require_all, table
 from experiments.stage import end_with_parent
 
 # glibc gives freed tensors back to the system and faults them in again at each step; keeping them saves a fifth of a
@@ -54,6 +54,10 @@ def check(paths: RunPaths, target: str | None) -> None:
         DataError: something is missing; a table above the message says how to get it.
     """
     needs = find_needs(paths)
+    if find_gpus() and not paths.tokenizer.exists():  # trainings are to come
+        from alit.config import load_profile  # it loads torch
+
+        needs += memory_needs(load_profile(paths.config), paths.profile)
     if any(need.remedy for need in needs):  # asking DVC takes seconds: only where it matters
         pending = pending_stages(paths.root, target)
         needs = [need for need in needs if need.stages & pending or not need.remedy]

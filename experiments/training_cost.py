@@ -7,18 +7,16 @@ with what the profile's `execution` computes twice; loading, optimizers, sweeps 
 import argparse
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
 from tqdm import tqdm
 
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
 from alit.paths import RunPaths, project_root
-from alit.tasks.perceptual import LpipsTrunk, build_trunk
+from alit.tasks.perceptual import build_untrained_trunk
 from alit.training import variants
 from alit.training.cost import CostCounter, TrainingCost
 
@@ -58,8 +56,8 @@ def count(profile: Profile) -> Iterator[Row]:
     own = profile.training
     if own is None:
         raise ConfigError("expected a profile that trains, found one without training sections")
-    counter = CostCounter(make_trunk, profile.execution)
-    yield Row("the profile's own", counter(own), "")
+    counter = CostCounter(build_untrained_trunk, profile.execution)
+    yield Row("the profile's own", counter(variants.with_published_base(own)), "")
     bases = {_base_key(own)}
     entries = [(entry, seed) for entry in profile.variants.trainings for seed in entry.seeds]
     for entry, seed in tqdm(entries, unit="training", disable=None):
@@ -68,7 +66,7 @@ def count(profile: Profile) -> Iterator[Row]:
         if variants.is_own(varied, own, seed) or variants.is_stage_1(varied, own, seed):
             yield Row(name, TrainingCost(0.0, 0.0, 0.0), "not trained again")
             continue
-        cost, note = counter(varied), ""
+        cost, note = counter(variants.with_published_base(varied)), ""
         if _base_key(varied) in bases:
             cost = cost._replace(base=0.0)
         else:
@@ -79,17 +77,6 @@ def count(profile: Profile) -> Iterator[Row]:
 
 def _base_key(settings: variants.TrainingSettings) -> str:
     return settings.tokenizer.base.model_dump_json() + settings.base_training.model_dump_json()
-
-
-def make_trunk(name: str) -> nn.Module:
-    """Build a perceptual trunk for its operations alone: LPIPS without its weights."""
-    if name != "lpips_vgg":
-        return build_trunk(name)
-    from torchmetrics.functional.image.lpips import _NoTrainLpips
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it copies weights that have no contents
-        return LpipsTrunk(_NoTrainLpips(net="vgg", pnet_rand=True))
 
 
 def table(rows: Sequence[Row], teraflops: float) -> str:

@@ -78,9 +78,9 @@ def _check_manifest(manifest: pd.DataFrame) -> None:
         missing = np.flatnonzero(manifest[name].isna().to_numpy(bool))
         if len(missing):
             raise ValueError(f"row {missing[0] + 2} lacks {name}")
-    ids = manifest["image_id"].tolist()
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"the image {next(name for name in ids if ids.count(name) > 1)} stands twice")
+    twice = manifest["image_id"][manifest["image_id"].duplicated()]
+    if len(twice):
+        raise ValueError(f"the image {twice.iloc[0]} stands twice")
     if not np.isfinite(manifest["complexity"].dropna().to_numpy(float)).all():
         raise ValueError("a complexity is no finite number")
     if (manifest["label"].dropna().to_numpy(np.int64) < 0).any():

@@ -137,8 +137,8 @@ def materialize_sets(config: DataConfig, folder: Path, rejected: Path, roots: tu
     refused: list[Rejected] = []
     try:
         for position, (source, one) in enumerate(zip(sources, config.sets, strict=True)):
-            if skipped := getattr(source, "skipped", ""):
-                tqdm.write(f"{one.name}: {skipped}", file=sys.stderr)
+            if source.skipped:
+                tqdm.write(f"{one.name}: {source.skipped}", file=sys.stderr)
             found = write_set(source, one, config.image_size, folder / one.name, position, config.rejected_share)
             refused.extend(found)
             images = len(chosen_indices(len(source), one.images))

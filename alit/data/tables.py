@@ -1,6 +1,7 @@
 """Tables and arrays that users bring: CSV, `.npy` and `.npz`, checked when they are opened, nothing cast in silence."""
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 
 from alit.data.decoding import describe_fault
 from alit.errors import DataError
+from alit.files import read_text
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -19,23 +21,20 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             the row, counted as lines of a text editor are where no field holds a line's end.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file, strict=True) if any(field.strip() for field in line)]
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(f"{path}: expected UTF-8, found the byte {byte:#04x}; save it as UTF-8") from error
+        rows = enumerate(csv.reader(io.StringIO(read_text(path), newline=""), strict=True), start=1)
+        lines = [(number, line) for number, line in rows if any(field.strip() for field in line)]
     except (csv.Error, OSError) as error:
         raise DataError(f"{path} cannot be read as CSV: {describe_fault(error)}") from error
-    header = [name.strip() for name in lines[0]] if lines else []
+    header = [name.strip() for name in lines[0][1]] if lines else []
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path} lacks the column {missing[0]}; expected {', '.join(columns)}")
     if len(set(header)) < len(header):
         raise DataError(f"{path}: expected each column once, found {', '.join(header)}")
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in lines[1:]:
         if len(line) != len(header):
             raise DataError(f"{path}, row {number}: expected {len(header)} fields, found {len(line)}")
-    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+    return [dict(zip(header, line, strict=True)) for _, line in lines[1:]]
 
 
 def read_score(text: str, path: Path) -> float:
@@ -104,14 +103,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
             arrays = {name: members[name] for name in members.files}
             strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-            return _refuse(f"{strange[0]} is no array") if strange else arrays
+            if strange:
+                raise ValueError(f"{strange[0]} is no array")
+            return arrays
     except Exception as error:  # zipfile, zlib and numpy raise a dozen classes on damaged files
         reason = describe_fault(error)
         raise DataError(f"{path} is not a .npy or .npz file of plain arrays: {reason}") from error
-
-
-def _refuse(reason: str) -> dict[str, np.ndarray]:
-    raise ValueError(reason)
 
 
 def _check(array: np.ndarray, name: str, member: Member, images: np.ndarray, path: Path) -> None:

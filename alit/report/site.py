@@ -1,6 +1,5 @@
 """The frame of every page, and the pages of a study."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import PositiveInt
 
+from alit.files import file_sha256
 from alit.report.notebooks import StudyPage
 from alit.settings import Settings
 from alit.tokenizer.origin import origin_of_sweep
@@ -29,12 +29,10 @@ class Provenance(NamedTuple):
 
 def provenance(profile: str, table: Path) -> Provenance:
     """Describe what the pages of a profile are made from, by the sweep table and the record beside it."""
-    with table.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     record = table.with_name("config.json")
     origin = origin_of_sweep(json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else None
     checkpoint = "not recorded by this sweep" if origin is None else origin.describe()
-    return Provenance(profile, f"configs/{profile}.yaml", digest[:12], checkpoint)
+    return Provenance(profile, f"configs/{profile}.yaml", file_sha256(table)[:12], checkpoint)
 
 
 class Site(NamedTuple):

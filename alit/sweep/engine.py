@@ -31,7 +31,7 @@ from alit.tokenizer.protocol import (
     checked_reconstructions,
     require_protocol,
 )
-from alit.training.engine.processes import check_all, share_pieces
+from alit.training.engine.processes import check_all, fail_together, share_pieces
 
 if TYPE_CHECKING:  # Fabric loads torchmetrics, and with it transformers and torchvision
     from lightning_fabric import Fabric
@@ -220,7 +220,9 @@ def _measure(
 ) -> None:
     """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
     # A tokenizer without weights is known by what it does alone: one that has been changed begins anew.
-    behavior = fabric.broadcast(_behavior(ordered, models))
+    with fail_together(fabric):
+        own = _behavior(ordered, models)
+    behavior = fabric.broadcast(own)
     digest = hashlib.sha256((json.dumps(record, sort_keys=True) + behavior).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
     chunks = _chunks(ordered, config.chunk_size)

@@ -4,6 +4,7 @@ A trunk turns images in [0, 1] into lists of feature maps. The training losses u
 network that evaluates the result (Lite0, Lite2, the trained classifiers) was trained against.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -106,14 +107,16 @@ def build_perceptual(trunk: str) -> PerceptualDistance:
     return PerceptualDistance(build_trunk(trunk))
 
 
-def build_untrained_perceptual(trunk: str) -> PerceptualDistance:
-    """Build the networks of `build_perceptual` but download no weights: plans of memory do not use them."""
-    if trunk != "lpips_vgg":
-        return build_perceptual(trunk)
+def build_untrained_trunk(name: str) -> nn.Module:
+    """Build the network of `build_trunk` but fetch no weights: for plans of memory and counts of operations."""
+    if name != "lpips_vgg":
+        return build_trunk(name)
     require("torchmetrics")
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
-    return PerceptualDistance(LpipsTrunk(_NoTrainLpips(net="vgg", pnet_rand=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where weights have no contents, it copies some all the same
+        return LpipsTrunk(_NoTrainLpips(net="vgg", pnet_rand=True))
 
 
 class LiteTrunk(nn.Module):

@@ -102,13 +102,17 @@ def seconds_of(operation: Operation, images: Tensor) -> float:
     return time.perf_counter() - start
 
 
+def count_flop(run: Callable[[], object]) -> int:
+    """Return the floating-point operations of a call, two per multiply-add, by torch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
 def gigaflop(operation: Operation, images: Tensor) -> float:
-    """Return the floating-point operations on images (b, 3, h, w) in units of 1e9, by torch's counter."""
+    """Return the floating-point operations on images (b, 3, h, w) in units of 1e9."""
     prepared = operation.prepare(images)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        operation.run(prepared)
-    return counter.get_total_flops() / GIGA
+    return count_flop(lambda: operation.run(prepared)) / GIGA
 
 
 def peak_mebibytes(operation: Operation, images: Tensor) -> float:

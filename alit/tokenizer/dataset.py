@@ -10,8 +10,8 @@ lengths first, into parts below `_candidates/`; the lengths are then chosen, and
 
 import csv
 import hashlib
+import io
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,7 @@ from torch import Tensor
 from alit.data.images import batch_of, center_view
 from alit.data.sources import ImageSource
 from alit.errors import ConfigError, DataError, require
+from alit.files import write_whole
 from alit.settings import Settings
 from alit.tokenizer.budget import allocate_budget
 from alit.tokenizer.encoding import Encoded, ReconstructionLoss, encode_all_lengths
@@ -258,9 +259,7 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         if job.out.exists() and any(job.out.iterdir()):
             raise ConfigError(f"expected {job.out} to be empty or begun by alit tokenize, found other files there")
         job.out.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({**record, "checkpoint": job.model}, indent=2) + "\n")
-        os.replace(partial, path)
+        write_whole(path, (json.dumps({**record, "checkpoint": job.model}, indent=2) + "\n").encode())
         return
     try:
         found = json.loads(path.read_text())
@@ -341,10 +340,9 @@ def _list_rejected(job: TokenizeJob) -> list[Rejected]:
     """Write which images could not be read, with the part that lacks them, even where there is none."""
     cards = [read_card(part_file(job.out, part)) for part in range(job.parts)]
     rows = [(card.part, each) for card in cards for each in card.rejected]
-    partial = job.out / (REJECTED_FILE + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "reason", "part"))
-        writer.writerows((name, reason, part_file(job.out, part).name) for part, (name, reason) in rows)
-    os.replace(partial, job.out / REJECTED_FILE)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "reason", "part"))
+    writer.writerows((name, reason, part_file(job.out, part).name) for part, (name, reason) in rows)
+    write_whole(job.out / REJECTED_FILE, text.getvalue().encode())
     return [each for _, each in rows]

@@ -1,12 +1,13 @@
 """Open any checkpoint of an adaptive tokenizer: a folder, a hub id, or a file under the authors' tensor names."""
 
-import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alit.errors import CheckpointError
+from alit.files import file_sha256
 from alit.models.base import ORIGIN
 from alit.models.diffusers_base import FILLED_IN
 from alit.models.distillation import TokenizerConfig
@@ -65,20 +66,14 @@ def open_file(path: Path, *, heads: int | None = None) -> OpenedCheckpoint:
     return OpenedCheckpoint(published.tokenizer, origin, None)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the digest of a file, as sha256sum prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _origin_of_folder(folder: Path) -> Origin:
     """Return what is known of a folder's weights: from its own record, or from the card of a release (zoo/)."""
     digest, known = file_sha256(folder / WEIGHTS_FILE), read_origin(folder)
     if known is not None:
         return known.model_copy(update={"checkpoint": folder.resolve().name, "sha256": digest})
-    card, trained = folder / "card.json", None
-    if card.is_file():
-        content = json.loads(card.read_text(encoding="utf-8"))
+    trained = None
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):  # none, or a card of another tool
+        content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         trained = f"by profile {content['profile']} of this suite at commit {content['commit']}, on {content['data']}"
     return Origin(checkpoint=folder.resolve().name, sha256=digest, trained=trained)
 

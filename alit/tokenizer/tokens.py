@@ -184,7 +184,7 @@ def _read_parts(path: Path) -> TokenFile:
     names: list[str] = []
     for file in part_files(path):
         card, rows = read_rows(file)
-        lengths, values, satisfied = map(torch.from_numpy, map(np.array, rows[1:]))  # copied: Arrow's are read-only
+        lengths, values, satisfied = map(torch.from_numpy, rows[1:])
         sets.append(TokenSet(lengths, values, satisfied, card.codebook_size, card.model))
         names += rows.ids
     return TokenFile(TokenSet.concatenate(sets), tuple(names))

@@ -8,17 +8,16 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from torch.utils.flop_counter import FlopCounterMode
 
 from alit.models.loading import build_base
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
+from alit.tokenizer.cost import count_flop
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseObjective
-from alit.training.distill import DistillObjective, choose_iterations, unlocked_iterations
+from alit.training.distill import DistillObjective, supervised_at
 from alit.training.engine.execution import ExecutionConfig, prepare_network
-from alit.training.engine.fabric import derive_generator
 from alit.training.engine.loader import encode_frozen
-from alit.training.finetune import DiscriminatorLoss, GeneratorLoss, adversarial_weight, frozen
+from alit.training.finetune import DiscriminatorLoss, GeneratorLoss, adversarial_weight, frozen, select_trained
 from alit.training.variants import TrainingSettings
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -66,7 +65,7 @@ class CostCounter:
         def count() -> float:
             base = empty(lambda: build_base(settings.tokenizer.base)).train()
             objective = BaseObjective(base, self._perceptual(settings, config.perceptual_weight), config)
-            return _flop(lambda: objective(_image(settings)).total.backward())
+            return count_flop(lambda: objective(_image(settings)).total.backward())
 
         return images * self._once("base", settings, count)
 
@@ -90,11 +89,11 @@ class CostCounter:
                     codebook = tokenizer.base.codebook
                     objective(image, tokens, codebook, iterations, True, generator).total.backward()
 
-                return _flop(run)
+                return count_flop(run)
 
             steps = config.optimization.steps
             sampled = range(0, steps, max(1, steps // _COUNTED))
-            drawn = [_supervised(settings, step) for step in sampled]
+            drawn = [supervised_at(step, config, settings.tokenizer.iterations, settings.seed) for step in sampled]
             return sum(map(per_image, drawn)) / len(drawn)
 
         images = config.optimization.steps * config.optimization.batch_size
@@ -119,8 +118,7 @@ class CostCounter:
 
     def _generator(self, settings: TrainingSettings, *, judged: bool) -> float:
         config, tokenizer = settings.finetune, self._tokenizer(settings)
-        if not config.train_base:
-            tokenizer.base.requires_grad_(False)
+        select_trained(tokenizer, config.train_base)
         loss = GeneratorLoss(tokenizer, self._perceptual(settings, config.perceptual_weight), config)
         discriminator = _discriminator(settings) if judged else None
 
@@ -173,13 +171,6 @@ def _per_image(what: str, settings: TrainingSettings) -> object:
     return [content, networks.model_dump(mode="json"), settings.perceptual_trunk]
 
 
-def _supervised(settings: TrainingSettings, step: int) -> tuple[int, ...]:
-    config = settings.distill
-    unlocked = unlocked_iterations(step, config.optimization.steps, settings.tokenizer.iterations, config.unlock_share)
-    drawn = derive_generator(settings.seed, "distill", "iterations", step)
-    return choose_iterations(unlocked, config.supervised_iterations, drawn)
-
-
 def _discriminator(settings: TrainingSettings) -> PatchDiscriminator:
     config = settings.finetune
     return empty(lambda: PatchDiscriminator(config.discriminator_channels, config.discriminator_layers))
@@ -204,11 +195,4 @@ def _image(settings: TrainingSettings) -> Tensor:
 
 
 def _mean(run: Callable[[int], None], iterations: int) -> float:
-    return sum(_flop(lambda: run(t)) for t in range(1, iterations + 1)) / iterations  # noqa: B023 - called at once
-
-
-def _flop(run: Callable[[], object]) -> float:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        run()
-    return float(counter.get_total_flops())
+    return sum(count_flop(lambda: run(t)) for t in range(1, iterations + 1)) / iterations  # noqa: B023 - called at once

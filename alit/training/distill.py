@@ -72,6 +72,13 @@ def choose_iterations(unlocked: int, count: int | None, generator: torch.Generat
     return tuple(sorted([*others.tolist(), *([unlocked] if newest else [])]))
 
 
+def supervised_at(step: int, config: DistillTrainingConfig, iterations: int, seed: int) -> tuple[int, ...]:
+    """Return the iterations (1-based, ascending) that a step supervises, out of so many, in a training with `seed`."""
+    unlocked = unlocked_iterations(step, config.optimization.steps, iterations, config.unlock_share)
+    generator = derive_generator(seed, NAME, "iterations", step)
+    return choose_iterations(unlocked, config.supervised_iterations, generator)
+
+
 def switch_step(steps: int, continuous_share: float) -> int:
     """Return the first step at which latents pass through the quantizer."""
     return round(steps * continuous_share)
@@ -227,7 +234,7 @@ class DistillStage:
         """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
         if step == self.switch > 0 and self.reset is not None:
             self._init_codebook(step, self.reset)
-        iterations = self._supervised(step)
+        iterations = supervised_at(step, self.config, self.iterations, self.seed)
         losses = self.compute_gradient(step, self.sampler(step), iterations)
         values = {
             "loss": losses.total,
@@ -259,10 +266,6 @@ class DistillStage:
 
     def _unlocked(self, step: int) -> int:
         return unlocked_iterations(step, self.config.optimization.steps, self.iterations, self.config.unlock_share)
-
-    def _supervised(self, step: int) -> tuple[int, ...]:
-        generator = derive_generator(self.seed, NAME, "iterations", step)
-        return choose_iterations(self._unlocked(step), self.config.supervised_iterations, generator)
 
     def _halting_generator(self, step: int) -> torch.Generator | None:
         if not self.config.halting:

@@ -1,7 +1,6 @@
 """What a training needs of a GPU's memory, planned without one: the stage's own step, on tensors without contents."""
 
 import copy
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -11,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
+from alit.tokenizer.cost import LiveTensors
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseStage
 from alit.training.distill import DistillStage
@@ -223,36 +222,6 @@ def _remove_contents(network: nn.Module, mode: FakeTensorMode) -> None:
         for name, value in part._buffers.items():
             if value is not None:
                 part._buffers[name] = mode.from_tensor(value)
-
-
-class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of tensors that come to life within the block and live: no kernel's scratch, no allocator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-        self.peak = 0
-        self._known: set[int] = set()  # storages; those from outside the block are known but not counted
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operator and count the storages that only its results have."""
-        self._known.update(storage._cdata for storage in _storages((args, kwargs)))
-        result = function(*args, **(kwargs or {}))
-        for storage in _storages(result):
-            if storage._cdata not in self._known:
-                self._known.add(storage._cdata)
-                self.bytes += storage.nbytes()
-                self.peak = max(self.peak, self.bytes)
-                weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
-        return result
-
-    def _forget(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self.bytes -= size
-
-
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 # What autocast computes in float32 on a GPU but not on a CPU, as far as the networks here use it.

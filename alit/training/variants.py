@@ -13,6 +13,7 @@ from alit.data.prepare import DataConfig, ImageSetConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
+from alit.models.loading import load_published
 from alit.models.losses import PerceptualDistance
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
@@ -70,6 +71,18 @@ class TrainingSettings(Settings):
         if self.distill.halting and self.tokenizer.distillation.growth == "nested":
             raise ValueError("distill.halting needs growth: recurrent; nested latents come in one iteration")
         return self
+
+
+def with_published_base(settings: TrainingSettings) -> TrainingSettings:
+    """Return the settings with all that the file of a published base tokenizer states; others as they are.
+
+    Raises:
+        CheckpointError: it is not found; see `alit.models.loading.load_published`.
+    """
+    if settings.tokenizer.base.pretrained is None:
+        return settings
+    base = load_published(settings.tokenizer.base).config
+    return settings.model_copy(update={"tokenizer": settings.tokenizer.model_copy(update={"base": base})})
 
 
 def vary_training(profile: TrainingSettings, variants: VariantsConfig, name: str) -> TrainingSettings:
@@ -205,7 +218,7 @@ def train_variant_base(
         make_perceptual(variant.perceptual_trunk)
         if config.perceptual_weight > 0 and variant.tokenizer.base.pretrained is None
         else None,
-        augmentation=Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect),
+        augmentation=Augmentation.of(variant.data),
         fabric=fabric,
         seed=variant.seed,
         scratch=scratch,
@@ -238,7 +251,7 @@ def train_variant(
         base_tokens: folder of cached tokens of `images` by `base`, shared by variants that share both.
         execution: how to compute it on this machine.
     """
-    augmentation = Augmentation(variant.data.flip, variant.data.crop_scale, variant.data.crop_aspect)
+    augmentation = Augmentation.of(variant.data)
     tokenizer = train_distillation(
         variant.tokenizer,
         variant.distill,

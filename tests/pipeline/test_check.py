@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from checkout import ROOT
+from safetensors.numpy import save_file
 
 from alit.data.locate import WHOLE
 from alit.data.sources.folder import folder_source
@@ -146,7 +148,7 @@ def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp
     base = {"kind": "diffusers", "pretrained": "owner/sd-vae/vae"}
     profile = {"init_from": "scratch", "tokenizer": {"base": base}}
     profile["variants"] = {"trainings": [{"name": "tiny", "set": {"tokenizer.base.pretrained": "owner/tiny"}}]}
-    needs = {need.name: need for need in check.base_needs(profile)}
+    needs = {need.name: need for need in check.base_needs(profile, tmp_path)}
     assert set(needs) == {"owner/sd-vae/vae", "owner/tiny"}
     assert all(need.remedy for need in needs.values())
     (tmp_path / "sets/autoencoders/tiny").mkdir(parents=True)
@@ -159,8 +161,19 @@ def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp
         (snapshot / "vae" / file).touch()
     if not weights.is_installed("diffusers"):
         pytest.skip("needs diffusers")
-    assert not any(need.remedy for need in check.base_needs(profile))
-    assert not list(check.base_needs(profile | {"init_from": "zoo/some", "variants": None}))
+    assert not any(need.remedy for need in check.base_needs(profile, tmp_path))
+    assert not list(check.base_needs(profile | {"init_from": "zoo/some", "variants": None}, tmp_path))
+
+
+@pytest.mark.parametrize(("tensor", "needed"), [("distillation.x", ["owner/tiny"]), ("base.x", [])])
+def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(tmp_path, tensor, needed):
+    folder = tmp_path / "zoo/some"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
+    save_file({tensor: np.zeros(1, np.float32)}, folder / "model.safetensors")
+    needs = list(check.base_needs({"init_from": "zoo/some"}, tmp_path))
+    assert [need.name for need in needs] == needed
+    assert all("pretrained" in need.stages for need in needs)
 
 
 def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_path, monkeypatch):

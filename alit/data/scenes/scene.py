@@ -206,6 +206,8 @@ _RANGE = 2**32  # seeds per split
 class SceneSource:
     """The first `images` scenes of a variant and split, at `size` pixels per side."""
 
+    skipped = ""
+
     def __init__(self, name: str, variant: Variant, split: str, images: int, size: int) -> None:
         if images > _RANGE:
             raise DataError(f"expected at most {_RANGE} scenes, got {images}")

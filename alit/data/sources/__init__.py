@@ -38,6 +38,11 @@ class ImageSource(Protocol):
         """Names that labels index; empty when the images have no labels."""
         ...
 
+    @property
+    def skipped(self) -> str:
+        """What else lies among the images, in words; empty where nothing does."""
+        ...
+
     def __len__(self) -> int: ...
 
     def record(self, index: int) -> Record:

@@ -75,12 +75,11 @@ def open_rows(path: str, split: str, roots: tuple[Path, ...]) -> Rows:
     """Open the pictures of a split; see `huggingface_source`."""
     require("datasets")
     import datasets
-    from datasets.exceptions import DatasetsError
 
     folder = next((root / path for root in roots if (root / path).exists()), None)
     try:
         rows = _open(datasets, path if folder is None else str(folder), split)
-    except (OSError, ValueError, KeyError, DatasetsError) as error:
+    except Exception as error:  # the library and the hub's client raise a dozen classes, for a proxy's settings too
         searched = " or ".join(str(root / path) for root in roots)
         reason = " ".join(str(error).split())
         raise DataError(

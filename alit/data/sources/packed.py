@@ -20,6 +20,8 @@ class PackedSource:
         DataError: the file is damaged, or an array has another type, shape or range; see `alit.data.tables.MEMBERS`.
     """
 
+    skipped = ""
+
     def __init__(self, name: str, path: Path, split: str) -> None:
         self.name = name
         self._split = split

@@ -22,7 +22,7 @@ from alit.data.listing import IMAGE_SUFFIXES
 from alit.data.sources import Record, number_classes
 from alit.data.sources.folder import RecordedSource
 from alit.errors import DataError
-from alit.files import name_to_text, named_file
+from alit.files import name_to_text, named_file, read_text
 
 CLASSES_FILE = "classes.txt"  # beside the shards: the name of class 0, 1, ..., one a line
 _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key, kind
@@ -148,10 +148,12 @@ def _describe(sample: list[Member]) -> _Description:
     known = known if isinstance(known, dict) else {}
     label = texts.get("cls") or known.get("label")
     class_name, caption = known.get("class_name"), texts.get("txt") or known.get("caption")
-    if isinstance(label, str) and label.isdecimal():
+    if isinstance(label, str) and label.removeprefix("-").isdecimal():
         label = int(label)
     if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
         raise DataError(f"{sample[0].origin}: expected a number or a name as label of {sample[0].key}, found {label!r}")
+    if isinstance(label, int) and label < 0:
+        label = None  # unknown, as in other layouts
     return _Description(label, None if class_name is None else str(class_name), caption and str(caption))
 
 
@@ -164,7 +166,10 @@ def _classes(described: list[_Description], listing: Path) -> tuple[list[int | N
     names = {each.label: each.class_name for each in described if each.class_name is not None}
     class_names = [names.get(number) or str(number) for number in range(count)]
     if listing.is_file():
-        class_names = listing.read_text(encoding="utf-8").split("\n")
+        try:
+            class_names = read_text(listing).split("\n")
+        except OSError as error:
+            raise DataError(f"cannot read {listing}: {error.strerror}") from error
         class_names = [line.strip() for line in class_names if line.strip()]
         if len(class_names) < count:
             raise DataError(f"expected the names of {count} classes in {listing}, found {len(class_names)}")

@@ -13,7 +13,6 @@ import torch
 from lightning_fabric import Fabric
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
 from alit.analysis.grid import SweepGrid, to_grid
@@ -24,17 +23,10 @@ from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.protocol import FeatureExtractor
-from alit.tokenizer.cost import DECODE, ENCODE, GIGA, gigaflop, operations
+from alit.tokenizer.cost import DECODE, ENCODE, GIGA, count_flop, gigaflop, operations
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.distill import (
-    NAME,
-    DistillObjective,
-    DistillTrainingConfig,
-    choose_iterations,
-    unlocked_iterations,
-)
+from alit.training.distill import DistillObjective, DistillTrainingConfig, supervised_at
 from alit.training.engine.checkpoint import TRAINING_FILE
-from alit.training.engine.fabric import derive_generator
 from alit.training.engine.loader import encode_frozen
 
 VariedFactor = Literal[
@@ -82,7 +74,7 @@ def compare_variants(
 
     Returns:
         The tables variants, costs, references and comparisons; see `alit.studies.ablations.tables`. Without a trained
-        variant, the first two are not there. None in other processes than the first.
+        variant, the first two are not there. With variants, no table in processes other than the first.
 
     Raises:
         ConfigError: variants were trained, and there is no extractor.
@@ -201,18 +193,13 @@ def stage_1_gigaflop(tokenizer: AdaptiveTokenizer, config: DistillTrainingConfig
 
     @cache
     def counted(iterations: tuple[int, ...]) -> float:
-        counter = FlopCounterMode(display=False)
-        with torch.enable_grad(), counter:
-            losses = objective(image, base_tokens, tokenizer.base.codebook, iterations, True, generator)
-            losses.total.backward()
-        objective.zero_grad(set_to_none=True)
-        return counter.get_total_flops() / GIGA
+        def run() -> None:
+            with torch.enable_grad():
+                objective(image, base_tokens, tokenizer.base.codebook, iterations, True, generator).total.backward()
 
-    total = 0.0
-    for step in range(config.optimization.steps):
-        unlocked = unlocked_iterations(
-            step, config.optimization.steps, tokenizer.config.iterations, config.unlock_share
-        )
-        drawn = derive_generator(seed, NAME, "iterations", step)
-        total += counted(choose_iterations(unlocked, config.supervised_iterations, drawn))
-    return total
+        found = count_flop(run) / GIGA
+        objective.zero_grad(set_to_none=True)
+        return found
+
+    steps = range(config.optimization.steps)
+    return sum(counted(supervised_at(step, config, tokenizer.config.iterations, seed)) for step in steps)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel
 
 from alit.errors import CheckpointError
+from alit.files import file_sha256
 from alit.models.weights import WEIGHTS_FILE
 from alit.training.engine.loop import LOG_FILE
 
@@ -34,8 +35,7 @@ def resume_dir(root: Path, stage: str, settings: Mapping[str, Any], inputs: Iter
     for path in inputs:
         if not path.is_file():
             raise CheckpointError(f"expected an input of stage {stage} at {path}, found none; run the stage before")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return root / f"{stage}-{digest.hexdigest()[:16]}"
 
 

@@ -19,10 +19,12 @@ from tqdm import tqdm
 from alit.data.crops import CROP_ASPECT, DRAWS, RandomCrop
 from alit.data.images import to_images
 from alit.data.imageset import ImageSet
+from alit.data.prepare import DataConfig
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import BatchRows, TokenizerConfig
 from alit.training.engine.fabric import derive_generator, derive_seed
+from alit.training.engine.processes import fail_together
 from alit.training.engine.views import ViewLoader, ViewRequest
 
 
@@ -59,6 +61,11 @@ class Augmentation(NamedTuple):
     flip: bool
     crop_scale: float  # smallest share of the area that a crop keeps; 1 never crops
     crop_aspect: tuple[float, float] = CROP_ASPECT  # least and greatest width over height of a crop
+
+    @classmethod
+    def of(cls, data: DataConfig) -> "Augmentation":
+        """Return the views that a profile's settings of data ask for."""
+        return cls(data.flip, data.crop_scale, data.crop_aspect)
 
 
 class Batch(NamedTuple):
@@ -190,9 +197,9 @@ def token_source(
     sampled = base.codebook is None and config.base.sample_posterior
     if augmentation.crop_scale < 1 or sampled or size > limit:
         return lambda batch: _encode_now(base, batch.images, fabric)
-    if fabric.is_global_zero and not folder.is_dir():
-        _build_cache(base, config, images, copies, fabric, folder)
-    fabric.barrier()
+    with fail_together(fabric):
+        if fabric.is_global_zero and not folder.is_dir():
+            _build_cache(base, config, images, copies, fabric, folder)
     return CachedTokens(folder, base, fabric)
 
 

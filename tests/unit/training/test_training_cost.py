@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from alit.config import load_profile
 from alit.models.losses import PatchDiscriminator
 from alit.studies.ablations.measure import stage_1_gigaflop
-from alit.tasks.perceptual import build_perceptual, build_trunk
+from alit.tasks.perceptual import build_perceptual, build_trunk, build_untrained_trunk
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.cost import CostCounter
 from alit.training.engine.execution import PLAIN, ExecutionConfig
@@ -134,7 +134,7 @@ def test_the_paper_profile_states_what_its_trainings_cost():
 
 @pytest.mark.slow
 def test_the_number_kept_is_the_commands():
-    cost = CostCounter(training_cost.make_trunk, PAPER.execution)
+    cost = CostCounter(build_untrained_trunk, PAPER.execution)
     kept = json.loads(KEPT.read_text())["trainings"]["the profile's own"]
     assert cost.distill(PAPER.training) == kept["distill"]
     assert cost.base(PAPER.training) == kept["base"]
