@@ -78,9 +78,9 @@ def _check_manifest(manifest: pd.DataFrame) -> None:
         missing = np.flatnonzero(manifest[name].isna().to_numpy(bool))
         if len(missing):
             raise ValueError(f"row {missing[0] + 2} lacks {name}")
-    twice = manifest["image_id"][manifest["image_id"].duplicated()]
+    twice = np.flatnonzero(manifest["image_id"].duplicated().to_numpy(bool))
     if len(twice):
-        raise ValueError(f"the image {twice.iloc[0]} stands twice")
+        raise ValueError(f"the image {manifest['image_id'].iloc[twice[0]]} stands twice")
     if not np.isfinite(manifest["complexity"].dropna().to_numpy(float)).all():
         raise ValueError("a complexity is no finite number")
     if (manifest["label"].dropna().to_numpy(np.int64) < 0).any():

@@ -91,6 +91,14 @@ def test_class_numbers_take_their_names_from_a_file_beside_the_shards(tmp_path):
         webdataset_source("set", tmp_path, "train")
 
 
+def test_a_negative_class_is_unknown(tmp_path):
+    samples = {f"{number}": {"cls": label, "png": coded(number)} for number, label in enumerate((b"-1", b"1"))}
+    samples["2"] = {"json": b'{"label": -1}', "png": coded(2)}
+    write_shard(tmp_path / "train/a.tar", samples)
+    source = webdataset_source("set", tmp_path, "train")
+    assert [source.record(index).label for index in range(3)] == [None, 1, None]
+
+
 def test_class_names_without_numbers_are_numbered_in_their_order(tmp_path):
     samples = {name: {"png": coded(0), "cls": name.encode()} for name in ("dog", "cat")}
     write_shard(tmp_path / "train/a.tar", samples)

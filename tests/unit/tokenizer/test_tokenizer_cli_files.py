@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -131,6 +132,16 @@ def test_no_input_is_written_over(model, picture, tmp_path):
     assert picture.read_bytes() == before
     encode(model, other, picture, "-o", picture, "--force")
     assert len(TokenSet.load(picture)) == 2
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no /dev/shm that can be written to")
+def test_a_file_in_shared_memory_is_a_file(model, picture):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        copy = Path(folder) / "a.png"
+        copy.write_bytes(picture.read_bytes())
+        with pytest.raises(ConfigError, match="none of the inputs"):
+            encode(model, copy, "-o", copy)
+        assert copy.read_bytes() == picture.read_bytes()
 
 
 def test_no_file_of_another_kind_is_written_over(model, picture, tmp_path):

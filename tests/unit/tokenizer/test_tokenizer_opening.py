@@ -37,6 +37,13 @@ def hub_cache(folder: Path, name: str) -> None:
     (repository / "refs" / "main").write_text("0" * 40)
 
 
+@pytest.mark.parametrize("content", ["[]", '{"name": "x"}', "{", "\x00"])
+def test_somebody_elses_card_in_the_folder_says_nothing(tmp_path, content):
+    tokenizer().save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / "card.json").write_text(content)
+    assert open_checkpoint(str(tmp_path / "mine")).origin.trained is None
+
+
 def is_whole(opened) -> bool:
     """Whether every weight of the tiny tokenizer came back; inert settings may differ."""
     state = opened.tokenizer.state_dict()

@@ -133,6 +133,17 @@ def test_the_paper_profile_states_what_its_trainings_cost():
 
 
 @pytest.mark.slow
+def test_a_frozen_base_is_balanced_at_its_last_layer_as_in_training():
+    own = settings(
+        **{"finetune.optimization.steps": 2, "finetune.train_base": False, "finetune.adversarial_weight": 0.5},
+        **{"finetune.adversarial_start": 0.0, "finetune.adversarial_full": 0.0},
+    )
+    trained = own.model_copy(update={"finetune": own.finetune.model_copy(update={"train_base": True})})
+    counter = CostCounter(build_trunk, PLAIN)
+    assert 0 < counter.finetune(own) < counter.finetune(trained)
+
+
+@pytest.mark.slow
 def test_the_number_kept_is_the_commands():
     cost = CostCounter(build_untrained_trunk, PAPER.execution)
     kept = json.loads(KEPT.read_text())["trainings"]["the profile's own"]
