@@ -43,7 +43,9 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "frechet_vgg16": ("Fréchet distance on VGG16 features", "lower"),  # the paper's "FID using VGG16 features"
 }
 _FAMILIES: dict[str, tuple[str, str, Better]] = {
+    "top1_in_set_": ("top-1 accuracy among the set's classes", "of {}", "higher"),
     "top1_": ("top-1 accuracy", "of {}", "higher"),
+    "class_rank_in_set_": ("rank of the true class among the set's", "for {}", "lower"),
     "class_rank_": ("rank of the true class", "for {}", "lower"),
     "depth_true_error_": ("relative depth error", "of {} (exact depth)", "lower"),
     "depth_rank_agreement_": ("rank agreement", "of {}'s depth with known depth", "higher"),
@@ -69,6 +71,8 @@ def metric_info(column: str) -> Metric:
 
 def criterion_label(column: str) -> str:
     """Name the token-selection criterion that thresholds `column`, as on the axes of the paper's Fig. 5, 6, 14, 15."""
+    if column.startswith("class_rank_in_set_"):
+        return f"top-X of the set's classes by {column.removeprefix('class_rank_in_set_')}"
     if column.startswith("class_rank_"):
         return f"top-X class of {column.removeprefix('class_rank_')}"
     if column.startswith("depth_error_"):
@@ -92,7 +96,7 @@ class SweepGrid:
         images: one row per image: dataset, split, image_id and those of `IMAGE_COLUMNS` that the table has.
         lengths: (l,) token counts, ascending; the untouched image (length 0) is not among them.
         scores: column -> (n, l) float64, nan where the table holds null. `top1_<model>` (1 where the class rank
-            is 0) is derived from each `class_rank_<model>`.
+            is 0) is derived from each `class_rank_<model>`, and so is `top1_in_set_<model>`.
         clean: column -> (n,) float64, the score of the untouched image, nan where there is none.
         rows: (n, l) row of the long table, and so of its feature arrays.
         clean_rows: (n,) row of the untouched image, or None when the table has no rows of length 0.

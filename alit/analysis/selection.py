@@ -210,15 +210,20 @@ def uniform_allocation(grid: SweepGrid) -> Allocation:
     )
 
 
+SMALL_RANKS = 10  # every X up to here is a threshold of a class rank
+
+
 def covering_thresholds(grid: SweepGrid, column: str, count: int = 64) -> np.ndarray:
     """Return at most `count` + 1 thresholds, strictest first, from "no image satisfies" to "all do at the shortest".
 
-    They are quantiles of the scores themselves, so that a curve spans every capacity whatever the units; for class
-    ranks they are all X from 0 to one more than the worst rank. They belong to `criterion_on(column)`.
+    They are quantiles of the scores themselves, so that a curve spans every capacity whatever the units. For class
+    ranks they are every X from 0 to 10 and above these one more than quantiles of the ranks: X = 1, where the network
+    must be right, is the only one at which the criterion is the task itself. They belong to `criterion_on(column)`.
     """
     scores = grid.score(column)
     if column.startswith("class_rank_"):
-        return np.unique(np.round(np.linspace(0, scores.max() + 1, count)))
+        above = np.ceil(np.quantile(scores, np.linspace(0, 1, count - SMALL_RANKS))) + 1
+        return np.unique([*np.arange(min(SMALL_RANKS, scores.max() + 1) + 1), *above])
     inner = np.quantile(scores, np.linspace(0, 1, count))
     if criterion_on(column).direction == "above":
         return np.unique([np.nextafter(scores.min(), -np.inf), *inner])[::-1]

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
 
 from alit.analysis.grid import SweepGrid, to_grid
-from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on
+from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
 from alit.paths import RunPaths, project_root
@@ -28,6 +28,7 @@ class AnalysisConfig(Settings):
     confidence: float = Field(gt=0, lt=1)
     l1_thresholds: tuple[float, ...]
     class_ranks: tuple[int, ...]  # top-X criteria
+    class_ranks_among: Literal["set", "all"] = "set"  # the data set's own classes, or all of the network's (the paper)
     depth_thresholds: tuple[float, ...]
     perceptual_thresholds: tuple[float, ...]
     caption_thresholds: tuple[float, ...]  # least token F1
@@ -65,17 +66,18 @@ class StudyData(NamedTuple):
 
     @property
     def rank_column(self) -> str:
-        """Class rank of the reference classifier (the paper's ResNet-18)."""
-        return f"class_rank_{self._classifier}"
+        """Class rank of the reference classifier (the paper's ResNet-18), among the classes that the settings say."""
+        return own_column(self.accuracy_column)
 
     @property
     def accuracy_column(self) -> str:
         """Top-1 accuracy of the reference classifier."""
-        return f"top1_{self._classifier}"
+        return self.accuracy_of(self.settings.classifiers[-1] if self.settings.classifiers else "")
 
-    @property
-    def _classifier(self) -> str:
-        return self.settings.classifiers[-1] if self.settings.classifiers else ""
+    def accuracy_of(self, classifier: str) -> str:
+        """Top-1 accuracy of a classifier, among the set's classes where the settings want that and the table has it."""
+        own = f"top1_in_set_{classifier}"
+        return own if self.settings.class_ranks_among == "set" and self.measured(own) else f"top1_{classifier}"
 
     @property
     def depth_column(self) -> str | None:
@@ -94,8 +96,9 @@ class StudyData(NamedTuple):
 
     def measured(self, *columns: str | None) -> tuple[str, ...]:
         """Those of the columns that hold values on the in-distribution set."""
-        here = self.grid.dataset(self.dataset)
-        return tuple(name for name in columns if name is not None and name in here.columns(name))
+        here = (self.grid.images["dataset"] == self.dataset).to_numpy(dtype=bool)
+        known = (name for name in columns if name is not None and name in self.grid.scores)
+        return tuple(name for name in known if np.isfinite(self.grid.score(name)[here]).any())
 
     @property
     def checkpoint(self) -> str:
@@ -370,7 +373,8 @@ def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:
         values = scores.dropna().quantile(np.linspace(0.1, 0.9, 9))
         return tuple(float(f"{value:.3g}") for value in dict.fromkeys(values))
 
-    classifiers, depth, captioners = models("class_rank_"), models("depth_error_"), models("caption_score_")
+    classifiers = tuple(name for name in models("class_rank_") if not name.startswith("in_set_"))
+    depth, captioners = models("depth_error_"), models("caption_score_")
     perceptual = (*models("perceptual_"), "")
     return AnalysisConfig(
         resamples=1000,

@@ -22,6 +22,7 @@ TEXT = ("dataset", "split", "image_id")
 TASK_COLUMNS = {
     r"^perceptual_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^class_rank_\w+$": pa.Column("Int32", pa.Check.ge(0), nullable=True, regex=True, required=False),
+    r"^class_rank_in_set_\w+$": pa.Column("Int32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^depth_error_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^depth_rank_agreement_\w+$": pa.Column(
         "float32", pa.Check.in_range(-1, 1), nullable=True, regex=True, required=False
@@ -73,6 +74,12 @@ def _one_row_per_length(table: pd.DataFrame) -> bool:
     return bool((sizes == lengths.reindex(sizes.index.get_level_values(0)).to_numpy()).all())
 
 
+def _no_rank_among_fewer_classes_is_larger(table: pd.DataFrame) -> bool:
+    ranks = {name: name.replace("in_set_", "", 1) for name in map(str, table) if name.startswith("class_rank_in_set_")}
+    both = [(table[own], table[among_all]) for own, among_all in ranks.items() if among_all in table]
+    return all(bool((own <= among_all).fillna(True).all()) for own, among_all in both)
+
+
 def _same_image_as_before(table: pd.DataFrame) -> np.ndarray:
     same = np.ones(len(table), dtype=bool)
     same[:1] = False
@@ -95,6 +102,7 @@ SCHEMA = pa.DataFrameSchema(
         _check(_lengths_rise_within_each_image, "lengths to rise within each image"),
         _check(_sorted_by_dataset, "rows sorted by dataset"),
         _check(_one_row_per_length, "every image once at every length"),
+        _check(_no_rank_among_fewer_classes_is_larger, "class_rank_in_set_<model> at most class_rank_<model>"),
     ],
 )
 

@@ -1,4 +1,4 @@
-"""Classification: the rank of an image's true class among a classifier's logits."""
+"""Classification: the rank of an image's true class, among all of a classifier's classes and the image set's own."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -116,40 +116,63 @@ class Classifier(nn.Module):
         return ClassifierOutput(backbone.forward_head(last), backbone.forward_head(last, pre_logits=True), maps)
 
 
-class ClassificationTask:
-    """Column class_rank_<name>: 0 where the true class is top-1; "in the top X" is rank < X.
+class TrueClasses(NamedTuple):
+    """What the ranks of a batch are of and among, by the classifier's numbers of classes."""
 
-    Classes are matched by name between the image set and the classifier (ImageNet heads are named by wnid);
-    images of unknown or unmatched label have no rank.
+    targets: Tensor  # (b,) each image's true class, -1 where it has none
+    in_set: Tensor  # (classes,) bool: the classes that the image set has
+
+
+class ClassificationTask:
+    """Columns class_rank_<name> and class_rank_in_set_<name>: 0 where the true class is top-1; "top X" is rank < X.
+
+    The first rank is among all classes of the network, as in the paper. The second is among the image set's own, those
+    of them that the network has: a head of 1,000 classes asked about ten is at its floor on reconstructions that it
+    still tells apart among the ten. Where network and set have the same classes, the two ranks are the same.
+
+    Classes are matched by name between the image set and the classifier (ImageNet heads are named by wnid); images of
+    unknown or unmatched label have no rank. With fewer than two classes of a set there is no rank among them.
     """
 
     def __init__(self, name: str, classifier: Classifier, record: Mapping[str, Any]) -> None:
-        self.columns = (f"class_rank_{name}",)
+        self.columns = (f"class_rank_{name}", f"class_rank_in_set_{name}")
         self.record = record
         self._classifier = classifier
         self._index = {name: index for index, name in enumerate(classifier.class_names)}
 
-    def reference(self, batch: SweepBatch) -> Tensor:
-        """Return each image's true class (b,) by the classifier's numbers, -1 where it has none."""
-        table = torch.tensor([self._index.get(name, -1) for name in batch.class_names] + [-1])
-        return table[batch.labels.cpu()].to(batch.images.device)  # label -1 reads the last entry
+    def reference(self, batch: SweepBatch) -> TrueClasses:
+        """Return each image's true class and the set's classes, by the classifier's numbers."""
+        numbers = [self._index.get(name, -1) for name in batch.class_names]
+        targets = torch.tensor([*numbers, -1])[batch.labels.cpu()]  # label -1 reads the last entry
+        in_set = torch.zeros(len(self._index), dtype=torch.bool)
+        in_set[[number for number in numbers if number >= 0]] = True
+        return TrueClasses(targets.to(batch.images.device), in_set.to(batch.images.device))
 
-    def score(self, images: Tensor, reference: Tensor, batch: SweepBatch) -> dict[str, np.ndarray]:
-        """Return the ranks (b,) as floats, NaN where there is none."""
-        if not (reference >= 0).any():
-            return {self.columns[0]: np.full(len(images), np.nan, dtype=np.float32)}
+    def score(self, images: Tensor, reference: TrueClasses, batch: SweepBatch) -> dict[str, np.ndarray]:
+        """Return both ranks (b,) as floats, NaN where there is none."""
+        targets, in_set = reference
+        unknown = np.full(len(images), np.nan, dtype=np.float32)
+        if not (targets >= 0).any():
+            return dict.fromkeys(self.columns, unknown)
         logits = self._classifier.features_and_logits(images).logits
-        return {self.columns[0]: class_ranks(logits, reference).cpu().numpy()}
+        own = class_ranks(logits, targets, in_set).cpu().numpy() if in_set.sum() > 1 else unknown
+        return dict(zip(self.columns, (class_ranks(logits, targets).cpu().numpy(), own), strict=True))
 
 
-def class_ranks(logits: Tensor, targets: Tensor) -> Tensor:
+def class_ranks(logits: Tensor, targets: Tensor, among: Tensor | None = None) -> Tensor:
     """Return the place (b,) of each target among the descending logits (b, classes); NaN for target -1.
 
     Equal logits keep the order of their classes, as argmax does: a classifier with equal logits for all classes scores
     at chance. A logit that is not finite gives no rank.
+
+    Args:
+        logits: of all classes.
+        targets: numbers of classes.
+        among: (classes,) bool, the classes that count; all by default.
     """
     target = logits.gather(1, targets.clamp(min=0)[:, None])  # b 1
     classes = torch.arange(logits.shape[1], device=logits.device)
     ahead = (logits > target) | ((logits == target) & (classes < targets[:, None]))
+    ahead = ahead if among is None else ahead & among
     known = (targets >= 0) & logits.isfinite().all(dim=1)
     return torch.where(known, ahead.sum(dim=1).float(), torch.nan)

@@ -1,8 +1,8 @@
 """From the settings of task models to networks, tasks and feature extractors.
 
 kind        architecture                           weights     columns and features
-classifier  small_cnn, timm/<name>                 train       class_rank_<model>
-            timm/<name>, torchvision/<name>,       pretrained  class_rank_<model>
+classifier  small_cnn, timm/<name>                 train       class_rank_<model>, class_rank_in_set_<model>
+            timm/<name>, torchvision/<name>,       pretrained  class_rank_<model>, class_rank_in_set_<model>
             efficientnet_lite0|1|2
 depth       small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
                                                                depth_true_error_<model>
@@ -152,7 +152,7 @@ def _performance(network: Trained, batch: SweepBatch) -> np.ndarray:
     """Return a network's score on each untouched image (b,), NaN where there is nothing to compare with."""
     if isinstance(network, Classifier):
         ranks = ClassificationTask("", network, {})
-        (values,) = ranks.score(batch.images, ranks.reference(batch), batch).values()
+        values = ranks.score(batch.images, ranks.reference(batch), batch)[ranks.columns[0]]
         return np.where(np.isnan(values), np.nan, values < 1)
     if isinstance(network, DualEncoder):
         captions = CaptionTask("", network, {})
@@ -255,6 +255,11 @@ def _check_name(config: TaskModelConfig, known: dict[str, nn.Module]) -> None:
     """Refuse a name that is taken, or that names another network than the architecture."""
     if config.name in known:
         raise ConfigError(f"expected task models of different names, found {config.name} twice; rename one")
+    if config.name.startswith("in_set_"):
+        raise ConfigError(
+            f"task model {config.name}: expected a name without the beginning in_set_, a rank among a set's classes; "
+            "rename it"
+        )
     for word, architectures in RESERVED.items():
         if word in config.name.lower().split("_") and config.architecture not in architectures:
             raise ConfigError(

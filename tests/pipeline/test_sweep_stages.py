@@ -91,7 +91,11 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     profile = load_profile(paths.config)
     assert sorted(table["dataset"].unique()) == sorted(s.name for s in profile.data.sets if s.role == "evaluate")
     assert sorted(table["length"].unique()) == [0, *profile.tokenizer.lengths]
-    assert table[["class_rank_small_cnn", "class_rank_resnet18"]].notna().any().all()
+    ranks = table[["class_rank_small_cnn", "class_rank_resnet18"]]
+    assert ranks.notna().any().all()
+    own = table[["class_rank_in_set_small_cnn", "class_rank_in_set_resnet18"]]  # trained on the scenes' classes
+    known = ranks.notna().to_numpy()
+    assert (own.to_numpy()[known] == ranks.to_numpy()[known]).all()
     assert table["depth_true_error_small_unet"].notna().all()
     scenes = table["dataset"] != "far"  # whose patterns may all be at one distance, which orders nothing
     assert table.loc[scenes, "depth_rank_agreement_small_unet"].notna().all()

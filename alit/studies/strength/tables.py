@@ -101,7 +101,7 @@ def model_comparisons(data: StudyData) -> tuple[ModelComparison, ...]:
     found = []
     for (task, against), (prefix, _) in SCORES.items():
         models = tuple(name for name in model_pairs(data).get(task, ()) if data.measured(prefix + name))
-        columns = tuple(prefix + name for name in models)
+        columns = tuple(data.accuracy_of(name) if prefix == "top1_" else prefix + name for name in models)
         grid = here.complete(columns)
         if len(models) > 1:
             clean = np.stack([grid.clean[column] for column in columns], axis=1)  # image model

@@ -217,7 +217,7 @@ def shown_tasks(data: StudyData) -> list[str]:
     """
     if data.chosen_tasks is not None:
         return list(data.chosen_tasks)
-    accuracies = data.measured(data.accuracy_column, *(f"top1_{name}" for name in data.settings.classifiers[:1]))
+    accuracies = data.measured(data.accuracy_column, *map(data.accuracy_of, data.settings.classifiers[:1]))
     tasks = list(dict.fromkeys([*accuracies, *data.task_columns()])) or ["l1"]
     if data.grid.clean_rows is None:
         return tasks

@@ -1,5 +1,7 @@
 """Curves over thresholds, bootstrap intervals and Fréchet distances."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -65,6 +67,22 @@ def test_covering_thresholds_run_from_the_longest_for_all_to_the_shortest_for_al
     assert tokens[0] == LENGTHS[-1]
     assert tokens[-1] == LENGTHS[0]
     assert (np.diff(tokens) <= 0).all()
+
+
+def test_every_small_rank_is_a_threshold_whatever_the_number_of_classes(grid):
+    ranks = np.random.default_rng(0).integers(1000, size=grid.rows.shape).astype(float)
+    many = replace(grid, scores=dict(grid.scores) | {"class_rank_many": ranks})
+    thresholds = covering_thresholds(many, "class_rank_many")
+    assert set(range(11)) <= set(thresholds)
+    assert thresholds[-1] == ranks.max() + 1
+    assert len(thresholds) <= 65
+    tokens = many.lengths[allocate_by_threshold(many, SelectionCriterion("class_rank_many"), thresholds).positions]
+    assert (-np.diff(tokens.mean(axis=0))).max() < 0.15 * LENGTHS[-1]  # no wide gap in the curve
+
+
+def test_among_few_classes_every_rank_is_a_threshold(grid):
+    few = replace(grid, scores=dict(grid.scores) | {"class_rank_few": grid.rows % 3 * 1.0})
+    assert covering_thresholds(few, "class_rank_few").tolist() == [0, 1, 2, 3]
 
 
 def test_a_curve_over_images_without_scores_is_refused(grid):

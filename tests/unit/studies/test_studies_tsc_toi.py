@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from strength_tables import with_model_pairs
-from synthetic_tables import synthetic_study_data, synthetic_table
+from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table
 
 from alit.analysis.grid import metric_info
 from alit.analysis.selection import allocate_by_threshold, uniform_allocation
-from alit.analysis.study_data import StudyData, with_choices
+from alit.analysis.study_data import StudyData, settings_of_table, with_choices
 from alit.errors import ConfigError
 from alit.studies.tsc_toi.tables import oracle_curves, shown_tasks, task_curves
 
@@ -74,6 +74,34 @@ def test_curves_are_of_what_the_caller_chose(study_data):
     uniform = curves[(curves["tsc"] == "uniform") & (curves["toi"] == "ssim")]
     assert uniform["value"].to_numpy() == pytest.approx(near.score("ssim").mean(axis=0))
     assert np.isfinite(curves[["low", "high"]].to_numpy()).all()
+
+
+def in_set(table):
+    """Return a table with ranks among half as many classes beside those among all."""
+    ranks = {f"class_rank_in_set_{name}": table[f"class_rank_{name}"] // 2 for name in ("weak", "strong")}
+    return table.assign(**ranks)
+
+
+def test_classification_is_that_among_the_sets_classes_where_the_table_has_it():
+    table = synthetic_table(40)
+    old, new = synthetic_study_data(table), synthetic_study_data(in_set(table))
+    assert (old.rank_column, old.accuracy_column) == ("class_rank_strong", "top1_strong")
+    assert (new.rank_column, new.accuracy_column) == ("class_rank_in_set_strong", "top1_in_set_strong")
+    assert new.grid.score("top1_in_set_strong").mean() > new.grid.score("top1_strong").mean()
+    assert new.grid.columns("top1_weak") == ("top1_weak",)
+    curves = all_curves(new)
+    assert "class_rank_in_set_strong" in set(curves["tsc"])
+    assert {"top1_in_set_strong", "top1_in_set_weak"} <= set(curves["toi"])
+
+
+def test_a_profile_may_ask_for_all_classes_of_the_network_as_the_paper_does():
+    settings = SETTINGS.model_copy(update={"class_ranks_among": "all"})
+    data = synthetic_study_data(in_set(synthetic_table(40)), settings)
+    assert (data.rank_column, data.accuracy_column) == ("class_rank_strong", "top1_strong")
+
+
+def test_a_table_of_no_run_has_each_classifier_once():
+    assert settings_of_table(in_set(synthetic_table(40))).classifiers == ("weak", "strong")
 
 
 def test_nothing_chosen_changes_nothing(study_data):

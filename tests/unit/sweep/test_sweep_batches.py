@@ -53,7 +53,15 @@ def whole(tmp_path_factory):
 def test_no_column_and_no_feature_depends_on_the_batch_size(whole, batch, tmp_path):
     parts = measured(tmp_path, SweepConfig(chunk_size=4, tokenizer_batch=batch))
     one, other = (read_table(folder / "table.parquet") for folder in (whole, parts))
-    assert {"l1", "ssim", "class_rank_cnn", "depth_error_unet", "perceptual_random", "jpeg_bytes"} <= set(one)
+    assert {
+        "l1",
+        "ssim",
+        "class_rank_cnn",
+        "class_rank_in_set_cnn",
+        "depth_error_unet",
+        "perceptual_random",
+        "jpeg_bytes",
+    } <= set(one)
     # A pixel between two 8-bit values may be rounded either way, which is seen in the fifth digit.
     order = "depth_rank_agreement_unet"  # of 256 pixels, which change places all at once
     np.testing.assert_allclose(one[order], other[order], atol=1e-3)

@@ -33,6 +33,7 @@ def table(images=3):
             "psnr": np.where(length == 0, np.inf, 20.0),
             "ssim": random.random(rows),
             "class_rank_cnn": np.tile([0.0, 2.0, np.nan], images),
+            "class_rank_in_set_cnn": np.tile([0.0, 1.0, np.nan], images),
             "depth_error_unet": random.random(rows),
         }
     )
@@ -59,6 +60,7 @@ def test_unknown_labels_and_ranks_are_null_and_whole_numbers_stay_whole():
         (lambda t: t.assign(l1=np.float32(np.nan)), "column l1.*nan"),
         (lambda t: t.assign(bits=np.float32(8)), "bits in every row but"),
         (lambda t: t.assign(class_rank_cnn=pd.array([-1] * 9, dtype="Int32")), "class_rank_cnn"),
+        (lambda t: t.assign(class_rank_in_set_cnn=pd.array([3] * 9, dtype="Int32")), "at most class_rank_<model>"),
         (lambda t: t.iloc[:-1], "every image once at every length"),
         (lambda t: t.iloc[::-1], "start with length 0"),
         (lambda t: pd.concat([t, t]), "every image once at every length"),

@@ -79,7 +79,13 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
     columns = [column for task in built.tasks for column in task.columns]
     assert columns == [
         *("l1", "l2", "psnr", "ssim"),
-        *("class_rank_cnn", "depth_error_unet", "depth_rank_agreement_unet", "depth_true_error_unet"),
+        *(
+            "class_rank_cnn",
+            "class_rank_in_set_cnn",
+            "depth_error_unet",
+            "depth_rank_agreement_unet",
+            "depth_true_error_unet",
+        ),
         "perceptual_cnn_features",
     ]
     assert [(extractor.name, extractor.size) for extractor in built.extractors] == [("cnn_features", 96)]
@@ -94,6 +100,7 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
         ({"kind": "features", "architecture": "task/other", "weights": "shared"}, "earlier in the list"),
         ({"name": "lpips_lite", "kind": "features"}, "the word lpips is kept for lpips_vgg"),
         ({"name": "fid", "kind": "features"}, "the word fid is kept for inception"),
+        ({"name": "in_set_cnn"}, "without the beginning in_set_"),
     ],
 )
 def test_a_wrong_task_model_is_one_line(tmp_path, changes, message):

@@ -96,9 +96,47 @@ def test_classes_are_matched_by_name_between_set_and_classifier():
     classifier = seeded(lambda: Classifier(SmallCNN(3), input_size=16, class_names=("c", "a", "b")))
     task = ClassificationTask("cnn", classifier, {})
     batch = batch_of(pictures(4), [0, 1, 2, -1], class_names=("a", "unheard of", "c"))
-    assert task.reference(batch).tolist() == [1, -1, 0, -1]
-    scores = task.score(batch.images, task.reference(batch), batch)
+    reference = task.reference(batch)
+    assert reference.targets.tolist() == [1, -1, 0, -1]
+    assert reference.in_set.tolist() == [True, True, False]
+    scores = task.score(batch.images, reference, batch)
     assert np.isnan(scores["class_rank_cnn"]).tolist() == [False, True, False, True]
+    assert np.isnan(scores["class_rank_in_set_cnn"]).tolist() == [False, True, False, True]
+
+
+def test_rank_in_the_set_counts_only_the_sets_classes_ahead():
+    logits = torch.tensor([[0.9, 0.1, 0.5, 0.7]] * 2)
+    among = torch.tensor([False, True, True, False])
+    assert class_ranks(logits, torch.tensor([1, 2])).tolist() == [3, 2]
+    assert class_ranks(logits, torch.tensor([1, 2]), among).tolist() == [1, 0]
+
+
+def both_ranks(network_classes, set_classes, label):
+    classifier = seeded(lambda: Classifier(SmallCNN(len(network_classes)), input_size=16, class_names=network_classes))
+    task = ClassificationTask("cnn", classifier, {})
+    batch = batch_of(pictures(12), [label] * 12, class_names=set_classes)
+    scores = task.score(batch.images, task.reference(batch), batch)
+    return scores["class_rank_cnn"], scores["class_rank_in_set_cnn"]
+
+
+def test_ranks_agree_where_the_classifiers_classes_are_the_sets():
+    among_all, in_set = both_ranks(("c", "a", "b"), ("a", "b", "c"), 2)
+    np.testing.assert_array_equal(in_set, among_all)
+
+
+def test_rank_in_the_set_is_smaller_where_other_classes_lead():
+    every, few = tuple("abcdefgh"), ("b", "g", "unheard of")
+    ranks = [both_ranks(every, few, label) for label in (0, 1)]
+    assert all((in_set <= np.minimum(among_all, 1)).all() for among_all, in_set in ranks)
+    # Of two classes one leads: its rank in the set is 0, and that of the other 1.
+    np.testing.assert_array_equal(ranks[0][1] + ranks[1][1], np.ones(12))
+    assert max(among_all.max() for among_all, _ in ranks) > 1
+
+
+def test_one_known_class_of_a_set_is_no_choice():
+    among_all, in_set = both_ranks(("a", "b", "c"), ("b", "unheard of"), 0)
+    assert np.isfinite(among_all).all()
+    assert np.isnan(in_set).all()
 
 
 def test_depth_error_of_an_identical_image_is_zero_and_true_error_is_not():
