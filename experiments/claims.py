@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from alit.analysis.claims import ledger_to_json
+from alit.analysis.ledger import ledger_to_json
 from alit.analysis.study_data import find_sweep, load_study_data
 from alit.errors import run_command
 from alit.studies import STUDIES, assess_study
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data, claims = load_study_data(find_sweep(paths.sweep), paths.measured(stage.study)), []
     for claim in assess_study(stage.study, data):
         claims.append(claim)
-        print(f"{claim.id}  {claim.verdict:<20}  {claim.reason}", flush=True)
+        print(f"{claim.id}  {claim.verdict:<16}  {claim.control_verdict:<16}  {claim.reason}", flush=True)
     (path := paths.study_claims(stage.study)).parent.mkdir(exist_ok=True)
     path.write_text(ledger_to_json(claims), encoding="utf-8")
 

@@ -23,8 +23,10 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
-from alit.analysis.claims import Claim, ledger_from_json, recheck
+from alit.analysis.claims import Claim
+from alit.analysis.ledger import ledger_from_json, recheck
 from alit.analysis.study_data import load_run_data
+from alit.analysis.verdicts import VERDICTS
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
@@ -33,7 +35,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base, save_base
 from alit.models.weights import WEIGHTS_FILE
 from alit.paths import RunPaths, project_root
-from alit.report.pages import VERDICTS, mean_errors, settings_diff
+from alit.report.pages import mean_errors, settings_diff
 from alit.report.site import format_interval, format_number
 from alit.settings import read_yaml
 from alit.studies import assess

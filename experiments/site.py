@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import nbformat
 import yaml
 
-from alit.analysis.claims import ledger_from_json, ledger_to_json
+from alit.analysis.ledger import ledger_from_json, ledger_to_json
 from alit.config import load_profile
 from alit.errors import run_command
 from alit.report.notebooks import NOTEBOOK_FILE, code_html, read_study, results_html

@@ -11,7 +11,9 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from alit.analysis.claims import Claim, ledger_from_json
+from alit.analysis.claims import Claim
+from alit.analysis.ledger import ledger_from_json
+from alit.analysis.verdicts import VERDICTS
 from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.paths import RunPaths
@@ -63,7 +65,6 @@ def _logged(log: pd.DataFrame) -> list[str]:
     return [str(name) for name in numeric if name != "step" and bool(numeric[name].notna().any())]
 
 
-VERDICTS = ("holds", "does not hold", "not measurable here")
 IMAGES = "images"  # folder of the pictures that belong to no study
 BOOKKEEPING = ["images", "seconds"]  # columns of a training log that are no curve to look at
 # Settings that change no number: texts, the machine, how work is cut into pieces, what is kept of it.

@@ -11,7 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from alit.analysis.claims import Claim, ledger_from_json
+from alit.analysis.claims import Claim
+from alit.analysis.ledger import ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
 from alit.errors import ConfigError, DataError
 

@@ -10,7 +10,9 @@ import pandas as pd
 from checkout import ROOT
 from synthetic_tables import synthetic_table
 
-from alit.analysis.claims import Claim, Measurement, ledger_to_json
+from alit.analysis.claims import Claim
+from alit.analysis.ledger import ledger_to_json
+from alit.analysis.measurements import Measurement
 from alit.paths import RunPaths
 
 PROFILE = "toy"
@@ -75,35 +77,39 @@ def synthetic_claims() -> tuple[Claim, ...]:
         "source": "Tab. 1, Fig. 3",
         "criterion": "all steps above 0",
     }
-    nan = float("nan")
-    one = {"statistic": "smallest step of L1 (weakest of 3)", "value": 0.0213, "low": 0.0201, "high": 0.0226}
-    none = {"statistic": "not measured", "value": nan, "low": nan, "high": nan}
     return (
         Claim(
             id="C1",
             sentence="More tokens give lower reconstruction loss at every step.",
-            verdict="holds",
-            reason="all 3 intervals lie on the right side of the criterion",
+            verdict="supported",
+            reason="all 3 supported",
+            control="the fall per token is above 0",
+            control_verdict="inconclusive",
+            control_reason="inconclusive (long); open with 512 images",
+            headline=parts[0],
             measurements=parts,
             **words,
-            **one,
         ),
         Claim(
             id="C2",
             sentence="At a fixed length, loss rises with human complexity, in every category of pictures.",
-            verdict="does not hold",
-            reason="1 of 3 measurements fail: the whole interval is on the wrong side for near",
+            verdict="mixed",
+            reason="1 of 3 supported; 1 of 3 contradicted (near); 1 of 3 inconclusive (long); open with 512 images",
+            control_verdict="no control",
+            control_reason="",
+            no_control="complexity is what it is",
+            headline=parts[2],
             measurements=parts,
             **words,
-            **(one | {"value": -0.004, "low": -0.006, "high": -0.002}),
         ),
         Claim(
             id="C3",
             sentence="Complex images need more tokens for the same loss.",
-            verdict="not measurable here",
+            verdict="not measurable",
             reason="no data set of this profile has complexity scores <by people> & co.",
+            control_verdict="no control",
+            control_reason="",
             **words,
-            **none,
         ),
     )
 

@@ -24,7 +24,7 @@ from published_project import (
     write_profile,
 )
 
-from alit.analysis.claims import ledger_from_json
+from alit.analysis.ledger import ledger_from_json
 from alit.cli import main as alit
 from alit.paths import RunPaths
 from alit.studies import STUDIES
@@ -98,7 +98,7 @@ def test_every_claim_names_the_checkpoint_and_those_of_trainings_say_what_they_l
     assert len(claims) == 17
     assert all(claim.checkpoint.startswith("alit-tiny (sha256 ") for claim in claims.values())
     for name in ("C12", "C13"):
-        assert claims[name].verdict == "not measurable here"
+        assert claims[name].verdict == "not measurable"
         assert "no pair of trainings" in claims[name].reason
     measured = ("C1", "C4", "C10", "C11", "C14", "C16", "C17")
     assert all(claims[name].measurements for name in measured)

@@ -8,7 +8,9 @@ import pytest
 from checkout import ROOT
 from synthetic_report import synthetic_project
 
-from alit.analysis.claims import Statement, ledger_from_json, ledger_to_json, measured, recheck
+from alit.analysis.claims import Statement
+from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
+from alit.analysis.measurements import measured
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.studies import assess
@@ -49,7 +51,7 @@ def test_a_changed_number_is_a_fault():
     assert fault.startswith("C1: a is 1 [1, 1] in the ledger, 1.1")
 
 
-@pytest.mark.parametrize(("verdict", "faults"), [("does not hold", 1), ("not measurable here", 0), ("holds", 0)])
+@pytest.mark.parametrize(("verdict", "faults"), [("does not hold", 1), ("not measurable", 0), ("supported", 0)])
 def test_a_verdict_must_follow_from_its_measurements(verdict, faults):
     kept = replace(claim(part()), verdict=verdict)
     assert len(recheck([kept], [claim(part())])) == faults
@@ -95,7 +97,7 @@ def test_a_verdict_that_was_written_over_is_found(paths, capsys):
     release.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
     content = json.loads(kept.read_text())
-    turned = {"holds": "does not hold", "does not hold": "holds", "not measurable here": "does not hold"}
+    turned = {"supported": "does not hold", "does not hold": "supported", "not measurable": "does not hold"}
     content["C1"]["verdict"] = turned[content["C1"]["verdict"]]
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected the verdicts"):
@@ -107,7 +109,7 @@ def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths
     release.main([paths.profile])
     file = paths.root / "RESULTS.md"
     text = file.read_text()
-    file.write_text(text.replace("holds", "fails"))
+    file.write_text(text.replace("supported", "fails"))
     with pytest.raises(DataError, match="found 1 faults"):
         release.main([paths.profile, "--check"])
     release.main([paths.profile, "--text"])

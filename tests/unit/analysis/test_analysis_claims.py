@@ -24,7 +24,7 @@ def deciding(judged: Claim) -> set[str]:
 
 def test_c1_holds_where_loss_and_frechet_fall_at_every_step():
     table = synthetic_table(600, ("val",), Effects(complexity=0.1), lengths=(4, 8, 16))
-    assert claim("C1", table).verdict == "holds"
+    assert claim("C1", table).verdict == "supported"
 
 
 def test_c1_does_not_hold_where_a_step_brings_nothing():
@@ -44,7 +44,7 @@ def test_c1_is_open_where_more_tokens_are_only_noise():
 def test_c1_lacks_its_frechet_half_without_features():
     table = synthetic_table(100)
     judged = claim("C1", table, features=False)
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "needs features of net" in judged.reason
     assert judged.value > 0
 
@@ -56,7 +56,7 @@ def test_c1_lacks_its_frechet_half_without_features():
 @pytest.mark.parametrize(
     ("effect", "verdict", "words"),
     [
-        (1.0, "holds", "right side"),
+        (1.0, "supported", "right side"),
         (-1.0, "does not hold", "whole interval is on the wrong side"),
         (0.0, "does not hold", "straddles"),
     ],
@@ -70,7 +70,7 @@ def test_complexity_raises_loss_and_length_or_not(name, effect, verdict, words):
 @pytest.mark.parametrize("name", ["C2", "C3"])
 def test_complexity_claims_need_complexities(name):
     judged = claim(name, synthetic_table(50, columns=("class", "depth")))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "no data set" in judged.reason
 
 
@@ -82,7 +82,7 @@ def test_c3_sets_codec_bytes_beside_the_length_without_deciding_by_them():
     assert found["jpeg_bytes_val"].value == pytest.approx(1.0)
     assert found["gain_over_jpeg_bytes_val"].value < 0
     assert found["gain_over_jpeg_bytes_val"].bound is None
-    assert judged.verdict == "holds"
+    assert judged.verdict == "supported"
 
 
 # C5, C6 and C7: in these tables classification needs few tokens (rate 6) and depth more (rate 2)
@@ -93,7 +93,7 @@ EARLY = Effects(complexity=0.1, loss_rate=6, class_rate=8, depth_rate=8, class_s
 
 def test_c5_holds_where_tasks_are_done_early():
     judged = claim("C5", synthetic_table(400, TASKS, EARLY))
-    assert judged.verdict == "holds"
+    assert judged.verdict == "supported"
     assert deciding(judged) == {
         "tokens_for_top1_strong",
         "tokens_for_depth_error_depth",
@@ -111,7 +111,7 @@ def test_c5_does_not_hold_where_depth_needs_every_token():
 def test_c5_cannot_be_measured_where_no_task_improves():
     table = synthetic_table(100, TASKS, columns=("complexity",))
     judged = claim("C5", table, features=False)
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
 
 
 def test_c5_to_c7_set_perceptual_distance_and_captions_beside_what_decides():
@@ -128,7 +128,7 @@ def test_c5_leaves_out_a_task_that_does_not_improve_and_says_so():
     table = synthetic_table(200, TASKS, EARLY)
     table["class_rank_strong"] = 5.0
     judged = claim("C5", table)
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "top-1 accuracy of strong does not clearly improve" in judged.reason
 
 
@@ -137,7 +137,7 @@ OWN = Effects(class_rate=10, depth_rate=2, class_spread=0.6, depth_spread=1.0)
 
 def test_c6_holds_where_each_criterion_knows_its_own_task_best():
     judged = claim("C6", synthetic_table(800, TASKS, OWN))
-    assert judged.verdict == "holds", judged.reason
+    assert judged.verdict == "supported", judged.reason
     assert "depth_beyond_accuracy" in {item.name for item in judged.measurements}
 
 
@@ -150,7 +150,7 @@ def test_c6_does_not_hold_where_depth_needs_fewer_tokens():
 
 def test_c6_cannot_be_measured_whole_without_depth():
     judged = claim("C6", synthetic_table(400, TASKS, OWN, columns=("class", "complexity")))
-    assert judged.verdict in ("not measurable here", "does not hold")
+    assert judged.verdict in ("not measurable", "does not hold")
     assert all("depth" not in item.name for item in judged.measurements)
 
 
@@ -162,7 +162,7 @@ def test_c7_holds_where_criteria_spend_alike_and_know_nothing_of_each_other():
     table["l1"] = depth[generator.permutation(1500)].ravel()
     table["class_rank_strong"] = np.floor(40 * np.clip(depth[generator.permutation(1500)].ravel() - 0.08, 0, None))
     judged = claim("C7", table, features=False)
-    assert judged.verdict == "holds", judged.reason
+    assert judged.verdict == "supported", judged.reason
     assert deciding(judged) == {"spread_of_top1_strong", "spread_of_depth_error_depth"}
 
 
@@ -182,5 +182,5 @@ def test_c7_does_not_hold_where_one_criterion_favours_the_third_task():
 def test_c7_cannot_be_measured_without_two_criteria_for_a_third_task():
     table = synthetic_table(100, TASKS, columns=("class", "complexity"))
     judged = claim("C7", table, features=False)
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "only 1 criterion" in judged.reason

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table, write_project
 
-from alit.analysis.claims import Claim, Measurement, Statement, claims_table, ledger_from_json, ledger_to_json
+from alit.analysis.claims import Claim, Statement, claims_table
+from alit.analysis.ledger import ledger_from_json, ledger_to_json
+from alit.analysis.measurements import Measurement
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.studies import STUDIES, all_claims, assess
@@ -26,11 +28,11 @@ def part(value: float, low: float, high: float, side="above", bound: float | Non
 @pytest.mark.parametrize(
     ("measurement", "verdict", "words"),
     [
-        (part(2.0, 1.5, 2.5), "holds", "right side"),
+        (part(2.0, 1.5, 2.5), "supported", "right side"),
         (part(2.0, 0.9, 2.5), "does not hold", "not shown, since the interval straddles the criterion with 50 images"),
         (part(0.9, 0.5, 1.2), "does not hold", "straddles"),
         (part(0.5, 0.4, 0.6), "does not hold", "whole interval is on the wrong side for a"),
-        (part(0.5, 0.4, 0.6, side="below"), "holds", "right side"),
+        (part(0.5, 0.4, 0.6, side="below"), "supported", "right side"),
         (part(0.5, 0.4, 1.6, side="below"), "does not hold", "straddles"),
         (part(1.0, 1.0, 1.0), "does not hold", "wrong side"),
         (part(2.0, math.nan, math.nan), "does not hold", "some resamples of 50 images leave a undefined"),
@@ -45,7 +47,7 @@ def test_a_claim_holds_only_if_the_unfavorable_end_meets_the_criterion(measureme
 
 def test_the_weakest_measurement_speaks_for_the_claim():
     judged = STATEMENT.judge([part(3, 2.5, 3.5), part(2, 1.1, 2.5, name="b")])
-    assert (judged.verdict, judged.value) == ("holds", 2)
+    assert (judged.verdict, judged.value) == ("supported", 2)
     assert judged.statistic == "statistic b (weakest of 2)"
     assert len(judged.measurements) == 2
 
@@ -59,16 +61,16 @@ def test_one_failure_fails_the_claim_and_is_named():
 
 def test_a_part_that_cannot_be_measured_keeps_a_claim_from_holding():
     judged = STATEMENT.judge([part(3, 2.5, 3.5)], ["there is no depth network"])
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert judged.reason == "what is measured meets it, but there is no depth network"
     assert judged.value == 3
 
 
 def test_comparisons_decide_nothing():
     judged = STATEMENT.judge([part(0, -1, 1, bound=None)], ["no labels"])
-    assert (judged.verdict, judged.reason) == ("not measurable here", "no labels")
+    assert (judged.verdict, judged.reason) == ("not measurable", "no labels")
     assert math.isnan(judged.value)
-    assert STATEMENT.judge([part(0, -1, 1, bound=None), part(3, 2.5, 3.5)]).verdict == "holds"
+    assert STATEMENT.judge([part(0, -1, 1, bound=None), part(3, 2.5, 3.5)]).verdict == "supported"
 
 
 # The ledger as a whole
@@ -84,7 +86,7 @@ def test_every_claim_is_assessed_in_order(ledger):
     for item in ledger:
         assert item.low <= item.value <= item.high or math.isnan(item.value)
         assert item.sentence.endswith(".")
-        assert item.verdict in ("holds", "does not hold", "not measurable here")
+        assert item.verdict in ("supported", "does not hold", "not measurable")
 
 
 def test_the_same_evidence_gives_the_same_bytes(ledger):
@@ -111,7 +113,7 @@ def test_the_ledger_survives_writing_and_reading(ledger):
 
 def test_the_json_is_nested_by_claim_with_plain_numbers(ledger):
     content = json.loads(ledger_to_json(ledger))
-    assert content["C2"]["verdict"] == "holds"
+    assert content["C2"]["verdict"] == "supported"
     assert isinstance(content["C2"]["value"], float)
     assert {"loss_val_4", "loss_near_32"} < set(content["C2"]["measurements"])
 
@@ -126,7 +128,7 @@ def test_the_table_of_a_notebook_has_paper_here_and_verdict(ledger):
 def test_classes_and_depth_that_the_settings_do_not_name_are_not_looked_for():
     settings = SETTINGS.model_copy(update={"classifiers": ("absent",), "depth_models": (), "captioners": ()})
     judged = all_claims()["C6"](synthetic_study_data(synthetic_table(60), settings))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
 
 
 # The stage

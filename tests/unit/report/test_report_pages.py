@@ -26,7 +26,7 @@ def words(html: str) -> str:
 
 def test_front_page_counts_verdicts_and_shows_a_card_per_study(site):
     html = read(site, "index.html")
-    for chip in ("1 holds", "1 does not hold", "1 not measurable here"):
+    for chip in ("1 supported", "1 mixed", "1 not measurable"):
         assert f">{chip}</span>" in html
     for number, study in enumerate(STUDIES, start=1):
         assert f'href="{study}/index.html"' in html
@@ -59,7 +59,7 @@ def test_claims_page_shows_each_claim_with_verdict_interval_and_study(site):
     for claim in synthetic_claims():
         assert f'id="{claim.id}"' in html
         assert claim.sentence in html
-    assert '<span class="chip does-not-hold">does not hold</span>' in html
+    assert '<span class="chip mixed">mixed</span>' in html
     assert "[0.0201, 0.0226]" in words(html)
     assert 'href="first/index.html"' in html
 

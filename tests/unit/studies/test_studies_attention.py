@@ -80,7 +80,7 @@ def test_without_the_study_every_table_is_empty_with_its_columns():
 @pytest.mark.parametrize(
     ("rise", "verdict", "words"),
     [
-        (0.02, "holds", "right side"),
+        (0.02, "supported", "right side"),
         (-0.02, "does not hold", "whole interval is on the wrong side"),
         (0.0, "does not hold", "straddles"),
     ],
@@ -93,7 +93,7 @@ def test_c10_asks_for_a_rise_over_the_iterations(rise, verdict, words):
 
 def test_c10_is_decided_by_the_latents_alone_and_sets_controls_beside_them():
     judged = claim("C10", rise=0.02, lead=-0.1)
-    assert judged.verdict == "holds"
+    assert judged.verdict == "supported"
     deciding = {item.name for item in judged.measurements if item.bound is not None}
     assert deciding == {f"rise_latents_{share}_val" for share in ("40%", "60%", "80%")}
     found = {item.name: item for item in judged.measurements}
@@ -115,7 +115,9 @@ def test_c10_must_hold_on_every_data_set():
     assert "rise_latents_40%_photos" in judged.reason
 
 
-@pytest.mark.parametrize(("sparser", "verdict"), [(0.01, "holds"), (-0.01, "does not hold"), (0.0, "does not hold")])
+@pytest.mark.parametrize(
+    ("sparser", "verdict"), [(0.01, "supported"), (-0.01, "does not hold"), (0.0, "does not hold")]
+)
 def test_c11_asks_for_lower_entropy_and_a_higher_gini_index(sparser, verdict):
     judged = claim("C11", sparser=sparser)
     assert judged.verdict == verdict
@@ -134,7 +136,7 @@ def test_c11_needs_both_measures():
 @pytest.mark.parametrize("name", ["C10", "C11"])
 def test_claims_about_attention_need_its_table(name):
     judged = all_claims()[name](without_tables())
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "dvc repro measure" in judged.reason
 
 
@@ -142,6 +144,6 @@ def test_c10_of_a_single_iteration_has_no_rise_to_decide_by():
     given = study_data()
     single = {name: table[table["iteration"] == 1] for name, table in given.tables.items()}
     judged = all_claims()["C10"](given._replace(tables=single))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "nothing to rise from" in judged.reason
     assert {item.bound for item in judged.measurements} == {None}

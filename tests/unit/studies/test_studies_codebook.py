@@ -138,7 +138,7 @@ def test_without_ids_every_table_is_empty(tables):
 
 def test_c16_holds_where_codes_are_used_broadly():
     judged = claim(synthetic_ids(used=1.0))
-    assert judged.verdict == "holds"
+    assert judged.verdict == "supported"
     assert judged.value > 0.8
     assert {item.name for item in judged.measurements} >= {"perplexity_2", "perplexity_6", "used_6"}
 
@@ -167,5 +167,5 @@ def test_c16_is_open_where_images_differ_too_much():
 )
 def test_c16_cannot_be_measured_without_ids(tables, words):
     judged = all_claims()["C16"](SWEPT._replace(tables=tables))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert words in judged.reason

@@ -145,12 +145,12 @@ def test_claims_name_what_a_factor_raises_without_deciding_by_it(effect, sign):
         found = [part for part in judged.measurements if part.name.startswith(f"{kind}_controlled_")]
         assert [part.name.rpartition("_")[2] for part in found] == ["objects", "texture", "background"]
         assert all(sign * part.value > 0 and part.bound is None for part in found)
-        assert judged.verdict == "holds"
+        assert judged.verdict == "supported"
 
 
 def test_controlled_scenes_alone_decide_no_claim(controlled):
     bare = synthetic_study_data(synthetic_table(40, columns=()), controlled=synthetic_controlled(12))
-    assert all_claims()["C2"](bare).verdict == all_claims()["C3"](bare).verdict == "not measurable here"
+    assert all_claims()["C2"](bare).verdict == all_claims()["C3"](bare).verdict == "not measurable"
 
 
 def test_rises_are_tabled_by_setting_and_factor(controlled):

@@ -127,7 +127,7 @@ def claim(table, **options):
 
 def test_c4_holds_where_each_set_loses_more_at_few_tokens():
     judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)))
-    assert judged.verdict == "holds", judged.reason
+    assert judged.verdict == "supported", judged.reason
     deciding = {part.name for part in judged.measurements if part.bound is not None}
     assert deciding == {"frechet_rise_val_near", "frechet_rise_near_far"}
     beside = {part.name for part in judged.measurements} - deciding
@@ -149,14 +149,14 @@ def test_c4_is_open_where_the_sets_are_alike():
 
 def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
     judged = claim(synthetic_table(60, SETS), features=False)
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "needs features of net" in judged.reason
     assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
 
 
 def test_c4_is_not_measurable_for_a_tokenizer_of_one_length():
     judged = claim(synthetic_table(40, SETS, lengths=(32,)))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "one length" in judged.reason
     assert gap_table(synthetic_study_data(synthetic_table(40, SETS, lengths=(32,)))).empty
 
@@ -170,5 +170,5 @@ def test_c4_is_not_measurable_for_a_tokenizer_of_one_length():
 )
 def test_c4_cannot_be_measured_without_other_sets(sets, order, words):
     judged = claim(synthetic_table(60, sets), settings=SETTINGS.model_copy(update={"familiarity": order}))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert words in judged.reason

@@ -71,13 +71,13 @@ def test_without_probes_there_are_no_scores_and_the_claims_say_why(tables, words
     assert list(scores.columns) == probe.SCORE_COLUMNS
     for name in ("C9", "C15"):
         judged = all_claims()[name](seen)
-        assert judged.verdict == "not measurable here"
+        assert judged.verdict == "not measurable"
         assert words in judged.reason
 
 
 def test_c9_holds_where_later_iterations_and_fewer_latents_are_better():
     judged = claim("C9")
-    assert judged.verdict == "holds", judged.reason
+    assert judged.verdict == "supported", judged.reason
     found = parts(judged)
     assert found["iteration_2_over_1"] == pytest.approx(0.1)
     assert found["first_quarter_over_all"] == pytest.approx(0.1 * 0.75, abs=0.003)
@@ -105,13 +105,13 @@ def test_c9_is_open_where_differences_are_chance():
 
 def test_c9_needs_three_iterations():
     judged = claim("C9", points=[point for point in synthetic_points() if point.iteration != 3])
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "iterations 1 to 3" in judged.reason
 
 
 def test_c15_holds_where_the_class_comes_first_and_the_loss_falls_later():
     judged = claim("C15", first=0.0)
-    assert judged.verdict == "holds", judged.reason
+    assert judged.verdict == "supported", judged.reason
     found = parts(judged)
     assert found["probe_quarter"] == pytest.approx(1.0)
     assert found["l1_after_quarter"] > 0.1
@@ -144,13 +144,13 @@ def test_c15_cannot_be_measured_where_probes_know_nothing():
     tables = probe_tables(noise=1.0, images=50, points=points[:-3])
     tables["probe_correct"]["correct"] = np.tile([0.0, 1.0], len(tables["probe_correct"]) // 2)
     judged = all_claims()["C15"](SWEPT._replace(tables=tables))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "not clearly above chance" in judged.reason
 
 
 def test_c15_names_the_labels_that_a_sweep_lacks():
     bare = synthetic_study_data(synthetic_table(200, ("val",), LATE_LOSS, columns=()), features=False)
     judged = all_claims()["C15"](bare._replace(tables=probe_tables(first=0.0)))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "no scores" in judged.reason
     assert LENGTHS[-1] == 8

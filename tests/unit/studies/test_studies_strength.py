@@ -81,7 +81,7 @@ def test_the_table_gives_each_model_at_each_length_with_its_clean_performance():
 
 def test_c8_holds_where_stronger_models_lose_the_larger_share():
     judged = c8()
-    assert judged.verdict == "holds"
+    assert judged.verdict == "supported"
     found = {part.name: part for part in judged.measurements}
     assert [name for name, part in found.items() if part.bound is not None] == [
         *("drop_classification", "drop_depth", "drop_captioning")
@@ -102,7 +102,7 @@ def test_c8_does_not_hold_where_stronger_models_lose_less_or_no_more(losses, wor
 
 def test_c8_does_not_take_a_model_that_is_stronger_by_name_only():
     judged = c8(Rival(0.6, 0.2), Rival(0.6, 0.7))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "strong is not measurably better than weak on untouched images" in judged.reason
     assert judged.measurements == ()
 
@@ -111,14 +111,14 @@ def test_c8_is_not_measurable_where_no_model_is_left_anything():
     table = with_model_pairs(synthetic_table(IMAGES, ("val",)))
     table.loc[table["length"] == 4, ["class_rank_weak", "class_rank_strong"]] = 5.0
     judged = all_claims()["C8"](synthetic_study_data(table))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "neither weak nor strong is left anything at the shortest length" in judged.reason
     assert "drop_classification" not in {part.name for part in judged.measurements}
 
 
 def test_c8_says_which_strength_the_table_has_no_truth_for():
     judged = c8(drop=("depth_true_error_coarse", "depth_true_error_depth"))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert "no truth for depth to measure the strength of coarse and depth by" in judged.reason
     assert {part.name for part in judged.measurements if part.bound is not None} == {
         *("drop_classification", "drop_captioning")
@@ -128,7 +128,7 @@ def test_c8_says_which_strength_the_table_has_no_truth_for():
 def test_c8_cannot_be_measured_without_two_models_of_a_task():
     alone = {"classifiers": ("strong",), "depth_models": (), "captioners": ()}
     judged = c8(settings=SETTINGS.model_copy(update=alone))
-    assert judged.verdict == "not measurable here"
+    assert judged.verdict == "not measurable"
     assert judged.reason == "no task has a weak and a strong model here"
     assert strength_table(study_data(settings=SETTINGS.model_copy(update=alone))).empty
 
