@@ -91,6 +91,40 @@ class DepthTask:
         return error.float().cpu().numpy()
 
 
+class BlindDepthRules:
+    """Columns depth_rank_agreement_blind_<rule>: the agreement with known depth of rules that look at no picture.
+
+    Photographs have their ground below and their subject in the middle. A network whose order of the pixels agrees with
+    known depth no better than "what is lower is nearer" or "what is closer to the center is nearer" need not have seen
+    anything in the picture. The agreement is the same at every length.
+    """
+
+    def __init__(self) -> None:
+        self.columns = tuple(f"depth_rank_agreement_blind_{rule}" for rule in ("lower", "center"))
+        self.record: Mapping[str, Any] = {
+            "name": "blind",
+            "rules": ["lower is nearer", "closer to the center is nearer"],
+        }
+
+    def reference(self, batch: SweepBatch) -> dict[str, np.ndarray]:
+        """Return the rank agreements (b,), NaN where no depth, or the same everywhere, is known."""
+        order = known_order(batch)
+        if order is None:
+            return {name: np.full(len(batch.images), np.nan, dtype=np.float32) for name in self.columns}
+        rules = (rule.expand(order.shape) for rule in _blind_depths(*order.shape[1:]))
+        return {name: rank_agreement(rule, order) for name, rule in zip(self.columns, rules, strict=True)}
+
+    def score(self, images: Tensor, reference: dict[str, np.ndarray], batch: SweepBatch) -> dict[str, np.ndarray]:
+        """Return the rank agreements (b,) of the rules, whatever the images are."""
+        return reference
+
+
+def _blind_depths(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the two rules' depths (h, w), larger is farther: the height in the image, the distance from its center."""
+    row, column = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
+    return -row.expand(height, width), (row**2 + column**2).sqrt()
+
+
 def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     """Return (b,) means of |depth - reference| / reference where the reference (b, h, w) is known.
 

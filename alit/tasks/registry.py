@@ -4,7 +4,8 @@ kind        architecture                           weights     columns and featu
 classifier  small_cnn, timm/<name>                 train       class_rank_<model>, class_rank_in_set_<model>
             timm/<name>, torchvision/<name>,       pretrained  class_rank_<model>, class_rank_in_set_<model>
             efficientnet_lite0|1|2
-depth       small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
+depth       any of them                            (none)      depth_rank_agreement_blind_lower|center, once
+            small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
                                                                depth_true_error_<model>
             depth_anything_v2_small|base|large     pretrained  depth_error_<model>, depth_rank_agreement_<model>
 caption     small_dual_encoder, dual_encoder       train       caption_score_<model>, caption_true_score_<model>
@@ -35,7 +36,7 @@ from alit.errors import CheckpointError, ConfigError, require
 from alit.models.weights import weights_sha256
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
 from alit.tasks.classification import ClassificationTask, Classifier
-from alit.tasks.depth import DepthNetwork, DepthTask, relative_depth_error
+from alit.tasks.depth import BlindDepthRules, DepthNetwork, DepthTask, relative_depth_error
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
 from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
 from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, ReconstructionTask, lpips_vgg
@@ -232,6 +233,8 @@ def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: 
     tasks: list[Task] = [ReconstructionTask()]
     extractors: list[FeatureExtractor] = []
     networks: dict[str, nn.Module] = {}
+    if any(config.kind == "depth" for config in configs):
+        tasks.append(BlindDepthRules())
     for config in configs:
         _check_name(config, networks)
         network = _load_network(config, folder, networks).to(device).eval().requires_grad_(False)
@@ -256,10 +259,9 @@ def _check_name(config: TaskModelConfig, known: dict[str, nn.Module]) -> None:
     if config.name in known:
         raise ConfigError(f"expected task models of different names, found {config.name} twice; rename one")
     if config.name.startswith("in_set_"):
-        raise ConfigError(
-            f"task model {config.name}: expected a name without the beginning in_set_, a rank among a set's classes; "
-            "rename it"
-        )
+        raise ConfigError(f"task model {config.name}: in_set_ names ranks among a set's own classes; rename it")
+    if config.name.startswith("blind_"):
+        raise ConfigError(f"task model {config.name}: blind_ names rules that look at no picture; rename it")
     for word, architectures in RESERVED.items():
         if word in config.name.lower().split("_") and config.architecture not in architectures:
             raise ConfigError(

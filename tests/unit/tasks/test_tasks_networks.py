@@ -78,7 +78,7 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
     built = build_task_models(configs, tmp_path, CPU)
     columns = [column for task in built.tasks for column in task.columns]
     assert columns == [
-        *("l1", "l2", "psnr", "ssim"),
+        *("l1", "l2", "psnr", "ssim", "depth_rank_agreement_blind_lower", "depth_rank_agreement_blind_center"),
         *(
             "class_rank_cnn",
             "class_rank_in_set_cnn",
@@ -90,7 +90,7 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
     ]
     assert [(extractor.name, extractor.size) for extractor in built.extractors] == [("cnn_features", 96)]
     assert built.extractors[0].features(pictures(3)).shape == (3, 96)
-    assert built.tasks[1].record["weights_sha256"] == built.extractors[0].record["weights_sha256"]
+    assert built.tasks[2].record["weights_sha256"] == built.extractors[0].record["weights_sha256"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,8 @@ def test_the_profile_decides_columns_and_extractors(tmp_path):
         ({"kind": "features", "architecture": "task/other", "weights": "shared"}, "earlier in the list"),
         ({"name": "lpips_lite", "kind": "features"}, "the word lpips is kept for lpips_vgg"),
         ({"name": "fid", "kind": "features"}, "the word fid is kept for inception"),
-        ({"name": "in_set_cnn"}, "without the beginning in_set_"),
+        ({"name": "in_set_cnn"}, "in_set_ names ranks"),
+        ({"name": "blind_lower"}, "blind_ names rules"),
     ],
 )
 def test_a_wrong_task_model_is_one_line(tmp_path, changes, message):

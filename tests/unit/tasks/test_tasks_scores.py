@@ -7,7 +7,7 @@ from alit.errors import DataError
 from alit.models.losses import perceptual_distance
 from alit.tasks.captioning import token_f1
 from alit.tasks.classification import ClassificationTask, Classifier, class_ranks
-from alit.tasks.depth import DepthTask, relative_depth_error
+from alit.tasks.depth import BlindDepthRules, DepthTask, relative_depth_error
 from alit.tasks.networks import SmallCNN
 from alit.tasks.perceptual import ReconstructionTask, build_trunk
 from alit.tasks.protocol import SweepBatch, memoize_last, resize, round_to_8_bit
@@ -148,6 +148,19 @@ def test_depth_error_of_an_identical_image_is_zero_and_true_error_is_not():
     assert (scores["depth_true_error_unet"] > 0.5).all()
     unknown = batch_of(images)
     assert np.isnan(task.score(images, task.reference(unknown), unknown)["depth_true_error_unet"]).all()
+
+
+def test_rules_that_look_at_no_picture_agree_with_the_depth_that_they_describe():
+    row, column = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    floor, bowl = 9 - row, 1 + (row - 3.5) ** 2 + (column - 3.5) ** 2
+    task, images = BlindDepthRules(), pictures(3)
+    batch = batch_of(images, depth=torch.stack([floor, bowl, torch.full((8, 8), 2.0)]))
+    lower, center = task.score(images, task.reference(batch), batch).values()
+    assert lower[:2] == pytest.approx([1, 0], abs=1e-6)
+    assert center[:2] == pytest.approx([0, 1], abs=1e-6)
+    assert np.isnan([lower[2], center[2]]).all()  # everything is equally far
+    unknown = task.reference(batch_of(images))
+    assert np.isnan(list(unknown.values())).all()
 
 
 def test_relative_depth_error_leaves_unknown_pixels_out():
