@@ -4,15 +4,18 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from checkout import ROOT
 from synthetic_report import synthetic_project
+from synthetic_tables import synthetic_features
 
 from alit.analysis.claims import Statement
 from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
 from alit.analysis.measurements import measured
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
+from alit.paths import RunPaths
 from alit.studies import assess
 from experiments import release
 
@@ -86,6 +89,18 @@ def test_results_are_kept_and_stand_when_checked(paths, capsys):
     assert not list(paths.root.glob("results/**/images_*"))
     release.main([paths.profile, "--check"])
     assert "follow from the kept tables" in capsys.readouterr().out
+
+
+def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths):
+    extractor = load_run_data(paths).settings.feature_extractor
+    np.save(paths.sweep / f"features_{extractor}.npy", synthetic_features(pd.read_parquet(paths.table)))
+    release.main([paths.profile])
+    kept = RunPaths(paths.root / "results", paths.profile)
+    assert not list(kept.sweep.glob("features_*"))
+    assert len(pd.read_parquet(kept.sweep / f"distances_{extractor}.parquet")) > 8
+    again = {claim.id: claim for claim in assess(load_run_data(kept))}
+    for claim in assess(load_run_data(paths)):
+        assert ledger_to_json([again[claim.id]]) == ledger_to_json([claim])
 
 
 def test_results_that_were_never_kept_are_missed(paths):
