@@ -40,7 +40,7 @@ def more_tokens_reconstruct_better(data: StudyData) -> Claim:
     for kind, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
         samples = sample(features, here, every_length(here), data.bootstrap)
         label = f"the {metric_info(f'{kind}_{extractor}').label}"
-        parts += _falls(data, here, samples, kind, label, bound, needs_features=True)
+        parts += _falls(data, here, samples, kind, label, bound)
     return C1.judge(parts)
 
 
@@ -51,7 +51,6 @@ def _falls(
     kind: str,
     label: str,
     bound: float | None,
-    needs_features: bool = False,
 ) -> list[Measurement]:
     """Measure the fall at each step of length, as a share of the value at the shortest, from samples (1 + r, l)."""
     dataset, parts = grid.datasets[0], []
@@ -60,7 +59,7 @@ def _falls(
         name = f"{kind}_{dataset}_{fewer}_{more}"
         words = f"fall of {label} from {fewer} to {more} tokens, {dataset}"
         confidence, images = data.bootstrap.confidence, len(grid)
-        parts.append(measured(name, words, fall, confidence, images, bound, needs_features=needs_features))
+        parts.append(measured(name, words, fall, confidence, images, bound))
     return parts
 
 
