@@ -237,7 +237,8 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
     A few megabytes in place of the features, from which `--check` computes every measurement again.
     """
     data = load_run_data(paths)
-    assess(data)
+    if data.distances:
+        assess(data)
     for extractor, distances in data.distances.items():
         if len(table := distances.to_table()):
             table.to_parquet(kept.sweep / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")

@@ -102,8 +102,7 @@ def test_a_verdict_that_was_written_over_is_found(paths, capsys):
     release.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
     content = json.loads(kept.read_text())
-    turned = {"supported": "does not hold", "does not hold": "supported", "not measurable": "does not hold"}
-    content["C1"]["verdict"] = turned[content["C1"]["verdict"]]
+    content["C1"]["verdict"] = "contradicted" if content["C1"]["verdict"] == "supported" else "supported"
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected the verdicts"):
         release.main([paths.profile, "--check"])
