@@ -9,15 +9,22 @@ from PIL import Image
 
 ITERATIONS = 3
 SOURCES = ("latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks")
-RULES = (("pixels", 0.4), ("pixels", 0.6), ("pixels", 0.8), ("best", None), ("mass", 0.4), ("mass", 0.6), ("mass", 0.8))
+LAYERS, SHOWN = 3, 2
+SHARES = (0.4, 0.6, 0.8, 0.2)
+RULES = (*(("pixels", share) for share in SHARES), ("best", None), *(("mass", share) for share in SHARES))
 
 
 class Effects(NamedTuple):
-    """Changes per iteration, and the latents' lead over every control; the defaults make both claims hold."""
+    """Changes per iteration, and the latents' lead over every control; the defaults make all claims hold."""
 
     rise: float = 0.02  # of the latents' mIoU
     lead: float = 0.05
-    sparser: float = 0.01  # fall of the entropy and rise of the Gini index
+    fixed_rise: float = 0.02  # of the first iteration's latents
+    control_rise: float = 0.0  # of every control
+    sparser: float = 0.01  # fall of the entropy and rise of the Gini index in the layer that is shown
+    sparser_elsewhere: float = 0.01  # the same in the other layers
+    best: float = 0.3  # gain of the best share per image, whatever the maps
+    bound: float = 0.9  # mIoU of the masks themselves
 
 
 DEFAULT_EFFECTS = Effects()
@@ -34,15 +41,25 @@ def attention_tables(
         for step in range(ITERATIONS):
             place = {"dataset": dataset, "image_id": names, "iteration": step + 1}
             for source in SOURCES:
-                level = {"latents": 0.3 + effects.lead + effects.rise * step, "masks": 0.9}.get(source, 0.3)
+                level = {
+                    "latents": 0.3 + effects.lead + effects.rise * step,
+                    "first_latents": 0.3 + effects.fixed_rise * step,
+                    "masks": effects.bound,
+                }.get(source, 0.3 + effects.control_rise * step)
                 for rule, share in RULES:
+                    if source == "masks" and rule == "mass":
+                        continue
                     kept = generator.uniform(0.05, 0.9, images) if share is None else share
-                    scores = {"miou": level + 0.02 * generator.normal(size=images), "rule": rule, "share": kept}
+                    gain = effects.best if rule == "best" and source != "masks" else 0.0
+                    scores = {"miou": level + gain + 0.02 * generator.normal(size=images), "rule": rule, "share": kept}
                     overlap.append(pd.DataFrame({**place, "source": source, **scores}))
-            for source in ("first_latents", "latents"):
-                noise = 0.01 * generator.normal(size=images)
-                values = {"entropy": 0.8 - effects.sparser * step + noise, "gini": 0.4 + effects.sparser * step + noise}
-                sparsity.append(pd.DataFrame({**place, "source": source, **values}))
+            for layer in range(1, LAYERS + 1):
+                change = step * (effects.sparser if layer == SHOWN else effects.sparser_elsewhere)
+                for source in ("first_latents", "latents"):
+                    noise = 0.01 * generator.normal(size=images)
+                    values = {"entropy": 0.8 - change + noise, "gini": 0.4 + change + noise}
+                    where = {"source": source, "layer": layer, "shown": layer == SHOWN}
+                    sparsity.append(pd.DataFrame({**place, **where, **values}))
     return {
         "attention_overlap": pd.concat(overlap, ignore_index=True),
         "attention_sparsity": pd.concat(sparsity, ignore_index=True),

@@ -26,7 +26,7 @@ FIGURES = {
         "controlled",
     },
     "familiarity": {"gaps", "detection"},
-    "attention": {"overlap", "lead", "sparsity", "images_maps"},
+    "attention": {"overlap", "lead", "sparsity", "layers", "images_maps"},
     "codebook": {"usage", "use", "kept", "nearest", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids"},
     "tsc_toi": {

@@ -35,7 +35,8 @@ TERMS = "These pictures come from a data set with terms of its own: keep them to
 def attention_overlap(overlap: pd.DataFrame) -> Plot:
     """Draw mIoU by iteration, one line per source of maps, one panel per rule and data set; bands are 95 % intervals.
 
-    Panels have scales of their own: how much of a map a rule keeps limits what any map can reach.
+    Panels have scales of their own: how much of a map a rule keeps bounds what any map can reach. The masks' line is
+    that bound; a rule that lets a map choose how much it keeps has none.
 
     Args:
         overlap: columns dataset, images, setting, source, label, iteration, value, low, high.
@@ -57,7 +58,7 @@ def attention_overlap(overlap: pd.DataFrame) -> Plot:
                 width = 1.8 if source == "latents" else 1.0
                 look = {"color": color, "marker": marker, "ls": dash, "lw": width, "markersize": 3}
                 panel.plot(line["iteration"], line["value"], label=line["label"].iloc[0], **look)
-                if source != "masks":  # a limit, whose interval would cover what lies below it
+                if source != "masks":  # a bound, whose interval would cover what lies below it
                     panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel_title(panel, f"{name} (n = {part['images'].max()}): {setting}", 22)
             panel.set_ylim(bottom=0)
@@ -121,11 +122,14 @@ def attention_lead(lead: pd.DataFrame) -> Plot:
 def attention_sparsity(sparsity: pd.DataFrame) -> Plot:
     """Draw entropy and Gini index of the maps by iteration, a line per data set and source; bands are 95 % intervals.
 
+    The layer is the one whose maps are compared with masks.
+
     Args:
-        sparsity: columns dataset, images, source, label, measure, iteration, value, low, high.
+        sparsity: columns dataset, images, shown, source, label, measure, iteration, value, low, high.
     """
     if sparsity.empty:
         return note(NOTHING)
+    sparsity = sparsity.loc[sparsity["shown"].to_numpy(bool)]
     titles = {"entropy": "entropy, share of the maximum ↓ sparser", "gini": "Gini index ↑ sparser"}
     with style():
         figure, axes = panels(len(sparsity["measure"].unique()), columns=2, height=2.2, sharex=True)
@@ -147,6 +151,45 @@ def attention_sparsity(sparsity: pd.DataFrame) -> Plot:
             ranges.append(f"{measure} {values.iloc[0]:.3f} to {values.iloc[-1]:.3f}")
         changes.append(f"{' and '.join(ranges)} on {name}")
     return Plot(figure, f"Over the iterations, for the {sparsity['label'].iloc[0]}: {'; '.join(changes)}.")
+
+
+def attention_layers(sparser: pd.DataFrame) -> Plot:
+    """Draw how much sparser maps become over the iterations in each layer; above 0 is sparser, bars are 95 % intervals.
+
+    The gray line marks the layer whose maps are compared with masks.
+
+    Args:
+        sparser: columns dataset, images, layer, shown, source, label, measure, value, low, high.
+    """
+    if sparser.empty:
+        return note(NOTHING)
+    titles = {
+        "entropy": "fall of the entropy, share of the maximum ↑ sparser",
+        "gini": "rise of the Gini index ↑ sparser",
+    }
+    with style():
+        figure, axes = panels(len(sparser["measure"].unique()), columns=2, height=2.2, sharex=True)
+        for panel, (measure, part) in zip(axes, sparser.groupby("measure", sort=False), strict=True):
+            series = list(part.groupby(["dataset", "source"], sort=False))
+            panel.axhline(0, color=GRAY, lw=0.8)
+            panel.axvline(part.loc[part["shown"].to_numpy(bool), "layer"].iloc[0], color=GRAY, lw=0.8, ls=":")
+            for number, ((_, dots), (color, marker, _)) in enumerate(zip(series, looks_of_series(), strict=False)):
+                shift = 0.4 * (number + 0.5) / len(series) - 0.2
+                label = f"{dots['label'].iloc[0]}, {dots['dataset'].iloc[0]} (n = {dots['images'].max()})"
+                look = {"fmt": marker, "color": color, "lw": 1, "markersize": 3.5, "label": label}
+                panel.errorbar(dots["layer"].to_numpy(float) + shift, dots["value"], yerr=error_bars(dots), **look)
+            panel_title(panel, titles[str(measure)], 46)
+            panel.set_xlabel("layer of the decoder")
+            panel.set_xticks(sorted(set(part["layer"])))
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    counts = []
+    for (name, label), part in sparser.groupby(["dataset", "label"], sort=False):
+        clear = {measure: int((rows["low"] > 0).sum()) for measure, rows in part.groupby("measure", sort=False)}
+        of = len(set(part["layer"]))
+        each = " and ".join(f"{number} of {of} by {measure}" for measure, number in clear.items())
+        counts.append(f"{label} on {name}: {each}")
+    return Plot(figure, f"Layers in which maps become clearly sparser over the iterations; {'; '.join(counts)}.")
 
 
 def attention_maps(examples: pd.DataFrame) -> Plot:

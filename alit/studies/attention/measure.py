@@ -31,30 +31,35 @@ from alit.training.engine.processes import PieceStore
 
 
 class LatentMaps(NamedTuple):
-    """Where the latents of b images look at one iteration."""
+    """Where the latents of b images look at one iteration, in each of l layers of the latent decoder."""
 
     iteration: int  # 1-based
-    maps: Tensor  # (b, k, n)
+    layers: Tensor  # (l, b, k, n), see `latent_maps`
+    layer: int  # the one whose maps are compared with masks, from 1; the paper shows the 7th of 8
     features: Tensor  # (b, n, z), of the base encoder at the same places
+
+    @property
+    def maps(self) -> Tensor:
+        """Return the maps (b, k, n) that are compared with masks."""
+        return self.layers[self.layer - 1]
 
 
 def rollout_maps(tokenizer: AdaptiveTokenizer, images: Tensor, layer: int) -> Iterator[LatentMaps]:
-    """Yield the maps of images (b, 3, h, w) in [0, 1] at each iteration; see `latent_maps` for the layer."""
+    """Yield the maps of images (b, 3, h, w) in [0, 1] at each iteration; `layer` as in `LatentMaps`."""
     for step in tokenizer.rollout(images, reconstruct=False, attention=True):
         assert step.attention is not None
-        yield LatentMaps(step.iteration, latent_maps(step.attention, layer), step.base.features)
+        yield LatentMaps(step.iteration, latent_maps(step.attention), layer, step.base.features)
 
 
-def latent_maps(attention: Tensor, layer: int) -> Tensor:
-    """Return one map (b, k, n) per latent: the weight with which each image token attends to it.
+def latent_maps(attention: Tensor) -> Tensor:
+    """Return one map (l, b, k, n) per layer and latent: the weight with which each image token attends to it.
 
     Args:
-        attention: (layers, b, n, k) weights of the latent decoder, averaged over heads, as `Rollout.attention` is.
+        attention: (l, b, n, k) weights of the latent decoder, averaged over heads, as `Rollout.attention` is.
             Rows are the queries of the n image tokens, columns the keys of the latents. Published code reads the
             column before, so that its latent 0 is the last mask token.
-        layer: from 1; the paper shows the 7th of 8.
     """
-    return rearrange(attention[layer - 1], "b n k -> b k n")
+    return rearrange(attention, "l b n k -> l b k n")
 
 
 def to_pixels(maps: Tensor, size: int) -> Tensor:
@@ -96,24 +101,47 @@ def placed_blobs(maps: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cluster_maps(features: Tensor, count: int, seed: int) -> Tensor:
-    """Return `count` maps (b, k, n) of k-means clusters in each image's own features (b, n, z).
+    """Return `count` maps (b, k, n) of regions in each image's own features (b, n, z), by k-means.
+
+    The regions are those of k-means with 2, 3, 4, ... clusters, from coarse to fine, as many as it takes: one k-means
+    with `count` clusters would leave a single place to each where there are as many places. A cluster has at least
+    `PLACES_A_CLUSTER` places in the mean; where more maps are wanted than that gives, the numbers begin again with
+    another seed. Fewer maps are the first of more.
 
     A map falls with the distance d of a place from the cluster's center in feature space, as exp(-d^2 / 2 s^2) with s
-    the root mean square distance of places from their nearest center; its highest place is 1. There are no more
-    clusters than places, and where an image has fewer different features than that, some maps are alike.
+    the root mean square distance of places from their nearest center; its highest place is 1. Where an image has fewer
+    different features than clusters, some maps are alike.
     """
+    fits = cluster_numbers(count, most=max(2, features.shape[1] // PLACES_A_CLUSTER))
+    images = []
+    for places in features.cpu().numpy().astype(np.float64):
+        maps = [_regions(places, clusters, seed + turn) for turn, clusters in fits]
+        images.append(np.concatenate(maps, axis=1)[:, :count])
+    return rearrange(torch.from_numpy(np.stack(images)).to(features), "b n k -> b k n")
+
+
+PLACES_A_CLUSTER = 4
+
+
+def cluster_numbers(count: int, most: int) -> list[tuple[int, int]]:
+    """Return (turn, number of clusters) of the fits that give `count` maps: 2, 3, ..., `most` clusters, then again."""
+    fits: list[tuple[int, int]] = []
+    while sum(clusters for _, clusters in fits) < count:
+        turn, above = divmod(len(fits), most - 1)
+        fits.append((turn, 2 + above))
+    return fits
+
+
+def _regions(places: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """Return the maps (n, k) of one k-means over the features (n, z) of one image."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    clusters = min(count, features.shape[1])
-    maps = []
-    for places in features.cpu().numpy().astype(np.float64):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different features than clusters
-            distances = KMeans(clusters, random_state=seed).fit_transform(places) ** 2
-        spread = max(distances.min(axis=1).mean(), 1e-6 * distances.mean(), 1e-12)
-        maps.append(np.exp(-(distances - distances.min(axis=0)) / (2 * spread)))
-    return rearrange(torch.from_numpy(np.stack(maps)).to(features), "b n k -> b k n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different features than clusters
+        distances = KMeans(clusters, random_state=seed).fit_transform(places) ** 2
+    spread = max(distances.min(axis=1).mean(), 1e-6 * distances.mean(), 1e-12)
+    return np.exp(-(distances - distances.min(axis=0)) / (2 * spread))
 
 
 def grid_places(maps: Tensor) -> Tensor:
@@ -156,8 +184,8 @@ class Segments(NamedTuple):
 
     @property
     def known(self) -> Tensor:
-        """Return (b, p) float, 0 where a pixel is unlabeled."""
-        return (self.labels <= self.counted.shape[1]).float()
+        """Return (b, p) bool, false where a pixel is unlabeled."""
+        return self.labels <= self.counted.shape[1]
 
     def of(self, image: int) -> "Segments":
         """Return the masks of one image."""
@@ -165,8 +193,8 @@ class Segments(NamedTuple):
 
     def only(self, chosen: Tensor) -> "Segments":
         """Return one mask of each image, its number in `chosen` (b,), from 0."""
-        unknown, inside = self.known == 0, self.labels == chosen[:, None] + 1
-        return Segments(torch.where(unknown, 2, inside.int()).int(), self.counted.gather(1, chosen[:, None]))
+        inside = (self.labels == chosen[:, None] + 1).int()
+        return Segments(torch.where(self.known, inside, 2).int(), self.counted.gather(1, chosen[:, None]))
 
     def of_next(self) -> "Segments":
         """Give each image the masks of the one after it in the batch."""
@@ -176,7 +204,7 @@ class Segments(NamedTuple):
 def segment_masks(segments: Tensor, smallest: float) -> Segments:
     """Separate the segments of uint8 (b, h, w); masks below `smallest`, a share of the image, do not count.
 
-    0 is background, which is no mask; unknown pixels belong to no mask and to no union.
+    0 is background, which is no mask; pixels of unknown content are in no mask, and no map is judged by them.
     """
     pixels = rearrange(segments, "b h w -> b (h w)").int()
     known = pixels != UNKNOWN_SEGMENT
@@ -187,15 +215,28 @@ def segment_masks(segments: Tensor, smallest: float) -> Segments:
 
 
 class Ranked(NamedTuple):
-    """Pixels of maps in descending order; equal values stay in the order of the pixels."""
+    """The m known pixels of one image in the descending order of k maps; equal values stay in the order of the pixels.
 
-    order: Tensor  # (b, k, p) int64, the number of the highest pixel of a map first
-    mass: Tensor  # (b, k, p), the sum of the highest 1, 2, ..., p pixels
+    Pixels of unknown content are taken out before anything is kept of a map, as is usual where labels are to be
+    ignored. A rule then keeps as many known pixels of each map; were unknown ones kept and not counted, a map would
+    fit the better the more of it lies on them.
+    """
+
+    order: Tensor  # (k, m) int64, the number of the highest pixel of a map first
+    mass: Tensor  # (k, m), the sum of the highest 1, 2, ..., m known pixels
 
 
-def rank_pixels(maps: Tensor) -> Ranked:
-    """Sort the pixels of maps (b, k, p) without negatives."""
-    order = descending_order(maps)
+def rank_pixels(maps: Tensor, known: Tensor, order: Tensor | None = None) -> Ranked:
+    """Sort the known pixels of maps (k, p) without negatives.
+
+    Args:
+        maps: of one image.
+        known: (p,) bool. Where no pixel is known there is no mask either, and all are sorted.
+        order: of all pixels, where it is known already.
+    """
+    order = descending_order(maps) if order is None else order
+    if known.any() and not known.all():
+        order = rearrange(order[known[order]], "(k m) -> k m", k=len(maps))
     return Ranked(order, maps.gather(-1, order).cumsum(-1))
 
 
@@ -213,43 +254,42 @@ def descending_order(values: Tensor) -> Tensor:
 
 
 def keep_pixels(ranked: Ranked, shares: Tensor) -> Tensor:
-    """Return how many pixels (b, k, s) the highest `shares` (s,) of all p pixels of a map are, at least one."""
+    """Return how many pixels (k, s) the highest `shares` (s,) of the m known pixels of a map are, at least one."""
     counts = (shares * ranked.order.shape[-1]).round().long().clamp_min(1)
-    return counts.expand(*ranked.order.shape[:2], -1)
+    return counts.expand(len(ranked.order), -1)
 
 
 def keep_mass(ranked: Ranked, shares: Tensor) -> Tensor:
-    """Return the fewest pixels (b, k, s) that hold `shares` (s,) of the sum of a map without negatives."""
+    """Return the fewest known pixels (k, s) that hold `shares` (s,) of the sum of a map without negatives."""
     targets = (shares * ranked.mass[..., -1:]).to(ranked.mass)
     return torch.searchsorted(ranked.mass, targets).add(1).clamp_max(ranked.mass.shape[-1])
 
 
 def jaccard(ranked: Ranked, segments: Segments, counts: Tensor) -> Tensor:
-    """Return the Jaccard index (b, k, q, s) of the highest pixels of each of k maps with each of q masks.
+    """Return the Jaccard index (k, q, s) of the highest pixels of each of k maps with each of q masks of one image.
 
     All choices of a map cut its order at some ranks: how many pixels of each mask lie between two cuts is counted
     once, and summed up.
 
     Args:
         ranked: the maps.
-        segments: the masks.
-        counts: (b, k, s) pixels kept of each map, s choices.
+        segments: the masks of the image.
+        counts: (k, s) known pixels kept of each map, s choices.
     """
-    (images, maps, pixels), masks, choices = ranked.order.shape, segments.counted.shape[1], counts.shape[-1]
-    labels = segments.labels[:, None].expand(images, maps, pixels).gather(-1, ranked.order)
+    (maps, pixels), masks, choices = ranked.order.shape, segments.counted.shape[1], counts.shape[-1]
+    labels = segments.labels[0][ranked.order]
     ascending, places = counts.sort(-1)
-    cuts = torch.zeros(images, maps, pixels + 1, dtype=torch.int32, device=labels.device)
+    cuts = torch.zeros(maps, pixels + 1, dtype=torch.int32, device=labels.device)
     cuts.scatter_add_(-1, ascending, torch.ones_like(ascending, dtype=torch.int32))
-    between = cuts.cumsum(-1, dtype=torch.int32)[..., :-1]  # which cuts a pixel lies between
-    first = torch.arange(images * maps, dtype=torch.int32, device=labels.device).view(images, maps, 1)
+    between = cuts.cumsum(-1, dtype=torch.int32)[:, :-1]  # which cuts a pixel lies between
+    first = torch.arange(maps, dtype=torch.int32, device=labels.device)[:, None]
     bins = (first * (choices + 1) + between) * (masks + 2) + labels
-    amounts = torch.bincount(bins.flatten(), minlength=images * maps * (choices + 1) * (masks + 2))
-    kept = amounts.view(images, maps, choices + 1, masks + 2).cumsum(2)[:, :, :-1]
-    covered = torch.empty_like(kept).scatter_(2, places[..., None].expand_as(kept), kept)
-    both = rearrange(covered[..., 1 : masks + 1], "b k s q -> b k q s")
-    size = covered[..., : masks + 1].sum(-1)[:, :, None]
-    areas = segments.masks.sum(-1).long()[:, None, :, None]
-    return (both / (size + areas - both).clamp_min(1)).float()
+    amounts = torch.bincount(bins.flatten(), minlength=maps * (choices + 1) * (masks + 2))
+    kept = amounts.view(maps, choices + 1, masks + 2).cumsum(1)[:, :-1]
+    covered = torch.empty_like(kept).scatter_(1, places[..., None].expand_as(kept), kept)
+    both = rearrange(covered[..., 1 : masks + 1], "k s q -> k q s")
+    areas = segments.masks[0].sum(-1).long()[:, None]
+    return (both / (counts[:, None] + areas - both).clamp_min(1)).float()
 
 
 def mean_best(indices: Tensor, segments: Segments) -> Tensor:
@@ -271,19 +311,22 @@ BLOCK = 2**22  # pixels of maps that are sorted at once
 def fit_maps(maps: Tensor, masks: Sequence[Segments], shares: Sequence[float]) -> list[Tensor]:
     """Return the Jaccard indices (b, k, q, s) of maps (b, k, n) with each of several `masks` of as many images.
 
-    The pixels of each map are sorted once, whatever they are compared with. The s choices are `shares` of the pixels,
-    `BEST_SHARES` of the pixels, and `shares` of the mass.
+    The pixels of each map are sorted once, whatever they are compared with. The s choices are `shares` of the known
+    pixels, `BEST_SHARES` of them, and `shares` of the mass.
     """
     pixels = masks[0].labels.shape[1]
     kept = torch.tensor([*shares, *BEST_SHARES], device=maps.device, dtype=torch.float64)
     indices: list[list[Tensor]] = [[] for _ in masks]
     for image in range(len(maps)):
         for block in maps[image : image + 1].split(max(1, BLOCK // pixels), dim=1):
-            ranked = rank_pixels(to_pixels(block, math.isqrt(pixels)))
-            counts = torch.cat([keep_pixels(ranked, kept), keep_mass(ranked, kept[: len(shares)])], dim=-1)
+            values = to_pixels(block, math.isqrt(pixels))[0]
+            order = descending_order(values)
             for found, segments in zip(indices, masks, strict=True):
-                found.append(jaccard(ranked, segments.of(image), counts))
-    return [rearrange(torch.cat(found, dim=1), "1 (b k) q s -> b k q s", b=len(maps)) for found in indices]
+                of = segments.of(image)
+                ranked = rank_pixels(values, of.known[0], order)
+                counts = torch.cat([keep_pixels(ranked, kept), keep_mass(ranked, kept[: len(shares)])], dim=-1)
+                found.append(jaccard(ranked, of, counts))
+    return [rearrange(torch.cat(found), "(b k) q s -> b k q s", b=len(maps)) for found in indices]
 
 
 class AttentionConfig(Settings):
@@ -379,7 +422,7 @@ def measure_attention(
 ) -> AttentionTables | None:
     """Compare latents' maps, and those of every control, with the masks of each image at each iteration.
 
-    The masks themselves are scored like maps: no map can fit them better, since a rule fixes how much is kept.
+    The masks themselves are scored like maps under the rules that fix how many pixels are kept: no map can fit better.
 
     Args:
         tokenizer: in eval mode; sets are read at its image size.
@@ -429,7 +472,7 @@ def _measure_set(
     overlap, sparsity = [], []
     for batch, part in zip(batches, measured, strict=True):
         overlap.append(_overlap_rows(names[batch], part, config.shares))
-        sparsity.append(_sparsity_rows(names[batch], part))
+        sparsity.append(_sparsity_rows(names[batch], part, config.layer))
     examples = trace_examples(tokenizer, images, usable[: config.examples].tolist(), config)
     tables = AttentionTables(pd.concat(overlap), pd.concat(sparsity), examples)
     for table in tables:
@@ -442,7 +485,9 @@ class BatchScores(NamedTuple):
 
     miou: np.ndarray  # (t, sources, b, rules), see `SOURCES` and `rule_scores`
     share: np.ndarray  # the same; of the pixels or of the mass
-    sparsity: np.ndarray  # (t, 2, b, 2): entropy and Gini index of the first iteration's latents, and of all
+    sparsity: (
+        np.ndarray
+    )  # (t, l, 2, b, 2): entropy and Gini index of the first iteration's latents, and of all, by layer
     large: np.ndarray  # (b,) bool: a mask of the image is large enough
 
 
@@ -457,16 +502,20 @@ def _measure_batch(
     device, first = next(tokenizer.parameters()).device, tokenizer.config.tokens_per_iteration
     segments = read_segments(images, rows, config.smallest_mask, device)
     most = fit_maps(segments.masks, (segments,), config.shares)[0]
+    lasting: Mapping[str, Tensor] | None = None
     miou, share, sparsity = [], [], []
     for step in rollout_maps(tokenizer, images.images(rows).to(device), config.layer):
-        fits = [*fit_sources(step, segments, config.shares, first, generator, seed), ("masks", most)]
+        if lasting is None:
+            maps = tokenizer.lengths[-1]
+            lasting = fit_lasting_controls(step.features, maps, segments, config.shares, generator, seed)
+        fits = [*fit_sources(step, segments, config.shares, first, generator, lasting), ("masks", most)]
         assert tuple(source for source, _ in fits) == SOURCES
         scores = [rule_scores(mean_best(indices, segments), config.shares) for _, indices in fits]
         miou.append(torch.stack([score.miou for score in scores]))
         share.append(torch.stack([score.share for score in scores]))
-        groups = (step.maps[:, :first], step.maps)
-        measures = [torch.stack([entropy(maps).mean(1), gini(maps).mean(1)], dim=-1) for maps in groups]
-        sparsity.append(torch.stack(measures))
+        groups = (step.layers[:, :, :first], step.layers)
+        measures = [torch.stack([entropy(maps).mean(-1), gini(maps).mean(-1)], dim=-1) for maps in groups]
+        sparsity.append(torch.stack(measures, dim=1))
     arrays = (torch.stack(part).cpu().numpy() for part in (miou, share, sparsity))
     return BatchScores(*arrays, large=segments.counted.any(dim=1).cpu().numpy())
 
@@ -474,25 +523,49 @@ def _measure_batch(
 SOURCES = ("latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks")
 
 
+def fit_lasting_controls(
+    features: Tensor, count: int, segments: Segments, shares: Sequence[float], generator: torch.Generator, seed: int
+) -> dict[str, Tensor]:
+    """Return the Jaccard indices (b, count, q, s) of the controls whose maps stay the same over the iterations.
+
+    Args:
+        features: (b, n, z) of the base encoder.
+        count: maps of each, as many as there are latents at the last iteration; an iteration takes the first ones.
+        segments: the masks.
+        shares: of a map that are kept.
+        generator: of the random maps.
+        seed: of k-means.
+    """
+    images, places, _ = features.shape
+    maps = {
+        "clusters": cluster_maps(features, count, seed),
+        "random": random_maps(features.new_empty(images, count, places), generator),
+    }
+    return {source: fit_maps(each, (segments,), shares)[0] for source, each in maps.items()}
+
+
 def fit_sources(
-    step: LatentMaps, segments: Segments, shares: Sequence[float], first: int, generator: torch.Generator, seed: int
+    step: LatentMaps,
+    segments: Segments,
+    shares: Sequence[float],
+    first: int,
+    generator: torch.Generator,
+    lasting: Mapping[str, Tensor],
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield (source, Jaccard indices (b, k, q, s)): of the latents' own maps, the first iteration's, and the controls.
 
     Every control has as many maps as there are latents: the more maps, the better the best of them fits by chance.
+    `lasting` are those of `fit_lasting_controls`.
     """
     own, of_next = fit_maps(step.maps, (segments, segments.of_next()), shares)
+    latents = step.maps.shape[1]
     yield "latents", own
     yield "first_latents", own[:, :first]
     yield "shuffled", of_next.roll(1, dims=0)  # each image against the maps of the one before: nothing of the image
-    controls = {
-        "clusters": lambda: cluster_maps(step.features, step.maps.shape[1], seed),
-        "placed_blobs": lambda: placed_blobs(step.maps, generator),
-        "centered_blobs": lambda: centered_blobs(step.maps),
-        "random": lambda: random_maps(step.maps, generator),
-    }
-    for source, maps in controls.items():
-        yield source, fit_maps(maps(), (segments,), shares)[0]
+    yield "clusters", lasting["clusters"][:, :latents]
+    yield "placed_blobs", fit_maps(placed_blobs(step.maps, generator), (segments,), shares)[0]
+    yield "centered_blobs", fit_maps(centered_blobs(step.maps), (segments,), shares)[0]
+    yield "random", lasting["random"][:, :latents]
 
 
 class Scores(NamedTuple):
@@ -514,11 +587,15 @@ def rule_scores(scores: Tensor, shares: Sequence[float]) -> Scores:
 
 
 def _overlap_rows(names: np.ndarray, part: BatchScores, shares: Sequence[float]) -> pd.DataFrame:
-    """Return a row per iteration, source, image with a large mask, and rule."""
+    """Return a row per iteration, source, image with a large mask, and rule.
+
+    The masks have none under the rule of mass: it lets each map choose how many pixels it keeps, and a map can then fit
+    a mask better than the mask's own 40 % do.
+    """
     rules = ["pixels"] * len(shares) + ["best"] + ["mass"] * len(shares)
     iterations, sources, _, _ = part.miou.shape
     images = int(part.large.sum())
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "image_id": np.tile(np.repeat(names[part.large], len(rules)), iterations * sources),
             "rule": np.tile(rules, iterations * sources * images),
@@ -528,17 +605,21 @@ def _overlap_rows(names: np.ndarray, part: BatchScores, shares: Sequence[float])
             "source": np.tile(np.repeat(SOURCES, images * len(rules)), iterations),
         }
     )
+    return table.loc[(table["source"] != "masks") | (table["rule"] != "mass")]
 
 
-def _sparsity_rows(names: np.ndarray, part: BatchScores) -> pd.DataFrame:
-    """Return a row per iteration, group of latents and image: means over the group's maps."""
-    iterations, groups, images, _ = part.sparsity.shape
+def _sparsity_rows(names: np.ndarray, part: BatchScores, shown: int) -> pd.DataFrame:
+    """Return a row per iteration, layer, group of latents and image: means over the group's maps."""
+    iterations, layers, groups, images, _ = part.sparsity.shape
+    layer = np.tile(np.repeat(np.arange(1, layers + 1), groups * images), iterations)
     return pd.DataFrame(
         {
-            "image_id": np.tile(names, iterations * groups),
-            "source": np.tile(np.repeat(["first_latents", "latents"], images), iterations),
+            "image_id": np.tile(names, iterations * layers * groups),
+            "source": np.tile(np.repeat(["first_latents", "latents"], images), iterations * layers),
             "entropy": part.sparsity[..., 0].ravel(),
             "gini": part.sparsity[..., 1].ravel(),
-            "iteration": np.repeat(np.arange(1, iterations + 1), groups * images),
+            "iteration": np.repeat(np.arange(1, iterations + 1), layers * groups * images),
+            "layer": layer,
+            "shown": layer == shown,
         }
     )

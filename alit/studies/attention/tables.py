@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
+from alit.analysis.inference import trend
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
@@ -20,11 +21,11 @@ SOURCES = {
     "latents": "latents",
     "first_latents": "first iteration's latents",
     "shuffled": "latents, another image's maps",
-    "clusters": "k-means on base features",
+    "clusters": "k-means regions of base features",
     "placed_blobs": "blobs at random places",
     "centered_blobs": "blobs in the center",
     "random": "random maps",
-    "masks": "the masks themselves",  # the most that any map can reach
+    "masks": "the masks themselves",  # a bound: no map fits better where the rule fixes how much is kept
 }
 CONTROLS = ("shuffled", "clusters", "placed_blobs", "centered_blobs", "random")
 MEASURES = {"entropy": "entropy (share of the maximum)", "gini": "Gini index"}
@@ -42,7 +43,9 @@ EXAMPLE_COLUMNS = [
     "outline",
     "publishable",
 ]
-SPARSITY_COLUMNS = ["dataset", "images", "source", "label", "measure", "iteration", "value", "low", "high"]
+SPARSITY_LABELS = ["dataset", "images", "layer", "shown", "source", "label", "measure"]
+SPARSITY_COLUMNS = [*SPARSITY_LABELS, "iteration", "value", "low", "high"]
+SPARSER_COLUMNS = [*SPARSITY_LABELS, "value", "low", "high"]
 
 
 RULES = {"pixels": "highest {:.0%} of the pixels", "mass": "{:.0%} of the attention", "best": "best share per image"}
@@ -62,6 +65,12 @@ class OverlapSamples(NamedTuple):
         here = (chosen["source"] == source) & (chosen["rule"] == rule)
         here &= np.isclose(chosen["share"], share) & (chosen["iteration"] == iteration)
         return self.samples[:, int(np.flatnonzero(here)[0])]
+
+    def by_iteration(self, source: str, rule: str = "pixels", share: float | None = None) -> np.ndarray:
+        """Return the samples (1 + r, t) of one source over the iterations; without `share` the mean over all shares."""
+        shares = self.pixel_shares if share is None else [share]
+        each = [[self.of(source, rule, kept, iteration) for iteration in self.iterations] for kept in shares]
+        return np.stack(each).mean(axis=0).T
 
     @property
     def pixel_shares(self) -> list[float]:
@@ -89,18 +98,49 @@ def sample_overlap(data: StudyData) -> Iterator[OverlapSamples]:
         yield _sample(str(name), part, data.bootstrap)
 
 
-def sample_sparsity(data: StudyData) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield (dataset, images, source and measure as a dict, samples (1 + r, iterations)), point estimate first.
+class SparsitySamples(NamedTuple):
+    """Mean sparsity of one data set's maps in one layer, by one measure, over resamples of its images."""
+
+    dataset: str
+    images: int
+    layer: int  # of the latent decoder, from 1; 0 in tables that hold one layer without its number
+    shown: bool  # the layer whose maps are compared with masks
+    source: str
+    measure: str  # of `MEASURES`
+    samples: np.ndarray  # (1 + r, t), point estimate first
+
+    @property
+    def sparser(self) -> np.ndarray:
+        """Return (1 + r,) how much sparser the maps become: the rise of the Gini index, the fall of the entropy."""
+        return total_rise(self.samples if self.measure == "gini" else -self.samples)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Columns `SPARSITY_LABELS`."""
+        held = self._asdict() | {"label": SOURCES[self.source]}
+        return {name: held[name] for name in SPARSITY_LABELS}
+
+
+def total_rise(samples: np.ndarray) -> np.ndarray:
+    """Return (1 + r,) the rise of samples (1 + r, t) from the first of t iterations to the last along a fitted line."""
+    return trend(samples) * (samples.shape[1] - 1)
+
+
+def sample_sparsity(data: StudyData) -> Iterator[SparsitySamples]:
+    """Yield the sparsity of each data set with masks, by layer, source and measure.
 
     Raises:
         NotMeasurable: no maps were measured.
     """
-    for name, part in _measured(data, SPARSITY).groupby("dataset", sort=False, observed=True):
-        for source, rows in part.groupby("source", sort=False, observed=True):
-            for measure in MEASURES:
-                values = rows.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
-                samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
-                yield {"dataset": name, "images": len(values), "source": source, "measure": measure}, samples
+    table = _measured(data, SPARSITY)
+    if "layer" not in table:  # measured before all layers were
+        table = table.assign(layer=0, shown=True)
+    for _, rows in table.groupby(["dataset", "layer", "source"], sort=False, observed=True):
+        about = rows[["dataset", "layer", "shown", "source"]].to_dict("records")[0]
+        for measure in MEASURES:
+            values = rows.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
+            samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
+            yield SparsitySamples(**about, images=len(values), measure=measure, samples=samples)
 
 
 def overlap_by_iteration(data: StudyData) -> pd.DataFrame:
@@ -132,21 +172,33 @@ def overlap_above_controls(data: StudyData) -> pd.DataFrame:
 
 
 def sparsity_by_iteration(data: StudyData) -> pd.DataFrame:
-    """Return entropy and Gini index of maps per data set, source and iteration, means; columns `SPARSITY_COLUMNS`."""
+    """Return means of entropy and Gini index per data set, layer, source and iteration; columns `SPARSITY_COLUMNS`."""
     try:
         parts = [
             interval_table(
-                samples,
+                part.samples,
                 data.bootstrap.confidence,
-                **labels,
-                label=SOURCES[labels["source"]],
-                iteration=np.arange(1, samples.shape[1] + 1),
+                **part.labels,
+                iteration=np.arange(1, part.samples.shape[1] + 1),
             )
-            for labels, samples in sample_sparsity(data)
+            for part in sample_sparsity(data)
         ]
     except NotMeasurable:
         return pd.DataFrame(columns=SPARSITY_COLUMNS)
     return pd.concat(parts, ignore_index=True).reindex(columns=SPARSITY_COLUMNS)
+
+
+def sparser_by_layer(data: StudyData) -> pd.DataFrame:
+    """Return how much sparser maps become, per data set, layer, source and measure; columns `SPARSER_COLUMNS`."""
+    try:
+        parts = [
+            interval_table(part.sparser[:, None], data.bootstrap.confidence, **part.labels)
+            for part in sample_sparsity(data)
+            if part.samples.shape[1] > 1
+        ]
+    except NotMeasurable:
+        parts = []
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SPARSER_COLUMNS)
 
 
 def attention_examples(data: StudyData) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from alit.plots.style import Plot, style
 from alit.studies.attention import figures, tables
 from alit.studies.attention.figures import attention_maps
 
-NAMES = ("overlap", "lead", "sparsity", "maps")
+NAMES = ("overlap", "lead", "sparsity", "layers", "maps")
 
 
 class Drawn:
@@ -24,6 +24,7 @@ class Drawn:
             "overlap": tables.overlap_by_iteration(data),
             "lead": tables.overlap_above_controls(data),
             "sparsity": tables.sparsity_by_iteration(data),
+            "layers": tables.sparser_by_layer(data),
             "maps": tables.attention_examples(data),
         }
 
@@ -61,11 +62,27 @@ def test_without_the_study_there_is_a_note(name, drawn):
 
 def test_each_source_of_maps_has_a_look_of_its_own_and_the_latents_the_thickest_line(drawn):
     figure = drawn.plot("overlap").figure
-    assert len(figure.axes) == 2 * 7
+    assert len(figure.axes) == 2 * 9
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == list(tables.SOURCES.values())
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines)
     assert max(lines, key=lambda line: line.get_linewidth()).get_label() == "latents"
+
+
+def test_the_bound_is_drawn_only_where_a_rule_fixes_how_much_is_kept(drawn):
+    drawn_in = [
+        tables.SOURCES["masks"] in [line.get_label() for line in panel.get_lines()]
+        for panel in drawn.plot("overlap", ("val",)).figure.axes
+    ]
+    assert drawn_in == [True] * 5 + [False] * 4
+
+
+def test_every_layer_has_its_change_and_only_the_shown_one_its_course(drawn):
+    panel = drawn.plot("layers", ("val",)).figure.axes[0]
+    places = np.concatenate([marks.lines[0].get_xdata() for marks in panel.containers])
+    assert sorted(places.round()) == [1, 1, 2, 2, 3, 3]
+    assert len(set(places)) == 6
+    assert len(drawn.plot("sparsity", ("val",)).figure.axes[0].get_lines()) == 2
 
 
 def test_leads_of_two_data_sets_do_not_cover_each_other(drawn):

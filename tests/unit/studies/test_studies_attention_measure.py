@@ -9,8 +9,10 @@ import torch
 from alit.data.sources import UNKNOWN_SEGMENT
 from alit.studies.attention.measure import (
     LatentMaps,
+    Segments,
     centered_blobs,
     cluster_maps,
+    cluster_numbers,
     covariances,
     descending_order,
     entropy,
@@ -51,9 +53,9 @@ def some_segments(size: int = 6, seed: int = 0) -> torch.Tensor:
 
 def test_a_latents_map_is_its_column_of_the_chosen_layer_counted_from_one():
     attention = torch.rand(3, IMAGES, PLACES, LATENTS)
-    maps = latent_maps(attention, 2)
-    assert maps.shape == (IMAGES, LATENTS, PLACES)
-    assert torch.equal(maps[1, 4], attention[1, 1, :, 4])
+    step = LatentMaps(1, latent_maps(attention), 2, torch.zeros(IMAGES, PLACES, 1))
+    assert step.layers.shape == (3, IMAGES, LATENTS, PLACES)
+    assert torch.equal(step.maps[1, 4], attention[1, 1, :, 4])
 
 
 def test_pixels_keep_the_range_and_the_place_of_a_map():
@@ -96,56 +98,95 @@ def test_segments_become_masks_without_background_unknown_and_small_ones():
     assert found.masks.shape == (2, 2, 16)
     assert found.counted.tolist() == [[True, False], [False, False]]
     assert found.masks[0, 1].sum() == 1
-    assert found.known[1].tolist() == [0] * 4 + [1] * 12
+    assert found.known[1].tolist() == [False] * 4 + [True] * 12
     assert segment_masks(segments, smallest=0).counted.tolist() == [[True, True], [False, False]]
 
 
 # Overlap
 
 
-def brute_force(kept: np.ndarray, mask: np.ndarray, known: np.ndarray) -> float:
-    kept, mask = set(np.flatnonzero(kept & known)), set(np.flatnonzero(mask))
-    return len(kept & mask) / len(kept | mask)
+def everything(places: int = PLACES) -> torch.Tensor:
+    return torch.ones(places, dtype=torch.bool)
 
 
-def test_jaccard_agrees_with_counting_sets():
+def fits_of(maps: torch.Tensor, masks: Segments, shares: tuple[float, ...]) -> torch.Tensor:
+    """Return the Jaccard indices (b, k, q, s) with some shares of the known pixels kept."""
+    found = []
+    for image, values in enumerate(maps):
+        ranked = rank_pixels(values, masks.known[image])
+        found.append(jaccard(ranked, masks.of(image), keep_pixels(ranked, torch.tensor(shares))))
+    return torch.stack(found)
+
+
+def test_jaccard_agrees_with_counting_sets_as_if_unknown_pixels_were_not_there():
     maps, segments = some_maps(), some_segments()
-    segments[:, 0, 0] = UNKNOWN_SEGMENT
-    shares = torch.tensor([0.25, 0.6])
-    masks = segment_masks(segments, 0)
-    ranked = rank_pixels(maps)
-    found = jaccard(ranked, masks, keep_pixels(ranked, shares))
+    segments[:, 0, :3] = UNKNOWN_SEGMENT
+    masks, shares = segment_masks(segments, 0), (0.25, 0.6)
+    found = fits_of(maps, masks, shares)
     assert found.shape == (IMAGES, LATENTS, 3, 2)
+    places = np.flatnonzero(masks.known[0].numpy())
     for image, latent, mask, share in np.ndindex(*found.shape):
-        values = maps[image, latent].numpy()
-        kept = np.zeros(PLACES, bool)
-        kept[np.argsort(-values, kind="stable")[: round(PLACES * shares[share].item())]] = True
-        inside, known = masks.masks[image, mask].numpy() > 0, masks.known[image].numpy() > 0
-        assert found[image, latent, mask, share].item() == pytest.approx(brute_force(kept, inside, known))
+        values = maps[image, latent].numpy()[places]
+        kept = set(places[np.argsort(-values, kind="stable")[: round(len(places) * shares[share])]])
+        inside = set(np.flatnonzero(masks.masks[image, mask].numpy()))
+        assert found[image, latent, mask, share].item() == pytest.approx(len(kept & inside) / len(kept | inside))
+
+
+def test_a_map_gains_nothing_by_lying_on_unknown_pixels():
+    segments = torch.zeros(1, 2, 4, dtype=torch.uint8)
+    segments[0, 0, :2], segments[0, 1] = 1, UNKNOWN_SEGMENT  # two of four known pixels are the mask
+    masks = segment_masks(segments, 0)
+    on_unknown = torch.tensor([[0.4, 0.3, 0.2, 0.1, 9.0, 8.0, 7.0, 6.0]])
+    elsewhere = torch.tensor([[0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0]])
+    for maps in (on_unknown, elsewhere):
+        for share, expected in ((0.25, 1 / 2), (0.5, 1.0), (0.75, 2 / 3)):
+            assert fits_of(maps[None], masks, (share,)).item() == pytest.approx(expected)
 
 
 def test_a_share_of_the_mass_is_held_by_the_fewest_highest_pixels():
-    ranked = rank_pixels(torch.tensor([[[0.1, 0.5, 0.1, 0.3]]]))
-    assert keep_mass(ranked, torch.tensor([0.4, 0.6, 0.85, 1.0])).tolist() == [[[1, 2, 3, 4]]]
-    assert keep_pixels(ranked, torch.tensor([0.01, 0.5, 0.75])).tolist() == [[[1, 2, 3]]]
+    ranked = rank_pixels(torch.tensor([[0.1, 0.5, 0.1, 0.3]]), everything(4))
+    assert keep_mass(ranked, torch.tensor([0.4, 0.6, 0.85, 1.0])).tolist() == [[1, 2, 3, 4]]
+    assert keep_pixels(ranked, torch.tensor([0.01, 0.5, 0.75])).tolist() == [[1, 2, 3]]
+    partly = rank_pixels(torch.tensor([[0.1, 0.5, 0.1, 0.3]]), torch.tensor([True, False, True, True]))
+    assert partly.order.tolist() == [[3, 0, 2]]
+    assert keep_mass(partly, torch.tensor([0.5, 0.7])).tolist() == [[1, 2]]
+    assert keep_pixels(partly, torch.tensor([0.34, 0.7, 1.0])).tolist() == [[1, 2, 3]]
 
 
 def test_a_map_that_is_the_mask_fits_it_whole_at_the_masks_own_share():
-    segments = some_segments()
-    masks = segment_masks(segments, 0)
-    ranked = rank_pixels(masks.masks)
-    fits = jaccard(ranked, masks, masks.masks.sum(-1, keepdim=True).long())[..., 0]
-    assert torch.allclose(torch.diagonal(fits, dim1=1, dim2=2), torch.ones(IMAGES, 3))
-
-
-def test_no_map_fits_better_than_the_masks_themselves():
     masks = segment_masks(some_segments(), 0)
-    scores = []
-    for maps in (masks.masks, some_maps(), some_maps(seed=1)):
-        ranked = rank_pixels(maps)
-        counts = keep_pixels(ranked, torch.tensor([0.1, 0.4, 0.8]))
-        scores.append(mean_best(jaccard(ranked, masks, counts), masks))
-    assert (scores[0] >= torch.maximum(scores[1], scores[2]) - 1e-6).all()
+    for image, own in enumerate(masks.masks):
+        fits = jaccard(rank_pixels(own, masks.known[image]), masks.of(image), own.sum(-1, keepdim=True).long())[..., 0]
+        assert torch.allclose(torch.diagonal(fits), torch.ones(3))
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_map_fits_better_than_the_masks_themselves_where_the_rule_fixes_how_much_is_kept(seed, unknown):
+    generate = generator(seed)
+    segments = torch.randint(0, 4, (IMAGES, 12, 12), generator=generate, dtype=torch.uint8)
+    segments[torch.rand(segments.shape, generator=generate) < unknown] = UNKNOWN_SEGMENT
+    masks = segment_masks(segments, 0)
+    noise = torch.rand(IMAGES, 40, 144, generator=generate) ** 3
+    drawn = torch.where(masks.known[:, None], noise, noise + 1)  # lies on what is unknown
+    around = masks.masks + 0.9 * noise[:, :3]  # nearly the masks
+    bound, *others = (
+        rule_scores(mean_best(fit_maps(maps, (masks,), SHARES)[0], masks), SHARES).miou[:, : len(SHARES) + 1]
+        for maps in (masks.masks, noise, drawn, around)
+    )
+    for scores in others:
+        assert (scores <= bound + 1e-6).all()
+    assert (others[0] < bound - 1e-3).any()
+    assert bound.isfinite().all()
+
+
+def test_an_image_of_unknown_pixels_alone_has_no_score_and_spoils_no_other():
+    segments = some_segments()
+    segments[1] = UNKNOWN_SEGMENT
+    masks = segment_masks(segments, 0)
+    scores = mean_best(fit_maps(some_maps(), (masks,), SHARES)[0], masks)
+    assert scores.isnan().all(dim=1).tolist() == [False, True, False, False]
+    assert scores[[0, 2, 3]].isfinite().all()
 
 
 def test_each_mask_is_answered_by_its_best_map_and_uncounted_masks_by_none():
@@ -161,9 +202,7 @@ def test_each_mask_is_answered_by_its_best_map_and_uncounted_masks_by_none():
 
 def test_more_maps_never_fit_worse_which_is_why_controls_have_as_many():
     masks = segment_masks(some_segments(), 0)
-    ranked = rank_pixels(some_maps())
-    counts = keep_pixels(ranked, torch.tensor([0.4]))
-    fits = jaccard(ranked, masks, counts)
+    fits = fits_of(some_maps(), masks, (0.4,))
     few, many = mean_best(fits[:, :2], masks), mean_best(fits, masks)
     assert (many >= few).all()
     assert (many > few).any()
@@ -187,11 +226,15 @@ def test_scores_are_those_of_comparing_every_map_with_every_mask_at_every_share(
     segments = some_segments(size=24)
     segments[:, :2] = UNKNOWN_SEGMENT
     masks = segment_masks(segments, 0.01)
-    logits = 2 * torch.randn(IMAGES, 8, PLACES, generator=generator())
-    step = LatentMaps(2, logits.softmax(-1), torch.randn(IMAGES, PLACES, 5, generator=generator(1)))
-    expected = reference_scores(step, masks, generator(), first=4)
-    assert torch.allclose(current_scores(step, masks, generator(), first=4), expected, atol=1e-6)
-    assert expected.std(dim=0).min() > 1e-3
+    features = torch.randn(IMAGES, PLACES, 5, generator=generator(1))
+    steps = []
+    for iteration, latents in enumerate((4, 8), 1):
+        logits = 2 * torch.randn(IMAGES, latents, PLACES, generator=generator(iteration))
+        steps.append(LatentMaps(iteration, logits.softmax(-1)[None], 1, features))
+    expected = list(reference_scores(steps, masks, generator(), first=4))
+    for ours, theirs in zip(current_scores(steps, masks, generator(), first=4), expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+        assert theirs.std(dim=0).min() > 1e-3
 
 
 def test_maps_are_fitted_alike_in_blocks_of_any_size(monkeypatch):
@@ -249,11 +292,28 @@ def test_cluster_maps_are_highest_where_features_are_alike():
     features = torch.zeros(1, PLACES, 2)
     features[0, 10:20] = torch.tensor([5.0, 0.0])
     features[0, 20:] = torch.tensor([0.0, 9.0])
-    maps = cluster_maps(features, 3, seed=0)
-    regions = {tuple(torch.nonzero(one > 0.9).flatten().tolist()) for one in maps[0]}
+    maps = cluster_maps(features, 5, seed=0)  # of two clusters, and of three
+    regions = {tuple(torch.nonzero(one > 0.9).flatten().tolist()) for one in maps[0, 2:]}
     assert regions == {tuple(range(10)), tuple(range(10, 20)), tuple(range(20, PLACES))}
 
 
-def test_clusters_are_at_most_the_places_and_may_outnumber_different_features():
+def test_clusters_are_regions_of_every_size_and_no_single_places():
+    assert cluster_numbers(14, most=8) == [(0, 2), (0, 3), (0, 4), (0, 5)]
+    assert cluster_numbers(9, most=3) == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    features = torch.rand(2, 64, 4, generator=generator())
+    maps = cluster_maps(features, 64, seed=0)
+    assert maps.shape == (2, 64, 64)  # as many maps as places
+    close = (maps > 0.5).sum(-1).float()  # places that are much like the center
+    assert close.mean() > 4
+    assert torch.equal(cluster_maps(features, 20, seed=0), maps[:, :20])
+
+
+def test_a_cluster_has_four_places_in_the_mean_at_least():
+    maps = cluster_maps(torch.rand(1, 16, 3, generator=generator()), 30, seed=0)
+    assert maps.shape == (1, 30, 16)
+    assert len(maps.unique(dim=1)[0]) > 9  # 2, 3 and 4 clusters, and then others of another seed
+
+
+def test_there_may_be_more_clusters_than_different_features():
     assert cluster_maps(torch.zeros(2, 9, 4), 5, seed=0).shape == (2, 5, 9)
-    assert cluster_maps(torch.rand(2, 9, 4), 20, seed=0).shape == (2, 9, 9)
+    assert cluster_maps(torch.rand(2, 9, 4), 20, seed=0).shape == (2, 20, 9)

@@ -51,7 +51,8 @@ def tables(scenes, tmp_path_factory) -> AttentionTables:
 def test_each_image_is_scored_once_by_iteration_source_rule_and_share(tables):
     table = tables.overlap
     assert list(table) == ["dataset", "image_id", "rule", "share", "miou", "iteration", "source"]
-    assert len(table) == 5 * 3 * len(SOURCES) * (2 + 2 + 1)
+    assert len(table) == 5 * 3 * (len(SOURCES) * (2 + 2 + 1) - 2)
+    assert set(table.loc[table["source"] == "masks", "rule"]) == {"pixels", "best"}  # a bound under these alone
     assert list(table["source"].unique()) == SOURCES
     fixed = table[table["rule"] != "best"]
     assert not fixed.duplicated(["image_id", "iteration", "source", "rule", "share"]).any()
@@ -76,15 +77,18 @@ def test_at_the_first_iteration_all_latents_are_the_first_ones(tables):
 
 
 def test_no_source_of_maps_gets_above_the_masks_themselves_under_the_papers_rule(tables):
-    table = tables.overlap[tables.overlap["rule"] == "pixels"]
-    wide = table.pivot(index=["image_id", "iteration", "share"], columns="source", values="miou")
+    table = tables.overlap[tables.overlap["rule"] != "mass"]
+    table = table.assign(share=table["share"].where(table["rule"] == "pixels", 0))
+    wide = table.pivot(index=["image_id", "iteration", "rule", "share"], columns="source", values="miou")
     assert (wide.to_numpy() <= wide[["masks"]].to_numpy() + 1e-6).all()
 
 
-def test_sparsity_has_a_row_per_image_iteration_and_group_of_latents(tables):
+def test_sparsity_has_a_row_per_image_iteration_layer_and_group_of_latents(tables):
     table = tables.sparsity
-    assert list(table) == ["dataset", "image_id", "source", "entropy", "gini", "iteration"]
-    assert len(table) == 5 * 3 * 2
+    assert list(table) == ["dataset", "image_id", "source", "entropy", "gini", "iteration", "layer", "shown"]
+    assert len(table) == 5 * 3 * 2 * 2
+    assert not table.duplicated(["image_id", "source", "iteration", "layer"]).any()
+    assert table.groupby("layer")["shown"].unique().map(list).to_dict() == {1: [False], 2: [True]}
     assert table[["entropy", "gini"]].to_numpy().min() >= 0
     assert table[["entropy", "gini"]].to_numpy().max() <= 1
 
