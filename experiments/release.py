@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_from_json, recheck
-from alit.analysis.study_data import load_run_data
+from alit.analysis.study_data import DISTANCES, load_run_data
 from alit.analysis.verdicts import VERDICTS
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
@@ -228,6 +228,20 @@ def keep_results(paths: RunPaths, kept: RunPaths) -> None:
         target = kept.root / path.relative_to(paths.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+    keep_distances(paths, kept)
+
+
+def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
+    """Write the distances that the ledger asks of the sweep's features, and each image's influence on them.
+
+    A few megabytes in place of the features, from which `--check` computes every measurement again.
+    """
+    data = load_run_data(paths)
+    if data.distances:
+        assess(data)
+    for extractor, distances in data.distances.items():
+        if len(table := distances.to_table()):
+            table.to_parquet(kept.sweep / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")
 
 
 def results(kept: RunPaths, root: Path) -> str:

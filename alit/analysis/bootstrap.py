@@ -4,7 +4,7 @@ Every result has the point estimate first and the resamples after it, so that a 
 for the whole array: `samples[0]` is the value, `samples[1:]` give its interval.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,23 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Influence(NamedTuple):
+    """A statistic that is no mean over images, and how much each of n images moves it, mean 0.
+
+    A resample of such a statistic lies beside the statistic itself, because it holds fewer different images. It is
+    therefore moved by the mean influence of the drawn images, its first-order change (Efron and Tibshirani 1993, 22).
+    """
+
+    value: float
+    effects: np.ndarray  # (n,)
+
+
+def resampled_influences(parts: Sequence[Influence], resamples: int, seed: int) -> np.ndarray:
+    """Return (1 + r, k) values of k statistics of the same n images and of resamples, paired as `resampled_means`."""
+    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), resamples, seed)
+    return np.array([part.value for part in parts]) + moves - moves[0]
 
 
 def resampled_indices(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -1,12 +1,12 @@
-"""Distances between sets of features, Fréchet and kernel, each with its bootstrap."""
+"""The Fréchet distance between sets of features, of whole sets and of selections, and each image's influence on it."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from alit.analysis.bootstrap import resampled_means
+from alit.analysis.bootstrap import Influence
 from alit.analysis.grid import SweepGrid
-from alit.analysis.selection import BootstrapConfig, Selection
+from alit.analysis.selection import Selection
 from alit.errors import DataError
 
 BLOCK = 4096  # feature rows in memory at a time
@@ -115,42 +115,11 @@ def frechet_of_selection(features: np.ndarray, grid: SweepGrid, selection: Selec
 RANK_TOLERANCE = 1e-8  # eigenvalues below this share of the largest count as none
 
 
-class Influence(NamedTuple):
-    """A distance and how much each of n images moves it, mean 0."""
-
-    value: float
-    effects: np.ndarray  # (n,)
-
-
 class Root(NamedTuple):
     """Eigenvectors (f, k) and roots of eigenvalues (k,) of a covariance of rank k."""
 
     vectors: np.ndarray
     scales: np.ndarray
-
-
-def sample_frechet(
-    features: np.ndarray, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
-) -> np.ndarray:
-    """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
-
-    Images are drawn with replacement as everywhere, original and reconstruction together.
-
-    Raises:
-        DataError: the table has no rows of length 0 to compare with.
-    """
-    if grid.clean_rows is None:
-        raise DataError("expected rows of length 0 in the sweep table, the reference of Fréchet distances, found none")
-    reference = features_to_statistics(features, grid.clean_rows)
-    few = len(grid) < len(reference.mean)
-    root = features_root(features[grid.clean_rows]) if few else covariance_root(reference.covariance)
-    every = np.arange(len(grid))
-    parts = [
-        frechet_influence(features, grid.clean_rows, grid.rows[every, column], reference, root)
-        for column in positions.T
-    ]
-    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), bootstrap.resamples, bootstrap.seed)
-    return np.array([part.value for part in parts]) + moves
 
 
 def frechet_influence(
@@ -194,62 +163,3 @@ def covariance_root(covariance: np.ndarray) -> Root:
     values, vectors = np.linalg.eigh(covariance)
     kept = values > RANK_TOLERANCE * values.max()
     return Root(vectors[:, kept], np.sqrt(values[kept]))
-
-
-KERNEL_BLOCK = 1024  # images whose kernels with all others are in memory at a time
-
-
-def sample_kernel(
-    features: np.ndarray, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
-) -> np.ndarray:
-    """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
-
-    Images are drawn with replacement as everywhere, original and reconstruction together.
-
-    Raises:
-        DataError: the table has no rows of length 0 to compare with, or fewer than two images.
-    """
-    if grid.clean_rows is None:
-        raise DataError("expected rows of length 0 in the sweep table, the reference of kernel distances, found none")
-    originals = features[grid.clean_rows]
-    own = kernel_sums(originals, originals)
-    every = np.arange(len(grid))
-    parts = [kernel_influence(originals, features[grid.rows[every, column]], own) for column in positions.T]
-    moves = resampled_means(np.stack([part.effects for part in parts], axis=1), bootstrap.resamples, bootstrap.seed)
-    return np.array([part.value for part in parts]) + moves
-
-
-def kernel_influence(originals: np.ndarray, others: np.ndarray, own: np.ndarray) -> Influence:
-    """Return the distance of features `others` (n, f) from `originals` (n, f), pair by pair, and each pair's influence.
-
-    Args:
-        originals, others: row i of both is the same image.
-        own: `kernel_sums(originals, originals)`, the same for all that these originals are compared with.
-
-    Raises:
-        DataError: fewer than two images.
-    """
-    images = len(originals)
-    if images < 2:
-        raise DataError(f"expected at least 2 images for a kernel distance, found {images}; use more images")
-    across = kernel_sums(originals, others) + kernel_sums(others, originals)
-    pairs = (own + kernel_sums(others, others) - across) / (images - 1)
-    value = float(pairs.mean())
-    return Influence(value, 2 * (pairs - value))
-
-
-def kernel_sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (n,) sums over j other than i of k(first i, second j), block by block; sums are in float64.
-
-    Args:
-        first, second: features (n, f).
-    """
-    second = np.asarray(second, dtype=np.float64)
-    size = second.shape[1]
-    sums = np.empty(len(first))
-    for start in range(0, len(first), KERNEL_BLOCK):
-        block = np.asarray(first[start : start + KERNEL_BLOCK], dtype=np.float64)
-        kernels = (block @ second.T / size + 1) ** 3
-        itself = kernels[np.arange(len(block)), start + np.arange(len(block))]
-        sums[start : start + KERNEL_BLOCK] = kernels.sum(axis=1) - itself
-    return sums

@@ -47,12 +47,11 @@ def tost(found: Estimate, bound: float, margin: float, confidence: float) -> flo
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Return p-values adjusted by Holm's step-down (1979), in the order given; what is nan stays nan and counts not."""
-    from statsmodels.stats.multitest import multipletests  # slow to import, and few need it
-
+    # statsmodels' `multipletests` collects garbage at each call: half a second of a ledger for each of its columns.
     values = np.array(p_values, dtype=np.float64)
-    known = ~np.isnan(values)
-    if known.any():
-        values[known] = multipletests(values[known], method="holm")[1]
+    order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]  # nan sorts last
+    stepped = values[order] * np.arange(len(order), 0, -1)
+    values[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return values
 
 

@@ -70,12 +70,12 @@ def _plain(value: Any) -> Any:
 def recheck(kept: Sequence[Claim], recomputed: Sequence[Claim]) -> list[str]:
     """Return every fault of a kept ledger, one line each; none when it stands.
 
-    Every kept measurement and headline of both columns must come out of the tables again, except those computed from
-    features, which are too large to keep; and every outcome and both verdicts must follow from the kept measurements.
+    Every kept measurement and headline of both columns must come out of the tables again, and every outcome and both
+    verdicts must follow from the kept measurements.
 
     Args:
         kept: the ledger as it was written.
-        recomputed: the same claims, computed again from the kept tables without features.
+        recomputed: the same claims, computed again from the kept tables.
     """
     again = {claim.id: claim for claim in recomputed}
     faults = [f"{claim.id}: no such claim" for claim in kept if claim.id not in again]
@@ -92,8 +92,7 @@ def _measurement_faults(claim: Claim, again: Claim) -> list[str]:
     faults = [f"{claim.id}: the tables also give {name}" for name in new if name not in old]
     for name, part in old.items():
         if name not in new:
-            if not part.needs_features:
-                faults.append(f"{claim.id}: the tables do not give {name}")
+            faults.append(f"{claim.id}: the tables do not give {name}")
         elif not _agree(part, new[name]):
             faults.append(f"{claim.id}: {name} is {_shown(part)} in the ledger, {_shown(new[name])} by the tables")
     return faults

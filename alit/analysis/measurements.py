@@ -31,7 +31,6 @@ class Measurement:
     images: int
     bound: float | None = None  # None: reported for comparison, decides nothing
     side: Side = "above"  # where the claim wants the value, strictly
-    needs_features: bool = False  # computed from features, which a kept run leaves behind: not to be checked from it
     column: Column = "stated"
     margin: float | None = (
         None  # smallest effect of interest, in the statistic's units: within bound +/- margin is none
@@ -101,7 +100,6 @@ def measured(
     bound: float | None = None,
     side: Side = "above",
     *,
-    needs_features: bool = False,
     column: Column = "stated",
     margin: float | None = None,
     expects: Expectation = "difference",
@@ -119,7 +117,6 @@ def measured(
         images=images,
         bound=bound,
         side=side,
-        needs_features=needs_features,
         column=column,
         margin=margin,
         expects=expects,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
 
+from alit.analysis.distances import FeatureDistances, Features
 from alit.analysis.grid import SweepGrid, to_grid
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
@@ -18,6 +19,7 @@ from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
 from alit.tokenizer.origin import origin_of_sweep
 
+DISTANCES = "distances_"  # file of the sweep's folder in which a kept run has the distances on one extractor
 NOT_MEASURED = "not_measured"  # table of a study that could not measure: one row, column reason
 
 
@@ -51,18 +53,29 @@ class StudyData(NamedTuple):
     base_tokens: int  # image tokens of the base tokenizer; capacities are a share of them
     settings: AnalysisConfig
     seed: int
-    features: Mapping[str, np.ndarray]  # extractor -> (table rows, f)
+    features: Mapping[str, np.ndarray]  # extractor -> (table rows, f); a kept run has none
     tables: Mapping[str, pd.DataFrame] = MappingProxyType({})  # name -> a table that a study measured beside the sweep
     controlled_scenes: SweepGrid | None = None  # in which one factor of complexity varies; not in `grid`
     checks: SweepGrid | None = None  # sets that only say how far depth networks may be trusted; not in `grid` either
     record: Mapping[str, Any] = MappingProxyType({})  # what the numbers are made with: the sweep's config.json
     chosen_criteria: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference score
     chosen_tasks: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference task
+    distances: Mapping[str, FeatureDistances] = MappingProxyType({})  # extractor -> what its features give, or gave
 
     @property
     def bootstrap(self) -> BootstrapConfig:
         """How intervals are made."""
         return BootstrapConfig(self.settings.resamples, self.settings.confidence, self.seed)
+
+    @property
+    def reference_features(self) -> Features | None:
+        """What the reference distances between sets of images come from; None where there is nothing.
+
+        The features of the reference extractor, with every distance computed once; or, of a run that is kept without
+        features, the distances that its ledger asked for.
+        """
+        extractor = self.settings.feature_extractor
+        return self.distances.get(extractor, self.features.get(extractor))
 
     @property
     def rank_column(self) -> str:
@@ -246,8 +259,11 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         features[path.stem.removeprefix("features_")] = array = _read_features(path)
         if len(array) != len(table):
             raise DataError(f"expected {len(table)} rows in {path}, found {len(array)}; run the sweep stage again")
+    distances = {name: FeatureDistances(array) for name, array in features.items()}
+    for path in sorted(sweep.folder.glob(f"{DISTANCES}*.parquet")):
+        distances.setdefault(path.stem.removeprefix(DISTANCES), FeatureDistances.from_table(read_table(path)))
     if sweep.config is None:
-        settings = settings.model_copy(update={"feature_extractor": next(iter(features), "")})
+        settings = settings.model_copy(update={"feature_extractor": next(iter(distances), "")})
     return StudyData(
         grid=grid,
         dataset=sets[0],
@@ -260,6 +276,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         controlled_scenes=_only(whole, controlled),
         checks=_only(whole, checks),
         record=record,
+        distances=distances,
     )
 
 

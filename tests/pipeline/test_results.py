@@ -4,23 +4,26 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from checkout import ROOT
 from synthetic_report import synthetic_project
+from synthetic_tables import synthetic_features
 
 from alit.analysis.claims import Statement
-from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
+from alit.analysis.ledger import ledger_to_json, recheck
 from alit.analysis.measurements import measured
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
+from alit.paths import RunPaths
 from alit.studies import assess
 from experiments import release
 
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
 
 
-def part(name="a", value=1.0, bound=0.0, needs_features=False):
-    return measured(name, "fall of L1", np.full(10, value), 0.95, 40, bound, needs_features=needs_features)
+def part(name="a", value=1.0, bound=0.0):
+    return measured(name, "fall of L1", np.full(10, value), 0.95, 40, bound)
 
 
 def claim(*parts, missing=()):
@@ -31,19 +34,9 @@ def test_a_ledger_that_its_tables_give_again_has_no_fault():
     assert recheck([claim(part())], [claim(part())]) == []
 
 
-def test_distances_of_features_need_not_come_out_again():
-    kept = [claim(part(), part("b", needs_features=True))]
-    assert recheck(kept, [claim(part())]) == []
-    kept = [claim(part(), part("b"))]
-    assert recheck(kept, [claim(part())]) == ["C1: the tables do not give b"]
-
-
-def test_a_ledger_from_before_the_field_names_what_needs_features():
-    content = json.loads(ledger_to_json([claim(part("l1_val"), part("frechet_val"))]))
-    for measurement in content["C1"]["measurements"].values():
-        del measurement["needs_features"]
-    (back,) = ledger_from_json(json.dumps(content))
-    assert {each.name: each.needs_features for each in back.measurements} == {"l1_val": False, "frechet_val": True}
+def test_a_measurement_that_the_tables_do_not_give_is_a_fault():
+    faults = recheck([claim(part(), part("frechet_val"))], [claim(part())])
+    assert "C1: the tables do not give frechet_val" in faults
 
 
 def test_a_changed_number_is_a_fault():
@@ -51,7 +44,7 @@ def test_a_changed_number_is_a_fault():
     assert fault.startswith("C1: a is 1 [1, 1] in the ledger, 1.1")
 
 
-@pytest.mark.parametrize(("verdict", "faults"), [("does not hold", 1), ("not measurable", 0), ("supported", 0)])
+@pytest.mark.parametrize(("verdict", "faults"), [("contradicted", 1), ("not measurable", 1), ("supported", 0)])
 def test_a_verdict_must_follow_from_its_measurements(verdict, faults):
     kept = replace(claim(part()), verdict=verdict)
     assert len(recheck([kept], [claim(part())])) == faults
@@ -88,6 +81,18 @@ def test_results_are_kept_and_stand_when_checked(paths, capsys):
     assert "follow from the kept tables" in capsys.readouterr().out
 
 
+def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths):
+    extractor = load_run_data(paths).settings.feature_extractor
+    np.save(paths.sweep / f"features_{extractor}.npy", synthetic_features(pd.read_parquet(paths.table)))
+    release.main([paths.profile])
+    kept = RunPaths(paths.root / "results", paths.profile)
+    assert not list(kept.sweep.glob("features_*"))
+    assert len(pd.read_parquet(kept.sweep / f"distances_{extractor}.parquet")) > 8
+    again = {claim.id: claim for claim in assess(load_run_data(kept))}
+    for claim in assess(load_run_data(paths)):
+        assert ledger_to_json([again[claim.id]]) == ledger_to_json([claim])
+
+
 def test_results_that_were_never_kept_are_missed(paths):
     with pytest.raises(DataError, match=r"found none; run: python -m experiments.release"):
         release.main([paths.profile, "--check"])
@@ -97,8 +102,7 @@ def test_a_verdict_that_was_written_over_is_found(paths, capsys):
     release.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
     content = json.loads(kept.read_text())
-    turned = {"supported": "does not hold", "does not hold": "supported", "not measurable": "does not hold"}
-    content["C1"]["verdict"] = turned[content["C1"]["verdict"]]
+    content["C1"]["verdict"] = "contradicted" if content["C1"]["verdict"] == "supported" else "supported"
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected the verdicts"):
         release.main([paths.profile, "--check"])

@@ -35,8 +35,7 @@ def unfamiliar_images_lose_most_at_few_tokens(data: StudyData) -> Claim:
 
 def _gap(gap: Gap, data: StudyData) -> Measurement:
     words, confidence = f"{_words(gap, data)}, {gap.dataset}", data.bootstrap.confidence
-    name, from_features = f"{gap.kind}_gap_{gap.dataset}", gap.kind != "l1"
-    return measured(name, words, gap.samples, confidence, gap.images, needs_features=from_features)
+    return measured(f"{gap.kind}_gap_{gap.dataset}", words, gap.samples, confidence, gap.images)
 
 
 def _rise(nearer: Gap, farther: Gap, data: StudyData) -> Measurement:
@@ -47,7 +46,6 @@ def _rise(nearer: Gap, farther: Gap, data: StudyData) -> Measurement:
         confidence=data.bootstrap.confidence,
         images=min(nearer.images, farther.images),
         bound=0.0 if nearer.kind == "frechet" else None,
-        needs_features=nearer.kind != "l1",
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.frechet import sample_frechet, sample_kernel
+from alit.analysis.distances import sample_frechet, sample_kernel
 from alit.analysis.grid import CODEC_LABELS, MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
@@ -55,7 +55,7 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
     names = [*order, *(name for name in data.grid.datasets if name not in order)]
     fewest = min(len(data.grid.dataset(name)) for name in order)
     extractor = data.settings.feature_extractor
-    features = data.features.get(extractor) if data.grid.clean_rows is not None else None
+    features = data.reference_features if data.grid.clean_rows is not None else None
     for number, name in enumerate(names):
         here = data.grid.dataset(name)
         bootstrap = data.bootstrap._replace(seed=data.seed + number)

@@ -6,7 +6,7 @@ import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Measurement, Statement, measured
-from alit.analysis.frechet import sample_frechet, sample_kernel
+from alit.analysis.distances import sample_frechet, sample_kernel
 from alit.analysis.grid import SweepGrid, every_length, metric_info
 from alit.analysis.study_data import StudyData
 
@@ -32,14 +32,15 @@ def more_tokens_reconstruct_better(data: StudyData) -> Claim:
         parts += _falls(data, here, means, "l1", "mean L1", bound=0.0)
     extractor = data.settings.feature_extractor
     here = data.grid.dataset(data.dataset)
-    if extractor not in data.features or here.clean_rows is None:
+    features = data.reference_features
+    if features is None or here.clean_rows is None:
         return C1.judge(
             parts, [f"the Fréchet distance needs features of {extractor or 'an extractor'} beside the table"]
         )
     for kind, sample, bound in (("frechet", sample_frechet, 0.0), ("kernel", sample_kernel, None)):
-        samples = sample(data.features[extractor], here, every_length(here), data.bootstrap)
+        samples = sample(features, here, every_length(here), data.bootstrap)
         label = f"the {metric_info(f'{kind}_{extractor}').label}"
-        parts += _falls(data, here, samples, kind, label, bound, needs_features=True)
+        parts += _falls(data, here, samples, kind, label, bound)
     return C1.judge(parts)
 
 
@@ -50,7 +51,6 @@ def _falls(
     kind: str,
     label: str,
     bound: float | None,
-    needs_features: bool = False,
 ) -> list[Measurement]:
     """Measure the fall at each step of length, as a share of the value at the shortest, from samples (1 + r, l)."""
     dataset, parts = grid.datasets[0], []
@@ -59,7 +59,7 @@ def _falls(
         name = f"{kind}_{dataset}_{fewer}_{more}"
         words = f"fall of {label} from {fewer} to {more} tokens, {dataset}"
         confidence, images = data.bootstrap.confidence, len(grid)
-        parts.append(measured(name, words, fall, confidence, images, bound, needs_features=needs_features))
+        parts.append(measured(name, words, fall, confidence, images, bound))
     return parts
 
 

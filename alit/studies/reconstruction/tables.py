@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.frechet import sample_frechet, sample_kernel
+from alit.analysis.distances import sample_frechet, sample_kernel
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import Allocation, BootstrapConfig
 from alit.analysis.study_data import StudyData

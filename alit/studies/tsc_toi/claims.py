@@ -133,9 +133,7 @@ def _needed(data: StudyData, grid: SweepGrid, task: str, curve: CurveSamples) ->
     words = f"share of the maximum tokens at which {metric_info(task).label} is near its maximum, {data.dataset}"
     decides = task.startswith("frechet_") or task in _paper_tasks(data)
     bound = ABOUT_SIXTY if decides else None
-    from_features, confidence = task.startswith("frechet_"), data.bootstrap.confidence
-    name, images = f"tokens_for_{task}", len(grid)
-    return measured(name, words, needed, confidence, images, bound, "below", needs_features=from_features)
+    return measured(f"tokens_for_{task}", words, needed, data.bootstrap.confidence, len(grid), bound, "below")
 
 
 def _advantages(data: StudyData, grid: SweepGrid, task: str, curves: Mapping[str, CurveSamples]) -> list[Measurement]:
@@ -164,9 +162,7 @@ def _spread(curves: Sequence[CurveSamples], grid: SweepGrid, task: str) -> np.nd
 
 def _similar(data: StudyData, grid: SweepGrid, task: str, criteria: Iterable[str], spread: np.ndarray) -> Measurement:
     words = f"spread of {metric_info(task).label} over {', '.join(criteria)} at equal tokens, share of improvement"
-    from_features, confidence = task.startswith("frechet_"), data.bootstrap.confidence
-    name, images = f"spread_of_{task}", len(grid)
-    return measured(name, words, spread, confidence, images, SIMILAR, "below", needs_features=from_features)
+    return measured(f"spread_of_{task}", words, spread, data.bootstrap.confidence, len(grid), SIMILAR, "below")
 
 
 def _frechet_spread(data: StudyData, grid: SweepGrid, criteria: tuple[str, ...]) -> Measurement | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.frechet import sample_frechet
+from alit.analysis.distances import sample_frechet
 from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
@@ -185,7 +185,7 @@ def frechet_curve(data: StudyData, grid: SweepGrid, criterion: str, near: float 
     Returns:
         None where there are no reference features or no untouched images to compare with.
     """
-    features = data.features.get(data.settings.feature_extractor)
+    features = data.reference_features
     if features is None or grid.clean_rows is None:
         return None
     allocation = allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))

@@ -6,6 +6,7 @@ from scipy import linalg
 from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis.bootstrap import resampled_indices
+from alit.analysis.distances import sample_frechet
 from alit.analysis.frechet import (
     FeatureStatistics,
     covariance_root,
@@ -14,7 +15,6 @@ from alit.analysis.frechet import (
     frechet_distance,
     frechet_influence,
     frechet_of_selection,
-    sample_frechet,
     statistics_to_distance,
 )
 from alit.analysis.grid import to_grid

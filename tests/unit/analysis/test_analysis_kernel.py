@@ -7,8 +7,9 @@ from synthetic_tables import synthetic_features, synthetic_table
 from torchmetrics.image.kid import poly_mmd
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.frechet import kernel_influence, kernel_sums, sample_kernel
+from alit.analysis.distances import sample_kernel, sample_kernel_between
 from alit.analysis.grid import to_grid
+from alit.analysis.kernel import kernel_between, kernel_influence, kernel_sums
 from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 
@@ -49,7 +50,7 @@ def test_it_does_not_depend_on_the_number_of_images_on_average():
 def test_sums_do_not_depend_on_the_blocks(monkeypatch):
     first, second = some_features()
     whole = kernel_sums(first, second)
-    monkeypatch.setattr("alit.analysis.frechet.KERNEL_BLOCK", 7)
+    monkeypatch.setattr("alit.analysis.kernel.KERNEL_BLOCK", 7)
     np.testing.assert_allclose(kernel_sums(first, second), whole)
 
 
@@ -76,3 +77,34 @@ def test_it_needs_untouched_images_and_more_than_one():
         sample_kernel(synthetic_features(touched), to_grid(touched), np.zeros((20, 1), int), HOW)
     with pytest.raises(DataError, match="at least 2 images"):
         distance(np.ones((1, 3)), np.ones((1, 3)))
+
+
+def test_of_two_sets_of_different_images_it_is_the_libraries_estimate():
+    first, second = some_features()
+    library = poly_mmd(torch.from_numpy(first), torch.from_numpy(second), degree=3, gamma=None, coef=1.0)
+    assert kernel_between(first, second).value == pytest.approx(float(library))
+
+
+def test_two_sets_of_one_distribution_lie_around_0():
+    generator = np.random.default_rng(2)
+    values = [kernel_between(generator.normal(size=(30, 4)), generator.normal(size=(40, 4))).value for _ in range(200)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
+
+
+def test_the_spread_between_two_sets_is_that_of_new_images():
+    generator = np.random.default_rng(3)
+
+    def draw():
+        return generator.normal(size=(100, 4)), 1.3 * generator.normal(size=(80, 4)) + 0.5
+
+    values = [kernel_between(*draw()).value for _ in range(200)]
+    first, second = draw()
+    table = synthetic_table(100, ("val", "near"), lengths=(4,))
+    table = table[~((table["dataset"] == "near") & (table["image_id"].str[-5:].astype(int) >= 80))].reset_index()
+    features = np.zeros((len(table), 4))
+    grid = to_grid(table)
+    one, two = grid.dataset("val"), grid.dataset("near")
+    features[one.clean_rows], features[two.clean_rows] = first, second
+    samples = sample_kernel_between(features, one, two, HOW, (1, 2))
+    assert samples[0] == pytest.approx(kernel_between(first, second).value)
+    assert samples[1:].std() == pytest.approx(np.std(values), rel=0.35)

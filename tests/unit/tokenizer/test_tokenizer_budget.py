@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alit.errors import DataError
-from alit.tokenizer.budget import allocate_budget, lower_hull
+from alit.tokenizer.budget import allocate_budget, allocate_budgets, lower_hull
 
 LENGTHS = (2, 4, 6, 8)
 
@@ -71,3 +71,19 @@ def test_impossible_budgets_and_losses_are_refused():
         allocate_budget(np.ones((3, 4)), LENGTHS, 5)
     with pytest.raises(DataError, match="finite"):
         allocate_budget(np.full((1, 4), np.nan), LENGTHS, 8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), images=st.integers(1, 12), ties=st.booleans())
+def test_several_budgets_give_what_each_gives_alone(seed, images, ties):
+    losses = np.random.default_rng(seed).random((images, 4))
+    losses = np.round(3 * losses) if ties else losses
+    budgets = [2 * images, 3 * images + 1, 8 * images]
+    together = allocate_budgets(losses, LENGTHS, budgets)
+    assert together.T.tolist() == [allocate_budget(losses, LENGTHS, each).tolist() for each in budgets]
+
+
+def test_an_image_whose_next_segment_was_passed_over_gets_none_of_its_later_ones():
+    losses = np.array([[9.0, 9.0, 1.0, 0.0], [2.0, 1.9, 1.8, 1.7]])  # the first image: 4 tokens at once, then 2
+    assert allocate_budget(losses, LENGTHS, 4 + 3).tolist() == [0, 1]
+    assert allocate_budget(losses, LENGTHS, 4 + 6).tolist() == [3, 0]
