@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # it loads torch
 # Stages of dvc.yaml that read images or run networks, and those of them that run task models or the training losses.
 TASK_STAGES = frozenset({"sweep", "baselines", "ablations"})
 LOSS_STAGES = frozenset({"base", "finetune", "variants"})
-MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "measure@probe"})
+MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "probe"})
 NETWORK_STAGES = TASK_STAGES | LOSS_STAGES | MEASURES | {"data", "task_models", "distill"}
 # A checkpoint names a published base tokenizer that it does not hold, so that whatever loads it needs that too.
 BASE_STAGES = NETWORK_STAGES - {"data", "task_models"} | {"pretrained"}

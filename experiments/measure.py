@@ -63,15 +63,35 @@ def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
 
 def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
+    from alit.studies.probe import VARIANTS, FixedLengthPair
     from alit.studies.probe.measure import ProbeConfig, measure_probes
 
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         raise NotMeasurable("the profile has no training images to fit a probe on (data.sets, role: train)")
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
     seed = stage.read("seed", int)
-    scratch = _scratch(stage, [train, test], {"train_images": config.train_images, "batch_size": config.batch_size})
-    tokenizer = _own_tokenizer(stage, fabric)
-    return _finish(measure_probes(tokenizer, train, test, config, seed, scratch, fabric), scratch)
+    pairs = [
+        FixedLengthPair(f"{VARIANTS}{each['variant']}/{number.name}", f"{VARIANTS}{each['than']}/{number.name}")
+        for each in stage.read("ablations.comparisons", tuple[dict[str, str], ...])
+        if each["factor"] == "fixed length"
+        for number in sorted((stage.paths.variants / each["variant"]).glob("*"))
+        if (stage.paths.variants / each["than"] / number.name).is_dir()
+    ]
+    folders = {name: stage.paths.run / name for pair in pairs for name in pair}
+    settings = {"train_images": config.train_images, "batch_size": config.batch_size, "pairs": pairs}
+    scratch = _scratch(stage, [train, test], settings, [folder / WEIGHTS_FILE for folder in folders.values()])
+    tables = measure_probes(
+        _own_tokenizer(stage, fabric),
+        train,
+        test,
+        config,
+        seed,
+        scratch,
+        fabric,
+        {name: _load(folder, fabric) for name, folder in folders.items()},
+        pairs,
+    )
+    return _finish(tables, scratch)
 
 
 def cost(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
@@ -125,11 +145,13 @@ def ablations(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]
     )
 
 
-def _scratch(stage: NetworkStage, images: Sequence[ImageSet], settings: Mapping[str, Any]) -> Path:
-    """Return the folder of a study's resume state for these images, weights and settings."""
+def _scratch(
+    stage: NetworkStage, images: Sequence[ImageSet], settings: Mapping[str, Any], weights: Sequence[Path] = ()
+) -> Path:
+    """Return the folder of a study's resume state for these images, settings, and weights beside the tokenizer's."""
     from alit.training.engine.checkpoint import resume_dir
 
-    inputs = [*(each.folder / "manifest.csv" for each in images), stage.paths.tokenizer / WEIGHTS_FILE]
+    inputs = [*(each.folder / "manifest.csv" for each in images), stage.paths.tokenizer / WEIGHTS_FILE, *weights]
     return resume_dir(stage.paths.scratch, stage.study, settings, inputs)
 
 
@@ -142,7 +164,11 @@ def _finish(tables: Any, scratch: Path) -> Mapping[str, pd.DataFrame]:
 
 
 def _own_tokenizer(stage: NetworkStage, fabric: Fabric) -> AdaptiveTokenizer:
-    return AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(fabric.device).eval()
+    return _load(stage.paths.tokenizer, fabric)
+
+
+def _load(folder: Path, fabric: Fabric) -> AdaptiveTokenizer:
+    return AdaptiveTokenizer.from_pretrained(folder).to(fabric.device).eval()
 
 
 MEASUREMENTS = {"attention": attention, "codebook": codebook, "probe": probe, "cost": cost, "ablations": ablations}

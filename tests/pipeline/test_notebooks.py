@@ -27,8 +27,8 @@ FIGURES = {
     },
     "familiarity": {"gaps", "detection"},
     "attention": {"overlap", "lead", "sparsity", "layers", "images_maps"},
-    "codebook": {"usage", "use", "kept", "nearest", "images_closest_pairs"},
-    "probe": {"by_iteration", "by_latents", "grids"},
+    "codebook": {"usage", "use", "kept", "survival", "nearest", "images_closest_pairs"},
+    "probe": {"by_iteration", "by_latents", "grids", "parity"},
     "tsc_toi": {
         "fig05_accuracy",
         "fig06_l1",

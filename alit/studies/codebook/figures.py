@@ -130,6 +130,46 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Plot:
     return Plot(figure, f"Share of the earlier tokens that {iterations} keep: {'; '.join(changes)}.")
 
 
+def surviving_ids(survival: pd.DataFrame) -> Plot:
+    """Draw what is left of each iteration's code in every later one, of the first data set; and of the first code.
+
+    Args:
+        survival: columns dataset, images, iteration, later, tokens, value, low, high, chance; bands are 95 % intervals,
+            thin gray marks what would agree by chance.
+    """
+    if survival.empty:
+        return note(NO_IDS)
+    first = survival.loc[survival["dataset"] == survival["dataset"].iloc[0]]
+    table = first.pivot_table(values="value", index="iteration", columns="later")
+    told = []
+    with style():
+        figure, (left, right) = panels(2, columns=2, height=2.6)
+        cells = left.pcolormesh(
+            table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), cmap="crest", vmin=0, vmax=1
+        )
+        figure.colorbar(cells, ax=left, label="share of ids that are still there", pad=0.02)
+        panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max()})", 46)
+        left.set_xlabel("later iteration")
+        left.set_ylabel("iteration whose code it is")
+        shortest = survival.loc[survival["iteration"] == survival["iteration"].min()]
+        parts = shortest.groupby("dataset", sort=False)
+        for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
+            line = line.sort_values("later")
+            look = {"color": color, "marker": marker, "ls": dash, "label": f"{name} (n = {line['images'].max()})"}
+            right.plot(line["later"], line["value"], **look)
+            right.fill_between(line["later"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
+            right.plot(line["later"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
+            value, chance = line["value"].iloc[-1], line["chance"].iloc[-1]
+            told.append(f"{value:.0%} on {name} (chance {chance:.0%})")
+        right.set_ylim(0, 1)
+        right.set_xlabel("later iteration")
+        right.set_ylabel(f"share of the first {shortest['tokens'].iloc[0]} ids still there")
+        panel_title(right, "gray: expected by chance", 46)
+        handles, labels = right.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    return Plot(figure, f"Share of the ids of the first iteration that the last one still has: {'; '.join(told)}.")
+
+
 def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Plot:
     """Draw how many ids images share with their nearest, and how often the two have the same label.
 

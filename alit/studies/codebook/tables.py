@@ -6,6 +6,7 @@ image's first-order influence is resampled instead (`alit.analysis.frechet`).
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ USE_COLUMNS = ["dataset", "images", "iteration", "length", "codes", "measure", "
 CURVE_COLUMNS = ["dataset", "images", "iteration", "length", "rank", "frequency"]
 MAP_COLUMNS = ["dataset", "images", "iteration", "position", "kept", "chance"]
 KEPT_COLUMNS = ["dataset", "images", "iteration", "value", "low", "high", "chance"]
+SURVIVAL_COLUMNS = [
+    "dataset", "images", "iteration", "later", "tokens", "value", "low", "high", "chance", "leading"
+]  # fmt: skip
 PAIR_COLUMNS = ["dataset", "images", "pair", "image_id", "neighbor_id", "shared", "image", "neighbor"]
 NEAREST_COLUMNS = ["dataset", "images", "image_id", "shared", "chance"]
 LABEL_COLUMNS = ["dataset", "images", "value", "low", "high", "chance"]
@@ -46,6 +50,13 @@ class UseSamples(NamedTuple):
 
     perplexity: np.ndarray  # (1 + r,) number of equally frequent codes that would have the same entropy
     used: np.ndarray  # (1 + r,) codes that occur at all
+
+
+class LabelAgreement(NamedTuple):
+    """How often an image and its nearest by ids have the same label."""
+
+    same: np.ndarray  # (1 + r,) share of the images
+    chance: float  # share of all pairs of different images
 
 
 def token_ids(data: StudyData) -> list[TokenIds]:
@@ -79,6 +90,53 @@ def sample_use(ids: np.ndarray, codes: int, bootstrap: BootstrapConfig) -> UseSa
     means = resampled_means(np.stack([surprise, alone], axis=1).astype(np.float64), bootstrap.resamples, bootstrap.seed)
     used = (images_with > 0).sum() + len(ids) * (means[:, 1] - means[0, 1])
     return UseSamples(np.exp(means[:, 0]) / codes, (used / codes).clip(max=1))
+
+
+def sample_places(ids: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
+    """Return (1 + r,) how many equally frequent codes would make two images agree at one place as often as they do.
+
+    The inverse of the probability, mean over places of ids (n, k), that two different images have the same id: Rényi's
+    number of order 2, which is at most the perplexity, and whose probability has an estimate without bias however few
+    images there are (Simpson 1949), while the entropy at one place has none. Images move it by the influence that they
+    have on a mean over pairs, twice that on a mean.
+    """
+    count = len(ids)
+    shares = np.empty(ids.shape)
+    for place, column in enumerate(ids.T):
+        _, own, codes = np.unique(column, return_inverse=True, return_counts=True)
+        shares[:, place] = (codes[own] - 1) / (count - 1)
+    means = resampled_means(shares.mean(axis=1, keepdims=True), bootstrap.resamples, bootstrap.seed)[:, 0]
+    agreement = np.maximum(means[0] + 2 * (means - means[0]), 1 / (count * (count - 1)))  # at least one pair in all
+    return 1 / agreement
+
+
+def sample_all_places(ids: np.ndarray, codes: int, bootstrap: BootstrapConfig) -> np.ndarray:
+    """Return (1 + r,) the same number of codes as `sample_places`, for two ids at any places."""
+    frequency = np.bincount(ids.ravel(), minlength=codes) / ids.size
+    own = frequency[ids].mean(axis=1, keepdims=True)
+    means = resampled_means(own, bootstrap.resamples, bootstrap.seed)[:, 0]
+    return 1 / np.maximum(means[0] + 2 * (means - means[0]), 1 / ids.size)
+
+
+def sample_survival(part: TokenIds, step: int, later: int, bootstrap: BootstrapConfig) -> np.ndarray:
+    """Return (1 + r,) the share of the ids of one iteration that a later one has at the same places, from 0 each."""
+    kept = _survives(part, step, later).mean(axis=1, keepdims=True)
+    return resampled_means(kept, bootstrap.resamples, bootstrap.seed)[:, 0]
+
+
+def sample_label_agreement(data: StudyData, dataset: str) -> LabelAgreement | None:
+    """Resample the images of a set with labels; None where some image has none, or no two have the same."""
+    nearest = _rows_of(data.tables[NEIGHBORS], dataset)
+    swept = data.grid.dataset(dataset)
+    labels = dict(zip(swept.images["image_id"], swept.per_image("label"), strict=True))
+    own, other = (
+        np.array([labels.get(name, np.nan) for name in nearest[column]]) for column in ("image_id", "neighbor_id")
+    )
+    chance = 0.0 if np.isnan(own).any() else _shared_by_chance(own[:, None])
+    if chance == 0:
+        return None
+    same = resampled_means((own == other)[:, None].astype(float), data.bootstrap.resamples, data.bootstrap.seed)
+    return LabelAgreement(same[:, 0], chance)
 
 
 def use_by_length(data: StudyData) -> pd.DataFrame:
@@ -136,7 +194,10 @@ def kept_map(data: StudyData) -> pd.DataFrame:
             return pd.DataFrame()
         rows = []
         for step in range(1, len(part.lengths)):
-            kept = {"kept": _is_kept(part, step).mean(axis=0), "chance": _agreement_by_chance(part, step)}
+            kept = {
+                "kept": _survives(part, step - 1, step).mean(axis=0),
+                "chance": _agreement_by_chance(part, step - 1, step),
+            }
             positions = np.arange(1, part.lengths[step - 1] + 1)
             rows.append(pd.DataFrame({"iteration": step + 1, "position": positions, **kept}))
         return pd.concat(rows, ignore_index=True).assign(images=len(part.ids))
@@ -151,13 +212,42 @@ def kept_shares(data: StudyData) -> pd.DataFrame:
         steps = range(1, len(part.lengths))
         if not steps:
             return pd.DataFrame()
-        kept = np.stack([_is_kept(part, step).mean(axis=1) for step in steps], axis=1)
+        kept = np.stack([_survives(part, step - 1, step).mean(axis=1) for step in steps], axis=1)
         samples = resampled_means(kept, data.bootstrap.resamples, data.bootstrap.seed)
-        chance = [float(_agreement_by_chance(part, step).mean()) for step in steps]
+        chance = [float(_agreement_by_chance(part, step - 1, step).mean()) for step in steps]
         labels = {"images": len(part.ids), "iteration": [step + 1 for step in steps], "chance": chance}
         return interval_table(samples, data.bootstrap.confidence, **labels)
 
     return _for_each_set(data, shares_of_set, KEPT_COLUMNS)
+
+
+def prefix_survival(data: StudyData) -> pd.DataFrame:
+    """Return how much of the code of an iteration is still there in each later one; columns `SURVIVAL_COLUMNS`.
+
+    `value` is the share of the iteration's ids that the later one has at the same places; `chance` the share that would
+    agree if the earlier ids were another image's; `leading` how many of the first ids are the same before one differs,
+    mean over images. A code that is a prefix of the longer one has a share of 1.
+    """
+
+    def survival_of_set(part: TokenIds) -> pd.DataFrame:
+        rows = []
+        for step, later in combinations(range(len(part.lengths)), 2):
+            same = _survives(part, step, later)
+            rows.append(
+                interval_table(
+                    sample_survival(part, step, later, data.bootstrap)[:, None],
+                    data.bootstrap.confidence,
+                    images=len(part.ids),
+                    iteration=step + 1,
+                    later=later + 1,
+                    tokens=part.lengths[step],
+                    chance=float(_agreement_by_chance(part, step, later).mean()),
+                    leading=float(np.logical_and.accumulate(same, axis=1).sum(axis=1).mean()),
+                )
+            )
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+    return _for_each_set(data, survival_of_set, SURVIVAL_COLUMNS)
 
 
 def nearest_shares(data: StudyData) -> pd.DataFrame:
@@ -181,17 +271,11 @@ def label_agreement(data: StudyData) -> pd.DataFrame:
     """
 
     def agreement_of_set(part: TokenIds) -> pd.DataFrame:
-        nearest = _rows_of(data.tables[NEIGHBORS], part.dataset)
-        swept = data.grid.dataset(part.dataset)
-        labels = dict(zip(swept.images["image_id"], swept.per_image("label"), strict=True))
-        own, other = (
-            np.array([labels.get(name, np.nan) for name in nearest[column]]) for column in ("image_id", "neighbor_id")
-        )
-        chance = 0.0 if np.isnan(own).any() else _shared_by_chance(own[:, None])
-        if chance == 0:
+        found = sample_label_agreement(data, part.dataset)
+        if found is None:
             return pd.DataFrame()
-        samples = resampled_means((own == other)[:, None].astype(float), data.bootstrap.resamples, data.bootstrap.seed)
-        return interval_table(samples, data.bootstrap.confidence, images=len(own), chance=chance)
+        labels = {"images": len(part.ids), "chance": found.chance}
+        return interval_table(found.same[:, None], data.bootstrap.confidence, **labels)
 
     return _for_each_set(data, agreement_of_set, LABEL_COLUMNS)
 
@@ -229,17 +313,17 @@ def _dense_ids(dataset: str, table: pd.DataFrame, codes: int) -> TokenIds:
     return TokenIds(dataset, np.asarray(image_ids), ids, codes)
 
 
-def _is_kept(part: TokenIds, step: int) -> np.ndarray:
-    """Return (n, k) whether tokens of the iteration before `step` (counted from 0) have kept their ids."""
-    earlier = part.lengths[step - 1]
-    return part.ids[:, step, :earlier] == part.ids[:, step - 1, :earlier]
+def _survives(part: TokenIds, step: int, later: int) -> np.ndarray:
+    """Return (n, k) whether a later iteration has the ids of an earlier one at the same places, both from 0."""
+    tokens = part.lengths[step]
+    return part.ids[:, later, :tokens] == part.ids[:, step, :tokens]
 
 
-def _agreement_by_chance(part: TokenIds, step: int) -> np.ndarray:
-    """Return (k,) probability that the ids of two images drawn alone agree across the step, by position."""
-    earlier, shares = part.lengths[step - 1], []
-    for position in range(earlier):
-        before, after = (np.bincount(part.ids[:, t, position], minlength=part.codes) for t in (step - 1, step))
+def _agreement_by_chance(part: TokenIds, step: int, later: int) -> np.ndarray:
+    """Return (k,) probability that the ids of two images drawn alone agree across two iterations, by position."""
+    shares = []
+    for position in range(part.lengths[step]):
+        before, after = (np.bincount(part.ids[:, t, position], minlength=part.codes) for t in (step, later))
         shares.append(before @ after / len(part.ids) ** 2)
     return np.array(shares)
 

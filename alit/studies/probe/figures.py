@@ -6,8 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 
 from alit.plots.style import BAND, GRAY, Plot, error_bars, looks_of_series, note, panel_title, panels, style
+from alit.studies.probe import CONTROLS, TOKENIZER
 
 NOT_PROBED = "not measurable here: no probes"
+NO_VARIANTS = "not measurable here: no variants with a fixed length were probed"
 APART = 0.006  # of the axis, between two lines' bars
 LARGEST = 10  # columns of a grid whose cells carry numbers
 DARK = 0.55  # of the color scale: cells beyond it carry white numbers
@@ -22,10 +24,10 @@ def probe_by_iteration(scores: pd.DataFrame) -> Plot:
         scores: columns dataset, images, features, iteration, tokens, latents, stage, pooling, label, value, low, high,
             spread; one row per feature point.
     """
-    lines = _whole(scores.loc[scores["features"] == "tokenizer"])
+    lines = _whole(scores.loc[(scores["features"] == TOKENIZER) & (scores["tokens"] != "last latents")])
     if lines.empty:
         return note(NOT_PROBED)
-    controls = scores.loc[scores["features"] != "tokenizer"].sort_values("value")
+    controls = scores.loc[scores["features"].isin(list(CONTROLS))].sort_values("value")
     changes = []
     with style():
         figure, (panel, side) = panels(2, columns=2, height=2.8)
@@ -52,20 +54,27 @@ def probe_by_iteration(scores: pd.DataFrame) -> Plot:
 
 
 def probe_by_latents(scores: pd.DataFrame) -> Plot:
-    """Draw accuracy of the first k latents of the last iteration, and of the iteration that has k, against k.
+    """Draw accuracy of the first and the last k latents of the last iteration, and of the iteration with k, against k.
 
     Args:
         scores: columns as in `probe_by_iteration`.
     """
-    latents = _pooled_to_mean(scores)
-    latents = latents.loc[(latents["tokens"] == "latents") & (latents["stage"] == "encoder")]
+    pooled = _pooled_to_mean(scores)
+    latents = pooled.loc[(pooled["tokens"] == "latents") & (pooled["stage"] == "encoder")]
     if latents.empty:
         return note(NOT_PROBED)
     last = latents.loc[latents["iteration"] == latents["iteration"].max()].sort_values("latents")
-    kinds = {"first latents of the last iteration": last, "all latents of the iteration that has them": _whole(latents)}
+    kinds = {
+        "first latents of the last iteration": last,
+        "last latents of the last iteration": pooled.loc[pooled["tokens"] == "last latents"],
+        "all latents of the iteration that has them": _whole(latents),
+    }
+    kinds = {label: line for label, line in kinds.items() if len(line)}
     with style():
         figure, (panel,) = panels(1, height=2.8)
-        for side, (label, line), (color, marker, dash) in zip((-1, 1), kinds.items(), looks_of_series(), strict=False):
+        for side, (label, line), (color, marker, dash) in zip(
+            (-1, 0, 1), kinds.items(), looks_of_series(), strict=False
+        ):
             line = line.sort_values("latents")
             look = {"color": color, "marker": marker, "ls": dash, "capsize": 1.5, "elinewidth": 0.8}
             places = line["latents"] + side * APART * last["latents"].max()  # bars stand side by side
@@ -90,7 +99,7 @@ def probe_grids(scores: pd.DataFrame) -> Plot:
         scores: columns as in `probe_by_iteration`.
     """
     cells = _pooled_to_mean(scores)
-    cells = cells.loc[cells["latents"] > 0]
+    cells = cells.loc[(cells["latents"] > 0) & (cells["tokens"] != "last latents")]
     if cells.empty:
         return note(NOT_PROBED)
     best = []
@@ -111,8 +120,36 @@ def probe_grids(scores: pd.DataFrame) -> Plot:
     return Plot(figure, f"Best probe accuracy of each kind of tokens: {'; '.join(best)}.")
 
 
+def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
+    """Draw what recurrent variants reach beyond those of a fixed length, at that length, a panel per kind of tokens.
+
+    Args:
+        parity: columns dataset, images, label, length, variant, than, value, low, high; bars are the intervals.
+        margin: differences within it count as none; shaded.
+    """
+    if parity.empty:
+        return note(NO_VARIANTS)
+    told = []
+    kinds = parity.groupby("label", sort=False)
+    with style():
+        rows = parity.groupby(["than", "length"]).ngroups
+        figure, axes = panels(len(kinds), columns=3, height=1.3 + 0.3 * rows, sharex=True, sharey=True)
+        for panel, (label, part) in zip(axes, kinds, strict=True):
+            places = -np.arange(len(part))
+            panel.axvspan(-margin, margin, color=GRAY, alpha=BAND, lw=0)
+            panel.axvline(0, color=GRAY, lw=0.8)
+            panel.errorbar(part["value"], places, xerr=error_bars(part), fmt="o", capsize=2)
+            panel.set_yticks(places, labels=[f"{row.than} ({row.length})" for row in part.itertuples()])
+            panel.margins(y=0.3)
+            panel_title(panel, str(label))
+            told += [f"{row.value:+.1%} over {row.than} on {label}" for row in part.itertuples()]
+        figure.supxlabel("probe accuracy of the recurrent variant minus that of the one with a fixed length")
+        figure.suptitle(f"{parity['dataset'].iloc[0]} (n = {parity['images'].max()})")
+    return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(told)}.")
+
+
 def _pooled_to_mean(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores.loc[(scores["features"] == "tokenizer") & (scores["pooling"] == "mean")]
+    return scores.loc[(scores["features"] == TOKENIZER) & (scores["pooling"] == "mean")]
 
 
 def _whole(points: pd.DataFrame) -> pd.DataFrame:

@@ -1,30 +1,28 @@
 """Probes of every feature point of a frozen tokenizer: fitted on training images, scored on evaluation images."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from einops import rearrange, reduce
 from lightning_fabric import Fabric
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from alit.data.imageset import ImageSet
-from alit.data.prepare import ArrayWriter
 from alit.errors import DataError, require
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
-from alit.studies.probe import CONTROLS, FeaturePoint
+from alit.studies.probe import CONTROLS, TOKENIZER, FeaturePoint, FixedLengthPair
+from alit.studies.probe.features import FeatureArrays, compute_features, gather
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric
-from alit.training.engine.processes import PieceStore, fail_together
+from alit.training.engine.processes import PieceStore
 
 
 class MaeProbeConfig(Settings):
@@ -59,127 +57,50 @@ def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[Feat
     """List the points of a profile, those that would repeat another left out, and the controls after them.
 
     At each iteration the first s, 2s, ... of its latents are pooled to a mean. The quantizer sees latents only. What is
-    put side by side are all latents of an iteration, without image tokens.
+    put side by side are all latents of an iteration, without image tokens. Of the last iteration, the last s, 2s, ...
+    latents as the encoder leaves them are pooled, too.
     """
     points = []
-    iterations = config.iterations or range(1, tokenizer.iterations + 1)
+    every = range(1, tokenizer.iterations + 1)
+    iterations = sorted({*(config.iterations or every)} & {*every})
     for stage, pooling, tokens in product(config.stages, config.pooling, config.tokens):
         if tokens != "latents" and (stage, pooling) != ("encoder", "mean"):
             continue
-        for iteration in (number for number in iterations if number <= tokenizer.iterations):
+        for iteration in iterations:
             counts = (0,) if tokens == "image" else tokenizer.lengths[:iteration]
             counts = counts if pooling == "mean" else counts[-1:]
-            points += [FeaturePoint("tokenizer", iteration, tokens, count, stage, pooling) for count in counts]
+            points += [FeaturePoint(TOKENIZER, iteration, tokens, count, stage, pooling) for count in counts]
+    if "latents" in config.tokens and iterations:
+        last = iterations[-1]
+        points += [
+            FeaturePoint(TOKENIZER, last, "last latents", count, "encoder", "mean")
+            for count in tokenizer.lengths[: last - 1]
+        ]
     return [*points, *(FeaturePoint(name) for name in CONTROLS)]
 
 
-BASE_GRID = 4  # the base grid control keeps so many cells a side
-PIXEL_GRID = 16
-
-
-class FeatureArrays(NamedTuple):
-    """Pooled features of n images, float32; everything that a `FeaturePoint` needs is a mean of these.
-
-    Each iteration t has t blocks of s latents, the block that each earlier iteration and itself appended; block b of
-    iteration t (both from 1) stands in column t (t - 1) / 2 + b - 1.
-    """
-
-    image: np.ndarray  # (n, T, d) mean of the image tokens as the encoder leaves them
-    latents: np.ndarray  # (n, blocks, d) mean of a block as the encoder leaves it
-    codes: np.ndarray  # (n, blocks, z) mean of a block as the decoder gets it: quantized where latents are
-    base: np.ndarray  # (n, cells, z) base features, averaged over the cells of a coarse grid
-    pixels: np.ndarray  # (n, values) the image averaged over a coarse grid
-    colors: np.ndarray  # (n, 6) mean and standard deviation of each channel
-
-
-def compute_features(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path, fabric: Fabric
-) -> FeatureArrays:
-    """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.
+def pair_points(
+    config: ProbeConfig, lengths: Mapping[str, Sequence[int]], pairs: Sequence[FixedLengthPair]
+) -> dict[str, list[FeaturePoint]]:
+    """List the points that compare variants, by variant: its tokens where it has as many as one of a fixed length.
 
     Args:
-        tokenizer: frozen, in eval mode.
-        images: the set.
-        rows: (n,) numbers of the images.
-        batch_size: images at once.
-        folder: of these images, weights and this batch size alone; all processes see it.
-        fabric: the processes that share the batches.
+        config: kinds of tokens.
+        lengths: of each variant.
+        pairs: those of which the first has no such length have no points.
     """
-    store = PieceStore(folder / "batches")
-    batches = np.split(rows, range(batch_size, len(rows), batch_size))
-
-    def work(number: int) -> Mapping[str, np.ndarray]:
-        return _batch_features(tokenizer, images.images(batches[number]))._asdict()
-
-    store.fill(fabric, list(map(len, batches)), work, f"features of {images.name}")
-    with fail_together(fabric):
-        if fabric.is_global_zero:
-            _join(store, batches, folder)
-    return FeatureArrays(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in FeatureArrays._fields))
-
-
-def _join(store: PieceStore, batches: Sequence[np.ndarray], folder: Path) -> None:
-    """Write the features of all batches as one array for each kind."""
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(ArrayWriter(folder / f"{name}.npy")) for name in FeatureArrays._fields}
-        for number in range(len(batches)):
-            for name, values in store.read(number).items():
-                writers[name].extend(values)
-
-
-def gather(arrays: FeatureArrays, point: FeaturePoint, tokenizer: TokenizerConfig) -> np.ndarray:
-    """Return the features (n, f) float32 of one point."""
-    match point.features:
-        case "constant":
-            return np.zeros((len(arrays.image), 1), np.float32)
-        case "colors":
-            return arrays.colors
-        case "pixels":
-            return arrays.pixels
-        case "base":
-            return arrays.base.mean(axis=1)
-        case "base grid":
-            return rearrange(arrays.base, "n cells z -> n (cells z)")
-    image = arrays.image[:, point.iteration - 1]
-    if point.tokens == "image":
-        return image
-    first = point.iteration * (point.iteration - 1) // 2
-    blocks = point.latents // tokenizer.tokens_per_iteration
-    source = arrays.latents if point.stage == "encoder" else arrays.codes
-    latents = source[:, first : first + blocks]
-    if point.pooling == "concatenated":
-        return rearrange(latents, "n blocks d -> n (blocks d)")
-    mean = latents.mean(axis=1)
-    if point.tokens == "latents":
-        return mean
-    share = point.latents / (point.latents + tokenizer.image_tokens)  # every token counts alike, as published
-    return share * mean + (1 - share) * image
-
-
-@torch.no_grad()
-def _batch_features(tokenizer: AdaptiveTokenizer, images: Tensor) -> FeatureArrays:
-    """Pool the features of images (b, 3, h, w); the latent decoder does not run."""
-    images = images.to(next(tokenizer.parameters()).device)
-    base_tokens, size = tokenizer.base.encode(images), tokenizer.config.tokens_per_iteration
-    image_means, latent_means, code_means = [], [], []
-    for step in tokenizer.distillation.iterate(images, base_tokens, tokenizer.base.codebook, decode=()):
-        assert step.image_tokens is not None
-        image_means.append(step.image_tokens.mean(dim=1))
-        latent_means.append(reduce(step.latents, "b (blocks s) d -> b blocks d", "mean", s=size))
-        code_means.append(reduce(step.codes, "b (blocks s) z -> b blocks z", "mean", s=size))
-    grid = rearrange(base_tokens.features, "b (h w) z -> b z h w", h=tokenizer.config.grid)
-    cells = F.adaptive_avg_pool2d(grid, min(BASE_GRID, tokenizer.config.grid))
-    pixels = F.adaptive_avg_pool2d(images, min(PIXEL_GRID, tokenizer.image_size))
-    colors = torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
-    pooled = (
-        torch.stack(image_means, dim=1),
-        torch.cat(latent_means, dim=1),
-        torch.cat(code_means, dim=1),
-        rearrange(cells, "b z h w -> b (h w) z"),
-        rearrange(pixels, "b c h w -> b (c h w)"),
-        colors,
-    )
-    return FeatureArrays(*(values.float().cpu().numpy() for values in pooled))
+    points: dict[str, list[FeaturePoint]] = {}
+    for pair in pairs:
+        (fixed,) = lengths[pair.than]
+        if fixed not in lengths[pair.variant]:
+            continue
+        for name in pair:
+            iteration = list(lengths[name]).index(fixed) + 1
+            asked = [(tokens, 0 if tokens == "image" else fixed) for tokens in config.tokens]
+            points.setdefault(name, []).extend(
+                FeaturePoint(name, iteration, tokens, count, "encoder", "mean") for tokens, count in asked
+            )
+    return {name: list(dict.fromkeys(each)) for name, each in points.items()}
 
 
 MOMENTUM, TRUST = 0.9, 1e-3  # MAE's LARS
@@ -276,13 +197,23 @@ class ProbeTables(NamedTuple):
 
     accuracy: pd.DataFrame
     correct: pd.DataFrame
+    pairs: pd.DataFrame
 
 
 ABOUT = ["dataset", *FeaturePoint._fields]
 EMPTY = ProbeTables(
     accuracy=pd.DataFrame(columns=[*ABOUT, "size", "seed", "split", "accuracy", "n"]),
     correct=pd.DataFrame(columns=[*ABOUT, "image_id", "correct"]),
+    pairs=pd.DataFrame(columns=list(FixedLengthPair._fields)),
 )
+
+
+class PooledFeatures(NamedTuple):
+    """What the probes of one tokenizer are fitted and scored on."""
+
+    fitted: FeatureArrays
+    scored: FeatureArrays
+    tokenizer: TokenizerConfig
 
 
 def measure_probes(
@@ -293,6 +224,8 @@ def measure_probes(
     seed: int,
     scratch: Path,
     fabric: Fabric | None = None,
+    variants: Mapping[str, AdaptiveTokenizer] = MappingProxyType({}),
+    pairs: Sequence[FixedLengthPair] = (),
 ) -> ProbeTables | None:
     """Fit and score a probe per feature point and seed.
 
@@ -304,6 +237,8 @@ def measure_probes(
         seed: the first of `config.seeds` consecutive ones.
         scratch: where features and fits are kept until the stage is done.
         fabric: the processes that share the batches and the feature points; by default this one alone, on the CPU.
+        variants: trained variants of the tokenizer by the names that `pairs` have for them, frozen, in eval mode.
+        pairs: a recurrent variant and one of a fixed length each, probed at that length.
 
     Returns:
         The tables; None in every process but the first.
@@ -321,14 +256,26 @@ def measure_probes(
             "probe a training set and an evaluation set of the same classes"
         )
     fabric = fabric or build_fabric("cpu", 1)
-    fitted, scored = (
-        compute_features(tokenizer, images, rows, config.batch_size, scratch / images.name, fabric)
-        for images, rows in ((train, train_rows), (test, test_rows))
-    )
-    device, points = next(tokenizer.parameters()).device, feature_points(config, tokenizer.config)
+
+    def pool(network: AdaptiveTokenizer, folder: Path, iterations: int | None = None) -> PooledFeatures:
+        found = (
+            compute_features(network, images, rows, config.batch_size, folder / images.name, fabric, iterations)
+            for images, rows in ((train, train_rows), (test, test_rows))
+        )
+        return PooledFeatures(*found, network.config)
+
+    compared = pair_points(config, {name: network.lengths for name, network in variants.items()}, pairs)
+    points = [*feature_points(config, tokenizer.config), *(point for each in compared.values() for point in each)]
+    own = pool(tokenizer, scratch)
+    others = {
+        name: pool(variants[name], scratch / name, max(point.iteration for point in asked))
+        for name, asked in compared.items()
+    }
+    device = next(tokenizer.parameters()).device
 
     def work(number: int) -> Mapping[str, np.ndarray]:
-        inputs, held_out = (gather(arrays, points[number], tokenizer.config) for arrays in (fitted, scored))
+        pooled = others.get(points[number].features, own)
+        inputs, held_out = (gather(each, points[number], pooled.tokenizer) for each in pooled[:2])
         return _fit_point(inputs, train_labels, held_out, test_labels, config, seed, device)._asdict()
 
     store = PieceStore(resume_dir(scratch, "fits", {"probe": config, "seed": seed}, []))
@@ -336,7 +283,9 @@ def measure_probes(
     if not fabric.is_global_zero:
         return None
     fits = [PointFit(**store.read(number)) for number in range(len(points))]
-    return _tabulate(points, fits, test, test_rows, seed)
+    found = [pair for pair in pairs if pair.variant in compared and pair.than in compared]
+    accuracy, correct = _tabulate(points, fits, test, test_rows, seed)
+    return ProbeTables(accuracy, correct, pd.DataFrame(found, columns=EMPTY.pairs.columns))
 
 
 class PointFit(NamedTuple):
@@ -370,7 +319,7 @@ def _fit_point(
 
 def _tabulate(
     points: Sequence[FeaturePoint], fits: Sequence[PointFit], test: ImageSet, rows: np.ndarray, seed: int
-) -> ProbeTables:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = test.manifest["image_id"].astype(str).to_numpy()[rows]
     accuracies, corrects = [], []
     for point, fit in zip(points, fits, strict=True):
@@ -382,7 +331,7 @@ def _tabulate(
         corrects.append(pd.DataFrame({**about, "image_id": names, "correct": fit.correct}))
     words = ["dataset", "features", "tokens", "stage", "pooling", "image_id"]
     correct = pd.concat(corrects, ignore_index=True).astype(dict.fromkeys(words, "category"))
-    return ProbeTables(pd.DataFrame(accuracies), correct)
+    return pd.DataFrame(accuracies), correct
 
 
 def draw_images(count: int, share: float, seed: int) -> np.ndarray:

@@ -6,14 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alit.analysis.bootstrap import interval_table, resampled_means
+from alit.analysis.bootstrap import estimate, interval_table, resampled_means
+from alit.analysis.inference import over_trainings, pooled_seed_variance
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError, NotMeasurable
-from alit.studies.probe import FeaturePoint
+from alit.studies.probe import TOKENIZER, TOKENS, FeaturePoint, FixedLengthPair
 
-ACCURACY, CORRECT = "probe_accuracy", "probe_correct"
+ACCURACY, CORRECT, PAIRS = "probe_accuracy", "probe_correct", "probe_pairs"
 POINT = list(FeaturePoint._fields)
 SCORE_COLUMNS = ["dataset", "images", "trained_on", "seeds", *POINT, "size", "label", "value", "low", "high", "spread"]
+PARITY_COLUMNS = ["dataset", "images", "tokens", "length", "seeds", "variant", "than", "label", "value", "low", "high"]
 
 
 class ProbeResults(NamedTuple):
@@ -22,6 +24,7 @@ class ProbeResults(NamedTuple):
     dataset: str
     points: tuple[FeaturePoint, ...]
     correct: np.ndarray  # (n, points) share of the seeds
+    pairs: tuple[FixedLengthPair, ...]  # variants that are compared; none in tables that were kept before there were
 
     def find(self, point: FeaturePoint) -> int | None:
         """Return the number of a point, or None where it was not probed."""
@@ -29,9 +32,24 @@ class ProbeResults(NamedTuple):
 
     @property
     def lengths(self) -> dict[int, int]:
-        """Latents of each probed iteration, ascending."""
-        iterations = sorted({point.iteration for point in self.points if point.latents})
-        return {each: max(point.latents for point in self.points if point.iteration == each) for each in iterations}
+        """Latents of each probed iteration of the profile's own tokenizer, ascending."""
+        own = [(point.iteration, point.latents) for point in self.points if point.features == TOKENIZER]
+        return {each: max(count for number, count in own if number == each) for each, count in sorted(own) if count}
+
+    def of_fixed_lengths(self) -> dict[tuple[str, int, str, str], list[tuple[int, int]]]:
+        """Group the compared variants: tokens, latents and both names -> numbers of their points, by training."""
+        found: dict[tuple[str, int, str, str], list[tuple[int, int]]] = {}
+        for pair in self.pairs:
+            variant, than = (
+                {point.tokens: (number, point) for number, point in enumerate(self.points) if point.features == name}
+                for name in pair
+            )
+            latents = max((point.latents for _, point in than.values()), default=0)
+            names = [name.split("/")[1] for name in pair]
+            for tokens in (kind for kind in TOKENS if kind in variant and kind in than):
+                key = (tokens, latents, names[0], names[1])
+                found.setdefault(key, []).append((variant[tokens][0], than[tokens][0]))
+        return found
 
 
 def probe_results(data: StudyData) -> ProbeResults:
@@ -54,7 +72,13 @@ def probe_results(data: StudyData) -> ProbeResults:
     if np.isnan(correct).any() or correct.size != len(table):
         raise DataError("expected every feature point on the same images, found gaps; run: dvc repro measure")
     points = table[POINT].drop_duplicates().itertuples(index=False)
-    return ProbeResults(str(table["dataset"].iloc[0]), tuple(FeaturePoint(*row) for row in points), correct)
+    pairs = data.tables[PAIRS].itertuples(index=False) if PAIRS in data.tables else ()
+    return ProbeResults(
+        str(table["dataset"].iloc[0]),
+        tuple(FeaturePoint(*row) for row in points),
+        correct,
+        tuple(FixedLengthPair(*row) for row in pairs),
+    )
 
 
 def probe_scores(data: StudyData) -> pd.DataFrame:
@@ -88,3 +112,49 @@ def probe_scores(data: StudyData) -> pd.DataFrame:
 def accuracy_samples(results: ProbeResults, columns: Sequence[int], data: StudyData) -> np.ndarray:
     """Return (1 + r, columns) accuracies of some points over the same resamples of the test images."""
     return resampled_means(results.correct[:, list(columns)], data.bootstrap.resamples, data.bootstrap.seed)
+
+
+class Parity(NamedTuple):
+    """Accuracy of a recurrent variant minus that of one of a fixed length, at that length."""
+
+    tokens: str  # one of `TOKENS`
+    latents: int
+    variant: str
+    than: str
+    trainings: int  # of each
+    samples: np.ndarray  # (1 + r,) mean over trainings
+
+
+def sample_parity(results: ProbeResults, data: StudyData) -> list[Parity]:
+    """Resample what recurrent variants reach beyond those of a fixed length, over test images and trainings.
+
+    Trainings of one pair are few; their spread is pooled over the pairs that are compared on the same kind of tokens.
+    """
+    found = results.of_fixed_lengths()
+    gains = {}
+    for key, numbers in found.items():
+        first, second = (accuracy_samples(results, each, data) for each in zip(*numbers, strict=True))
+        gains[key] = first - second
+    parities = []
+    for key, gain in gains.items():
+        alike = [each[0] for (tokens, *_), each in gains.items() if tokens == key[0]]
+        between = pooled_seed_variance(alike) if max(map(len, alike)) > 1 else None
+        parities.append(Parity(*key, gain.shape[1], over_trainings(gain, data.bootstrap.seed, between)))
+    return parities
+
+
+def parity_table(data: StudyData) -> pd.DataFrame:
+    """Return what recurrent variants reach beyond those of a fixed length, at that length; columns `PARITY_COLUMNS`.
+
+    `value` is the difference of test accuracies, mean over `seeds` trainings of each variant.
+    """
+    try:
+        results = probe_results(data)
+    except NotMeasurable:
+        return pd.DataFrame(columns=PARITY_COLUMNS)
+    rows = []
+    for part in sample_parity(results, data):
+        about = (results.dataset, len(results.correct), part.tokens, part.latents, part.trainings)
+        names = (part.variant, part.than, TOKENS[part.tokens])
+        rows.append((*about, *names, *estimate(part.samples, data.bootstrap.confidence)))
+    return pd.DataFrame(rows, columns=PARITY_COLUMNS)

@@ -11,7 +11,14 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 from alit.analysis.study_data import StudyData
 from alit.plots.style import Plot
 from alit.studies.codebook import tables
-from alit.studies.codebook.figures import closest_pairs, codebook_usage, codebook_use, kept_tokens, nearest_images
+from alit.studies.codebook.figures import (
+    closest_pairs,
+    codebook_usage,
+    codebook_use,
+    kept_tokens,
+    nearest_images,
+    surviving_ids,
+)
 
 SWEPT = synthetic_study_data(synthetic_table(60, ("val", "near")), features=False)
 FULL = SWEPT._replace(tables=codebook_tables({"val": synthetic_ids(), "near": synthetic_ids(used=0.3, seed=1)}))
@@ -20,6 +27,7 @@ DRAW: dict[str, Callable[[StudyData], Plot]] = {
     "usage": lambda data: codebook_usage(tables.usage_curves(data)),
     "use": lambda data: codebook_use(tables.use_by_length(data)),
     "kept": lambda data: kept_tokens(tables.kept_map(data), tables.kept_shares(data)),
+    "survival": lambda data: surviving_ids(tables.prefix_survival(data)),
     "nearest": lambda data: nearest_images(tables.nearest_shares(data), tables.label_agreement(data)),
     "pairs": lambda data: closest_pairs(tables.shown_pairs(data)),
 }
@@ -54,6 +62,12 @@ def test_the_map_has_a_cell_for_each_earlier_token_of_each_iteration():
     assert cells.shape == (2, 4)
     assert np.ma.getmaskarray(cells).tolist() == [[False, False, True, True], [False] * 4]
     assert figure.axes[0].collections[0].get_clim() == (0, 1)
+
+
+def test_what_survives_has_a_cell_for_each_pair_of_iterations():
+    figure = DRAW["survival"](FULL).figure
+    cells = figure.axes[0].collections[0].get_array()
+    assert np.ma.getmaskarray(cells).tolist() == [[False, False], [True, False]]
 
 
 def test_pairs_without_pictures_say_why():

@@ -8,7 +8,8 @@ from tiny import images, tokenizer, tokenizer_config
 
 from alit.data.imageset import ImageSet
 from alit.studies.probe import CONTROLS, FeaturePoint
-from alit.studies.probe.measure import compute_features, feature_points, gather
+from alit.studies.probe.features import compute_features, gather
+from alit.studies.probe.measure import feature_points
 from alit.training.engine.fabric import build_fabric
 
 ROWS = np.array([0, 2, 3, 5, 6, 8, 9])
@@ -44,15 +45,20 @@ def arrays(network, tmp_path_factory):
     return compute_features(network, TinySet(), ROWS, 3, tmp_path_factory.mktemp("features"), build_fabric("cpu", 1))
 
 
-def test_every_point_is_the_mean_of_its_tokens(network, arrays):
+def rollout(network):
     with torch.no_grad():
-        steps = list(network.rollout(images(10)[ROWS], reconstruct=False))
+        return list(network.rollout(images(10)[ROWS], reconstruct=False))
+
+
+def test_every_point_is_the_mean_of_its_tokens(network, arrays):
+    steps = rollout(network)
     for point in feature_points(CONFIG.model_copy(update={"pooling": ("mean",)}), network.config):
         if point.features != "tokenizer":
             continue
         step = steps[point.iteration - 1]
-        latents = (step.latents if point.stage == "encoder" else step.codes)[:, : point.latents]
-        tokens = {"image": step.image_tokens, "latents": latents}
+        every = step.latents if point.stage == "encoder" else step.codes
+        latents = every[:, : point.latents]
+        tokens = {"image": step.image_tokens, "latents": latents, "last latents": every[:, -point.latents :]}
         if point.tokens == "both":
             tokens["both"] = torch.cat([step.image_tokens, latents], dim=1)
         expected = tokens[point.tokens].mean(dim=1)
@@ -85,6 +91,15 @@ def test_features_do_not_depend_on_the_batch(network, arrays, tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_a_rollout_that_ends_early_has_the_features_of_its_iterations(network, arrays, tmp_path):
+    short = compute_features(network, TinySet(), ROWS, 3, tmp_path, build_fabric("cpu", 1), iterations=2)
+    assert short.image.shape[1] == 2
+    for point in feature_points(CONFIG, network.config):
+        if point.iteration in (1, 2):
+            expected = gather(arrays, point, network.config)
+            np.testing.assert_allclose(gather(short, point, network.config), expected, atol=1e-5)
+
+
 def test_a_stop_costs_the_batches_that_are_not_finished(network, arrays, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compute_features(network, TinySet(fail_after=5), ROWS, 3, tmp_path, build_fabric("cpu", 1))
@@ -104,7 +119,8 @@ def test_points_are_listed_once_each_and_make_sense():
     assert [(point.iteration, point.latents, point.pooling) for point in image] == [(t, 0, "mean") for t in (1, 2, 3)]
     assert [point.features for point in points[-5:]] == list(CONTROLS)
     # mean: 3 image, 6 latents, 6 both, 6 quantized; concatenated: 3 latents, 3 quantized
-    assert len(points) == 21 + 6 + 5
+    assert [(point.iteration, point.latents) for point in points if point.tokens == "last latents"] == [(3, 2), (3, 4)]
+    assert len(points) == 21 + 6 + 2 + 5
 
 
 def test_iterations_that_the_tokenizer_lacks_are_left_out():

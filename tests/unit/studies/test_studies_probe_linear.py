@@ -6,12 +6,12 @@ import pytest
 import torch
 from probe_cases import CONFIG
 from scene_project import save_tokenizer, scene_project
-from tiny import images, tokenizer
+from tiny import images, tokenizer, tokenizer_config
 from torch import nn
 
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
-from alit.studies.probe import CONTROLS, FeaturePoint
+from alit.studies.probe import CONTROLS, FeaturePoint, FixedLengthPair
 from alit.studies.probe import measure as probe_measure
 from alit.studies.probe.measure import (
     draw_images,
@@ -21,7 +21,9 @@ from alit.studies.probe.measure import (
     mae_learning_rate,
     mae_optimizer,
     measure_probes,
+    pair_points,
 )
+from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import measure
 
 CPU = torch.device("cpu")
@@ -168,6 +170,32 @@ def test_fits_of_a_killed_measurement_are_kept(tmp_path, monkeypatch):
     assert resumed.correct.equals(whole.correct)
 
 
+def test_variants_are_compared_where_they_have_as_many_tokens(tmp_path):
+    few = CONFIG.model_copy(update={"iterations": (1,), "tokens": ("image", "both")})
+    one_pass = tokenizer_config()
+    one_pass = one_pass.model_copy(
+        update={"distillation": one_pass.distillation.model_copy(update={"tokens_per_iteration": 4, "iterations": 1})}
+    )
+    variants = {"variants/grows/0": tokenizer(), "variants/four/0": AdaptiveTokenizer(one_pass).eval()}
+    pairs = [FixedLengthPair("variants/grows/0", "variants/four/0")]
+    sets = ColoredSet("train"), ColoredSet("val", 30, 1)
+    tables = measure_probes(tokenizer(), *sets, few, 7, tmp_path, None, variants, pairs)
+    assert tables.pairs.to_numpy().tolist() == [["variants/grows/0", "variants/four/0"]]
+    points = tables.correct[list(FeaturePoint._fields)].drop_duplicates()
+    points = points[~points["features"].isin([*CONTROLS, "tokenizer"])]
+    assert sorted(zip(points["features"], points["iteration"], points["tokens"], points["latents"], strict=True)) == [
+        ("variants/four/0", 1, "both", 4),
+        ("variants/four/0", 1, "image", 0),
+        ("variants/grows/0", 2, "both", 4),
+        ("variants/grows/0", 2, "image", 0),
+    ]
+
+
+def test_a_variant_without_that_many_tokens_is_not_compared():
+    pair = FixedLengthPair("variants/grows/0", "variants/five/0")
+    assert pair_points(CONFIG, {"variants/grows/0": (2, 4, 6), "variants/five/0": (5,)}, [pair]) == {}
+
+
 def test_images_without_labels_give_empty_tables_of_the_same_columns(tmp_path):
     bare = ColoredSet("val")
     bare.labels = lambda rows: torch.full((len(rows),), -1)
@@ -191,6 +219,6 @@ def test_the_stage_writes_both_tables_and_leaves_no_features(tmp_path, monkeypat
     save_tokenizer(paths)
     measure.main(["tiny", "probe"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("probe").iterdir()}
-    assert set(written) == {"probe_accuracy", "probe_correct"}
+    assert set(written) == {"probe_accuracy", "probe_correct", "probe_pairs"}
     assert set(CONTROLS) < set(written["probe_accuracy"]["features"])
     assert not any(paths.scratch.iterdir())
