@@ -20,6 +20,7 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.models.weights import weights_sha256
 from alit.settings import Settings
+from alit.sweep.overlap import training_overlap
 from alit.sweep.schema import CODECS, as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
 from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
@@ -287,6 +288,8 @@ def _record(
 ) -> dict[str, Any]:
     """Return the provenance of the numbers, which becomes config.json; its digest names the resume state."""
     tokenizer = models.tokenizer
+    judges = [dict(task.record) for task in models.tasks] + [dict(each.record) for each in models.extractors]
+    overlap = training_overlap({images.name: list(images.manifest["image_id"]) for images in sets}, judges)
     return {
         "tokenizer": {
             "name": tokenizer.name,
@@ -303,6 +306,7 @@ def _record(
                 "view": "short side resized (bicubic, antialiased), center crop",
                 "class_names": list(images.class_names),
                 "manifest_sha256": _manifest_sha256(images.manifest),
+                "seen_in_training": {each.judge: each.seen for each in overlap if each.dataset == images.name},
             }
             for images in sets
         ],

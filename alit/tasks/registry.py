@@ -245,6 +245,7 @@ def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: 
             "kind": config.kind,
             "architecture": config.architecture,
             "weights": config.weights if config.local_weights is None else f"local: {config.local_weights.name}",
+            "train_on": config.train_on if config.trained_here else None,
             "weights_sha256": weights_sha256(network),
             "input_size": getattr(network, "input_size", None),
             "resize": RESIZE,

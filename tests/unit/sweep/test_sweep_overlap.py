@@ -1,0 +1,86 @@
+"""Which judged images a judge was trained on, by the names of files and the record of the judge."""
+
+import pytest
+
+from alit.sweep.overlap import (
+    IMAGENET,
+    OWN_SETS,
+    describe_overlap,
+    images_seen,
+    shared_classes,
+    training_images,
+    training_overlap,
+)
+
+TRAINING = ["n01440764/n01440764_10162.jpg", "n02102040_3.JPEG"]
+VALIDATION = ["n01440764/ILSVRC2012_val_00009111.jpg", "n01795545_ILSVRC2012_val_00023344.jpg"]
+
+
+def judge(name="net", architecture="timm/resnet18", weights="pretrained", **more):
+    return {"name": name, "architecture": architecture, "weights": weights, **more}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (judge(), IMAGENET),
+        (judge(architecture="torchvision/alexnet"), IMAGENET),
+        (judge(architecture="efficientnet_lite0"), IMAGENET),
+        (judge(architecture="inception"), IMAGENET),
+        (judge(architecture="timm/some_clip"), ""),
+        (judge(architecture="blip_base"), ""),
+        (judge(weights="local: resnet18.pth"), ""),
+        (judge(weights="train", train_on="scenes"), "image set scenes"),
+        (judge(weights="train", train_on=None), OWN_SETS),
+    ],
+)
+def test_what_a_judge_was_trained_on(entry, expected):
+    assert training_images(entry) == expected
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "ids", "seen"),
+    [
+        (IMAGENET, TRAINING, 2),
+        (IMAGENET, VALIDATION, 0),
+        (IMAGENET, TRAINING + VALIDATION, 2),
+        (IMAGENET, [*TRAINING, "n01440764.jpg"], None),  # a name that tells nothing
+        ("image set val", TRAINING, 2),
+        ("image set train", TRAINING, 0),
+        (OWN_SETS, TRAINING, 0),
+        ("", TRAINING, None),
+    ],
+)
+def test_how_many_images_it_has_seen(trained_on, ids, seen):
+    assert images_seen(trained_on, "val", ids) == seen
+
+
+def test_features_of_a_task_model_have_its_training_images():
+    shared = judge("features", "task/net", "shared")
+    found = training_overlap({"val": TRAINING, "own": ["a.png"]}, [judge(), shared, {"kind": "reconstruction"}])
+    assert {(each.judge, each.dataset): each.seen for each in found} == {
+        ("net", "val"): 2,
+        ("net", "own"): None,
+        ("features", "val"): 2,
+        ("features", "own"): None,
+    }
+
+
+def test_it_is_said_in_words():
+    sets = {"val": [*TRAINING * 2, VALIDATION[0]], "midas": VALIDATION, "own": ["a.png"]}
+    judges = [judge(), judge("other"), judge("depth", "unet", "train", train_on="scenes"), judge("clip", "clip")]
+    assert describe_overlap(training_overlap(sets, judges)) == [
+        "net, other were trained on ImageNet-1K: 4 of the 5 images of val (80%) are among them; no image of midas is; "
+        "of own the names of the files do not tell.",
+        "depth was trained on image set scenes: no image of val, midas, own is.",
+        "What clip was trained on is not recorded.",
+    ]
+
+
+def test_sets_share_classes():
+    sets = [
+        {"dataset": "val", "class_names": ["n1", "n2", "n3"]},
+        {"dataset": "near", "class_names": ["n3", "n1", "n9"]},
+        {"dataset": "far"},
+    ]
+    assert shared_classes(sets, "val") == {"near": 2}
