@@ -4,7 +4,9 @@
     python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
 
 `--check` writes nothing: it computes the verdicts again from the tables in results/, or compares a training that was
-run again with its card. `--text` writes only RESULTS.md, or the checkpoint's README.md, from what is kept.
+run again with its card. `--text` writes only RESULTS.md and the tables of README.md and docs/claims.md, or the
+checkpoint's README.md, from what is kept. `--reassess` first computes the kept ledger again from the kept tables: after
+claims were changed, without a run.
 """
 
 import argparse
@@ -20,13 +22,11 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
 from alit.analysis.claims import Claim
-from alit.analysis.ledger import ledger_from_json, recheck
+from alit.analysis.ledger import ledger_to_json, recheck
 from alit.analysis.study_data import DISTANCES, load_run_data
-from alit.analysis.verdicts import VERDICTS
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
@@ -35,15 +35,18 @@ from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base, save_base
 from alit.models.weights import WEIGHTS_FILE
 from alit.paths import RunPaths, project_root
-from alit.report.pages import mean_errors, settings_diff
-from alit.report.site import format_interval, format_number
+from alit.report.claims_figure import claims_overview
+from alit.report.claims_page import by_section, read_claims
+from alit.report.pages import settings_diff
 from alit.settings import read_yaml
-from alit.studies import assess
+from alit.studies import all_statements, assess
+from alit.sweep.overlap import describe_judges
 from alit.tasks.protocol import round_to_8_bit
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.loop import LOG_FILE
 from alit.training.optim import perplexity
+from experiments.texts import render, replace_part, results_text, statement_table, verdict_table
 
 
 class StageCost(TypedDict):
@@ -98,7 +101,7 @@ def training_notes(card: Card, paper: Mapping[str, Any]) -> str:
         "finetune": stages["finetune"]["training"],
     }
     published = {key: paper[key] for key in here} | {"data": _training_data(paper["data"])}
-    return _render("training_notes.md", card=card, differences=settings_diff(published, here)).strip()
+    return render("training_notes.md", card=card, differences=settings_diff(published, here)).strip()
 
 
 def compare_cards(card: Card, again: Card) -> dict[str, tuple[float, float]]:
@@ -134,51 +137,10 @@ def _training_data(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "sets": [part for part in data["sets"] if part["role"] == "train"]}
 
 
-def results_text(
-    profile: str,
-    *,
-    claims: Sequence[Claim],
-    table: pd.DataFrame,
-    settings: Mapping[str, Any],
-    paper: Mapping[str, Any],
-    figures: Sequence[str],
-    notes: str,
-) -> str:
-    """Return the text of RESULTS.md.
-
-    Args:
-        profile: its name.
-        claims: the ledger.
-        table: the sweep table's columns dataset, length and l1.
-        settings: the profile's.
-        paper: the published settings.
-        figures: paths of the kept plots.
-        notes: remarks on these results, Markdown.
-    """
-    return _render(
-        "results.md",
-        profile=profile,
-        claims=claims,
-        counts={verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS},
-        errors=mean_errors(table, [part["name"] for part in settings["data"]["sets"]]),
-        images=table[table["length"] == 0].groupby("dataset", observed=True).size(),
-        differences=settings_diff(paper, settings),
-        figures=figures,
-        notes=notes,
-    )
-
-
-def _render(template: str, **content: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("alit.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=format_number, interval=format_interval)
-    return environment.get_template(template).render(**content)
-
-
 BATCH = 64
 TOLERANCE = 0.03  # of an L1: set before any training was run again; what one gave then: docs/lab-log.md
 CARD_FILE = "card.json"
+PICTURE = "claims.png"  # in results/
 STAGES = {"base": "base", "distill": "stage_1", "finetune": "."}  # stage -> folder of its log in the checkpoint
 
 
@@ -191,7 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", help="that the training ran on, such as 'one NVIDIA H100'; for its card")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--check", action="store_true", help="write nothing, compare what is kept")
-    only.add_argument("--text", action="store_true", help="write only the text, from what is kept")
+    only.add_argument("--text", action="store_true", help="write only the texts, from what is kept")
+    only.add_argument("--reassess", action="store_true", help="compute the kept ledger again from the kept tables, too")
     arguments = parser.parse_args(argv)
     paths = RunPaths(project_root(), arguments.profile)
     if arguments.checkpoint:
@@ -201,19 +164,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def release_results(paths: RunPaths, kept: RunPaths, arguments: argparse.Namespace) -> None:
-    """Write `results/` and RESULTS.md, or check them."""
-    if arguments.check or arguments.text:
+    """Write `results/`, RESULTS.md and the tables in README.md and docs/claims.md, or check them."""
+    if arguments.check or arguments.text or arguments.reassess:
         if not kept.claims.is_file():
             raise DataError(
                 f"expected kept results in {kept.claims}, found none; run: python -m experiments.release {kept.profile}"
             )
     else:
         keep_results(paths, kept)
-    text = results(kept, paths.root)
+    if arguments.reassess:
+        kept.claims.write_text(ledger_to_json(assess(load_run_data(kept))), encoding="utf-8")
     if arguments.check:
-        check_results(kept, paths.root / "RESULTS.md", text)
-    else:
-        (paths.root / "RESULTS.md").write_text(text, encoding="utf-8")
+        check_results(kept, paths.root)
+        return
+    claims = read_claims(kept.claims)
+    (kept.root / PICTURE).write_bytes(claims_overview(by_section(claims)).png)
+    for file, text in texts(kept, paths.root, claims).items():
+        file.write_text(text, encoding="utf-8")
 
 
 def keep_results(paths: RunPaths, kept: RunPaths) -> None:
@@ -244,35 +211,52 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
             table.to_parquet(kept.sweep / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")
 
 
-def results(kept: RunPaths, root: Path) -> str:
-    """Return the text of RESULTS.md, from what is kept."""
+def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str]:
+    """Return the texts that follow from what is kept, by file; README.md and docs/claims.md where they are there."""
     notes = kept.root / "notes.md"
-    return results_text(
-        kept.profile,
-        claims=ledger_from_json(kept.claims.read_text(encoding="utf-8")),
-        table=pd.read_parquet(kept.table, columns=["dataset", "length", "l1"]),
-        settings=read_yaml(kept.config),
-        paper=read_yaml(kept.config.with_name("paper.yaml")),
-        figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
-        notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
-    )
+    table = pd.read_parquet(kept.table, columns=["dataset", "image_id", "length", "l1"])
+    settings = read_yaml(kept.config)
+    record = json.loads((kept.sweep / "config.json").read_text(encoding="utf-8"))
+    dataset = next(part["name"] for part in settings["data"]["sets"] if part["role"] == "evaluate")
+    found = {
+        root / "RESULTS.md": results_text(
+            kept.profile,
+            claims=claims,
+            table=table,
+            settings=settings,
+            paper=read_yaml(kept.config.with_name("paper.yaml")),
+            judges=describe_judges(table, record, dataset),
+            picture=str((kept.root / PICTURE).relative_to(root)),
+            figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
+            notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+        )
+    }
+    parts = {
+        root / "README.md": ("verdicts", verdict_table(claims)),
+        root / "docs" / "claims.md": ("statements", statement_table(all_statements())),
+    }
+    for file, (name, content) in parts.items():
+        if file.is_file():
+            found[file] = replace_part(file.read_text(encoding="utf-8"), name, content)
+    return found
 
 
-def check_results(kept: RunPaths, file: Path, text: str) -> None:
-    """Compute every claim again from the kept tables and compare; compare RESULTS.md with its `text`.
+def check_results(kept: RunPaths, root: Path) -> None:
+    """Compute every claim again from the kept tables and compare; compare the texts with what they follow from.
 
     Raises:
         DataError: something differs; each fault is printed.
     """
-    ledger = ledger_from_json(kept.claims.read_text(encoding="utf-8"))
+    ledger = read_claims(kept.claims)
     faults = recheck(ledger, assess(load_run_data(kept)))
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        faults.append(f"{file.name} is not what the kept results give; run with --text")
+    for file, text in texts(kept, root, ledger).items():
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            faults.append(f"{file.relative_to(root)} is not what the kept results give; run with --text")
     for fault in faults:
         print(fault)
     if faults:
         raise DataError(f"expected the verdicts of {kept.claims} to follow from its tables, found {len(faults)} faults")
-    print(f"{len(ledger)} claims of {kept.claims} follow from the kept tables")
+    print(f"{len(ledger)} claims of {kept.claims}, in both columns, follow from the kept tables")
 
 
 def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namespace) -> None:

@@ -1,25 +1,23 @@
 """Stage `site`: build every page of a profile's report, and the ledger of all claims."""
 
+import json
 import shutil
 from collections.abc import Sequence
 
 import nbformat
+import pandas as pd
 import yaml
 
 from alit.analysis.ledger import ledger_from_json, ledger_to_json
 from alit.config import load_profile
 from alit.errors import run_command
+from alit.paths import RunPaths
+from alit.report.claims_page import read_claims, write_claims
 from alit.report.notebooks import NOTEBOOK_FILE, code_html, read_study, results_html
-from alit.report.pages import (
-    IMAGES,
-    read_claims,
-    write_claims,
-    write_differences,
-    write_index,
-    write_reconstructions,
-    write_training,
-)
-from alit.report.site import Site, provenance, write_study_pages
+from alit.report.pages import write_differences, write_index, write_reconstructions, write_training
+from alit.report.site import IMAGES, Site, provenance, write_study_pages
+from alit.settings import read_yaml
+from alit.sweep.overlap import describe_judges
 from experiments.stage import Stage
 
 
@@ -39,13 +37,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_study_pages(site, study, results_html(notebook), code_html(notebook))
         shutil.copyfile(paths.root / "notebooks" / f"{study.name}.ipynb", paths.report / study.name / NOTEBOOK_FILE)
     write_index(site, paths, read_claims(paths.claims), studies)
-    write_claims(site, read_claims(paths.claims), studies)
+    write_claims(site, read_claims(paths.claims), studies, judge_notes(paths))
     write_training(site, paths)
     write_reconstructions(site, paths)
     paper, here = (
         load_profile(path).model_dump(mode="json") for path in (paths.config.with_name("paper.yaml"), paths.config)
     )
     write_differences(site, paths, paper, here)
+
+
+def judge_notes(paths: RunPaths) -> list[str]:
+    """Return what is known of the judges' training images, in sentences, from the sweep and its record."""
+    record = paths.sweep / "config.json"
+    if not record.is_file():
+        return []
+    sets = read_yaml(paths.config)["data"]["sets"]
+    dataset = next((part["name"] for part in sets if part["role"] == "evaluate"), "")
+    table = pd.read_parquet(paths.table, columns=["dataset", "image_id", "length"])
+    return describe_judges(table, json.loads(record.read_text(encoding="utf-8")), dataset)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import pandas as pd
 
 from alit.analysis.measurements import Gate, Measurement, measured
-from alit.analysis.verdicts import Verdict, judge_columns
+from alit.analysis.verdicts import SYMBOLS, Verdict, judge_columns, marked
 from alit.errors import NotMeasurable
 
 __all__ = ["NEAR_MAXIMUM", "Claim", "Measurement", "Statement", "assesses", "claims_table", "measured"]
@@ -104,8 +104,12 @@ class Claim(Statement):
 
     @property
     def statistic(self) -> str:
-        """What the headline measures, in words."""
-        return "not measured" if self.headline is None else self.headline.statistic
+        """What the headline measures, in words; where there is none, how the measurements came out."""
+        if self.headline is not None:
+            return self.headline.statistic
+        outcomes = [part.outcome for part in self.measurements if part.decides and part.column == "stated"]
+        counts = [f"{outcomes.count(name)} {name}" for name in SYMBOLS if name in outcomes]
+        return f"no single effect; measurements: {', '.join(counts)}" if counts else "not measured"
 
     @property
     def value(self) -> float:
@@ -146,8 +150,8 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
             "claim": f"{claim.id}: {claim.sentence}",
             "paper": f"{claim.paper} ({claim.source})",
             "here": _here(claim),
-            "as stated": f"{claim.verdict}: {claim.reason}",
-            "under control": f"{claim.control_verdict}: {claim.control_reason}",
+            "as stated": f"{marked(claim.verdict)}: {claim.reason}",
+            "under control": f"{marked(claim.control_verdict)}: {claim.control_reason}".removesuffix(": "),
         }
         for claim in claims
     ]

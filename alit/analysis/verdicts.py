@@ -29,6 +29,21 @@ VERDICTS: tuple[Verdict, ...] = (
     "supported", "partly supported", "mixed", "contradicted", "inconclusive", "not measurable", "no control"
 )  # fmt: skip
 COLUMNS: tuple[Column, ...] = ("stated", "control")
+SYMBOLS: dict[str, str] = {  # of verdicts and outcomes, so that color is never the only difference
+    "supported": "●",
+    "partly supported": "◐",
+    "mixed": "◪",
+    "contradicted": "✖",
+    "equivalent": "=",
+    "inconclusive": "○",
+    "not measurable": "–",
+    "no control": "",
+}
+
+
+def marked(verdict: str) -> str:
+    """Return a verdict or an outcome with its symbol."""
+    return f"{SYMBOLS.get(verdict, '')} {verdict}".strip()
 
 
 class Judgment(NamedTuple):

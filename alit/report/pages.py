@@ -12,14 +12,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from alit.analysis.claims import Claim
-from alit.analysis.ledger import ledger_from_json
-from alit.analysis.verdicts import VERDICTS
 from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
+from alit.report.claims_page import verdict_counts
 from alit.report.notebooks import StudyPage
-from alit.report.site import ReportConfig, Site
+from alit.report.site import IMAGES, ReportConfig, Site
 from alit.settings import read_section, read_yaml
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
@@ -65,7 +64,6 @@ def _logged(log: pd.DataFrame) -> list[str]:
     return [str(name) for name in numeric if name != "step" and bool(numeric[name].notna().any())]
 
 
-IMAGES = "images"  # folder of the pictures that belong to no study
 BOOKKEEPING = ["images", "seconds"]  # columns of a training log that are no curve to look at
 # Settings that change no number: texts, the machine, how work is cut into pieces, what is kept of it.
 NO_NUMBERS = {"about", "device", "devices", "execution", "sweep", "report", "save_every", "log_every", "pack"}
@@ -82,9 +80,10 @@ def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: S
         "index.html",
         "index.html",
         title="Overview",
-        command=_command(site),
-        counts={verdict: sum(claim.verdict == verdict for claim in claims) for verdict in VERDICTS},
-        verdicts={claim.id: claim.verdict for claim in claims},
+        command=site.command,
+        counts=verdict_counts(claims, "paper"),
+        own_counts=verdict_counts(claims, "suite"),
+        verdicts={claim.id: claim for claim in claims},
         sections=sections,
         errors=mean_errors(pd.read_parquet(paths.table, columns=["dataset", "length", "l1"]), sets),
         notes=read_section(paths.config, "about", tuple[str, ...]),
@@ -96,23 +95,6 @@ def mean_errors(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     shown = table[table["length"] > 0]
     means = shown.pivot_table(values="l1", index="dataset", columns="length", aggfunc="mean", observed=True)
     return means.loc[[name for name in order if name in means.index]]
-
-
-def read_claims(path: Path) -> tuple[Claim, ...]:
-    """Read the ledger that the claims stage wrote.
-
-    Raises:
-        DataError: it is not there.
-    """
-    if not path.is_file():
-        raise DataError(f"expected the claims ledger {path}, found none; run: dvc repro claims")
-    return ledger_from_json(path.read_text(encoding="utf-8"))
-
-
-def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage]) -> None:
-    """Write the claims ledger as a page."""
-    shown_in = {claim.id: [study for study in studies if claim.id in study.claims] for claim in claims}
-    site.write("claims.html", "claims.html", title="Claims", command=_command(site), claims=claims, shown_in=shown_in)
 
 
 def write_training(site: Site, paths: RunPaths) -> None:
@@ -144,7 +126,7 @@ def write_training(site: Site, paths: RunPaths) -> None:
         }
         runs.append(run)
     content = {"runs": runs, "trained_here": read_section(paths.config, "init_from", str) == "scratch"}
-    site.write("training.html", "training.html", title="Training", command=_command(site), **content)
+    site.write("training.html", "training.html", title="Training", command=site.command, **content)
 
 
 def write_reconstructions(site: Site, paths: RunPaths) -> None:
@@ -178,9 +160,7 @@ def write_reconstructions(site: Site, paths: RunPaths) -> None:
         part["name"] == shown and part["source"] == "scenes" for part in read_yaml(paths.config)["data"]["sets"]
     )
     content = {"examples": examples, "scenes": scenes}
-    site.write(
-        "reconstructions.html", "reconstructions.html", title="Reconstructions", command=_command(site), **content
-    )
+    site.write("reconstructions.html", "reconstructions.html", title="Reconstructions", command=site.command, **content)
 
 
 class Difference(NamedTuple):
@@ -205,7 +185,7 @@ def write_differences(site: Site, paths: RunPaths, paper: Mapping[str, Any], her
     """
     compared = recorded_settings(paper, here, paths)
     content = {"differences": settings_diff(compared.paper, compared.here), "unknown": compared.unknown}
-    site.write("differences.html", "differences.html", title="Differences", command=_command(site), **content)
+    site.write("differences.html", "differences.html", title="Differences", command=site.command, **content)
 
 
 class ComparedSettings(NamedTuple):
@@ -308,7 +288,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.10g}" if isinstance(value, int | float) else str(value)
-
-
-def _command(site: Site) -> str:
-    return f"make repro PROFILE={site.made_from.profile}"

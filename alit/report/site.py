@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import PositiveInt
 
+from alit.analysis.verdicts import SYMBOLS
 from alit.files import file_sha256
 from alit.report.notebooks import StudyPage
 from alit.settings import Settings
@@ -16,6 +17,7 @@ from alit.tokenizer.origin import origin_of_sweep
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
+IMAGES = "images"  # folder of the pictures that belong to no study
 
 
 class Provenance(NamedTuple):
@@ -51,6 +53,11 @@ class Site(NamedTuple):
         path.write_text(html.rstrip() + "\n", encoding="utf-8")
         return path
 
+    @property
+    def command(self) -> str:
+        """What makes the whole site again."""
+        return f"make repro PROFILE={self.made_from.profile}"
+
     def write_style(self) -> None:
         """Copy the style sheet that every page links."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=format_number, interval=format_interval, slug=slug)
+    environment.filters.update(number=format_number, interval=format_interval, slug=slug, symbol=symbol)
     return environment
 
 
@@ -81,6 +88,11 @@ def format_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None or low != low or high != high:
         return ""
     return f"[{format_number(low)}, {format_number(high)}]"
+
+
+def symbol(verdict: str | None) -> str:
+    """Return the symbol of a verdict or an outcome; nothing where it has none."""
+    return SYMBOLS.get(verdict or "", "")
 
 
 def slug(text: str) -> str:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from alit.analysis.claims import Claim
+from alit.analysis.claims import Claim, Statement
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
 from alit.errors import ConfigError, DataError
@@ -39,6 +39,13 @@ def all_claims() -> dict[str, Callable[[StudyData], Claim]]:
     """Return the claims of all studies by id, in the order of their numbers."""
     found = {name: assess for study in STUDIES for name, assess in study_claims(study).items()}
     return {name: found[name] for name in sorted(found, key=lambda name: int(name[1:]))}
+
+
+def all_statements() -> tuple[Statement, ...]:
+    """Return the fixed part of every claim, in the order of `all_claims`: what is claimed, and what decides it."""
+    modules = (import_module(f"alit.studies.{study}.claims") for study in STUDIES)
+    found = {each.id: each for module in modules for each in vars(module).values() if isinstance(each, Statement)}
+    return tuple(found[name] for name in all_claims())
 
 
 def assess(data: StudyData, ids: Iterable[str] | None = None) -> tuple[Claim, ...]:

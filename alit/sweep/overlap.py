@@ -1,13 +1,15 @@
 """What judged images share with the images that the judges were trained on, and image sets with each other.
 
-A network that has seen an image recognizes it better than others of its kind: its accuracy on untouched images, and what
-it loses on reconstructions, are then not those of a network that meets them for the first time.
+A network that has seen an image recognizes it better than others of its kind: its accuracy on untouched images, and
+what it loses on reconstructions, are then not those of a network that meets them for the first time.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from alit.tasks.weights import SHARED, TIMM, TIMM_HUB, TORCHVISION
 
@@ -92,7 +94,7 @@ def describe_overlap(overlaps: Iterable[Overlap]) -> list[str]:
             continue
         sets = list(known[trained_on].values())
         parts = [
-            f"{each.seen:,} of the {each.images:,} images of {each.dataset} ({each.seen / each.images:.0%}) are among them"
+            f"{each.seen:,} of the {each.images:,} of {each.dataset} ({each.seen / each.images:.0%}) are among them"
             for each in sets
             if each.seen
         ]
@@ -101,6 +103,22 @@ def describe_overlap(overlaps: Iterable[Overlap]) -> list[str]:
         if open_sets := [each.dataset for each in sets if each.seen is None]:
             parts.append(f"of {', '.join(open_sets)} the names of the files do not tell")
         sentences.append(f"{who} trained on {trained_on}: {'; '.join(parts)}.")
+    return sentences
+
+
+def describe_judges(table: pd.DataFrame, record: Mapping[str, Any], dataset: str) -> list[str]:
+    """Return what is known of a sweep's judges and image sets, in sentences.
+
+    Args:
+        table: columns dataset, image_id and length of the sweep table.
+        record: the sweep's config.json.
+        dataset: the in-distribution set, whose classes the others may share.
+    """
+    known = table[table["length"] == 0].groupby("dataset", observed=True)["image_id"].apply(list)
+    ids = {str(name): list(map(str, each)) for name, each in known.items()}
+    sentences = describe_overlap(training_overlap(ids, record.get("tasks", ())))
+    for name, count in shared_classes(record.get("images", ()), dataset).items():
+        sentences.append(f"{name} shares {count} of its classes with {dataset}.")
     return sentences
 
 

@@ -41,6 +41,8 @@ def synthetic_project(root: Path) -> RunPaths:
         nbformat.write(synthetic_notebook(name, f"Study number {number + 1}"), root / "notebooks" / f"{name}.ipynb")
     paths.sweep.mkdir(parents=True)
     synthetic_table(images=40).to_parquet(paths.table)
+    judge = {"name": "net", "kind": "classifier", "architecture": "timm/resnet18", "weights": "pretrained"}
+    (paths.sweep / "config.json").write_text(json.dumps({"tasks": [judge]}), encoding="utf-8")
     for study, claims in zip(STUDIES, (synthetic_claims()[:1], synthetic_claims()[1:]), strict=True):
         paths.study_claims(study).parent.mkdir(exist_ok=True)
         paths.study_claims(study).write_text(ledger_to_json(claims), encoding="utf-8")

@@ -11,12 +11,12 @@ from synthetic_report import synthetic_project
 from synthetic_tables import synthetic_features
 
 from alit.analysis.claims import Statement
-from alit.analysis.ledger import ledger_to_json, recheck
+from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
 from alit.analysis.measurements import measured
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.paths import RunPaths
-from alit.studies import assess
+from alit.studies import all_claims, assess
 from experiments import release
 
 STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
@@ -93,6 +93,50 @@ def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths)
         assert ledger_to_json([again[claim.id]]) == ledger_to_json([claim])
 
 
+def test_numbers_of_the_remarks_come_from_the_ledger(paths):
+    notes = paths.root / "results" / "notes.md"
+    notes.write_text('C2 is {{ verdict("C2") }}: {{ number("C2", "loss_val_4") }}.\n')
+    release.main([paths.profile])
+    found = {each.name: each for each in ledger_from_json(paths.claims.read_text())[1].measurements}["loss_val_4"]
+    assert f": {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]." in (paths.root / "RESULTS.md").read_text()
+    notes.write_text('{{ value("C2", "none_of_this_name") }}')
+    with pytest.raises(DataError, match="expected a measurement of C2, found none_of_this_name; it has loss"):
+        release.main([paths.profile, "--text"])
+
+
+def test_tables_of_other_texts_are_written_between_their_comments(paths):
+    (paths.root / "docs").mkdir()
+    for file, name in ((paths.root / "README.md", "verdicts"), (paths.root / "docs" / "claims.md", "statements")):
+        file.write_text(f"Before.\n<!-- {name}: by a command -->\nold\n<!-- end of {name} -->\nAfter.\n")
+    release.main([paths.profile])
+    readme, rule = (paths.root / "README.md").read_text(), (paths.root / "docs" / "claims.md").read_text()
+    for text in (readme, rule):
+        assert text.startswith("Before.")
+        assert text.endswith("After.\n")
+        assert "old" not in text
+        assert "\n| C17 |" in text
+    (paths.root / "README.md").write_text(readme.replace("| C17 |", "| C18 |"))
+    with pytest.raises(DataError, match="found 1 faults"):
+        release.main([paths.profile, "--check"])
+
+
+def test_a_ledger_is_computed_again_from_the_kept_tables(paths):
+    release.main([paths.profile])
+    kept = RunPaths(paths.root / "results", paths.profile).claims
+    before = kept.read_text()
+    kept.write_text(ledger_to_json(ledger_from_json(before)[:3]))
+    release.main([paths.profile, "--reassess"])
+    assert kept.read_text() == before
+
+
+def test_what_could_not_be_measured_is_listed(paths):
+    release.main([paths.profile])
+    listed = (paths.root / "RESULTS.md").read_text().split("Not measurable from the kept tables")[1]
+    for claim in ledger_from_json(paths.claims.read_text()):
+        for reason in (*claim.missing, *claim.missing_control):
+            assert reason in listed
+
+
 def test_results_that_were_never_kept_are_missed(paths):
     with pytest.raises(DataError, match=r"found none; run: python -m experiments.release"):
         release.main([paths.profile, "--check"])
@@ -124,4 +168,4 @@ def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths
 def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     release.main(["imagenette", "--check"])
-    assert "17 claims" in capsys.readouterr().out
+    assert f"{len(all_claims())} claims" in capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_it_is_said_in_words():
     sets = {"val": [*TRAINING * 2, VALIDATION[0]], "midas": VALIDATION, "own": ["a.png"]}
     judges = [judge(), judge("other"), judge("depth", "unet", "train", train_on="scenes"), judge("clip", "clip")]
     assert describe_overlap(training_overlap(sets, judges)) == [
-        "net, other were trained on ImageNet-1K: 4 of the 5 images of val (80%) are among them; no image of midas is; "
+        "net, other were trained on ImageNet-1K: 4 of the 5 of val (80%) are among them; no image of midas is; "
         "of own the names of the files do not tell.",
         "depth was trained on image set scenes: no image of val, midas, own is.",
         "What clip was trained on is not recorded.",

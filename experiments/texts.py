@@ -1,0 +1,150 @@
+"""The texts that are written from ledger and statements: RESULTS.md, and tables of README.md and docs/claims.md."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from alit.analysis.claims import Claim, Statement
+from alit.analysis.measurements import Measurement
+from alit.analysis.verdicts import marked
+from alit.errors import DataError
+from alit.report.claims_page import by_section, verdict_counts
+from alit.report.pages import mean_errors, settings_diff
+from alit.report.site import format_interval, format_number
+
+
+def results_text(
+    profile: str,
+    *,
+    claims: Sequence[Claim],
+    table: pd.DataFrame,
+    settings: Mapping[str, Any],
+    paper: Mapping[str, Any],
+    judges: Sequence[str],
+    picture: str,
+    figures: Sequence[str],
+    notes: str,
+) -> str:
+    """Return the text of RESULTS.md.
+
+    Args:
+        profile: its name.
+        claims: the ledger.
+        table: the sweep table's columns dataset, length and l1.
+        settings: the profile's.
+        paper: the published settings.
+        judges: what is known of the judges' training images, sentences.
+        picture: path of the claims' picture.
+        figures: paths of the other kept plots.
+        notes: remarks on these results, a Jinja template of Markdown: `{{ number("C1", "name") }}` is a measurement
+            with its interval, `{{ value("C1", "name") }}` its value alone, so that no number of the ledger is copied.
+    """
+    found = ledger_numbers(claims)
+    environment = _environment()
+    remarks = environment.from_string(notes).render(**found)
+    return environment.get_template("results.md").render(
+        profile=profile,
+        sections=by_section(claims),
+        counts=verdict_counts(claims, "paper"),
+        own_counts=verdict_counts(claims, "suite"),
+        missing=missing_parts(claims),
+        errors=mean_errors(table, [part["name"] for part in settings["data"]["sets"]]),
+        images=table[table["length"] == 0].groupby("dataset", observed=True).size(),
+        differences=settings_diff(paper, settings),
+        judges=judges,
+        picture=picture,
+        figures=figures,
+        notes=remarks,
+        here=here,
+        marked=marked,
+    )
+
+
+def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
+    """Return the functions by which a text takes numbers from a ledger.
+
+    Each takes the id of a claim and the name of one of its measurements, or "headline", and raises DataError where the
+    ledger has none of that name.
+    """
+    known = {claim.id: claim for claim in claims}
+
+    def find(claim: str, name: str) -> Measurement:
+        parts = {part.name: part for part in known[claim].measurements} if claim in known else {}
+        if name == "headline" and claim in known and known[claim].headline is not None:
+            return known[claim].headline  # type: ignore[return-value] # checked in the line above
+        if name not in parts:
+            raise DataError(f"expected a measurement of {claim}, found {name}; it has {', '.join(parts) or 'none'}")
+        return parts[name]
+
+    def number(claim: str, name: str, factor: float = 1.0) -> str:
+        part = find(claim, name)
+        return f"{format_number(factor * part.value)} {format_interval(factor * part.low, factor * part.high)}"
+
+    def value(claim: str, name: str, factor: float = 1.0) -> str:
+        return format_number(factor * find(claim, name).value)
+
+    def verdict(claim: str, column: str = "stated") -> str:
+        return known[claim].verdict if column == "stated" else known[claim].control_verdict
+
+    return {"number": number, "value": value, "verdict": verdict}
+
+
+def here(claim: Claim) -> str:
+    """Return what was measured, in one number where there is one."""
+    if claim.headline is None:
+        return claim.statistic
+    return f"{claim.statistic}: {format_number(claim.value)} {format_interval(claim.low, claim.high)}".rstrip()
+
+
+def missing_parts(claims: Iterable[Claim]) -> dict[str, list[str]]:
+    """Return what could not be measured, by claim: each deciding part of either column, with the reason."""
+    parts = {claim.id: list(dict.fromkeys([*claim.missing, *claim.missing_control])) for claim in claims}
+    return {name: reasons for name, reasons in parts.items() if reasons}
+
+
+def verdict_table(claims: Iterable[Claim]) -> str:
+    """Return the README's table: a line per claim, with both verdicts."""
+    lines = ["| | claim | here | as stated | under control |", "|---|---|---|---|---|"]
+    for claim in claims:
+        verdicts = f"{marked(claim.verdict)} | {marked(claim.control_verdict)}"
+        number = f"{format_number(claim.value)} {format_interval(claim.low, claim.high)}".strip()
+        lines.append(f"| {claim.id} | {claim.sentence} | {number} | {verdicts} |")
+    return "\n".join(lines)
+
+
+def statement_table(statements: Iterable[Statement]) -> str:
+    """Return the table of docs/claims.md: what decides each claim, in both columns."""
+    lines = ["| id | claim | as stated | under control | smallest effects of interest |", "|---|---|---|---|---|"]
+    for one in statements:
+        control = one.control or f"no control: {one.no_control or 'none is known'}"
+        claim = f"{one.sentence} ({one.source if one.origin == 'paper' else 'of this suite'})"
+        lines.append(f"| {one.id} | {claim} | {one.criterion} | {control} | {one.margins or '–'} |")
+    return "\n".join(lines)
+
+
+def replace_part(text: str, name: str, content: str) -> str:
+    """Put `content` between the comments that begin with `name:` and `end of name`.
+
+    Raises:
+        DataError: the text has no such comments.
+    """
+    pattern = re.compile(rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise DataError(f"expected the comments <!-- {name}: ... --> and <!-- end of {name} -->, found none")
+    return pattern.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+
+
+def render(template: str, **content: Any) -> str:
+    """Render one of the report's templates of Markdown."""
+    return _environment().get_template(template).render(**content)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("alit.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number=format_number, interval=format_interval)
+    return environment
