@@ -107,13 +107,13 @@ def test_numbers_of_the_remarks_come_from_the_ledger(paths):
 def test_tables_of_other_texts_are_written_between_their_comments(paths):
     (paths.root / "docs").mkdir()
     for file, name in ((paths.root / "README.md", "verdicts"), (paths.root / "docs" / "claims.md", "statements")):
-        file.write_text(f"Before.\n<!-- {name}: by a command -->\nold\n<!-- end of {name} -->\nAfter.\n")
+        file.write_text(f"Before.\n<!-- {name}: by a command -->\nan old line\n<!-- end of {name} -->\nAfter.\n")
     release.main([paths.profile])
     readme, rule = (paths.root / "README.md").read_text(), (paths.root / "docs" / "claims.md").read_text()
     for text in (readme, rule):
         assert text.startswith("Before.")
         assert text.endswith("After.\n")
-        assert "old" not in text
+        assert "an old line" not in text
         assert "\n| C17 |" in text
     (paths.root / "README.md").write_text(readme.replace("| C17 |", "| C18 |"))
     with pytest.raises(DataError, match="found 1 faults"):
@@ -150,7 +150,7 @@ def test_a_verdict_that_was_written_over_is_found(paths, capsys):
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected the verdicts"):
         release.main([paths.profile, "--check"])
-    assert "C1: the verdict is" in capsys.readouterr().out
+    assert "C1: the verdict as stated is" in capsys.readouterr().out
 
 
 def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths):
