@@ -63,8 +63,8 @@ class FeatureDistances:
         """Return all distances that were asked for so far.
 
         Returns:
-            Columns distance (frechet, frechet_infinity, kernel, kernel_between), rows (digest of the compared rows of
-            the sweep table), features (their number f), value, effects (a list: the influence of each image).
+            Columns distance (the name of the method), rows (digest of the compared rows of the sweep table), features
+            (their number f), value, effects (a list: the influence of each image).
         """
         found = [(*key, self.size, known.value, known.effects) for key, known in sorted(self._known.items())]
         return pd.DataFrame(found, columns=TABLE_COLUMNS)
@@ -89,6 +89,14 @@ class FeatureDistances:
     def kernel(self, originals: np.ndarray, others: np.ndarray) -> Influence:
         """Return the kernel distance of rows `others` (n,) from rows `originals` (n,), by pairs of the same image."""
         return self._once("kernel", originals, others, self._kernel)
+
+    def kernel_centered(self, originals: np.ndarray, others: np.ndarray) -> Influence:
+        """Return the kernel distance of features minus the mean of the originals': for comparing one set with another.
+
+        A cubic kernel grows with the features, so that the same change of features counts more in a set that lies
+        farther from 0, whatever it looks like there. The Fréchet distance does not know where 0 is.
+        """
+        return self._once("kernel_centered", originals, others, lambda a, b: self._kernel(a, b, centered=True))
 
     def kernel_between(self, first: np.ndarray, second: np.ndarray) -> Influence:
         """Return the kernel distance of two sets of different images, rows (n,) and (m,); effects (n + m,)."""
@@ -141,10 +149,13 @@ class FeatureDistances:
             values.append(part.value)
         return Influence(2 * whole.value - float(np.mean(values)), 2 * whole.effects - effects)
 
-    def _kernel(self, originals: np.ndarray, others: np.ndarray) -> Influence:
-        features = self._rows(originals)
-        own = self._reference("kernel", originals, lambda rows: kernel_sums(features, features))
-        return kernel_influence(features, self._rows(others), own)
+    def _kernel(self, originals: np.ndarray, others: np.ndarray, centered: bool = False) -> Influence:
+        first, second = (np.asarray(self._rows(rows), dtype=np.float64) for rows in (originals, others))
+        if centered:
+            first, second = first - first.mean(axis=0), second - first.mean(axis=0)
+        kind = "kernel_centered" if centered else "kernel"
+        own = self._reference(kind, originals, lambda rows: kernel_sums(first, first))
+        return kernel_influence(first, second, own)
 
     def _reference(self, distance: str, originals: np.ndarray, compute: Callable[[np.ndarray], T]) -> T:
         """Return what is computed of originals alone, once for all that they are compared with."""
@@ -196,6 +207,17 @@ def sample_kernel(features: Features, grid: SweepGrid, positions: np.ndarray, bo
         DataError: as there, or fewer than two images.
     """
     return _sample(as_distances(features).kernel, grid, positions, bootstrap)
+
+
+def sample_kernel_centered(
+    features: Features, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
+) -> np.ndarray:
+    """Return (1 + r, t) kernel distances of centered features, as `sample_kernel`, to be compared between sets.
+
+    Raises:
+        DataError: as there.
+    """
+    return _sample(as_distances(features).kernel_centered, grid, positions, bootstrap)
 
 
 def _sample(

@@ -39,7 +39,9 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "ssim": ("SSIM", "higher"),
     "bits": ("bits", "lower"),
     "frechet_fid": ("FID", "lower"),  # no other network than the reference Inception may be called fid
+    "frechet_infinity_fid": ("FID of infinitely many images", "lower"),
     "kernel_fid": ("KID", "lower"),
+    "kernel_centered_fid": ("KID of centered features", "lower"),
     "frechet_vgg16": ("Fréchet distance on VGG16 features", "lower"),  # the paper's "FID using VGG16 features"
 }
 _FAMILIES: dict[str, tuple[str, str, Better]] = {
@@ -53,7 +55,9 @@ _FAMILIES: dict[str, tuple[str, str, Better]] = {
     "perceptual_": ("perceptual distance", "on {}", "lower"),
     "caption_score_": ("caption score", "of {}", "higher"),
     "caption_true_score_": ("caption score", "of {} (reference caption)", "higher"),
+    "frechet_infinity_": ("Fréchet distance of infinitely many images", "on {}", "lower"),
     "frechet_": ("Fréchet distance", "on {}", "lower"),
+    "kernel_centered_": ("centered kernel distance", "on {}", "lower"),
     "kernel_": ("kernel distance", "on {}", "lower"),
 }
 
@@ -85,7 +89,8 @@ CODEC_LABELS = {"jpeg_bytes": "JPEG bytes", "webp_bytes": "WebP bytes"}  # colum
 
 
 KEY = ("dataset", "split", "image_id")
-IMAGE_COLUMNS = ("label", "complexity", *CODEC_LABELS)  # one value per image, repeated over lengths
+CONTRAST = "rms_contrast"  # standard deviation of an image's luminance
+IMAGE_COLUMNS = ("label", "complexity", CONTRAST, *CODEC_LABELS)  # one value per image, repeated over lengths
 
 
 @dataclass(frozen=True)

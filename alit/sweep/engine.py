@@ -71,6 +71,15 @@ class SweepModels(NamedTuple):
 Features = dict[str, np.ndarray]  # by extractor: (rows, f) float32
 
 
+def rms_contrast(images: Tensor) -> np.ndarray:
+    """Return the standard deviation (b,) over pixels of the luminance of images (b, 3, h, w), 0 to 0.5 (Peli 1990).
+
+    Luminance is the luma of Rec. 601 on values as they are stored, in [0, 1].
+    """
+    luminance = torch.einsum("bchw,c->bhw", images.float().cpu(), torch.tensor([0.299, 0.587, 0.114]))
+    return luminance.flatten(1).std(dim=1, correction=0).numpy()
+
+
 def file_sizes(images: Tensor, codec: str) -> np.ndarray:
     """Return the sizes (b,) in bytes of images (b, 3, h, w) in [0, 1] as files: a measure of their complexity."""
     pixels = rearrange(images, "b c h w -> b h w c").mul(255).round().to(torch.uint8).cpu().numpy()
@@ -148,6 +157,7 @@ def _in_table_order(
         "image_id": manifest["image_id"].astype(str).to_numpy(),
         "label": known,
         "complexity": manifest["complexity"].to_numpy(dtype=np.float64, na_value=np.nan),
+        "rms_contrast": rms_contrast(batch.images),
         **{f"{codec}_bytes": file_sizes(batch.images, codec) for codec in CODECS},
     }
     repeated = {name: np.repeat(values, len(lengths)) for name, values in per_image.items()}

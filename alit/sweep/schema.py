@@ -37,6 +37,7 @@ COLUMNS = {
     **{name: pa.Column(str) for name in TEXT},
     "label": pa.Column("Int32", pa.Check.ge(0), nullable=True),
     "complexity": pa.Column("float32", nullable=True),
+    "rms_contrast": pa.Column("float32", pa.Check.in_range(0, 0.5001)),
     **{f"{codec}_bytes": pa.Column("float32", pa.Check.gt(0)) for codec in CODECS},
     "length": pa.Column("int32", pa.Check.ge(0)),
     "bits": pa.Column("float32", pa.Check.gt(0), nullable=True),

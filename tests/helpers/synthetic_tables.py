@@ -46,6 +46,8 @@ class Effects(NamedTuple):
     depth_spread: float = 1.0
     shared: float = 0.0  # share of these needs that follows complexity
     unfamiliar: float = 0.25  # how much each data set raises the loss over that of the one before
+    fan: float = 0.0  # how much more complexity raises the loss at the shortest length than at the middle
+    complexity_rate: float = 0.0  # how much slower the loss of complex images decays
 
 
 DEFAULT_EFFECTS = Effects()
@@ -95,9 +97,11 @@ def _one_set(
 ) -> pd.DataFrame:
     n = len(complexity)
     share = np.concatenate([[0.0], np.array(lengths) / lengths[-1]])  # 0 stands for the untouched image
-    decay = 0.35 + 0.65 * np.exp(-effects.loss_rate * share)
-    level = 0.12 + 0.0012 * effects.complexity * (complexity - 50)
-    l1 = harder * level[:, None] * decay * np.exp(0.05 * generator.normal(size=(n, len(share))))
+    rate = effects.loss_rate * np.exp(-effects.complexity_rate * (complexity - 50) / 50)
+    decay = 0.35 + 0.65 * np.exp(-rate[:, None] * share)
+    opening = 1 + effects.fan * (1 - 2 * share)
+    level = 0.12 + 0.0012 * effects.complexity * (complexity - 50)[:, None] * opening
+    l1 = harder * level * decay * np.exp(0.05 * generator.normal(size=(n, len(share))))
     shared = effects.shared * (complexity - 50) / 29
     need_class = np.exp(effects.class_spread * (generator.normal(size=n) * (1 - effects.shared) + shared) - 0.5)
     need_depth = np.exp(effects.depth_spread * (generator.normal(size=n) * (1 - effects.shared) + shared) - 0.5)
@@ -129,11 +133,16 @@ def _one_set(
     return pd.DataFrame(frame | {name: np.broadcast_to(value, (n, rows)).ravel() for name, value in values.items()})
 
 
-def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0) -> np.ndarray:
-    """Return row-aligned features (rows, size): those of the untouched image plus noise that grows with L1."""
+def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0, unlike: float = 0.3) -> np.ndarray:
+    """Return row-aligned features (rows, size): those of the untouched image plus noise that grows with L1.
+
+    Untouched images of a set lie `unlike` farther from those of the first set than those of the set before it.
+    """
     generator = np.random.default_rng(seed)
     image = table.groupby(["dataset", "image_id"], sort=False).ngroup().to_numpy()
     base = generator.normal(size=(image.max() + 1, size))
+    number = pd.Series(pd.factorize(table["dataset"])[0]).groupby(image).first().to_numpy()
+    base += unlike * number[:, None]
     noise = generator.normal(size=(len(table), size)) + 0.7
     return (base[image] + 6 * table["l1"].to_numpy()[:, None] * noise).astype(np.float32)
 
@@ -145,9 +154,10 @@ def synthetic_study_data(
     features: bool = True,
     base_tokens: int = 64,
     controlled: pd.DataFrame | None = None,
+    unlike: float = 0.3,
 ) -> StudyData:
     """Return the inputs of studies from a synthetic table; the first data set is the in-distribution one."""
-    arrays = {"net": synthetic_features(table)} if features else {}
+    arrays = {"net": synthetic_features(table, unlike=unlike)} if features else {}
     grid = to_grid(table)
     scenes = None if controlled is None else to_grid(controlled)
     return StudyData(grid, grid.datasets[0], base_tokens, settings, 0, arrays, controlled_scenes=scenes)

@@ -9,7 +9,7 @@ from einops import rearrange
 from scipy.stats import rankdata
 
 from alit.analysis.bootstrap import interval_table, resampled, resampled_means
-from alit.analysis.grid import CODEC_LABELS, SweepGrid, metric_info
+from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -18,6 +18,8 @@ MIN_IMAGES = 20  # fewer images with a complexity than this give no rank correla
 CORRELATION_COLUMNS = ["dataset", "images", "kind", "setting", "predictor", "value", "low", "high"]
 BIN_COLUMNS = ["dataset", "images", "bin", "complexity", "in_bin", "setting", "value", "low", "high"]
 PARTIAL_COLUMNS = ["dataset", "images", "threshold", "predictor", "given", "value", "low", "high"]
+FAN_COLUMNS = ["dataset", "images", "measure", "value", "low", "high"]
+OWN_SHARE = 0.9  # of an image's own improvement
 RISE_COLUMNS = ["dataset", "images", "kind", "setting", "value", "low", "high"]
 
 
@@ -208,17 +210,84 @@ def partial_correlation_samples(
     return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
 
 
+def fan_samples(grid: SweepGrid, bootstrap: BootstrapConfig) -> dict[str, np.ndarray]:
+    """Return whether complexity matters more at few tokens, three ways, each (1 + r,) and above 0 where it does.
+
+    An interaction depends on the scale, which nothing fixes: lines of L1 against complexity may open on the scale of
+    the figure and be parallel on that of ratios.
+
+    Returns:
+        "fall": Spearman of complexity and the fall of L1 from the shortest to the longest length, the scale of Fig. 4;
+        "difference": Spearman of complexity and L1 at the shortest length minus that at the longest, which no monotone
+        change of scale alters; "ratio": Spearman of complexity and L1 at the shortest length over that at the longest.
+    """
+    few, many = grid.score("l1")[:, 0], grid.score("l1")[:, -1]
+    values = np.stack([few, many, few - many, few / np.maximum(many, np.finfo(np.float64).tiny)], axis=1)
+    found = spearman_samples(grid.per_image("complexity"), values, bootstrap)
+    return {"fall": found[:, 2], "difference": found[:, 0] - found[:, 1], "ratio": found[:, 3]}
+
+
+def fan_table(data: StudyData) -> pd.DataFrame:
+    """Return whether complexity matters more at few tokens on each set with complexities, as `fan_samples`.
+
+    Returns:
+        Columns dataset, images, measure (words), value, low, high.
+    """
+    parts = []
+    for name in scored_datasets(data.grid):
+        here = scored_images(data.grid, name)
+        few, many = here.lengths[0], here.longest
+        words = {
+            "fall": f"Spearman with the fall of L1 from {few} to {many} tokens",
+            "difference": f"Spearman with L1 at {few} tokens minus Spearman with L1 at {many}",
+            "ratio": f"Spearman with L1 at {few} tokens over L1 at {many}",
+        }
+        found = fan_samples(here, data.bootstrap)
+        rows = interval_table(
+            np.stack(list(found.values()), axis=1),
+            data.bootstrap.confidence,
+            dataset=name,
+            images=len(here),
+            measure=[words[kind] for kind in found],
+        )
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=FAN_COLUMNS)
+
+
+def own_lengths(grid: SweepGrid, share: float = OWN_SHARE) -> np.ndarray:
+    """Return (n,) the fewest tokens at which an image has made `share` of its own improvement in L1.
+
+    The improvement runs from L1 at the shortest length to the lowest L1 at any, so that no threshold is common to all
+    images, and none is out of reach. An image that no further tokens improve has the shortest length.
+    """
+    losses = grid.score("l1")
+    best = losses.min(axis=1, keepdims=True)
+    enough = losses <= best + (1 - share) * (losses[:, :1] - best)
+    return grid.lengths[enough.argmax(axis=1)]
+
+
+def known_confounds(grid: SweepGrid) -> dict[str, np.ndarray]:
+    """Return what a loss may owe its relation to complexity to, in words -> (n,): codec bytes and RMS contrast.
+
+    Those alone that are known of every image; L1 grows with contrast as with detail.
+    """
+    found = {CODEC_LABELS[column]: grid.per_image(column) for column in grid.codecs()}
+    contrast = grid.per_image(CONTRAST)
+    return found | ({"RMS contrast": contrast} if np.isfinite(contrast).all() else {})
+
+
 def held_fixed(grid: SweepGrid) -> dict[str, tuple[np.ndarray, ...]]:
-    """Return what to hold fixed, in words -> (n,) each: nothing, each codec's bytes where known, and all of them."""
-    known = {CODEC_LABELS[column]: (grid.per_image(column),) for column in grid.codecs()}
-    together = {" and ".join(known): tuple(values[0] for values in known.values())} if len(known) > 1 else {}
-    return {"nothing": (), **known, **together}
+    """Return what to hold fixed, in words -> (n,) each: nothing, each of `known_confounds`, and all of them."""
+    known = known_confounds(grid)
+    together = {" and ".join(known): tuple(known.values())} if len(known) > 1 else {}
+    return {"nothing": (), **{name: (values,) for name, values in known.items()}, **together}
 
 
 def partial_correlation_table(data: StudyData) -> pd.DataFrame:
-    """Partial Spearman of complexity with loss and selected length, given nothing, JPEG bytes, WebP bytes, and both.
+    """Partial Spearman of complexity with loss and lengths, given nothing, each of `known_confounds`, and all of them.
 
-    Loss at the shortest, the middle and the longest length; length under the L1 threshold of `middle_threshold`.
+    Loss at the shortest, the middle and the longest length; length under the L1 threshold of `middle_threshold`; length
+    at which an image has made 90 % of its own improvement (`own_lengths`).
 
     Returns:
         Columns dataset, images, threshold, predictor (words), given (words), value, low, high.
@@ -228,7 +297,7 @@ def partial_correlation_table(data: StudyData) -> pd.DataFrame:
         here = scored_images(data.grid, name)
         threshold, places = middle_threshold(here, data.settings.l1_thresholds), shown_places(here)
         lengths = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), [threshold]).positions]
-        values = np.concatenate([here.score("l1")[:, places], lengths], axis=1)
+        values = np.concatenate([here.score("l1")[:, places], lengths, own_lengths(here)[:, None]], axis=1)
         for given, held in held_fixed(here).items():
             samples = partial_correlation_samples(here.per_image("complexity"), values, held, data.bootstrap)
             rows = interval_table(
@@ -237,7 +306,11 @@ def partial_correlation_table(data: StudyData) -> pd.DataFrame:
                 dataset=name,
                 images=len(here),
                 threshold=threshold,
-                predictor=[*(f"L1 with {here.lengths[place]} tokens" for place in places), "selected length"],
+                predictor=[
+                    *(f"L1 with {here.lengths[place]} tokens" for place in places),
+                    "selected length",
+                    f"length of {OWN_SHARE:.0%} of its own improvement",
+                ],
                 given=given,
             )
             parts.append(rows)

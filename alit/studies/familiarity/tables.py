@@ -1,4 +1,4 @@
-"""Familiarity: what unfamiliar images lose at few tokens (paper, section 4, Tab. 1).
+"""Familiarity: how far sets lie from the training distribution, and what they lose at few tokens (paper, Tab. 1).
 
 The paper compares the FID at 64 tokens with that at all 256, on images of the training distribution, on near and on far
 ones. Here a quarter of the longest length stands for the 64 tokens. Sets have images of their own, so that they are
@@ -12,7 +12,14 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.distances import sample_frechet, sample_kernel
+from alit.analysis.distances import (
+    as_distances,
+    sample_frechet,
+    sample_frechet_infinity,
+    sample_kernel,
+    sample_kernel_between,
+    sample_kernel_centered,
+)
 from alit.analysis.grid import CODEC_LABELS, MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
@@ -20,12 +27,15 @@ from alit.analysis.study_data import StudyData
 SHARE = 0.25  # of the longest length: 64 of the paper's 256 tokens
 
 
+Kind = Literal["l1", "frechet", "frechet_infinity", "kernel", "kernel_centered"]
+
+
 class Gap(NamedTuple):
     """How much more a set loses at few tokens than at the longest length; positive is worse at few."""
 
     dataset: str
     images: int
-    kind: Literal["l1", "frechet", "kernel"]
+    kind: Kind
     column: str
     length: int  # the few tokens
     samples: np.ndarray  # (1 + r,)
@@ -48,14 +58,17 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
 
     The Fréchet distance depends on the number of images, so that its gaps are taken of as many images from each of the
     ordered sets as the smallest of them has, spread evenly over a set; other sets have none. What remains of the bias
-    is the same for sets whose features spread alike. The kernel distance has no such bias and takes all images: where
-    the two disagree on the order, the number of images is the first thing to suspect.
+    is the same for sets whose features spread alike, which nothing guarantees. Two distances have no such bias and take
+    all images: the kernel distance, and the Fréchet distance extrapolated to infinitely many images, where every one of
+    the ordered sets has enough for that. A cubic kernel counts the same change of features more in a set whose features
+    are larger: sets are compared by the distance of features centered on each set's untouched images.
     """
     order = ordered_sets(data)
     names = [*order, *(name for name in data.grid.datasets if name not in order)]
     fewest = min(len(data.grid.dataset(name)) for name in order)
     extractor = data.settings.feature_extractor
-    features = data.reference_features if data.grid.clean_rows is not None else None
+    found = data.reference_features if data.grid.clean_rows is not None else None
+    features = None if found is None else as_distances(found)
     for number, name in enumerate(names):
         here = data.grid.dataset(name)
         bootstrap = data.bootstrap._replace(seed=data.seed + number)
@@ -66,8 +79,13 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
             equal = here.subset(np.arange(fewest) * len(here) // fewest)
             distances = sample_frechet(features, equal, every_length(equal), bootstrap)
             yield from _gaps(equal, "frechet", f"frechet_{extractor}", distances)
+        if name in order and features.can_extrapolate(fewest):
+            distances = sample_frechet_infinity(features, here, every_length(here), bootstrap)
+            yield from _gaps(here, "frechet_infinity", f"frechet_infinity_{extractor}", distances)
         distances = sample_kernel(features, here, every_length(here), bootstrap)
         yield from _gaps(here, "kernel", f"kernel_{extractor}", distances)
+        distances = sample_kernel_centered(features, here, every_length(here), bootstrap)
+        yield from _gaps(here, "kernel_centered", f"kernel_centered_{extractor}", distances)
 
 
 def gap_table(data: StudyData) -> pd.DataFrame:
@@ -92,11 +110,52 @@ def gap_table(data: StudyData) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _gaps(grid: SweepGrid, kind: Literal["l1", "frechet", "kernel"], column: str, samples: np.ndarray) -> Iterator[Gap]:
+def _gaps(grid: SweepGrid, kind: Kind, column: str, samples: np.ndarray) -> Iterator[Gap]:
     """Take samples (1 + r, l) at few tokens minus those at the longest length."""
     for place in few_lengths(grid):
         length, gap = int(grid.lengths[place]), samples[:, place] - samples[:, -1]
         yield Gap(grid.datasets[0], len(grid), kind, column, length, gap)
+
+
+class Distance(NamedTuple):
+    """How unlike a set's images are the in-distribution ones; 0 for the in-distribution set itself."""
+
+    dataset: str
+    images: int
+    samples: np.ndarray  # (1 + r,)
+
+
+def measured_distances(data: StudyData) -> tuple[Distance, ...]:
+    """Return the kernel distance of each ordered set's untouched images from the in-distribution ones, in order.
+
+    In-distribution images were not trained on, but drawn as the training images were: they stand for the distribution
+    that the tokenizer knows. Images are resampled as those of `measured_gaps`, so that a set's distance and its gap are
+    paired. Nothing where there are no reference features.
+    """
+    order, features = ordered_sets(data), data.reference_features
+    sizes = [len(data.grid.dataset(name)) for name in order]
+    if features is None or data.grid.clean_rows is None or min(sizes) < MIN_IMAGES:
+        return ()
+    inside, distances = data.grid.dataset(data.dataset), as_distances(features)
+    found = [Distance(data.dataset, len(inside), np.zeros(1 + data.settings.resamples))]
+    for number, name in enumerate(order[1:], start=1):
+        seeds = (data.seed, data.seed + number)
+        samples = sample_kernel_between(distances, inside, data.grid.dataset(name), data.bootstrap, seeds)
+        found.append(Distance(name, len(data.grid.dataset(name)), samples))
+    return tuple(found)
+
+
+def distance_table(data: StudyData) -> pd.DataFrame:
+    """Return how far each ordered set lies from the in-distribution one: columns dataset, images, value, low, high."""
+    found = measured_distances(data)
+    if not found:
+        return pd.DataFrame(columns=["dataset", "images", "value", "low", "high"])
+    return interval_table(
+        np.stack([each.samples for each in found], axis=1),
+        data.bootstrap.confidence,
+        dataset=[each.dataset for each in found],
+        images=[each.images for each in found],
+    )
 
 
 def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:

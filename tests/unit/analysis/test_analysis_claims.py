@@ -1,8 +1,7 @@
-"""Each claim on tables where it is true, false, and cannot be decided."""
+"""C5 and later claims on tables where they are true, false, and cannot be decided; the first four: their studies."""
 
 import numpy as np
 import pandas as pd
-import pytest
 from strength_tables import with_model_pairs
 from synthetic_tables import Effects, synthetic_study_data, synthetic_table
 
@@ -17,72 +16,6 @@ def claim(name: str, table: pd.DataFrame, **options) -> Claim:
 def deciding(judged: Claim) -> set[str]:
     """Return the names of the measurements that a verdict hangs on."""
     return {part.name for part in judged.measurements if part.bound is not None}
-
-
-# C1
-
-
-def test_c1_holds_where_loss_and_frechet_fall_at_every_step():
-    table = synthetic_table(600, ("val",), Effects(complexity=0.1), lengths=(4, 8, 16))
-    assert claim("C1", table).verdict == "supported"
-
-
-def test_c1_does_not_hold_where_a_step_brings_nothing():
-    table = synthetic_table(100)
-    stuck = table["length"] == 16
-    table.loc[stuck, "l1"] = table.loc[(table["length"] == 12).to_numpy(), "l1"].to_numpy() + 0.001
-    judged = claim("C1", table)
-    assert judged.verdict == "does not hold"
-    assert "wrong side" in judged.reason
-
-
-def test_c1_is_open_where_more_tokens_are_only_noise():
-    table = synthetic_table(100, effects=Effects(loss_rate=0))
-    assert claim("C1", table).verdict == "does not hold"
-
-
-def test_c1_lacks_its_frechet_half_without_features():
-    table = synthetic_table(100)
-    judged = claim("C1", table, features=False)
-    assert judged.verdict == "not measurable"
-    assert "needs features of net" in judged.reason
-    assert judged.value > 0
-
-
-# C2 and C3
-
-
-@pytest.mark.parametrize("name", ["C2", "C3"])
-@pytest.mark.parametrize(
-    ("effect", "verdict", "words"),
-    [
-        (1.0, "supported", "right side"),
-        (-1.0, "does not hold", "whole interval is on the wrong side"),
-        (0.0, "does not hold", "straddles"),
-    ],
-)
-def test_complexity_raises_loss_and_length_or_not(name, effect, verdict, words):
-    judged = claim(name, synthetic_table(150, effects=Effects(complexity=effect)))
-    assert judged.verdict == verdict
-    assert words in judged.reason
-
-
-@pytest.mark.parametrize("name", ["C2", "C3"])
-def test_complexity_claims_need_complexities(name):
-    judged = claim(name, synthetic_table(50, columns=("class", "depth")))
-    assert judged.verdict == "not measurable"
-    assert "no data set" in judged.reason
-
-
-def test_c3_sets_codec_bytes_beside_the_length_without_deciding_by_them():
-    table = synthetic_table(80, ("val",))
-    table["jpeg_bytes"] = 1000 + 10 * table["complexity"]
-    judged = claim("C3", table)
-    found = {item.name: item for item in judged.measurements}
-    assert found["jpeg_bytes_val"].value == pytest.approx(1.0)
-    assert found["gain_over_jpeg_bytes_val"].value < 0
-    assert found["gain_over_jpeg_bytes_val"].bound is None
-    assert judged.verdict == "supported"
 
 
 # C5, C6 and C7: in these tables classification needs few tokens (rate 6) and depth more (rate 2)

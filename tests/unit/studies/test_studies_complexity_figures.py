@@ -67,7 +67,7 @@ def test_an_empty_table_gives_a_note(name, tables):
 def test_marks_of_one_row_lie_above_each_other_without_touching_the_next(drawn):
     panel = drawn["given_codecs"].figure.axes[0]
     heights = sorted({round(float(y), 6) for bar in panel.containers for y in bar.lines[0].get_ydata()})
-    assert len(heights) == 4 * 2  # predictors x (given nothing, given JPEG bytes)
+    assert len(heights) == 5 * 2  # predictors x (given nothing, given JPEG bytes)
     rows = np.round(heights)
     assert np.diff(heights)[np.diff(rows) > 0].min() > np.diff(heights)[np.diff(rows) == 0].max() * 0.7
 
@@ -95,7 +95,7 @@ def test_a_measure_of_fewer_images_says_so(tables):
     fewer = tables["gaps"][0].copy()
     fewer.loc[fewer["measure"] == "frechet_net", "images"] = 40
     titles = [panel.get_title() for panel in familiarity_gaps(fewer).figure.axes]
-    assert [("n = 40" in title) for title in titles] == [False, True, False]
+    assert [("n = 40" in title) for title in titles] == [False, True, False, False, False]
 
 
 def test_a_number_of_images_is_never_broken_over_lines():

@@ -12,6 +12,7 @@ from alit.studies import all_claims
 from alit.studies.familiarity.tables import (
     auroc_samples,
     detection_table,
+    distance_table,
     few_lengths,
     gap_table,
     measured_gaps,
@@ -118,6 +119,20 @@ def test_the_threshold_is_chosen_on_familiar_images_alone():
     assert first == second
 
 
+# How unlike the in-distribution images a set is
+
+
+def test_measured_distances_rise_with_what_sets_the_features_apart():
+    table = distance_table(synthetic_study_data(uneven(), unlike=1.0)).set_index("dataset")
+    assert table.loc["val", "value"] == table.loc["val", "high"] == 0
+    assert table.loc["near", "low"] > 0
+    assert table.loc["near", "high"] < table.loc["far", "low"]
+    assert table["images"].tolist() == [120, 90, 60]
+    alike = distance_table(synthetic_study_data(uneven(), unlike=0.0)).set_index("dataset")
+    assert (alike["low"] <= 0).all()
+    assert distance_table(synthetic_study_data(uneven(), features=False)).empty
+
+
 # C4
 
 
@@ -125,38 +140,68 @@ def claim(table, **options):
     return all_claims()["C4"](synthetic_study_data(table, **options))
 
 
-def test_c4_holds_where_each_set_loses_more_at_few_tokens():
+def parts_of(judged):
+    return {part.name: part for part in judged.measurements}
+
+
+def test_c4_is_supported_where_each_set_loses_more_at_few_tokens():
     judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)))
-    assert judged.verdict == "supported", judged.reason
-    deciding = {part.name for part in judged.measurements if part.bound is not None}
-    assert deciding == {"frechet_rise_val_near", "frechet_rise_near_far"}
-    beside = {part.name for part in judged.measurements} - deciding
-    assert {"l1_rise_near_far", "kernel_rise_val_near", "l1_gap_val", "frechet_gap_far"} <= beside
+    assert judged.verdict == judged.control_verdict == "supported", judged.reason
+    deciding = {(part.column, part.name) for part in judged.measurements if part.decides}
+    assert deciding == {
+        ("stated", "kernel_centered_trend"),
+        ("stated", "frechet_infinity_trend"),
+        ("control", "kernel_centered_by_distance"),
+        ("control", "l1_trend"),
+    }
+    assert judged.headline.name == "frechet_infinity_trend"
+    assert {"frechet_trend", "kernel_trend", "l1_gap_val", "frechet_gap_far", "distance_near"} <= set(parts_of(judged))
 
 
-def test_c4_does_not_hold_in_the_other_order():
+def test_c4_is_contradicted_where_unfamiliar_sets_lose_less():
+    judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=-0.35)))
+    assert judged.verdict == judged.control_verdict == "contradicted"
+
+
+def test_an_order_that_the_measured_distances_do_not_have_is_not_put_to_the_claim():
     reversed_order = SETTINGS.model_copy(update={"familiarity": ("far", "near")})
     judged = claim(synthetic_table(300, SETS, Effects(unfamiliar=1.0)), settings=reversed_order)
-    assert judged.verdict == "does not hold"
-    assert "wrong side for frechet_rise_far_near" in judged.reason
+    assert judged.verdict == "not measurable"
+    assert "least rise, from set to set, of the measured distance" in judged.reason
+    assert parts_of(judged)["kernel_centered_by_distance"].outcome == "supported"  # asks for no order
 
 
-def test_c4_is_open_where_the_sets_are_alike():
+def test_c4_is_open_where_the_sets_lose_alike():
     judged = claim(synthetic_table(100, SETS, Effects(unfamiliar=0.0)))
-    assert judged.verdict == "does not hold"
-    assert "straddles" in judged.reason
+    assert judged.verdict == "inconclusive"
+    assert parts_of(claim(synthetic_table(1000, SETS, Effects(unfamiliar=0.0))))["l1_trend"].outcome == "equivalent"
+
+
+def test_sets_whose_features_lie_farther_from_0_do_not_lose_more_by_that():
+    """A cubic kernel alone would say that they do, and by far."""
+    found = parts_of(claim(synthetic_table(300, SETS, Effects(unfamiliar=0.0))))
+    assert found["kernel_trend"].low > 0.3
+    assert found["kernel_trend"].bound is None
+    assert abs(found["kernel_centered_trend"].value) < 0.1
+    assert abs(found["frechet_infinity_trend"].value) < 0.1
+
+
+def test_sets_that_lose_nothing_at_few_tokens_have_nothing_that_could_rise():
+    judged = claim(synthetic_table(200, SETS, Effects(unfamiliar=1.0, loss_rate=0.0)))
+    assert judged.verdict == "not measurable"
+    assert "mean over the sets" in judged.reason
 
 
 def test_c4_cannot_be_measured_without_features_and_still_tells_the_loss():
     judged = claim(synthetic_table(60, SETS), features=False)
     assert judged.verdict == "not measurable"
-    assert "needs features of net" in judged.reason
-    assert {part.name for part in judged.measurements} >= {"l1_gap_val", "l1_rise_val_near"}
+    assert "need features of net" in judged.reason
+    assert {"l1_gap_val", "l1_trend"} <= set(parts_of(judged))
 
 
 def test_c4_is_not_measurable_for_a_tokenizer_of_one_length():
     judged = claim(synthetic_table(40, SETS, lengths=(32,)))
-    assert judged.verdict == "not measurable"
+    assert judged.verdict == judged.control_verdict == "not measurable"
     assert "one length" in judged.reason
     assert gap_table(synthetic_study_data(synthetic_table(40, SETS, lengths=(32,)))).empty
 

@@ -1,13 +1,17 @@
-"""Rates: every measure at every length, in the table's form, on a bits axis, and what made the numbers."""
+"""Rates: every measure at every length, in the table's form, on a bits axis, and what made the numbers; C1."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from synthetic_tables import synthetic_study_data, synthetic_table, write_project
+from synthetic_tables import Effects, synthetic_study_data, synthetic_table, write_project
 
+from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.grid import metric_info, to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import find_sweep, load_sweeps
+from alit.studies import all_claims
 from alit.studies.reconstruction import tables as rates
+from alit.studies.reconstruction.claims import fitted_fall
 
 HOW = BootstrapConfig(resamples=50, confidence=0.95, seed=0)
 
@@ -91,3 +95,81 @@ def test_sweeps_are_the_profiles_own_and_those_of_its_baselines(tmp_path):
     sweeps = load_sweeps(find_sweep(paths.sweep))
     assert list(sweeps) == ["own", "jpeg"]
     assert sweeps["jpeg"].datasets == ("val",)
+
+
+# C1
+
+
+def claim(table, **options):
+    return all_claims()["C1"](synthetic_study_data(table, **options))
+
+
+def parts_of(judged):
+    return {part.name: part for part in judged.measurements}
+
+
+def test_a_fitted_fall_is_that_of_a_line_as_a_share_of_the_first_value():
+    samples = np.array([[1.0, 0.8, 0.6], [2.0, 2.0, 2.0]])
+    assert fitted_fall(samples) == pytest.approx([0.4, 0])
+
+
+def test_c1_is_supported_where_loss_and_distances_fall():
+    judged = claim(synthetic_table(200))
+    assert judged.verdict == judged.control_verdict == "supported"
+    stated = {part.name for part in judged.measurements if part.decides and part.column == "stated"}
+    assert stated == {"l1_trend_val", "l1_trend_near", "frechet_trend_val"}
+    control = {part.name for part in judged.measurements if part.decides and part.column == "control"}
+    assert control == {"kernel_trend_val", "frechet_infinity_trend_val"}
+    assert judged.headline.value == pytest.approx(
+        np.mean([parts_of(judged)[f"l1_trend_{name}"].value for name in ("val", "near")])
+    )
+
+
+def test_one_step_that_brings_nothing_does_not_decide_c1_and_is_reported():
+    table = synthetic_table(100)
+    stuck = table["length"] == 16
+    table.loc[stuck, "l1"] = table.loc[(table["length"] == 12).to_numpy(), "l1"].to_numpy() + 0.001
+    judged = claim(table)
+    step = parts_of(judged)["l1_val_12_16"]
+    assert step.high < 0
+    assert step.bound is None
+    assert judged.verdict == "supported"
+
+
+def test_steps_have_intervals_that_hold_at_once():
+    data = synthetic_study_data(synthetic_table(150, ("val",)))
+    means = resampled_means(data.grid.score("l1"), 200, data.seed)
+    lows, highs = interval(-np.diff(means, axis=1) / means[:, :1], 0.95)
+    found = parts_of(all_claims()["C1"](data))
+    steps = [part for name, part in found.items() if name.startswith("l1_val_")]
+    assert len(steps) == 7
+    wider = np.array([part.high - part.low for part in steps]) / (highs - lows)
+    assert 1.1 < wider.min() < wider.max() < 1.9  # for 7 independent steps 1.37 times
+
+
+def test_c1_is_contradicted_where_loss_rises_and_negligible_where_it_stays():
+    rising = claim(synthetic_table(200, ("val",), Effects(loss_rate=-0.5)))
+    assert rising.verdict == rising.control_verdict == "contradicted"
+    level = claim(synthetic_table(300, ("val",), Effects(loss_rate=0, complexity=0)), features=False)
+    assert parts_of(level)["l1_trend_val"].outcome == "equivalent"
+
+
+def test_c1_without_features_has_half_its_measurements_and_no_control():
+    judged = claim(synthetic_table(100), features=False)
+    assert judged.verdict == "partly supported"
+    assert judged.control_verdict == "not measurable"
+    assert "need features of net" in judged.reason
+    assert judged.value > 0
+
+
+def test_c1_extrapolates_only_where_images_outnumber_features():
+    few = parts_of(claim(synthetic_table(13, ("val",))))
+    assert "kernel_trend_val" in few
+    assert "frechet_infinity_trend_val" not in few
+    assert "frechet_infinity_trend_val" in parts_of(claim(synthetic_table(14, ("val",))))
+
+
+def test_c1_is_not_measurable_for_a_tokenizer_of_one_length():
+    judged = claim(synthetic_table(40, lengths=(32,)))
+    assert judged.verdict == judged.control_verdict == "not measurable"
+    assert "one length" in judged.reason

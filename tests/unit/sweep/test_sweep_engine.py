@@ -9,7 +9,7 @@ import torch
 from toy_sweep import CONFIG, FadingTokenizer, MeanColor, ToySet
 
 from alit.errors import DataError
-from alit.sweep.engine import CODEC_QUALITY, SweepConfig, file_sizes, sweep
+from alit.sweep.engine import CODEC_QUALITY, SweepConfig, file_sizes, rms_contrast, sweep
 from alit.sweep.schema import read_table
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.protocol import round_to_8_bit
@@ -185,3 +185,11 @@ def test_sizes_are_those_of_the_files_of_the_8_bit_images():
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     pixels = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     assert file_sizes(image, "jpeg").tolist() == [len(compress(pixels, "jpeg", CODEC_QUALITY))]
+
+
+def test_rms_contrast_is_the_spread_of_luminance():
+    flat, halves = torch.full((1, 3, 8, 8), 0.3), torch.zeros(1, 3, 8, 8)
+    halves[..., :4] = 1.0
+    red = torch.zeros(1, 3, 8, 8)
+    red[:, 0, :, :4] = 1.0
+    np.testing.assert_allclose(rms_contrast(torch.cat([flat, halves, red])), [0, 0.5, 0.299 / 2], atol=1e-6)

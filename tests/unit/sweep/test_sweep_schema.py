@@ -24,6 +24,7 @@ def table(images=3):
             "image_id": np.repeat([f"image-{image}" for image in range(images)], len(LENGTHS)),
             "label": np.repeat([1.0, np.nan, 0.0][:images], len(LENGTHS)),
             "complexity": np.full(rows, np.nan),
+            "rms_contrast": np.full(rows, 0.2),
             "jpeg_bytes": np.full(rows, 900.0),
             "webp_bytes": np.full(rows, 700.0),
             "length": length,
