@@ -8,6 +8,7 @@ from typing import Any
 
 from alit.analysis.claims import Claim
 from alit.analysis.measurements import Gate, Measurement
+from alit.errors import DataError
 
 TOLERANCE = 1e-4  # relative; a ledger keeps six digits
 NUMBERS = ("value", "low", "high", "training_spread")  # null in the file where they are not known
@@ -27,19 +28,27 @@ def ledger_to_json(claims: Iterable[Claim]) -> str:
 
 
 def ledger_from_json(text: str) -> tuple[Claim, ...]:
-    """Read claims back, in the order written; unmeasured numbers come back as nan."""
-    claims = []
-    for name, content in json.loads(text).items():
+    """Read claims back, in the order written; unmeasured numbers come back as nan.
+
+    Raises:
+        DataError: the text is none that `ledger_to_json` writes, such as a ledger of an earlier version.
+    """
+    return tuple(_claim(name, content) for name, content in json.loads(text).items())
+
+
+def _claim(name: str, content: dict[str, Any]) -> Claim:
+    try:
         headline = content.pop("headline")
         gates = tuple(
-            Gate(name=key, **{**_numbers(part), "guards": tuple(part["guards"])})
+            Gate(name=key, **_numbers(part | {"guards": tuple(part["guards"])}))
             for key, part in content.pop("gates").items()
         )
         parts = tuple(Measurement(name=key, **_numbers(part)) for key, part in content.pop("measurements").items())
         words: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in content.items()}
         head = None if headline is None else Measurement(**_numbers(headline))
-        claims.append(Claim(id=name, headline=head, gates=gates, measurements=parts, **words))
-    return tuple(claims)
+        return Claim(id=name, headline=head, gates=gates, measurements=parts, **words)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: expected a claim as dvc repro writes it, found another format ({error})") from error
 
 
 def _content(part: Measurement | Gate, named: bool = True) -> dict[str, Any]:
@@ -95,7 +104,23 @@ def _measurement_faults(claim: Claim, again: Claim) -> list[str]:
             faults.append(f"{claim.id}: the tables do not give {name}")
         elif not _agree(part, new[name]):
             faults.append(f"{claim.id}: {name} is {_shown(part)} in the ledger, {_shown(new[name])} by the tables")
-    return faults
+    return faults + _headline_faults(claim, again)
+
+
+def _headline_faults(claim: Claim, again: Claim) -> list[str]:
+    one, other = _pooled_headline(claim), _pooled_headline(again)
+    if one is None or other is None:
+        faulty = one is not None or other is not None
+        return [f"{claim.id}: only one of ledger and tables has a pooled headline"] if faulty else []
+    if _agree(one, other):
+        return []
+    return [f"{claim.id}: the headline is {_shown(one)} in the ledger, {_shown(other)} by the tables"]
+
+
+def _pooled_headline(claim: Claim) -> Measurement | None:
+    """Return a headline that is none of the claim's measurements."""
+    names = {part.name for part in claim.measurements}
+    return claim.headline if claim.headline is not None and claim.headline.name not in names else None
 
 
 def _shown(part: Measurement) -> str:

@@ -12,18 +12,18 @@ from synthetic_tables import synthetic_features
 
 from alit.analysis.claims import Statement
 from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
-from alit.analysis.measurements import measured
+from alit.analysis.measurements import Gate, measured
 from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.studies import all_claims, assess
 from experiments import release
 
-STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0")
+STATEMENT = Statement("C1", "Sentence.", "Tab. 1", "a number", "above 0", control="above 0 for the same length")
 
 
-def part(name="a", value=1.0, bound=0.0):
-    return measured(name, "fall of L1", np.full(10, value), 0.95, 40, bound)
+def part(name="a", value=1.0, bound: float | None = 0.0, **options):
+    return measured(name, "fall of L1", np.full(10, value), 0.95, 40, bound, **options)
 
 
 def claim(*parts, missing=()):
@@ -39,15 +39,45 @@ def test_a_measurement_that_the_tables_do_not_give_is_a_fault():
     assert "C1: the tables do not give frechet_val" in faults
 
 
+def test_a_ledger_of_an_earlier_format_is_refused_with_the_command_that_writes_it_again():
+    content = json.loads(ledger_to_json([claim(part())]))
+    del content["C1"]["control_verdict"]
+    with pytest.raises(DataError, match="C1: expected a claim as dvc repro writes it"):
+        ledger_from_json(json.dumps(content))
+
+
 def test_a_changed_number_is_a_fault():
     (fault,) = recheck([claim(part(value=1.0))], [claim(part(value=1.1))])
     assert fault.startswith("C1: a is 1 [1, 1] in the ledger, 1.1")
 
 
-@pytest.mark.parametrize(("verdict", "faults"), [("contradicted", 1), ("not measurable", 1), ("supported", 0)])
-def test_a_verdict_must_follow_from_its_measurements(verdict, faults):
-    kept = replace(claim(part()), verdict=verdict)
-    assert len(recheck([kept], [claim(part())])) == faults
+@pytest.mark.parametrize("field", ["verdict", "control_verdict"])
+def test_both_verdicts_must_follow_from_the_measurements(field):
+    kept = claim(part(), part("b", column="control"))
+    assert recheck([kept], [kept]) == []
+    (fault,) = recheck([replace(kept, **{field: "inconclusive"})], [kept])
+    assert "'inconclusive', its measurements give 'supported'" in fault
+
+
+def test_an_outcome_must_follow_from_its_numbers():
+    kept = claim(part(), part("b", bound=None))
+    turned = replace(kept, measurements=(replace(kept.measurements[0], outcome="contradicted"), kept.measurements[1]))
+    assert recheck([turned], [kept]) == ["C1: a is 'contradicted', its numbers give 'supported'"]
+
+
+def test_what_is_missing_or_failed_its_gate_is_part_of_what_a_verdict_follows_from():
+    closed = Gate("knows", "accuracy", 0.5, 0.4, 0.6, bound=0.9)
+    for kept in (claim(part(), missing=["no depth"]), STATEMENT.judge([part()], gates=[closed])):
+        assert recheck(ledger_from_json(ledger_to_json([kept])), [kept]) == []
+    lost = replace(claim(part(), missing=["no depth"]), missing=())
+    assert len(recheck([lost], [claim(part())])) == 1
+
+
+def test_a_headline_comes_out_of_the_tables_again():
+    kept = STATEMENT.judge([part(), part("b")], headline=part("mean", bound=None))
+    other = STATEMENT.judge([part(), part("b")], headline=part("mean", value=1.2, bound=None))
+    (fault,) = recheck([kept], [other])
+    assert "the headline is 1 [1, 1] in the ledger, 1.2" in fault
 
 
 def test_claims_on_one_side_only_are_faults():
@@ -146,7 +176,7 @@ def test_a_verdict_that_was_written_over_is_found(paths, capsys):
     release.main([paths.profile])
     kept = paths.root / "results" / "runs" / paths.profile / "claims.json"
     content = json.loads(kept.read_text())
-    content["C1"]["verdict"] = "contradicted" if content["C1"]["verdict"] == "supported" else "supported"
+    content["C1"]["verdict"] = "mixed" if content["C1"]["verdict"] != "mixed" else "supported"
     kept.write_text(json.dumps(content))
     with pytest.raises(DataError, match="expected the verdicts"):
         release.main([paths.profile, "--check"])

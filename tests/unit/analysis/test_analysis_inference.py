@@ -1,0 +1,133 @@
+"""Statistics of the ledger against scipy, statsmodels, closed forms and tables whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from alit.analysis.bootstrap import Estimate, interval, resampled_means
+from alit.analysis.inference import (
+    SeedVariance,
+    holm,
+    over_trainings,
+    p_beyond,
+    pigeonhole,
+    pooled_seed_variance,
+    required_images,
+    required_seeds,
+    simultaneous_interval,
+    tost,
+    trend,
+)
+
+
+def test_holm_steps_down_and_leaves_out_what_is_not_tested():
+    np.testing.assert_allclose(holm([0.01, 0.04, math.nan, 0.03]), [0.03, 0.06, math.nan, 0.06])
+    for seed in range(20):
+        values = np.random.default_rng(seed).random(12) ** 3
+        np.testing.assert_allclose(holm(values.tolist()), multipletests(values, method="holm")[1])
+    assert holm([]).shape == (0,)
+
+
+def test_tests_against_a_normal_mean():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.1, 1, (400, 1))
+    samples = resampled_means(values, 2000, 1)[:, 0]
+    found = Estimate(float(samples[0]), *map(float, interval(samples, 0.95)))
+    expected = stats.ttest_1samp(values[:, 0], 0, alternative="greater").pvalue
+    assert p_beyond(found, 0, "above", 0.95) == pytest.approx(expected, abs=0.01)
+    assert p_beyond(found, 0, "below", 0.95) == pytest.approx(1 - expected, abs=0.01)
+    sides = [
+        stats.ttest_1samp(values[:, 0], end, alternative=side).pvalue
+        for end, side in ((-0.2, "greater"), (0.2, "less"))
+    ]
+    assert tost(found, 0, 0.2, 0.95) == pytest.approx(max(sides), abs=0.01)
+
+
+def test_a_statistic_that_is_undefined_in_a_resample_shows_nothing():
+    assert p_beyond(Estimate(1.0, math.nan, math.nan), 0, "above", 0.95) == 1.0
+
+
+def test_a_trend_is_the_slope_per_step_and_agrees_with_page():
+    rng = np.random.default_rng(0)
+    for rise in (0.1, -0.1):
+        values = rng.normal(0, 1, (300, 1)) + rise * np.arange(5) + rng.normal(0, 0.5, (300, 5))
+        slopes = trend(resampled_means(values, 500, 0))
+        assert slopes[0] == pytest.approx(rise, abs=0.05)
+        low, high = interval(slopes, 0.95)
+        page = stats.page_trend_test(values, method="asymptotic").pvalue
+        assert (low > 0) == (page < 0.025) == (rise > 0)
+        assert (high < 0) == (rise < 0)
+
+
+def test_a_trend_takes_positions():
+    samples = np.array([[1.0, 3.0, 9.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(trend(samples, [0, 1, 4]), [2, 0], atol=1e-12)
+
+
+def test_simultaneous_intervals_cover_all_steps_at_once():
+    rng = np.random.default_rng(0)
+    inside, marginal = 0, 0
+    for seed in range(200):
+        samples = resampled_means(rng.normal(0, 1, (100, 8)), 400, seed)
+        low, high = simultaneous_interval(samples, 0.9)
+        inside += bool(((low < 0) & (high > 0)).all())
+        low, high = interval(samples, 0.9)
+        marginal += bool(((low < 0) & (high > 0)).all())
+    assert 0.84 < inside / 200 < 0.96
+    assert marginal / 200 < 0.6
+
+
+def test_a_constant_step_does_not_widen_the_others():
+    samples = np.concatenate([np.zeros((1, 2)), np.random.default_rng(0).normal(0, 1, (2000, 2)) * [1, 0]])
+    low, high = simultaneous_interval(samples, 0.95)
+    assert high[0] == pytest.approx(1.96, abs=0.1)
+    assert (low[1], high[1]) == (0, 0)
+
+
+def test_the_pigeonhole_bootstrap_adds_the_variance_of_seeds_to_that_of_images():
+    rng = np.random.default_rng(0)
+    seeds, images = 8, 400
+    values = rng.normal(0, 1, (seeds, 1, 1)) + rng.normal(0, 2, (1, images, 1)) + rng.normal(0, 0.5, (seeds, images, 2))
+    samples = pigeonhole(values, 4000, 0)
+    assert samples.shape == (4001, 2)
+    np.testing.assert_allclose(samples[0], values.mean(axis=(0, 1)))
+    cells = values[..., 0]
+    expected = cells.mean(axis=1).var() / seeds + cells.mean(axis=0).var() / images
+    assert samples[1:, 0].var() == pytest.approx(expected, rel=0.15)
+
+
+def test_one_seed_leaves_the_bootstrap_over_images():
+    values = np.random.default_rng(0).normal(0, 1, (1, 50, 3))
+    np.testing.assert_allclose(pigeonhole(values, 100, 5), resampled_means(values[0], 100, 5))
+
+
+def test_pooled_variance_is_that_of_an_analysis_of_variance():
+    groups = [np.array([1.0, 3.0]), np.array([2.0, 2.0, 5.0]), np.array([7.0])]
+    found = pooled_seed_variance(groups)
+    assert found.degrees == 3
+    assert found.variance == pytest.approx((2 + 6) / 3)
+    with pytest.raises(ValueError, match="two seeds or more"):
+        pooled_seed_variance([np.array([1.0])])
+
+
+def test_trainings_widen_an_interval_by_students_t_of_the_pooled_degrees():
+    steady = np.zeros((20001, 2))
+    between = SeedVariance(np.asarray(0.02), 8)
+    low, high = interval(over_trainings(steady, 0, between), 0.95)
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 8) * math.sqrt(0.01), rel=0.05)
+    alone = np.tile([-0.1, 0.1], (20001, 1))  # a variance of 0.02 on one degree of freedom
+    low, high = interval(over_trainings(alone, 0), 0.95)
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 1) * 0.1, rel=0.15)
+    assert (over_trainings(np.zeros((11, 1)), 0) == 0).all()
+
+
+def test_power_counts_images_and_seeds_as_the_textbook_does():
+    found = Estimate(0.1, 0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05)  # standard error 0.05 with 400 images
+    needed = required_images(found, 400, 0.1, 0.95)
+    assert needed == pytest.approx(400 * (0.05 * (1.96 + 0.8416) / 0.1) ** 2, rel=1e-3)
+    assert required_images(found, 400, 0.0, 0.95) == math.inf
+    assert required_seeds(1.0, 1.0, 0.95) == 10  # a t-test of one mean, d = 1, power 0.8
+    assert required_seeds(math.nan, 1.0, 0.95) == math.inf
