@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
-from alit.report.notebooks import StudyPage
 from alit.report.site import ReportConfig, Site
 from alit.settings import read_section, read_yaml
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from alit.report.notebooks import StudyPage
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 
@@ -71,7 +73,7 @@ NO_NUMBERS = {"about", "device", "devices", "execution", "sweep", "report", "sav
 DETAILS = ("images", "architecture", "input_size", "train_on")  # shown of an entry of a list, after its name
 
 
-def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence[StudyPage]) -> None:
+def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence["StudyPage"]) -> None:
     """Write the front page: what the profile is, what held, mean L1 per length, a card per study."""
     sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study
@@ -108,7 +110,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     return ledger_from_json(path.read_text(encoding="utf-8"))
 
 
-def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage]) -> None:
+def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence["StudyPage"]) -> None:
     """Write the claims ledger as a page."""
     shown_in = {claim.id: [study for study in studies if claim.id in study.claims] for claim in claims}
     site.write("claims.html", "claims.html", title="Claims", command=_command(site), claims=claims, shown_in=shown_in)

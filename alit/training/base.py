@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
@@ -22,6 +21,9 @@ from alit.training.engine.fabric import default_randomness, derive_generator
 from alit.training.engine.loader import Augmentation, Batch, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 NAME = "base"
 
@@ -95,7 +97,7 @@ class BaseStage:
         config: BaseTrainingConfig,
         *,
         augmentation: Augmentation,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
         execution: ExecutionConfig = PLAIN,
     ) -> None:
@@ -160,7 +162,7 @@ def train_base(
     perceptual: PerceptualDistance | None,
     *,
     augmentation: Augmentation,
-    fabric: Fabric,
+    fabric: "Fabric",
     seed: int,
     scratch: Path,
     execution: ExecutionConfig = PLAIN,
@@ -203,7 +205,7 @@ def train_base(
 SCALING_IMAGES = 512  # on which latents are measured: 32,768 tokens of a grid of 8 x 8
 
 
-def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: Fabric) -> BaseTokenizer:
+def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: "Fabric") -> BaseTokenizer:
     """Return a base tokenizer with published weights, in eval mode; `base.config` holds all that was found out.
 
     Where neither the settings nor the publication state how latents are scaled, they are measured on images, each
@@ -232,7 +234,7 @@ def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: Fabric) -> B
 
 
 @torch.no_grad()
-def measure_latents(base: DiffusersBase, images: ImageSet, fabric: Fabric) -> tuple[float, float]:
+def measure_latents(base: DiffusersBase, images: ImageSet, fabric: "Fabric") -> tuple[float, float]:
     """Return the scale and shift that give the latents of the set's first images mean 0 and variance 1."""
     count, total, squares = 0, 0.0, 0.0
     for rows in torch.arange(min(SCALING_IMAGES, len(images))).split(32):

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from lightning_fabric import Fabric
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -25,6 +24,9 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import PieceStore, fail_together
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class MaeProbeConfig(Settings):
@@ -93,7 +95,7 @@ class FeatureArrays(NamedTuple):
 
 
 def compute_features(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path, fabric: Fabric
+    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray, batch_size: int, folder: Path, fabric: "Fabric"
 ) -> FeatureArrays:
     """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.
 
@@ -292,7 +294,7 @@ def measure_probes(
     config: ProbeConfig,
     seed: int,
     scratch: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
 ) -> ProbeTables | None:
     """Fit and score a probe per feature point and seed.
 
