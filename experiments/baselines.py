@@ -3,8 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from functools import partial
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
 
 from alit.data.imageset import read_cards
 from alit.errors import run_command
@@ -15,16 +14,22 @@ from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 from experiments.sweep import record_sets
 
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/baselines/<name>/`: table.parquet, features_<extractor>.npy, config.json of each."""
     stage = NetworkStage(argv, main.__doc__)
+    if not stage.read("baselines", BaselinesConfig).tokenizers:
+        shutil.rmtree(stage.paths.baselines, ignore_errors=True)
+        return stage.paths.baselines.mkdir(parents=True)
     fabric = stage.fabric()
     with fail_together(fabric):
         _sweep_baselines(stage, fabric)
 
 
-def _sweep_baselines(stage: NetworkStage, fabric: Fabric) -> None:
+def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
     paths, device = stage.paths, fabric.device
     config = stage.read("baselines", BaselinesConfig)
     cards = [card for card in read_cards(paths.data) if card.name in config.sets]

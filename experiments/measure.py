@@ -4,10 +4,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from lightning_fabric import Fabric
 
 from alit.data.imageset import ImageSet, Subset, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
@@ -17,6 +16,9 @@ from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 from experiments.stage import write_tables
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_tables(stage.paths.measured(stage.study), tables, PREFIXES.get(stage.study, stage.study))
 
 
-def attention(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
+def attention(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     """Measure where latents look at each iteration, against masks and controls; a killed run continues."""
     from alit.studies.attention.measure import AttentionConfig, measure_attention
 
@@ -49,7 +51,7 @@ def attention(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]
     return _finish(measure_attention(tokenizer, images, scenes, config, seed, scratch, fabric), scratch)
 
 
-def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
+def codebook(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     """Write down the token ids of every evaluation image at every iteration, and which images share most of them."""
     from alit.studies.codebook.measure import CodebookConfig, measure_codebook
 
@@ -61,7 +63,7 @@ def codebook(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     return _finish(measure_codebook(_own_tokenizer(stage, fabric), images, shown, config, scratch, fabric), scratch)
 
 
-def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
+def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     """Fit linear probes to the frozen tokenizer's features; a killed run continues."""
     from alit.studies.probe import VARIANTS, FixedLengthPair
     from alit.studies.probe.measure import ProbeConfig, measure_probes
@@ -94,7 +96,7 @@ def probe(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     return _finish(tables, scratch)
 
 
-def cost(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
+def cost(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     """Time encoding and decoding of the tokenizer and its baselines, and count operations; no two times are alike."""
     import torch
 
@@ -114,7 +116,7 @@ def cost(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
     return {name: table.assign(**where) for name, table in measured._asdict().items()}
 
 
-def ablations(stage: NetworkStage, fabric: Fabric) -> Mapping[str, pd.DataFrame]:
+def ablations(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     """Measure every trained variant on the same images, and count what it costs."""
     from alit.studies.ablations.measure import AblationsConfig, compare_variants
     from alit.sweep.engine import SweepConfig
@@ -163,11 +165,11 @@ def _finish(tables: Any, scratch: Path) -> Mapping[str, pd.DataFrame]:
     return tables._asdict()
 
 
-def _own_tokenizer(stage: NetworkStage, fabric: Fabric) -> AdaptiveTokenizer:
+def _own_tokenizer(stage: NetworkStage, fabric: "Fabric") -> AdaptiveTokenizer:
     return _load(stage.paths.tokenizer, fabric)
 
 
-def _load(folder: Path, fabric: Fabric) -> AdaptiveTokenizer:
+def _load(folder: Path, fabric: "Fabric") -> AdaptiveTokenizer:
     return AdaptiveTokenizer.from_pretrained(folder).to(fabric.device).eval()
 
 

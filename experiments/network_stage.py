@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set, read_cards
@@ -13,8 +13,11 @@ from alit.data.prepare import SETTINGS_FILE, DataConfig
 from alit.errors import DataError
 from alit.settings import parse_settings
 from alit.training.engine.execution import use_tf32
-from alit.training.engine.fabric import build_fabric
+from alit.training.engine.fabric import build_fabric, single_device
 from experiments.stage import Stage
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class NetworkStage(Stage):
@@ -27,9 +30,9 @@ class NetworkStage(Stage):
     @cached_property
     def device(self) -> torch.device:
         """Where networks run that one process runs alone."""
-        return build_fabric(self.read("device", str), devices=1).device
+        return single_device(self.read("device", str))
 
-    def fabric(self, precision: str = "32-true", *, tf32: bool = False) -> Fabric:
+    def fabric(self, precision: str = "32-true", *, tf32: bool = False) -> "Fabric":
         """Return a launched Fabric for work in all processes of the profile; `tf32` as in its `execution`."""
         fabric = build_fabric(self.read("device", str), self.read("devices", int), precision)
         if tf32:

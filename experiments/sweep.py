@@ -1,9 +1,7 @@
 """Stage `sweep`: measure every evaluation image at every length with every task, once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from alit.data.imageset import SetDescription, read_cards
 from alit.errors import run_command
@@ -14,6 +12,9 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.processes import fail_together
 from experiments.network_stage import NetworkStage
 
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/sweep/`: table.parquet, features_<extractor>.npy, config.json."""
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _sweep(stage, fabric)
 
 
-def _sweep(stage: NetworkStage, fabric: Fabric) -> None:
+def _sweep(stage: NetworkStage, fabric: "Fabric") -> None:
     paths = stage.paths
     cards = [card for card in read_cards(paths.data) if card.swept]
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(fabric.device).eval()

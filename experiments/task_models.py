@@ -4,8 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
 
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError, run_command
@@ -17,12 +16,18 @@ from alit.training.engine.loop import LOG_FILE
 from alit.training.supervised import loss_for, supervised_optimization, train_supervised
 from experiments.network_stage import NetworkStage
 
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/task_models/`, one folder per trained network; a rerun skips finished ones."""
     stage = NetworkStage(argv, main.__doc__)
     paths, seed = stage.paths, stage.read("seed", int)
     models = [model for model in stage.read("task_models", tuple[TaskModelConfig, ...]) if model.trained_here]
+    if not models:
+        shutil.rmtree(paths.task_models, ignore_errors=True)
+        return paths.task_models.mkdir(parents=True)
     chosen = [(model.train_on or stage.train_set.name, model.test_on or stage.evaluation_set.name) for model in models]
     names = sorted({name for pair in chosen for name in pair})
     sets = dict(zip(names, stage.sets(names), strict=True))
@@ -41,7 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(
-    model: TaskModelConfig, train: ImageSet, held_out: ImageSet, fabric: Fabric, seed: int, scratch: Path, folder: Path
+    model: TaskModelConfig,
+    train: ImageSet,
+    held_out: ImageSet,
+    fabric: "Fabric",
+    seed: int,
+    scratch: Path,
+    folder: Path,
 ) -> None:
     if model.kind == "depth" and train.depth([0]) is None:
         raise ConfigError(

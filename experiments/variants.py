@@ -5,9 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from alit.data.imageset import ImageSet, Subset
 from alit.errors import run_command
@@ -20,6 +18,9 @@ from alit.training.engine.execution import ExecutionConfig
 from alit.training.engine.loop import LOG_FILE
 from alit.training.variants import TrainingSettings, VariantsConfig
 from experiments.network_stage import NetworkStage
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,7 +70,7 @@ def _images(stage: NetworkStage, profile: TrainingSettings, variant: TrainingSet
 
 
 def _train_base(
-    variant: TrainingSettings, images: ImageSet, fabric: Fabric, scratch: Path, execution: ExecutionConfig
+    variant: TrainingSettings, images: ImageSet, fabric: "Fabric", scratch: Path, execution: ExecutionConfig
 ) -> Path:
     """Train the base tokenizer of a variant that has its own, unless it is there; return its folder."""
     settings = variants.base_settings(variant)
@@ -88,7 +89,7 @@ def _train(
     base: Path,
     whole: ImageSet,
     *,
-    fabric: Fabric,
+    fabric: "Fabric",
     scratch: Path,
     execution: ExecutionConfig,
 ) -> Path:

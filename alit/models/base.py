@@ -21,6 +21,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
+from alit.models.linear_path import LinearPath, start_near_zero
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 
@@ -49,6 +50,7 @@ class BaseTokenizerConfig(Settings):
     sample_posterior: bool  # VAE only: tokens are a posterior sample (as published) instead of its mode
     rescale_decode: bool  # VAE only: undo latent_scale before decoding; published: false
     level_attention: bool  # VAE only: self-attention in the encoder's last level; published: true
+    linear_path: bool = False  # a linear transform of each patch around the networks (`alit.models.linear_path`)
     # Published weights instead of trained ones: a file, a folder that holds it, or a hub id (`alit.models.loading`).
     pretrained: str | None = None
     sha256: str | None = None  # of those weights; see `alit.models.weights.weights_sha256`
@@ -61,14 +63,27 @@ class BaseTokenizerConfig(Settings):
 
     @model_serializer(mode="wrap")
     def _without_an_origin(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the origin of the weights out where there is none: most checkpoints have no such keys."""
+        """Leave out where it says nothing what most checkpoints have no key for: origin of the weights, linear path."""
         content = dump(self)
-        return content if self.pretrained else {key: content[key] for key in content if key not in ORIGIN}
+        silent = {*(() if self.pretrained else ORIGIN), *(() if self.linear_path else ("linear_path",))}
+        return {key: content[key] for key in content if key not in silent}
 
     @model_validator(mode="after")
     def _codebook_belongs_to_the_vqgan(self) -> "BaseTokenizerConfig":
         if (self.kind == "vqgan") != (self.codebook_size is not None):
             raise ValueError("codebook_size is a number for kind vqgan and null for kind vae")
+        return self
+
+    @model_validator(mode="after")
+    def _linear_path_has_room(self) -> "BaseTokenizerConfig":
+        if self.linear_path and self.unit_codes:
+            raise ValueError(
+                "linear_path needs unit_codes: false, since a normalized code has lost the patch's contrast"
+            )
+        if self.linear_path and self.code_size > (numbers := 3 * self.patch**2):
+            raise ValueError(
+                f"linear_path: expected code_size of at most {numbers} numbers of a patch, found {self.code_size}"
+            )
         return self
 
 
@@ -107,6 +122,15 @@ class BaseTokenizer(nn.Module, ABC):
     @abstractmethod
     def last_layer(self) -> Tensor:
         """Weight of the decoder's last convolution, where the adversarial weight is balanced."""
+
+
+def _linear_path(config: BaseTokenizerConfig, *last_layers: nn.Conv2d) -> LinearPath | None:
+    """Return the linear path that the settings ask for, and let the networks around which it leads start near zero."""
+    if not config.linear_path:
+        return None
+    for layer in last_layers:
+        start_near_zero(layer)
+    return LinearPath(config.patch, config.code_size)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -212,11 +236,15 @@ class VQGAN(BaseTokenizer):
         assert config.codebook_size is not None
         self.encoder = VQGANEncoder(config)
         self.decoder = VQGANDecoder(config)
+        self.linear = _linear_path(config, self.encoder.conv_out, self.decoder.conv_out)
         self.quantizer = VectorQuantizer(config.codebook_size, config.code_size, unit=config.unit_codes)
 
     def encode(self, images: Tensor) -> BaseTokens:
         """Tokenize images (b, 3, h, w) in [0, 1]; features are the vectors before quantization."""
-        features = rearrange(self.encoder(images), "b z h w -> b (h w) z")
+        maps = self.encoder(images)
+        if self.linear is not None:
+            maps = maps + self.linear.encode(images)
+        features = rearrange(maps, "b z h w -> b (h w) z")
         if self.config.unit_codes:
             features = F.normalize(features, dim=-1)
         quantized = self.quantizer(features)
@@ -224,8 +252,9 @@ class VQGAN(BaseTokenizer):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Rebuild images (b, 3, h, w), not clipped, from code vectors (b, n, z)."""
-        side = math.isqrt(codes.shape[1])
-        return self.decoder(rearrange(codes, "b (h w) z -> b z h w", h=side))
+        maps = rearrange(codes, "b (h w) z -> b z h w", h=math.isqrt(codes.shape[1]))
+        images = self.decoder(maps)
+        return images if self.linear is None else images + self.linear.decode(maps)
 
     @property
     def codebook(self) -> Tensor:
@@ -368,6 +397,7 @@ class VAE(BaseTokenizer):
         self.moments = nn.Conv2d(2 * config.code_size, 2 * config.code_size, 1)
         self.latents_in = nn.Conv2d(config.code_size, config.code_size, 1)
         self.decoder = VAEDecoder(config)
+        self.linear = _linear_path(config, self.moments, self.decoder.conv_out)
 
     def encode(self, images: Tensor) -> BaseTokens:
         """Tokenize images (b, 3, h, w) in [0, 1].
@@ -377,6 +407,8 @@ class VAE(BaseTokenizer):
         """
         mean, log_variance = self.moments(self.encoder(images)).chunk(2, dim=1)
         log_variance = log_variance.clamp(-30, 20)
+        if self.linear is not None:
+            mean = mean + self.linear.encode(images)
         latents = mean
         if self.config.sample_posterior:
             latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
@@ -388,8 +420,9 @@ class VAE(BaseTokenizer):
         """Rebuild images (b, 3, h, w), not clipped, from scaled latents (b, n, z)."""
         if self.config.rescale_decode:
             codes = codes / self.config.latent_scale
-        side = math.isqrt(codes.shape[1])
-        return self.decoder(self.latents_in(rearrange(codes, "b (h w) z -> b z h w", h=side)))
+        latents = rearrange(codes, "b (h w) z -> b z h w", h=math.isqrt(codes.shape[1]))
+        images = self.decoder(self.latents_in(latents))
+        return images if self.linear is None else images + self.linear.decode(latents)
 
     @property
     def codebook(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_from_json
@@ -10,8 +10,10 @@ from alit.analysis.measurements import Measurement
 from alit.analysis.verdicts import VERDICTS
 from alit.errors import DataError
 from alit.report.claims_figure import claims_overview
-from alit.report.notebooks import StudyPage
 from alit.report.site import IMAGES, Site, format_number
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from alit.report.notebooks import StudyPage
 
 OVERVIEW = "claims_overview"  # name of the picture
 # Where the paper makes a claim, by the beginning of its source; tables named without a section belong to section 5.
@@ -75,7 +77,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     return ledger_from_json(path.read_text(encoding="utf-8"))
 
 
-def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage], judges: Sequence[str]) -> None:
+def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence["StudyPage"], judges: Sequence[str]) -> None:
     """Write the claims ledger as a page.
 
     Args:

@@ -2,26 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
+from einops import rearrange
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
-from alit.models.base import BaseTokenizer
+from alit.models.base import VAE, VQGAN, BaseTokenizer
 from alit.models.diffusers_base import DiffusersBase
 from alit.models.loading import BaseConfig, build_base, load_published
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
-from alit.training.engine.fabric import default_randomness, derive_generator
+from alit.training.engine.fabric import default_randomness, derive_generator, derive_seed
 from alit.training.engine.loader import Augmentation, Batch, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 NAME = "base"
 
@@ -95,7 +99,7 @@ class BaseStage:
         config: BaseTrainingConfig,
         *,
         augmentation: Augmentation,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
         execution: ExecutionConfig = PLAIN,
     ) -> None:
@@ -160,7 +164,7 @@ def train_base(
     perceptual: PerceptualDistance | None,
     *,
     augmentation: Augmentation,
-    fabric: Fabric,
+    fabric: "Fabric",
     seed: int,
     scratch: Path,
     execution: ExecutionConfig = PLAIN,
@@ -185,6 +189,8 @@ def train_base(
         return published_base(tokenizer, images, fabric)
     with default_randomness(seed, NAME, "initial weights"):
         base = build_base(tokenizer)
+    if isinstance(base, VQGAN | VAE) and base.linear is not None:
+        start_linear_path(base, images, seed)
     stage = BaseStage(
         base.train(),
         perceptual,
@@ -200,10 +206,41 @@ def train_base(
     return base.eval()
 
 
+LINEAR_IMAGES = 2048  # whose patches the linear path starts from
+CODE_VECTORS = 100_000  # of them, at most, that a codebook is clustered from
+
+
+def start_linear_path(base: VQGAN | VAE, images: ImageSet, seed: int) -> None:
+    """Start a linear path from the principal components of training patches, a codebook from their k-means centers.
+
+    Each process does so alike, from images spread evenly over the set.
+
+    Args:
+        base: on the CPU; the projection, and for a VQGAN the codebook, are overwritten.
+        images: the training set.
+        seed: of the profile, for the clustering.
+    """
+    assert base.linear is not None
+    rows = np.linspace(0, len(images) - 1, min(LINEAR_IMAGES, len(images))).round().astype(np.int64)
+    pictures = images.images(rows)
+    base.linear.fit(pictures)
+    if isinstance(base, VQGAN):
+        from sklearn.cluster import MiniBatchKMeans
+
+        with torch.no_grad():
+            codes = rearrange(base.linear.encode(pictures), "b z h w -> (b h w) z")
+        chosen = torch.randperm(len(codes), generator=derive_generator(seed, NAME, "code vectors"))[:CODE_VECTORS]
+        state = derive_seed(seed, NAME, "codebook") % 2**32
+        clusters = MiniBatchKMeans(base.quantizer.size, batch_size=4096, n_init=1, random_state=state)
+        centers = clusters.fit(codes[chosen].numpy()).cluster_centers_
+        with torch.no_grad():
+            base.quantizer.embedding.copy_(torch.from_numpy(centers))
+
+
 SCALING_IMAGES = 512  # on which latents are measured: 32,768 tokens of a grid of 8 x 8
 
 
-def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: Fabric) -> BaseTokenizer:
+def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: "Fabric") -> BaseTokenizer:
     """Return a base tokenizer with published weights, in eval mode; `base.config` holds all that was found out.
 
     Where neither the settings nor the publication state how latents are scaled, they are measured on images, each
@@ -232,7 +269,7 @@ def published_base(tokenizer: BaseConfig, images: ImageSet, fabric: Fabric) -> B
 
 
 @torch.no_grad()
-def measure_latents(base: DiffusersBase, images: ImageSet, fabric: Fabric) -> tuple[float, float]:
+def measure_latents(base: DiffusersBase, images: ImageSet, fabric: "Fabric") -> tuple[float, float]:
     """Return the scale and shift that give the latents of the set's first images mean 0 and variance 1."""
     count, total, squares = 0, 0.0, 0.0
     for rows in torch.arange(min(SCALING_IMAGES, len(images))).split(32):

@@ -7,12 +7,11 @@ One step, `DistillStage.step`: choose the iterations to supervise, roll out to t
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
@@ -27,6 +26,9 @@ from alit.training.engine.fabric import default_randomness, derive_generator, ga
 from alit.training.engine.loader import Augmentation, Batch, BatchSampler, TokenSource, token_source
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 NAME = "distill"
 
@@ -204,7 +206,7 @@ class DistillStage:
         sampler: BatchSampler,
         tokens: TokenSource,
         *,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
         execution: ExecutionConfig = PLAIN,
     ) -> None:
@@ -317,7 +319,7 @@ def train_distillation(
     images: ImageSet,
     *,
     augmentation: Augmentation,
-    fabric: Fabric,
+    fabric: "Fabric",
     seed: int,
     scratch: Path,
     base_tokens: Path | None = None,

@@ -8,11 +8,10 @@ the rollout ends at the supervised iteration; a step is one generator step with 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -29,6 +28,9 @@ from alit.training.engine.fabric import default_randomness
 from alit.training.engine.loader import Augmentation, BatchSampler, encode_frozen, frozen_tokens
 from alit.training.engine.loop import run_training
 from alit.training.optim import OptimizationConfig, OptimizedModule
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 NAME = "finetune"
 
@@ -196,7 +198,7 @@ class FinetuneStage:
         config: FinetuneTrainingConfig,
         *,
         augmentation: Augmentation,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
         execution: ExecutionConfig = PLAIN,
     ) -> None:
@@ -335,7 +337,7 @@ def train_finetune(
     perceptual: PerceptualDistance | None,
     *,
     augmentation: Augmentation,
-    fabric: Fabric,
+    fabric: "Fabric",
     seed: int,
     scratch: Path,
     execution: ExecutionConfig = PLAIN,

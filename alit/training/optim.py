@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -18,6 +17,9 @@ from alit.models.distillation import BatchRows
 from alit.models.quantizer import VectorQuantizer
 from alit.settings import Settings
 from alit.training.engine.fabric import gather_batch, gradient_scaler
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class OptimizationConfig(Settings):
@@ -122,7 +124,7 @@ class OptimizedModule:
 
     def __init__(
         self,
-        fabric: Fabric,
+        fabric: "Fabric",
         module: nn.Module,
         config: OptimizationConfig,
         parameters: Sequence[nn.Parameter] | None = None,
@@ -209,7 +211,7 @@ def perplexity(ids: Tensor, size: int) -> Tensor:
 class DeadCodeReset:
     """Counts the uses of each code since the last reset, and replaces the unused ones by vectors of the data."""
 
-    def __init__(self, quantizer: VectorQuantizer, optimized: OptimizedModule, fabric: Fabric) -> None:
+    def __init__(self, quantizer: VectorQuantizer, optimized: OptimizedModule, fabric: "Fabric") -> None:
         self.quantizer = quantizer
         self.optimized = optimized
         self.fabric = fabric

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
 from alit.training.engine.loader import Augmentation, BatchSampler
 from alit.training.engine.loop import run_training
 from alit.training.optim import OptimizationConfig, OptimizedModule
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class Targets(NamedTuple):
@@ -117,7 +119,7 @@ class SupervisedStage:
         config: OptimizationConfig,
         *,
         augmentation: Augmentation,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
     ) -> None:
         self.name = name
@@ -155,7 +157,7 @@ def train_supervised(
     *,
     name: str,
     flip: bool,
-    fabric: Fabric,
+    fabric: "Fabric",
     seed: int,
     scratch: Path,
 ) -> None:

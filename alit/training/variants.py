@@ -3,9 +3,8 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from pydantic import model_validator
 
 from alit.data.imageset import ImageSet
@@ -22,6 +21,9 @@ from alit.training.distill import DistillTrainingConfig, train_distillation
 from alit.training.engine.execution import PLAIN, ExecutionConfig
 from alit.training.engine.loader import Augmentation
 from alit.training.finetune import FinetuneTrainingConfig, train_finetune
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class VariantConfig(Settings):
@@ -205,7 +207,7 @@ def train_variant_base(
     variant: TrainingSettings,
     images: ImageSet,
     make_perceptual: MakePerceptual,
-    fabric: Fabric,
+    fabric: "Fabric",
     scratch: Path,
     execution: ExecutionConfig = PLAIN,
 ) -> BaseTokenizer:
@@ -233,7 +235,7 @@ def train_variant(
     make_perceptual: MakePerceptual,
     seed: int,
     *,
-    fabric: Fabric,
+    fabric: "Fabric",
     scratch: Path,
     base_tokens: Path,
     execution: ExecutionConfig = PLAIN,

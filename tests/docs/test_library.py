@@ -107,6 +107,16 @@ def test_importing_alit_imports_no_framework_and_changes_no_environment():
     assert run(code) == "[]\n"
 
 
+def test_settings_and_stages_import_no_framework_before_they_use_one():
+    """Thirty stages start one after the other: a second of imports is half a minute of a run."""
+    code = (
+        "import sys, alit.config, experiments.finetune, experiments.measure, experiments.sweep;"
+        "names = {'lightning_fabric', 'torchmetrics', 'torchvision', 'timm', 'transformers', 'nbformat'};"
+        "print(sorted(names & set(sys.modules)))"
+    )
+    assert run(code) == "[]\n"
+
+
 def test_public_names_are_importable_and_listed():
     for name in alit.__all__:
         assert getattr(alit, name).__name__ == name

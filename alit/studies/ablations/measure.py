@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from pydantic import PositiveInt
 from torch import Tensor
 
@@ -28,6 +27,9 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.distill import DistillObjective, DistillTrainingConfig, supervised_at
 from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.loader import encode_frozen
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 VariedFactor = Literal[
     "continuous", "width", "depth", "steps", "data", "stage 2", "halting", "curriculum", "recurrence", "fixed length"
@@ -58,7 +60,7 @@ def compare_variants(
     *,
     sweep: SweepConfig,
     scratch: Path,
-    fabric: Fabric,
+    fabric: "Fabric",
 ) -> dict[str, pd.DataFrame]:
     """Sweep every variant over the same images, and count what it costs.
 

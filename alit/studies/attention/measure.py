@@ -9,14 +9,13 @@ import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from lightning_fabric import Fabric
 from PIL import Image
 from pydantic import Field, PositiveInt
 from torch import Tensor
@@ -28,6 +27,9 @@ from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.processes import PieceStore
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class LatentMaps(NamedTuple):
@@ -418,7 +420,7 @@ def measure_attention(
     config: AttentionConfig,
     seed: int,
     scratch: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
 ) -> AttentionTables | None:
     """Compare latents' maps, and those of every control, with the masks of each image at each iteration.
 
@@ -448,7 +450,7 @@ def measure_attention(
 
 
 def _measure_set(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, config: AttentionConfig, seed: int, scratch: Path, fabric: Fabric
+    tokenizer: AdaptiveTokenizer, images: ImageSet, config: AttentionConfig, seed: int, scratch: Path, fabric: "Fabric"
 ) -> AttentionTables | None:
     # A set may be sorted by class; in random order the maps of another image are those of any image.
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()[: config.images]

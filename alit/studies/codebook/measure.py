@@ -3,13 +3,12 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from lightning_fabric import Fabric
 from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
@@ -20,6 +19,9 @@ from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import PieceStore
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class CodebookConfig(Settings):
@@ -91,7 +93,7 @@ def measure_codebook(
     shown: Iterable[str],
     config: CodebookConfig,
     scratch: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
 ) -> CodebookTables | None:
     """Tokenize every image of every set at every iteration.
 
@@ -122,7 +124,7 @@ def measure_codebook(
 
 
 def fill_ids(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, store: PieceStore, fabric: Fabric
+    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, store: PieceStore, fabric: "Fabric"
 ) -> None:
     """Keep the ids (b, T, k) int32 of every batch at every iteration, `ABSENT` where a token is still to come."""
     batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))

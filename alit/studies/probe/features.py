@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from alit.data.imageset import ImageSet
@@ -19,6 +18,9 @@ from alit.models.distillation import TokenizerConfig
 from alit.studies.probe import FeaturePoint
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.processes import PieceStore, fail_together
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 BASE_GRID = 4  # the base grid control keeps so many cells a side
 PIXEL_GRID = 16
@@ -47,7 +49,7 @@ def compute_features(
     rows: np.ndarray,
     batch_size: int,
     folder: Path,
-    fabric: Fabric,
+    fabric: "Fabric",
     iterations: int | None = None,
 ) -> FeatureArrays:
     """Return the features of some images of a set, memory-mapped from `folder`; continues what is there.

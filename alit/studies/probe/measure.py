@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
@@ -23,6 +22,9 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import PieceStore
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 class MaeProbeConfig(Settings):
@@ -223,7 +225,7 @@ def measure_probes(
     config: ProbeConfig,
     seed: int,
     scratch: Path,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     variants: Mapping[str, AdaptiveTokenizer] = MappingProxyType({}),
     pairs: Sequence[FixedLengthPair] = (),
 ) -> ProbeTables | None:

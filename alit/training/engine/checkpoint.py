@@ -6,15 +6,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from pydantic import BaseModel
 
 from alit.errors import CheckpointError
 from alit.files import file_sha256
 from alit.models.weights import WEIGHTS_FILE
 from alit.training.engine.loop import LOG_FILE
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 TRAINING_FILE = "training.json"
 
@@ -51,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def save_stage(
-    fabric: Fabric, folder: Path, write: Callable[[Path], object], settings: Mapping[str, Any], scratch: Path
+    fabric: "Fabric", folder: Path, write: Callable[[Path], object], settings: Mapping[str, Any], scratch: Path
 ) -> None:
     """Write a finished stage to `folder` at once and remove its resume state.
 

@@ -4,22 +4,21 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.connector import _is_using_cli
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from alit.errors import ConfigError
+
+if TYPE_CHECKING:  # it loads torchmetrics, and with it torchvision and torch's compiler: most of a stage's start
+    from lightning_fabric import Fabric
 
 DEVICES = ("auto", "cpu", "cuda")
 PATIENCE = timedelta(days=1)  # with a process that works alone: it fills a cache, or joins the pieces of a sweep
 
 
-def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabric:
+def build_fabric(device: str, devices: int, precision: str = "32-true") -> "Fabric":
     """Return a launched Fabric.
 
     With more than one device, Fabric starts the other processes itself; under `torchrun` or `fabric run` it
@@ -33,6 +32,12 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
     Raises:
         ConfigError: there are no such devices here, or `torchrun` started other than `devices` processes on a node.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.connector import _is_using_cli
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    from alit.training.engine.strategy import SearchingDDP
+
     require_devices(device, devices)
     nodes = 1
     if TorchElasticEnvironment.detect():
@@ -56,6 +61,17 @@ def build_fabric(device: str, devices: int, precision: str = "32-true") -> Fabri
     return fabric
 
 
+def single_device(device: str) -> torch.device:
+    """Return the device of a process that works alone: "auto" takes the first GPU, where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    require_devices(device, 1)
+    is_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda", 0) if is_gpu else torch.device("cpu")
+
+
 def require_devices(device: str, devices: int) -> None:
     """Check that a profile's devices are here.
 
@@ -72,24 +88,12 @@ def require_devices(device: str, devices: int) -> None:
         raise ConfigError(f"device: {device}, devices: {devices}: found {cards} GPUs that torch can use; {instead}")
 
 
-class SearchingDDP(DDPStrategy):
-    """DDP that looks in each step for parameters without a gradient, unless a module says that all have one.
-
-    A module says so by `uses_every_parameter`: the search walks through the whole graph.
-    """
-
-    def setup_module(self, module: nn.Module) -> DistributedDataParallel:
-        """Wrap a module."""
-        self._ddp_kwargs["find_unused_parameters"] = not getattr(module, "uses_every_parameter", False)
-        return super().setup_module(module)
-
-
-def gradient_scaler(fabric: Fabric) -> torch.amp.GradScaler | None:  # pyright: ignore[reportPrivateImportUsage]
+def gradient_scaler(fabric: "Fabric") -> torch.amp.GradScaler | None:  # pyright: ignore[reportPrivateImportUsage]
     """Return what keeps half precision gradients in range; None with any other precision than 16-mixed."""
     return getattr(fabric.strategy.precision, "scaler", None)
 
 
-def gather_batch(fabric: Fabric, share: Tensor) -> Tensor:
+def gather_batch(fabric: "Fabric", share: Tensor) -> Tensor:
     """Return the rows of the whole batch, in its order, from each process's `share` (b, ...)."""
     if fabric.world_size == 1:
         return share

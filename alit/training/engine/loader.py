@@ -6,12 +6,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange
-from lightning_fabric import Fabric
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
@@ -26,6 +25,9 @@ from alit.models.distillation import BatchRows, TokenizerConfig
 from alit.training.engine.fabric import derive_generator, derive_seed
 from alit.training.engine.processes import fail_together
 from alit.training.engine.views import ViewLoader, ViewRequest
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 
 def batch_indices(step: int, batch_size: int, length: int, seed: int) -> Tensor:
@@ -132,7 +134,7 @@ class BatchSampler:
         batch_size: int,
         augmentation: Augmentation,
         *,
-        fabric: Fabric,
+        fabric: "Fabric",
         seed: int,
         stage: str,
         workers: int = 0,
@@ -182,7 +184,7 @@ def token_source(
     images: ImageSet,
     augmentation: Augmentation,
     *,
-    fabric: Fabric,
+    fabric: "Fabric",
     folder: Path,
     limit: int = CACHE_LIMIT,
 ) -> TokenSource:
@@ -203,7 +205,7 @@ def token_source(
     return CachedTokens(folder, base, fabric)
 
 
-def _encode_now(base: BaseTokenizer, images: Tensor, fabric: Fabric) -> BaseTokens:
+def _encode_now(base: BaseTokenizer, images: Tensor, fabric: "Fabric") -> BaseTokens:
     """Return tokens of images (b, 3, h, w); on a GPU computed in the training's precision, as published."""
     if fabric.device.type != "cuda":  # what a CPU has trained must come out the same again
         return encode_frozen(base, images)
@@ -228,7 +230,7 @@ def frozen_tokens(features: Tensor, ids: Tensor | None, codebook: Tensor | None)
 class CachedTokens:
     """Reads tokens by image and mirroring from memory-mapped arrays."""
 
-    def __init__(self, folder: Path, base: BaseTokenizer, fabric: Fabric) -> None:
+    def __init__(self, folder: Path, base: BaseTokenizer, fabric: "Fabric") -> None:
         self.fabric = fabric
         self.codebook = None if base.codebook is None else base.codebook.detach()
         self.features = np.load(folder / "features.npy", mmap_mode="r")
@@ -250,7 +252,7 @@ def _build_cache(
     config: TokenizerConfig,
     images: ImageSet,
     copies: int,
-    fabric: Fabric,
+    fabric: "Fabric",
     folder: Path,
 ) -> None:
     """Write the arrays beside `folder` and move them there when they are complete."""

@@ -9,16 +9,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from alit.errors import CheckpointError, TrainingError
 from alit.training.engine.fabric import default_randomness, gradient_scaler
 from alit.training.optim import OptimizationConfig
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 STATE_FILE = "state.ckpt"
 LOG_FILE = "log.csv"
@@ -46,7 +48,7 @@ class TrainingStage(Protocol):
 
 
 def run_training(
-    stage: TrainingStage, *, fabric: Fabric, config: OptimizationConfig, scratch: Path, description: str
+    stage: TrainingStage, *, fabric: "Fabric", config: OptimizationConfig, scratch: Path, description: str
 ) -> None:
     """Run `stage` to `config.steps`, going on from the state in `scratch` if there is one.
 
@@ -81,7 +83,7 @@ def run_training(
 class _Run:
     """One run of the loop: the stage with its progress and files."""
 
-    def __init__(self, stage: TrainingStage, fabric: Fabric, config: OptimizationConfig, scratch: Path) -> None:
+    def __init__(self, stage: TrainingStage, fabric: "Fabric", config: OptimizationConfig, scratch: Path) -> None:
         self.stage = stage
         self.fabric = fabric
         self.config = config
@@ -189,7 +191,7 @@ class Progress:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take_means(self, columns: Sequence[str], fabric: Fabric) -> list[float | None]:
+    def take_means(self, columns: Sequence[str], fabric: "Fabric") -> list[float | None]:
         """Return each column's mean over steps and processes, None where it did not occur, and start again."""
         names = [name for name in columns if name in self.sums]
         means = torch.stack([self.sums[name].float() / self.counts[name] for name in names])
@@ -208,7 +210,7 @@ class Progress:
         self.__dict__.update(state)
 
 
-def _any_interrupted(interrupted: bool, fabric: Fabric, steps: int) -> bool:
+def _any_interrupted(interrupted: bool, fabric: "Fabric", steps: int) -> bool:
     """Return whether any process was interrupted; several processes exchange it in each tenth step only, for speed."""
     if fabric.world_size == 1:
         return interrupted

@@ -88,3 +88,50 @@ def test_a_width_changing_vqgan_block_drops_its_input_as_published():
     block = base.encoder.levels[1][0]
     torch.nn.init.zeros_(block.conv2.weight)
     assert torch.count_nonzero(block(torch.randn(1, 4, 8, 8))) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_a_linear_path_the_networks_start_near_principal_components(kind):
+    base = build(kind=kind, linear_path=True, latent_scale=1.0)
+    plain = base_config(kind=kind)
+    patch, batch = plain.patch, images(64)
+    base.linear.fit(batch)
+    patches = torch.nn.functional.pixel_unshuffle(batch, patch).permute(0, 2, 3, 1).flatten(0, 2)
+    centered = patches - patches.mean(dim=0)
+    components = torch.linalg.svd(centered.double(), full_matrices=False).Vh[:4].float()
+    kept = centered @ components.T @ components + patches.mean(dim=0)
+    rebuilt = base.linear.decode(base.linear.encode(batch))
+    rebuilt = torch.nn.functional.pixel_unshuffle(rebuilt, patch).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(rebuilt, kept, atol=1e-4, rtol=1e-4)
+    assert (base.encode(batch).features - base.linear.encode(batch).flatten(2).mT).abs().mean() < 0.05
+    codes = base.linear.encode(batch).flatten(2).mT
+    assert (base.decode(codes) - base.linear.decode(base.linear.encode(batch))).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_code_error_of_the_linear_path_is_a_pixel_error(kind):
+    base = build(kind=kind, linear_path=True)
+    codes = torch.randn(2, 4, 4, 4)
+    moved = codes + torch.randn(2, 4, 4, 4)
+    pixels = (base.linear.decode(moved) - base.linear.decode(codes)).square().sum()
+    torch.testing.assert_close(pixels, (moved - codes).square().sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_every_parameter_around_a_linear_path(kind):
+    base = build(kind=kind, linear_path=True)
+    tokens = base.encode(images(2))
+    (base.decode(tokens.codes).square().mean() + tokens.loss).backward()
+    assert [name for name, p in base.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_settings_without_a_linear_path_are_written_as_before():
+    assert "linear_path" not in base_config().model_dump()
+    assert base_config(linear_path=True).model_dump()["linear_path"] is True
+
+
+def test_a_linear_path_needs_plain_codes_no_longer_than_a_patch():
+    with pytest.raises(ValueError, match="unit_codes"):
+        base_config(linear_path=True, unit_codes=True)
+    with pytest.raises(ValueError, match="at most"):
+        base_config(linear_path=True, code_size=10_000)

@@ -5,10 +5,10 @@ import signal
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments import torchelastic
 from training_cases import optimization
 
 from alit.errors import CheckpointError, ConfigError, TrainingError
-from alit.training.engine import fabric as fabric_module
 from alit.training.engine.fabric import build_fabric, default_randomness, derive_generator, derive_seed
 from alit.training.engine.loop import Progress, run_training
 
@@ -230,6 +230,6 @@ def test_torchrun_with_another_number_of_processes_is_a_config_error(monkeypatch
         def local_rank(self):
             return 0
 
-    monkeypatch.setattr(fabric_module, "TorchElasticEnvironment", Launched)
+    monkeypatch.setattr(torchelastic, "TorchElasticEnvironment", Launched)
     with pytest.raises(ConfigError, match="expected 2 processes"):
         build_fabric("cpu", 2)
