@@ -17,7 +17,9 @@ def ablation_tables(
     fixed: float = 0.05,
     own: float = 0.05,
     seeds: Iterable[int] = (0, 1, 2),
+    once: Iterable[str] = (),
     seed_spread: float = 0.004,
+    crossing: float = 0.0,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of the stage `ablations`.
@@ -29,6 +31,8 @@ def ablation_tables(
         fixed: share by which the plain variant's error is above that of a network of the longest length alone.
         own: share by which the profile's tokenizer's error is above the base's.
         seeds: trainings of each variant.
+        once: variants of which only the first of them was trained.
+        crossing: share by which the continuous variant's gain falls from the shortest length to the longest.
         seed_spread: deviation of a training's level, as a share.
         seed: of the noise.
     """
@@ -44,9 +48,13 @@ def ablation_tables(
     variants, costs = [], []
     for name, level in levels.items():
         lengths = LENGTHS[-1:] if name == "fixed" else LENGTHS
-        for number in seeds:
+        for number in list(seeds)[: 1 if name in once else None]:
             training = level * (1 + seed_spread * generator.normal())
-            variants.append(_rates(generator, image * training, lengths).assign(variant=name, seed=number))
+            rates = _rates(generator, image * training, lengths, 384 if name == "continuous" else 10)
+            if name == "continuous" and crossing:
+                factor = 1 + crossing * (rates["length"] - LENGTHS[0]) / (LENGTHS[-1] - LENGTHS[0])
+                rates[["l1", "frechet"]] = rates[["l1", "frechet"]].mul(factor, axis=0)
+            variants.append(rates.assign(variant=name, seed=number))
             costs.append(_costs(lengths).assign(variant=name, seed=number))
     return {
         "ablation_variants": pd.concat(variants, ignore_index=True),
@@ -102,7 +110,7 @@ def _decay(length: float) -> float:
     return float(0.4 + 0.6 * np.exp(-length / 12))
 
 
-def _rates(generator: np.random.Generator, level: np.ndarray, lengths: Iterable[int]) -> pd.DataFrame:
+def _rates(generator: np.random.Generator, level: np.ndarray, lengths: Iterable[int], bits: float = 10) -> pd.DataFrame:
     """Return one row per image and length; the image's level times the length's decay, and little noise."""
     decay = np.array([_decay(length) for length in lengths])
     errors = 0.1 * level[:, None] * decay * np.exp(0.02 * generator.normal(size=(len(level), len(decay))))
@@ -111,7 +119,7 @@ def _rates(generator: np.random.Generator, level: np.ndarray, lengths: Iterable[
         {
             "image_id": np.repeat(names, len(decay)),
             "length": np.tile(list(lengths), len(level)),
-            "bits": np.tile([10.0 * length for length in lengths], len(level)),
+            "bits": np.tile([float(bits * length) for length in lengths], len(level)),
             "l1": errors.ravel(),
             "frechet": 40 * errors.ravel(),
         }

@@ -87,6 +87,38 @@ def paired_changes(comparisons: pd.DataFrame) -> Plot:
     return Plot(figure, f"Share by which {first['label'].iloc[0]} is lower: {'; '.join(words)}.")
 
 
+def changes_by_length(comparisons: pd.DataFrame) -> Plot:
+    """Draw by how much each change lowers the error at each length, one panel per measure; bands are 95 % intervals.
+
+    Args:
+        comparisons: columns as in `paired_changes`, and length, a row for each.
+    """
+    if comparisons.empty:
+        return note("not measurable here: no pair of trainings of this profile differs in this respect")
+    ends = []
+    with style():
+        count = len(comparisons["measure"].unique())
+        figure, axes = panels(count, columns=count, height=2.8, sharey=True)
+        for panel, (_, part) in zip(axes, comparisons.groupby("measure", sort=False), strict=True):
+            for (pair, line), look in zip(part.groupby(PAIR[1:], sort=False), looks_of_series(), strict=False):
+                label = f"{pair[0]} rather than {pair[1]}"
+                ordered = line.sort_values("length")
+                _draw(panel, ordered, "length", label, look)
+                first, last = ordered.iloc[0], ordered.iloc[-1]
+                ends.append(
+                    f"{part['label'].iloc[0]}, {label}: {first['value']:+.1%} at {first['length']} tokens, "
+                    f"{last['value']:+.1%} at {last['length']}"
+                )
+            panel.axhline(0, color=GRAY, lw=0.8)
+            panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            panel_title(panel, f"{part['label'].iloc[0]}, n = {part['images'].max()}", 40)
+            panel.set_xlabel("tokens")
+        axes[0].set_ylabel("lower by (up is better)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2))
+    return Plot(figure, f"Share by which the error is lower, by length: {'; '.join(ends)}.")
+
+
 def _draw(
     panel: Axes, line: pd.DataFrame, column: str, label: str, look: tuple[str, str, str | tuple[int, tuple[float, ...]]]
 ) -> None:

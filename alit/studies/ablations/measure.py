@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
-from alit.analysis.grid import SweepGrid, to_grid
+from alit.analysis.grid import MIN_IMAGES, SweepGrid, to_grid
 from alit.data.imageset import Subset
 from alit.errors import ConfigError
 from alit.settings import Settings, parse_settings
@@ -58,6 +58,7 @@ def compare_variants(
     extractor: FeatureExtractor | None,
     config: AblationsConfig,
     *,
+    features: str,
     sweep: SweepConfig,
     scratch: Path,
     fabric: "Fabric",
@@ -70,6 +71,7 @@ def compare_variants(
         images: to measure on.
         extractor: of the features of the Fréchet distance, on the device of `fabric`; needed with variants.
         config: which variants are compared.
+        features: name of the extractor whose features the sweeps of the references kept, if they did.
         sweep: chunk and batch sizes.
         scratch: where finished sweeps stay until all are; removed at the end.
         fabric: the processes that share the sweeps.
@@ -84,9 +86,8 @@ def compare_variants(
     comparisons = [comparison.model_dump() for comparison in config.comparisons]
     tables = {"comparisons": pd.DataFrame(comparisons, columns=["factor", "variant", "than"])}
     if references:
-        found = (reference_rows(pd.read_parquet(each / TABLE_FILE), images.name) for each in references.values())
-        named = [rows.assign(tokenizer=name) for name, rows in zip(references, found, strict=True)]
-        tables["references"] = pd.concat(named)
+        rows = [read_reference(each, images.name, features).assign(tokenizer=name) for name, each in references.items()]
+        tables["references"] = pd.concat(rows)
     if not trained:
         return tables
     if extractor is None:
@@ -126,24 +127,52 @@ def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:
         grid: the images of one data set, untouched ones included.
         features: (table rows, f) of the reference extractor, row-aligned with the table of the grid.
     """
+    return _rates(grid, frechet_by_image(grid, features, range(len(grid.lengths))))
+
+
+def read_reference(folder: Path, dataset: str, features: str) -> pd.DataFrame:
+    """Read the rows of a finished sweep that variants are compared with; see `reference_rows`."""
+    table, path = pd.read_parquet(folder / TABLE_FILE), folder / features_file(features)
+    if dataset not in set(table["dataset"]):
+        return pd.DataFrame(columns=["image_id", "length", "bits", "l1", "frechet"])
+    return reference_rows(table, dataset, np.load(path, mmap_mode="r") if path.is_file() else None)
+
+
+def reference_rows(table: pd.DataFrame, dataset: str, features: np.ndarray | None = None) -> pd.DataFrame:
+    """Return the columns of a sweep table that variants are compared with: those of `image_rates`.
+
+    Args:
+        table: of a sweep.
+        dataset: the set.
+        features: row-aligned with the table. Column frechet is null without them, and at all lengths but the longest,
+            at which alone a tokenizer is compared with another of other lengths.
+    """
+    grid = to_grid(table).dataset(dataset)
+    distances = np.full(grid.rows.shape, np.nan)
+    if features is not None and grid.clean_rows is not None and len(grid) >= MIN_IMAGES:
+        distances[:, -1:] = frechet_by_image(grid, features, [-1])
+    return _rates(grid, distances)
+
+
+def frechet_by_image(grid: SweepGrid, features: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """Return (n, columns) numbers whose mean is the Fréchet distance at each of these places among the lengths."""
     assert grid.clean_rows is not None
     reference = features_to_statistics(features, grid.clean_rows)
     root = covariance_root(reference.covariance)
-    found = [frechet_influence(features, grid.clean_rows, rows, reference, root) for rows in grid.rows.T]
+    found = [frechet_influence(features, grid.clean_rows, grid.rows[:, each], reference, root) for each in columns]
+    return np.stack([part.value + part.effects for part in found], axis=1)
+
+
+def _rates(grid: SweepGrid, distances: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": np.repeat(grid.images["image_id"].to_numpy(dtype=object), len(grid.lengths)),
             "length": np.tile(grid.lengths, len(grid)),
             "bits": grid.score("bits").ravel(),
             "l1": grid.score("l1").ravel(),
-            "frechet": np.stack([part.value + part.effects for part in found], axis=1).ravel(),
+            "frechet": distances.ravel(),
         }
     )
-
-
-def reference_rows(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the columns of a sweep table that variants are compared with."""
-    return table.loc[(table["dataset"] == dataset) & (table["length"] > 0), ["image_id", "length", "bits", "l1"]]
 
 
 def variant_costs(

@@ -1,5 +1,7 @@
 """Variants of a training compared: rates, paired changes and cost (Tab. 3, 4, Fig. 10), over images and trainings."""
 
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.grid import Metric, metric_info
+from alit.analysis.inference import SeedVariance, over_trainings, pooled_seed_variance
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -18,12 +21,6 @@ class Trainings(NamedTuple):
     seeds: tuple[int, ...]
     lengths: tuple[int, ...]
     values: np.ndarray  # (seeds, images, lengths)
-
-    def restricted(self, seeds: list[int], lengths: list[int]) -> "Trainings":
-        """Return the given trainings at the given lengths."""
-        rows = [self.seeds.index(seed) for seed in seeds]
-        columns = [self.lengths.index(length) for length in lengths]
-        return Trainings(tuple(seeds), tuple(lengths), self.values[rows][:, :, columns])
 
 
 def to_trainings(table: pd.DataFrame, column: str) -> Trainings:
@@ -43,29 +40,39 @@ def to_trainings(table: pd.DataFrame, column: str) -> Trainings:
     return Trainings(seeds, lengths, ordered[column].to_numpy(dtype=np.float64).reshape(len(seeds), images, -1))
 
 
-def sample_trainings(values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
-    """Return (1 + r, seeds, lengths) means of values (seeds, images, lengths) over images, the point estimate first."""
-    seeds, images, _ = values.shape
-    side_by_side = values.transpose(1, 0, 2).reshape(images, -1)
-    return resampled_means(side_by_side, bootstrap.resamples, bootstrap.seed).reshape(
-        1 + bootstrap.resamples, seeds, -1
-    )
+class Levels(NamedTuple):
+    """The log error of each training of one variant, mean over images, with its resamples."""
+
+    seeds: tuple[int, ...]
+    lengths: tuple[int, ...]
+    logs: np.ndarray  # (1 + r, seeds, lengths), the point estimate first
+
+    def at(self, lengths: Sequence[int]) -> np.ndarray:
+        """Return (1 + r, seeds) mean log errors over some lengths."""
+        return self.logs[:, :, [self.lengths.index(length) for length in lengths]].mean(axis=2)
 
 
-def over_trainings(samples: np.ndarray, seed: int) -> np.ndarray:
-    """Return (1 + r, ...) means over trainings of samples (1 + r, seeds, ...), with their spread in the resamples.
+def log_levels(found: Trainings, bootstrap: BootstrapConfig) -> Levels:
+    """Return the log of each training's mean error at each length; all trainings see the same resamples of images."""
+    seeds, images, _ = found.values.shape
+    side_by_side = found.values.transpose(1, 0, 2).reshape(images, -1)
+    means = resampled_means(side_by_side, bootstrap.resamples, bootstrap.seed)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a Fréchet distance near 0 moves below it: no interval
+        logs = np.log(means)
+    return Levels(found.seeds, found.lengths, logs.reshape(1 + bootstrap.resamples, seeds, -1))
 
-    A few trainings are too few to draw from. Each resample of the images is moved instead by a draw from Student's t
-    with one degree of freedom less than trainings, times their standard error. A single training leaves that part
-    out: its interval is one over images alone.
+
+def training_variance(variants: Iterable[Levels], lengths: Sequence[int]) -> SeedVariance | None:
+    """Return how much one training's log error varies with its seed, pooled over the variants; None where none tells.
+
+    On the log scale, where a training is so many per cent off whatever its level, all variants are taken to vary alike.
+
+    Args:
+        variants: of one measure; those that lack a length, or were trained once, are left out.
+        lengths: over which the log error is averaged.
     """
-    count = samples.shape[1]
-    means = samples.mean(axis=1)
-    if count > 1:
-        error = samples[0].std(axis=0, ddof=1) / np.sqrt(count)
-        draws = np.random.default_rng([seed, count]).standard_t(count - 1, size=len(means) - 1)
-        means[1:] += draws.reshape(-1, *[1] * error.ndim) * error
-    return means
+    groups = [each.at(lengths)[0] for each in variants if set(lengths) <= set(each.lengths)]
+    return pooled_seed_variance(groups) if any(len(group) > 1 for group in groups) else None
 
 
 VARIANTS, COSTS = "ablation_variants", "ablation_costs"
@@ -76,10 +83,10 @@ TABLES = {  # their columns, for a profile that has not measured them
     VARIANTS: ("variant", "seed", "image_id", "length", "bits", "l1", FRECHET),
     COSTS: ("variant", "seed", "length", "encode_gflop", "decode_gflop", "parameters", "visits", "training_tflop"),
     COMPARISONS: ("factor", "variant", "than"),
-    REFERENCES: ("tokenizer", "image_id", "length", "bits", "l1"),
+    REFERENCES: ("tokenizer", "image_id", "length", "bits", "l1", FRECHET),
 }
 RATED = ("variant", "length", "measure", "label", "seeds", "images", "value", "low", "high", "encode_gflop")
-COMPARED = ("factor", "variant", "than", "measure", "label", "seeds", "images", "value", "low", "high")
+COMPARED = ("factor", "variant", "than", "length", "measure", "label", "seeds", "images", "value", "low", "high")
 
 
 def measured_table(data: StudyData, name: str) -> pd.DataFrame:
@@ -93,30 +100,32 @@ def compared_metrics(data: StudyData) -> tuple[Metric, Metric]:
     return metric_info("l1"), distance._replace(column=FRECHET)
 
 
-def trainings_of(data: StudyData, variant: str, column: str) -> Trainings | None:
-    """Return the trainings of a variant; None where there are none."""
+def levels_of(data: StudyData, column: str) -> dict[str, Levels]:
+    """Return every variant's log errors in one measure, by the variant's name."""
     table = measured_table(data, VARIANTS)
-    rows = table.loc[table["variant"] == variant]
-    return None if rows.empty else to_trainings(rows, column)
+    return {
+        str(name): log_levels(to_trainings(rows, column), data.bootstrap)
+        for name, rows in table.groupby("variant", sort=False)
+    }
 
 
 def variant_rates(data: StudyData) -> pd.DataFrame:
-    """Return each variant's means by length, columns `RATED`."""
+    """Return each variant's means by length, columns `RATED`: geometric means over its trainings."""
     costs = measured_table(data, COSTS).drop_duplicates(["variant", "length"])
     parts = []
-    for name in measured_table(data, VARIANTS)["variant"].unique():
-        for metric in compared_metrics(data):
-            found = trainings_of(data, name, metric.column)
-            assert found is not None
+    for metric in compared_metrics(data):
+        levels = levels_of(data, metric.column)
+        for name, found in levels.items():
+            logs = np.stack([sample_level(levels, name, [length], data.seed) for length in found.lengths], axis=1)
             rates = interval_table(
-                over_trainings(sample_trainings(found.values, data.bootstrap), data.seed),
+                np.exp(logs),
                 data.bootstrap.confidence,
                 variant=name,
                 length=found.lengths,
                 measure=metric.column,
                 label=metric.label,
                 seeds=len(found.seeds),
-                images=found.values.shape[1],
+                images=image_count(data),
             )
             parts.append(rates)
     if not parts:
@@ -125,21 +134,61 @@ def variant_rates(data: StudyData) -> pd.DataFrame:
     return rates.merge(costs[["variant", "length", "encode_gflop"]], on=["variant", "length"], how="left")
 
 
-def sample_reduction(data: StudyData, variant: str, than: str, column: str) -> np.ndarray | None:
-    """Return (1 + r,) by which share a variant's error lies below another's, mean over the lengths of both.
+def sample_level(levels: Mapping[str, Levels], variant: str, lengths: Sequence[int], seed: int) -> np.ndarray:
+    """Return (1 + r,) a variant's log error, mean over lengths, images and trainings, with the spread of both.
 
-    Trainings of one seed are paired, and so are images. None where one was not trained, or they share neither a seed
-    nor a length.
+    Where no variant was trained twice, the interval is one over images alone.
     """
-    first, second = (trainings_of(data, name, column) for name in (variant, than))
-    if first is None or second is None:
-        return None
-    seeds = sorted(set(first.seeds) & set(second.seeds))
-    lengths = sorted(set(first.lengths) & set(second.lengths))
-    if not seeds or not lengths:
-        return None
-    own, other = (sample_trainings(each.restricted(seeds, lengths).values, data.bootstrap) for each in (first, second))
-    return over_trainings(((other - own) / other).mean(axis=2), data.seed)
+    between = training_variance(levels.values(), lengths)
+    return over_trainings(levels[variant].at(lengths), seed, between)
+
+
+def sample_reduction(
+    levels: Mapping[str, Levels],
+    variant: str,
+    than: str,
+    lengths: Sequence[int],
+    than_lengths: Sequence[int] | None = None,
+    *,
+    seed: int,
+) -> np.ndarray:
+    """Return (1 + r,) by which share a variant's error lies below another's: 1 minus a ratio of geometric means.
+
+    Images are paired, trainings are not: two variants need no seed in common, and a single training of one of them
+    spreads as those of the others do.
+
+    Args:
+        levels: of all variants, which share the variance between trainings.
+        variant: the one that is expected to be better.
+        than: the other.
+        lengths: over which the log errors are averaged.
+        than_lengths: those of the other; by default the same.
+        seed: of the draws.
+    """
+    than_lengths = lengths if than_lengths is None else than_lengths
+    own, other = levels[variant].at(lengths), levels[than].at(than_lengths)
+    change = own.mean(axis=1) - other.mean(axis=1)
+    spreads = [training_variance(levels.values(), each) for each in (lengths, than_lengths)]
+    between = None
+    if spreads[0] is not None and spreads[1] is not None:
+        variance = spreads[0].variance / own.shape[1] + spreads[1].variance / other.shape[1]
+        between = SeedVariance(variance, min(spreads[0].degrees, spreads[1].degrees))
+    # Other comparisons get other draws, or the noise of trainings would be common to all and pool away nowhere.
+    draws = zlib.crc32(f"{seed} {variant} {than}".encode())
+    return 1 - np.exp(over_trainings(change[:, None], draws, between))
+
+
+def training_spread(levels: Mapping[str, Levels], lengths: Sequence[int], than_lengths: Sequence[int]) -> float:
+    """Return the standard deviation of a reduction between pairs of single trainings; nan where no variant tells."""
+    spreads = [training_variance(levels.values(), each) for each in (lengths, than_lengths)]
+    return float(np.sqrt(sum(np.nan if each is None else float(each.variance) for each in spreads)))
+
+
+def shared_lengths(levels: Mapping[str, Levels], variant: str, than: str) -> list[int]:
+    """Return the lengths at which two variants were both measured; none where one was not trained."""
+    if variant not in levels or than not in levels:
+        return []
+    return sorted(set(levels[variant].lengths) & set(levels[than].lengths))
 
 
 def comparisons(data: StudyData) -> list[tuple[str, str, str]]:
@@ -148,37 +197,60 @@ def comparisons(data: StudyData) -> list[tuple[str, str, str]]:
     return list(pairs.astype(str).itertuples(index=False, name=None))
 
 
-def comparison_table(data: StudyData) -> pd.DataFrame:
+def compared_variants(data: StudyData, factors: Iterable[str]) -> list[str]:
+    """Return the variants that the comparisons of some factors are between, each after the one it is to be better than."""
+    pairs = [each for each in comparisons(data) if each[0] in set(factors)]
+    return list(dict.fromkeys(name for _, variant, than in pairs for name in (than, variant)))
+
+
+def comparison_table(data: StudyData, *, by_length: bool = False) -> pd.DataFrame:
     """Return every comparison that could be measured, columns `COMPARED`.
 
-    `value` is the share by which the variant's error is lower.
+    `value` is the share by which the variant's error is lower: over all lengths that both have, column length 0, or a
+    row for each of them.
     """
+    measures = [(metric, levels_of(data, metric.column)) for metric in compared_metrics(data)]
     parts = []
     for factor, variant, than in comparisons(data):
-        for metric in compared_metrics(data):
-            samples = sample_reduction(data, variant, than, metric.column)
-            if samples is None:
-                continue
-            change = interval_table(
-                samples[:, None],
-                data.bootstrap.confidence,
-                factor=factor,
-                variant=variant,
-                than=than,
-                measure=metric.column,
-                label=metric.label,
-                seeds=shared_seeds(data, variant, than),
-                images=image_count(data),
-            )
-            parts.append(change)
+        for metric, levels in measures:
+            lengths = shared_lengths(levels, variant, than)
+            for at in [[length] for length in lengths] if by_length else [lengths] * bool(lengths):
+                change = interval_table(
+                    sample_reduction(levels, variant, than, at, seed=data.seed)[:, None],
+                    data.bootstrap.confidence,
+                    factor=factor,
+                    variant=variant,
+                    than=than,
+                    length=at[0] if by_length else 0,
+                    measure=metric.column,
+                    label=metric.label,
+                    seeds=trainings_count(levels, variant, than),
+                    images=image_count(data),
+                )
+                parts.append(change)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COMPARED))
 
 
-def shared_seeds(data: StudyData, variant: str, than: str) -> int:
-    """Return how many trainings of two variants are paired."""
-    table = measured_table(data, VARIANTS)
-    seeds = [set(table.loc[table["variant"] == name, "seed"].unique()) for name in (variant, than)]
-    return len(set.intersection(*seeds))
+def trainings_count(levels: Mapping[str, Levels], *variants: str) -> int:
+    """Return the number of trainings of the variant that has the fewest."""
+    return min(len(levels[name].seeds) for name in variants)
+
+
+def noise_table(data: StudyData) -> pd.DataFrame:
+    """Return how far one training is off by chance, as the variants that were trained several times tell.
+
+    Returns:
+        Columns label, length, trainings (of the variants that tell), percent (one standard deviation, of the error).
+    """
+    rows = []
+    for metric in compared_metrics(data):
+        levels = levels_of(data, metric.column)
+        for length in sorted({length for each in levels.values() for length in each.lengths}):
+            told = [each for each in levels.values() if len(each.seeds) > 1 and length in each.lengths]
+            if between := training_variance(told, [length]):
+                count = sum(len(each.seeds) for each in told)
+                rows.append((metric.label, length, count, 100 * float(np.sqrt(between.variance))))
+    return pd.DataFrame(rows, columns=["label", "length", "trainings", "percent"])
 
 
 def image_count(data: StudyData) -> int:

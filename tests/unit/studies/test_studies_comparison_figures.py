@@ -7,12 +7,12 @@ from synthetic_comparison import ablation_tables, cost_tables
 from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.plots.style import Plot
-from alit.studies.ablations.figures import one_pass_or_many, paired_changes
+from alit.studies.ablations.figures import changes_by_length, one_pass_or_many, paired_changes
 from alit.studies.ablations.tables import comparison_table, headline_rates
 from alit.studies.cost.figures import cost_by_length
 from alit.studies.cost.tables import DECODE, ENCODE, ENCODE_UNTIL, cost_table
 
-FIGURES = ("one_pass_or_many", "paired_changes", "encode", "encode_until", "decode")
+FIGURES = ("one_pass_or_many", "paired_changes", "by_length", "encode", "encode_until", "decode")
 
 
 def drawn(tables: dict[str, pd.DataFrame]) -> dict[str, Plot]:
@@ -23,6 +23,7 @@ def drawn(tables: dict[str, pd.DataFrame]) -> dict[str, Plot]:
     return {
         "one_pass_or_many": one_pass_or_many(headline_rates(data)),
         "paired_changes": paired_changes(comparison_table(data)),
+        "by_length": changes_by_length(comparison_table(data, by_length=True).query("factor == 'continuous'")),
         **{name: cost_by_length(costs[costs["operation"] == operation]) for name, operation in operations.items()},
     }
 
@@ -58,6 +59,12 @@ def test_every_change_has_its_row_in_each_panel(tables):
     figure = drawn(tables)["paired_changes"].figure
     assert len(figure.axes) == 2
     assert "recurrence:\nplain rather than nested" in words(figure)
+
+
+def test_changes_by_length_have_a_mark_at_each_length(tables):
+    figure = drawn(tables)["by_length"].figure
+    assert [line.get_xdata().tolist() for line in figure.axes[0].lines[:1]] == [[4, 8, 16, 32]]
+    assert "continuous rather than plain" in words(figure)
 
 
 def test_costs_name_threads_and_images(tables):
