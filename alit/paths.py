@@ -109,6 +109,11 @@ class RunPaths(NamedTuple):
         """Reconstructions at every length of a few images that may be shown."""
         return self.run / "examples"
 
+    @property
+    def pictures(self) -> Path:
+        """Composed scenes by the tokenizer, its baselines and its variants; none where the profile has no scenes."""
+        return self.examples / "pictures.parquet"
+
     def study_claims(self, study: str) -> Path:
         """The claims of one study, assessed by its stage."""
         return self.run / "claims" / f"{study}.json"

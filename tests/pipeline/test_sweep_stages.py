@@ -1,16 +1,20 @@
 """The stages around the sweep, on a few tiny scenes: task models, sweep, examples."""
 
+import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 from scene_project import save_tokenizer, scene_project
 
+from alit.analysis.pictures import COLUMNS
 from alit.config import load_profile
-from alit.data.imageset import open_set
+from alit.data.imageset import SetCard, open_set
 from alit.data.prepare import materialize_sets
 from alit.errors import ConfigError
 from alit.sweep.schema import read_table
@@ -108,8 +112,20 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     assert {task.get("weights_sha256") for task in record["tasks"]} > {None}
 
 
-def test_the_examples_stage_keeps_pictures_and_their_errors(paths):
+@pytest.fixture
+def tokenizers(paths):
+    """A tokenizer of random weights as the profile's own and as one variant, and a codec as its only baseline."""
     save_tokenizer(paths)
+    shutil.copytree(paths.tokenizer, paths.variants / "again" / "3")
+    content = yaml.safe_load(paths.config.read_text())
+    codec = {"image_format": "jpeg", "image_size": content["data"]["image_size"], "qualities": [10, 90]}
+    target = {"name": "jpeg", "target": "alit.tokenizer.adapters:CodecTokenizer", "arguments": codec}
+    content["baselines"] = {"sets": ["val"], "tokenizers": [target]}
+    paths.config.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("tokenizers")
+def test_the_examples_stage_keeps_pictures_and_their_errors(paths):
     examples.main(["tiny"])
     kept = np.load(paths.examples / "examples.npz")
     lengths = load_profile(paths.config).tokenizer.lengths
@@ -124,6 +140,41 @@ def test_the_examples_stage_keeps_pictures_and_their_errors(paths):
     first = next(iter(tokenizer.reconstructions(originals))).images
     expected = (round_to_8_bit(first) - originals).abs().mean(dim=(1, 2, 3))
     np.testing.assert_allclose(table.loc[table["length"] == lengths[0], "l1"], expected, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("tokenizers")
+def test_scenes_are_kept_as_every_tokenizer_rebuilds_them(paths):
+    examples.main(["tiny"])
+    table = pd.read_parquet(paths.pictures)
+    assert tuple(table.columns.sort_values()) == tuple(sorted(COLUMNS))
+    lengths = load_profile(paths.config).tokenizer.lengths
+    sizes = table.groupby(["kind", "tokenizer"]).size().to_dict()
+    per_image = len(lengths) + 1
+    assert sizes == {("own", "own"): 2 * per_image, ("variant", "again"): 2 * per_image, ("baseline", "jpeg"): 2 * 3}
+    assert (table["dataset"] == "val").all()
+    known = open_set(paths.data / "val").manifest.set_index("image_id")["complexity"]
+    assert known.loc[table["image_id"]].tolist() == table["complexity"].tolist()
+    own = table.loc[table["kind"] == "own"].set_index(["image_id", "length"])
+    for (image_id, length), row in own.iterrows():
+        original, rebuilt = (
+            np.asarray(Image.open(io.BytesIO(own.loc[(image_id, at), "picture"]))) / 255 for at in (0, length)
+        )
+        assert np.abs(original - rebuilt).mean() == pytest.approx(row["l1"], abs=1e-9)
+    assert own["bits"].groupby("length").first()[lengths[1]] == 2 * own["bits"].groupby("length").first()[lengths[0]]
+
+
+def test_no_picture_but_of_composed_scenes_is_kept_for_the_studies():
+    def card(name, source, role, split="val", variant="base"):
+        fields = {"path": None, "variant": variant, "split": split, "image_size": 32, "packed": True}
+        return SetCard(name=name, source=source, role=role, class_names=(), **fields)
+
+    photographs = card("photographs", "folder", "evaluate")
+    tasks = [card("lessons", "scenes", "task", "train"), card("exam", "scenes", "task")]
+    controlled, scenes = card("steps", "scenes", "evaluate", variant="objects"), card("scenes", "scenes", "evaluate")
+    assert examples.publishable_set([photographs, controlled, *tasks[:1]], "photographs") is None
+    assert examples.publishable_set([photographs, *tasks], "photographs") == "exam"
+    assert examples.publishable_set([photographs, *tasks, scenes], "photographs") == "scenes"
+    assert examples.publishable_set([photographs, *tasks, scenes], "exam") == "exam"
 
 
 def test_examples_of_an_unknown_set_are_refused(paths):
