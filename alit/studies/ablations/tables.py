@@ -198,7 +198,7 @@ def comparisons(data: StudyData) -> list[tuple[str, str, str]]:
 
 
 def compared_variants(data: StudyData, factors: Iterable[str]) -> list[str]:
-    """Return the variants that the comparisons of some factors are between, each after the one it is to be better than."""
+    """Return the variants that are compared in some factors, each after the one that it is expected to beat."""
     pairs = [each for each in comparisons(data) if each[0] in set(factors)]
     return list(dict.fromkeys(name for _, variant, than in pairs for name in (than, variant)))
 
