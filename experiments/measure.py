@@ -141,7 +141,7 @@ def ablations(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFram
         Subset(stage.evaluation_set, config.images),
         next((each for each in extractors if each.name == reference), None),
         config,
-        features=reference,
+        feature_name=reference,
         sweep=stage.read("sweep", SweepConfig),
         scratch=paths.scratch / f"ablations-{paths.profile}",
         fabric=fabric,

@@ -16,8 +16,9 @@ from alit.studies import STUDIES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIGURES = {
-    "reconstruction": {"rate_distortion", "by_bits", "selected_lengths"},
+    "reconstruction": {"rate_distortion", "by_bits", "selected_lengths", "pictures"},
     "complexity": {
+        "pictures",
         "loss_by_complexity",
         "length_by_complexity",
         "correlations",
@@ -40,7 +41,7 @@ FIGURES = {
         "oracle_gaps",
     },
     "strength": {"performance_by_strength", "drop_by_strength", "depth_agreement"},
-    "ablations": {"one_pass_or_many", "paired_changes"},
+    "ablations": {"one_pass_or_many", "paired_changes", "by_length", "continuous_or_discrete", "sizes"},
     "cost": {"encode", "encode_until", "decode"},
 }
 ASK_PIXELS_ONLY = ("reconstruction", "familiarity")  # and features, which any image has

@@ -20,6 +20,7 @@ from alit.studies.ablations.tables import (
     comparisons,
     image_count,
     levels_of,
+    mean_by_length,
     measured_table,
     sample_reduction,
     shared_lengths,
@@ -167,16 +168,14 @@ def _at_no_more_bits(each: Comparison) -> Measurement:
     Raises:
         NotMeasurable: no code of the other takes so few.
     """
-    table = measured_table(each.data, VARIANTS)
-    bits = table.groupby(["variant", "length"])["bits"].mean()
+    bits = mean_by_length(each.data, VARIANTS, "bits")
     shortest = min(each.levels[each.variant].lengths)
-    most = float(bits.loc[(each.variant, shortest)])
-    fitting = [length for length in each.levels[each.than].lengths if float(bits.loc[(each.than, length)]) <= most]
+    most = bits[each.variant, shortest]
+    fitting = [length for length in each.levels[each.than].lengths if bits[each.than, length] <= most]
     if not fitting:
         raise NotMeasurable(f"no code of {each.than} takes as few bits as {shortest} tokens of {each.variant}")
     than = max(fitting)
-    spent = float(bits.loc[(each.than, than)])
-    words = f"{shortest} tokens of {most:.0f} bits against {than} tokens of {spent:.0f} bits"
+    words = f"{shortest} tokens of {most:.0f} bits against {than} tokens of {bits[each.than, than]:.0f} bits"
     return each.measure(words, [shortest], [than], suffix="_per_bit", bound=0.0, margin=NEGLIGIBLE, column="control")
 
 
@@ -255,11 +254,11 @@ def _at_no_more_operations(each: Comparison) -> Measurement:
     Raises:
         NotMeasurable: each encoding costs more.
     """
-    costs = measured_table(each.data, COSTS).groupby(["variant", "length"])["encode_gflop"].mean()
+    costs = mean_by_length(each.data, COSTS, "encode_gflop")
     length = max(each.lengths)
-    most = float(costs.loc[(each.than, length)])
     # One iteration of as many latents is the same network but for its tables of latents: 1 % is no operation more.
-    fitting = [at for at in each.levels[each.variant].lengths if float(costs.loc[(each.variant, at)]) <= 1.01 * most]
+    most = 1.01 * costs[each.than, length]
+    fitting = [at for at in each.levels[each.variant].lengths if costs[each.variant, at] <= most]
     if not fitting:
         raise NotMeasurable(f"each encoding of {each.variant} takes more operations than that of {each.than}")
     words = f"at {max(fitting)} tokens, which take no more operations to encode than the {length} of {each.than}"

@@ -100,10 +100,10 @@ def changes_by_length(comparisons: pd.DataFrame) -> Plot:
         count = len(comparisons["measure"].unique())
         figure, axes = panels(count, columns=count, height=2.8, sharey=True)
         for panel, (_, part) in zip(axes, comparisons.groupby("measure", sort=False), strict=True):
-            for (pair, line), look in zip(part.groupby(PAIR[1:], sort=False), looks_of_series(), strict=False):
-                label = f"{pair[0]} rather than {pair[1]}"
+            named = part["variant"] + " rather than " + part["than"]
+            for (label, line), look in zip(part.groupby(named, sort=False), looks_of_series(), strict=False):
                 ordered = line.sort_values("length")
-                _draw(panel, ordered, "length", label, look)
+                _draw(panel, ordered, "length", str(label), look)
                 first, last = ordered.iloc[0], ordered.iloc[-1]
                 ends.append(
                     f"{part['label'].iloc[0]}, {label}: {first['value']:+.1%} at {first['length']} tokens, "

@@ -58,7 +58,7 @@ def compare_variants(
     extractor: FeatureExtractor | None,
     config: AblationsConfig,
     *,
-    features: str,
+    feature_name: str,
     sweep: SweepConfig,
     scratch: Path,
     fabric: "Fabric",
@@ -71,7 +71,7 @@ def compare_variants(
         images: to measure on.
         extractor: of the features of the Fréchet distance, on the device of `fabric`; needed with variants.
         config: which variants are compared.
-        features: name of the extractor whose features the sweeps of the references kept, if they did.
+        feature_name: of the extractor whose features the sweeps of the references kept, if they did.
         sweep: chunk and batch sizes.
         scratch: where finished sweeps stay until all are; removed at the end.
         fabric: the processes that share the sweeps.
@@ -86,8 +86,9 @@ def compare_variants(
     comparisons = [comparison.model_dump() for comparison in config.comparisons]
     tables = {"comparisons": pd.DataFrame(comparisons, columns=["factor", "variant", "than"])}
     if references:
-        rows = [read_reference(each, images.name, features).assign(tokenizer=name) for name, each in references.items()]
-        tables["references"] = pd.concat(rows)
+        found = (read_reference(each, images.name, feature_name) for each in references.values())
+        named = [rows.assign(tokenizer=name) for name, rows in zip(references, found, strict=True)]
+        tables["references"] = pd.concat(named)
     if not trained:
         return tables
     if extractor is None:
@@ -130,9 +131,9 @@ def image_rates(grid: SweepGrid, features: np.ndarray) -> pd.DataFrame:
     return _rates(grid, frechet_by_image(grid, features, range(len(grid.lengths))))
 
 
-def read_reference(folder: Path, dataset: str, features: str) -> pd.DataFrame:
+def read_reference(folder: Path, dataset: str, feature_name: str) -> pd.DataFrame:
     """Read the rows of a finished sweep that variants are compared with; see `reference_rows`."""
-    table, path = pd.read_parquet(folder / TABLE_FILE), folder / features_file(features)
+    table, path = pd.read_parquet(folder / TABLE_FILE), folder / features_file(feature_name)
     if dataset not in set(table["dataset"]):
         return pd.DataFrame(columns=["image_id", "length", "bits", "l1", "frechet"])
     return reference_rows(table, dataset, np.load(path, mmap_mode="r") if path.is_file() else None)

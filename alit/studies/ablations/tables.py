@@ -94,6 +94,12 @@ def measured_table(data: StudyData, name: str) -> pd.DataFrame:
     return data.tables.get(name, pd.DataFrame(columns=list(TABLES[name])))
 
 
+def mean_by_length(data: StudyData, name: str, column: str) -> dict[tuple[str, int], float]:
+    """Return the means of a column of one of `TABLES`, by variant and length."""
+    means = measured_table(data, name).groupby(["variant", "length"])[column].mean().reset_index()
+    return {(str(variant), int(length)): float(value) for variant, length, value in means.to_numpy()}
+
+
 def compared_metrics(data: StudyData) -> tuple[Metric, Metric]:
     """Return what variants are compared by: L1, and the Fréchet distance on the reference extractor."""
     distance = metric_info(f"frechet_{data.settings.feature_extractor}")
