@@ -32,7 +32,11 @@ def synthetic_ids(images: int = 60, used: float = 1.0, kept: float = 0.7, seed: 
 
 
 def codebook_tables(sets: dict[str, np.ndarray], shown: tuple[str, ...] = ("val",)) -> dict[str, pd.DataFrame]:
-    """Return the study's tables for the ids (n, T, k) of each set; an image's nearest is the one after it."""
+    """Return the study's tables for the ids (n, T, k) of each set.
+
+    The nearest of an image is the one after it in the last iteration, and before that the tenth after it, which has the
+    same label in synthetic tables.
+    """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("ids", "usage", "neighbors", "pairs")}
     picture = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(picture, format="PNG")
@@ -47,7 +51,9 @@ def codebook_tables(sets: dict[str, np.ndarray], shown: tuple[str, ...] = ("val"
             tables["usage"].append(pd.DataFrame(usage))
         shared = (ids[:, -1] == np.roll(ids[:, -1], -1, axis=0)).mean(axis=1)
         nearest = {"dataset": dataset, "image_id": names, "neighbor_id": np.roll(names, -1), "shared": shared}
-        tables["neighbors"].append(pd.DataFrame(nearest))
+        for step, after in enumerate([10] * (ids.shape[1] - 1) + [1], start=1):
+            others = {"iteration": step, "neighbor_id": np.roll(names, -after)}
+            tables["neighbors"].append(pd.DataFrame(nearest | others))
         kept = picture.getvalue() if dataset in shown else None
         pairs = pd.DataFrame(nearest).iloc[:3].assign(pair=[1, 2, 3], image=[kept] * 3, neighbor=[kept] * 3)
         tables["pairs"].append(pairs)

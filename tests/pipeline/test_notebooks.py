@@ -28,7 +28,7 @@ FIGURES = {
     },
     "familiarity": {"gaps", "detection"},
     "attention": {"overlap", "lead", "sparsity", "layers", "images_maps"},
-    "codebook": {"usage", "use", "kept", "survival", "nearest", "images_closest_pairs"},
+    "codebook": {"usage", "use", "kept", "survival", "nearest", "retrieval", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids", "parity"},
     "tsc_toi": {
         "fig05_accuracy",

@@ -24,6 +24,7 @@ from alit.plots.style import (
 
 LINES = 4  # iterations in one panel
 NO_IDS = "not measurable here: no token ids"
+NO_LABELS = "not measurable here: no nearest images at each length, or no labels"
 NO_PICTURES = "no pictures: none of these sets' images may be shown"
 
 
@@ -147,10 +148,12 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
         cells = left.pcolormesh(
             table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), cmap="crest", vmin=0, vmax=1
         )
-        figure.colorbar(cells, ax=left, label="share of ids that are still there", pad=0.02)
+        figure.colorbar(cells, ax=left, label="share of ids still there", pad=0.02)
         panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max()})", 46)
         left.set_xlabel("later iteration")
         left.set_ylabel("iteration whose code it is")
+        left.set_xticks(table.columns.to_numpy())
+        left.set_yticks(table.index.to_numpy())
         shortest = survival.loc[survival["iteration"] == survival["iteration"].min()]
         parts = shortest.groupby("dataset", sort=False)
         for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
@@ -163,7 +166,8 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
             told.append(f"{value:.0%} on {name} (chance {chance:.0%})")
         right.set_ylim(0, 1)
         right.set_xlabel("later iteration")
-        right.set_ylabel(f"share of the first {shortest['tokens'].iloc[0]} ids still there")
+        right.set_ylabel(f"share of {shortest['tokens'].iloc[0]} ids still there")
+        right.set_xticks(table.columns.to_numpy())
         panel_title(right, "gray: expected by chance", 46)
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
@@ -208,6 +212,35 @@ def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Plot:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     agree = f"; they have the same label in {'; '.join(same)}" if same else ""
     return Plot(figure, f"An image and its nearest have in common, of their ids: {'; '.join(shared)}{agree}.")
+
+
+def retrieval(table: pd.DataFrame) -> Plot:
+    """Draw how often the nearest by ids has the same label, against the tokens whose ids are compared.
+
+    Args:
+        table: columns dataset, images, length, value, low, high, chance; bands are 95 % intervals, thin gray marks the
+            share of all pairs.
+    """
+    if table.empty:
+        return note(NO_LABELS)
+    told = []
+    with style():
+        figure, (panel,) = panels(1, height=2.6)
+        parts = table.groupby("dataset", sort=False)
+        for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
+            line = line.sort_values("length")
+            label = f"{name} (n = {line['images'].max()})"
+            panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
+            panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
+            panel.plot(line["length"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
+            first, last, chance = line["value"].iloc[0], line["value"].iloc[-1], line["chance"].iloc[-1]
+            told.append(f"{first:.0%} to {last:.0%} on {name} (all pairs {chance:.0%})")
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("tokens compared")
+        panel.set_ylabel("label of the nearest (share)")
+        panel_title(panel, "gray: all pairs", 46)
+        figure.legend(loc="outside lower center")
+    return Plot(figure, f"The nearest by ids has the same label, from few tokens to all: {'; '.join(told)}.")
 
 
 def closest_pairs(pairs: pd.DataFrame) -> Plot:

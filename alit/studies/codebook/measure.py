@@ -82,7 +82,7 @@ class CodebookTables(NamedTuple):
 EMPTY = CodebookTables(
     ids=pd.DataFrame(columns=["dataset", "image_id", "iteration", "position", "id"]),
     usage=pd.DataFrame(columns=["dataset", "iteration", "code", "tokens"]),
-    neighbors=pd.DataFrame(columns=["dataset", "image_id", "neighbor_id", "shared"]),
+    neighbors=pd.DataFrame(columns=["dataset", "iteration", "image_id", "neighbor_id", "shared"]),
     pairs=pd.DataFrame(columns=["dataset", "pair", "image_id", "neighbor_id", "shared", "image", "neighbor"]),
 )
 
@@ -157,12 +157,13 @@ def _measure_set(
 ) -> CodebookTables:
     ids = np.concatenate([store.read(number)["ids"] for number in range(-(-len(images) // config.batch_size))])
     names = images.manifest["image_id"].astype(str).to_numpy()
-    nearest = nearest_images(ids[:, -1])
+    by_iteration = [nearest_images(ids[:, step, :length]) for step, length in enumerate(tokenizer.config.lengths)]
+    nearest = by_iteration[-1]
     pairs = closest_pairs(nearest, config.pairs)
     tables = CodebookTables(
         _tidy_ids(ids, names),
         _count_codes(ids, tokenizer.config.distillation.latent_codebook_size),
-        pd.DataFrame({"image_id": names, "neighbor_id": names[nearest.rows], "shared": nearest.shared}),
+        pd.concat([_tidy_nearest(each, names, step) for step, each in enumerate(by_iteration, start=1)]),
         pd.DataFrame(
             {
                 "pair": np.arange(1, len(pairs) + 1),
@@ -189,6 +190,11 @@ def _tidy_ids(ids: np.ndarray, names: np.ndarray) -> pd.DataFrame:
             "id": ids[image, iteration, position],
         }
     )
+
+
+def _tidy_nearest(nearest: Nearest, names: np.ndarray, iteration: int) -> pd.DataFrame:
+    found = {"image_id": names, "neighbor_id": names[nearest.rows], "shared": nearest.shared}
+    return pd.DataFrame({"iteration": np.uint8(iteration), **found})
 
 
 def _count_codes(ids: np.ndarray, size: int) -> pd.DataFrame:

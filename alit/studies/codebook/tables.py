@@ -29,6 +29,7 @@ SURVIVAL_COLUMNS = [
 PAIR_COLUMNS = ["dataset", "images", "pair", "image_id", "neighbor_id", "shared", "image", "neighbor"]
 NEAREST_COLUMNS = ["dataset", "images", "image_id", "shared", "chance"]
 LABEL_COLUMNS = ["dataset", "images", "value", "low", "high", "chance"]
+RETRIEVAL_COLUMNS = ["dataset", "images", "iteration", "length", "shared", "value", "low", "high", "chance"]
 
 
 class TokenIds(NamedTuple):
@@ -124,9 +125,12 @@ def sample_survival(part: TokenIds, step: int, later: int, bootstrap: BootstrapC
     return resampled_means(kept, bootstrap.resamples, bootstrap.seed)[:, 0]
 
 
-def sample_label_agreement(data: StudyData, dataset: str) -> LabelAgreement | None:
-    """Resample the images of a set with labels; None where some image has none, or no two have the same."""
-    nearest = _rows_of(data.tables[NEIGHBORS], dataset)
+def sample_label_agreement(data: StudyData, dataset: str, iteration: int | None = None) -> LabelAgreement | None:
+    """Resample the images of a set with labels; None where some image has none, or no two have the same.
+
+    The nearest are those by the ids of one iteration; by default of the last.
+    """
+    nearest = _nearest(data, dataset, iteration)
     swept = data.grid.dataset(dataset)
     labels = dict(zip(swept.images["image_id"], swept.per_image("label"), strict=True))
     own, other = (
@@ -258,7 +262,7 @@ def nearest_shares(data: StudyData) -> pd.DataFrame:
 
     def shares_of_set(part: TokenIds) -> pd.DataFrame:
         chance = _shared_by_chance(part.ids[:, -1])
-        return _rows_of(data.tables[NEIGHBORS], part.dataset).assign(images=len(part.ids), chance=chance)
+        return _nearest(data, part.dataset).assign(images=len(part.ids), chance=chance)
 
     return _for_each_set(data, shares_of_set, NEAREST_COLUMNS)
 
@@ -278,6 +282,35 @@ def label_agreement(data: StudyData) -> pd.DataFrame:
         return interval_table(found.same[:, None], data.bootstrap.confidence, **labels)
 
     return _for_each_set(data, agreement_of_set, LABEL_COLUMNS)
+
+
+def retrieval_by_length(data: StudyData) -> pd.DataFrame:
+    """Return how often an image and its nearest by the ids of each iteration agree; columns `RETRIEVAL_COLUMNS`.
+
+    `shared` is the mean share of ids that the two have in common, `value` the share of images whose nearest has the
+    same label, `chance` that of all pairs of different images. Only of sets as in `label_agreement`, and only of tables
+    that have the nearest at each iteration.
+    """
+
+    def retrieval_of_set(part: TokenIds) -> pd.DataFrame:
+        rows = []
+        for step, length in enumerate(part.lengths, start=1):
+            nearest = _nearest(data, part.dataset, step)
+            found = sample_label_agreement(data, part.dataset, step) if len(nearest) else None
+            if found is not None:
+                labels = {"iteration": step, "length": length, "shared": nearest["shared"].mean()}
+                rows.append(
+                    interval_table(
+                        found.same[:, None],
+                        data.bootstrap.confidence,
+                        **labels,
+                        images=len(part.ids),
+                        chance=found.chance,
+                    )
+                )
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+    return _for_each_set(data, retrieval_of_set, RETRIEVAL_COLUMNS)
 
 
 def shown_pairs(data: StudyData) -> pd.DataFrame:
@@ -300,6 +333,14 @@ def _for_each_set(data: StudyData, make: Callable[[TokenIds], pd.DataFrame], col
 
 def _rows_of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return table.loc[table["dataset"] == dataset]
+
+
+def _nearest(data: StudyData, dataset: str, iteration: int | None = None) -> pd.DataFrame:
+    """Return the rows of each image's nearest at one iteration, by default the last, the only one of older tables."""
+    rows = _rows_of(data.tables[NEIGHBORS], dataset)
+    if "iteration" not in rows:
+        return rows if iteration is None else rows.iloc[:0]
+    return rows.loc[rows["iteration"] == (rows["iteration"].max() if iteration is None else iteration)]
 
 
 def _dense_ids(dataset: str, table: pd.DataFrame, codes: int) -> TokenIds:

@@ -71,7 +71,7 @@ def probe_by_latents(scores: pd.DataFrame) -> Plot:
     }
     kinds = {label: line for label, line in kinds.items() if len(line)}
     with style():
-        figure, (panel,) = panels(1, height=2.8)
+        figure, (panel,) = panels(1, height=3.2)
         for side, (label, line), (color, marker, dash) in zip(
             (-1, 0, 1), kinds.items(), looks_of_series(), strict=False
         ):

@@ -108,6 +108,22 @@ def test_nearest_images_are_compared_with_all_pairs_in_ids_and_labels():
     assert labels["chance"] == pytest.approx((counts * (counts - 1)).sum() / (60 * 59))
 
 
+def test_retrieval_is_told_at_each_length():
+    table = codebook.retrieval_by_length(study_data(synthetic_ids()))
+    assert table["length"].tolist() == list(LENGTHS)
+    assert table["value"].tolist() == [1, 1, 0]
+    assert table["chance"].iloc[0] == pytest.approx(5 / 59)
+
+
+def test_tables_that_were_kept_with_the_last_nearest_only_have_no_retrieval_by_length():
+    seen = study_data(synthetic_ids())
+    older = seen.tables["codebook_neighbors"]
+    last = older[older["iteration"] == 3].drop(columns="iteration")
+    kept = seen._replace(tables=seen.tables | {"codebook_neighbors": last})
+    assert codebook.retrieval_by_length(kept).empty
+    pd.testing.assert_frame_equal(codebook.label_agreement(kept), codebook.label_agreement(seen))
+
+
 @pytest.mark.parametrize("labels", [None, "all different"])
 def test_sets_in_which_no_labels_can_agree_have_no_agreement(labels):
     table = synthetic_table(60, ("val",), columns=())
@@ -116,6 +132,7 @@ def test_sets_in_which_no_labels_can_agree_have_no_agreement(labels):
     bare = synthetic_study_data(table, features=False)
     seen = bare._replace(tables=codebook_tables({"val": synthetic_ids()}))
     assert codebook.label_agreement(seen).empty
+    assert codebook.retrieval_by_length(seen).empty
     assert len(codebook.nearest_shares(seen)) == 60
 
 
@@ -130,7 +147,7 @@ def test_an_image_without_one_of_its_tokens_is_refused():
 def test_without_ids_every_table_is_empty(tables):
     seen = SWEPT._replace(tables=tables)
     made = (codebook.use_by_length, codebook.usage_curves, codebook.kept_map, codebook.kept_shares)
-    made += (codebook.prefix_survival,)
+    made += (codebook.prefix_survival, codebook.retrieval_by_length)
     for make in (*made, codebook.nearest_shares, codebook.label_agreement, codebook.shown_pairs):
         table = make(seen)
         assert isinstance(table, pd.DataFrame)

@@ -17,6 +17,7 @@ from alit.studies.codebook.figures import (
     codebook_use,
     kept_tokens,
     nearest_images,
+    retrieval,
     surviving_ids,
 )
 
@@ -28,6 +29,7 @@ DRAW: dict[str, Callable[[StudyData], Plot]] = {
     "use": lambda data: codebook_use(tables.use_by_length(data)),
     "kept": lambda data: kept_tokens(tables.kept_map(data), tables.kept_shares(data)),
     "survival": lambda data: surviving_ids(tables.prefix_survival(data)),
+    "retrieval": lambda data: retrieval(tables.retrieval_by_length(data)),
     "nearest": lambda data: nearest_images(tables.nearest_shares(data), tables.label_agreement(data)),
     "pairs": lambda data: closest_pairs(tables.shown_pairs(data)),
 }

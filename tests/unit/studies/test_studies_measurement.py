@@ -45,7 +45,7 @@ def test_a_measurement_of_another_tokenizer_is_taken_from_its_folder(paths, tmp_
     for name, table in codebook_tables({"val": synthetic_ids(5)}).items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     study = open_study("codebook", paths.baselines / "blocks", measured=folder)
-    assert len(study.data.tables["codebook_neighbors"]) == 5
+    assert len(study.data.tables["codebook_neighbors"]) == 3 * 5  # one of each image and iteration
     assert "blocks" in study.figures.parts
 
 
