@@ -1,4 +1,4 @@
-"""Stages `measure`, `cost` and `ablations`: what a study looks up in the networks themselves, beside the sweep."""
+"""Stages `measure`, `probe`, `cost` and `ablations`: what a study looks up in the networks, beside the sweep."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
         if (stage.paths.variants / each["than"] / number.name).is_dir()
     ]
     folders = {name: stage.paths.run / name for pair in pairs for name in pair}
-    settings = {"train_images": config.train_images, "batch_size": config.batch_size, "pairs": pairs}
+    settings = config.model_dump(include={"train_images", "compared_images", "batch_size"}) | {"pairs": pairs}
     scratch = _scratch(stage, [train, test], settings, [folder / WEIGHTS_FILE for folder in folders.values()])
     tables = measure_probes(
         _own_tokenizer(stage, fabric),

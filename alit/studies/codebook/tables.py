@@ -234,22 +234,21 @@ def prefix_survival(data: StudyData) -> pd.DataFrame:
     """
 
     def survival_of_set(part: TokenIds) -> pd.DataFrame:
-        rows = []
-        for step, later in combinations(range(len(part.lengths)), 2):
-            same = _survives(part, step, later)
-            rows.append(
-                interval_table(
-                    sample_survival(part, step, later, data.bootstrap)[:, None],
-                    data.bootstrap.confidence,
-                    images=len(part.ids),
-                    iteration=step + 1,
-                    later=later + 1,
-                    tokens=part.lengths[step],
-                    chance=float(_agreement_by_chance(part, step, later).mean()),
-                    leading=float(np.logical_and.accumulate(same, axis=1).sum(axis=1).mean()),
-                )
-            )
-        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+        pairs = list(combinations(range(len(part.lengths)), 2))
+        if not pairs:
+            return pd.DataFrame()
+        same = [_survives(part, *pair) for pair in pairs]
+        kept = np.stack([each.mean(axis=1) for each in same], axis=1)
+        return interval_table(
+            resampled_means(kept, data.bootstrap.resamples, data.bootstrap.seed),
+            data.bootstrap.confidence,
+            images=len(part.ids),
+            iteration=[step + 1 for step, _ in pairs],
+            later=[later + 1 for _, later in pairs],
+            tokens=[part.lengths[step] for step, _ in pairs],
+            chance=[float(_agreement_by_chance(part, *pair).mean()) for pair in pairs],
+            leading=[float(np.logical_and.accumulate(each, axis=1).sum(axis=1).mean()) for each in same],
+        )
 
     return _for_each_set(data, survival_of_set, SURVIVAL_COLUMNS)
 

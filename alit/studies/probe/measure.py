@@ -41,6 +41,7 @@ class ProbeConfig(Settings):
 
     method: Literal["ridge", "logistic", "mae"]
     train_images: PositiveInt | None  # of the first training set, at most; null takes all
+    compared_images: PositiveInt | None = None  # of those, that variants are compared on; null takes all
     batch_size: PositiveInt  # images through the tokenizer at once
     seeds: PositiveInt
     draw_share: float = Field(gt=0, le=1)  # of the training images, drawn again for each seed
@@ -214,6 +215,7 @@ class PooledFeatures(NamedTuple):
     """What the probes of one tokenizer are fitted and scored on."""
 
     fitted: FeatureArrays
+    labels: np.ndarray  # (n,) of the images that are fitted
     scored: FeatureArrays
     tokenizer: TokenizerConfig
 
@@ -259,26 +261,35 @@ def measure_probes(
         )
     fabric = fabric or build_fabric("cpu", 1)
 
-    def pool(network: AdaptiveTokenizer, folder: Path, iterations: int | None = None) -> PooledFeatures:
-        found = (
-            compute_features(network, images, rows, config.batch_size, folder / images.name, fabric, iterations)
-            for images, rows in ((train, train_rows), (test, test_rows))
+    def pool(
+        network: AdaptiveTokenizer, rows: np.ndarray, labels: np.ndarray, folder: Path, iterations: int | None = None
+    ) -> PooledFeatures:
+        fitted, scored = (
+            compute_features(network, images, chosen, config.batch_size, folder / images.name, fabric, iterations)
+            for images, chosen in ((train, rows), (test, test_rows))
         )
-        return PooledFeatures(*found, network.config)
+        return PooledFeatures(fitted, labels, scored, network.config)
 
     compared = pair_points(config, {name: network.lengths for name, network in variants.items()}, pairs)
     points = [*feature_points(config, tokenizer.config), *(point for each in compared.values() for point in each)]
-    own = pool(tokenizer, scratch)
+    own = pool(tokenizer, train_rows, train_labels, scratch)
+    some = spread_evenly(len(train_rows), config.compared_images)
     others = {
-        name: pool(variants[name], scratch / name, max(point.iteration for point in asked))
+        name: pool(
+            variants[name],
+            train_rows[some],
+            train_labels[some],
+            scratch / name,
+            max(point.iteration for point in asked),
+        )
         for name, asked in compared.items()
     }
     device = next(tokenizer.parameters()).device
 
     def work(number: int) -> Mapping[str, np.ndarray]:
         pooled = others.get(points[number].features, own)
-        inputs, held_out = (gather(each, points[number], pooled.tokenizer) for each in pooled[:2])
-        return _fit_point(inputs, train_labels, held_out, test_labels, config, seed, device)._asdict()
+        inputs, held_out = (gather(each, points[number], pooled.tokenizer) for each in (pooled.fitted, pooled.scored))
+        return _fit_point(inputs, pooled.labels, held_out, test_labels, config, seed, device)._asdict()
 
     store = PieceStore(resume_dir(scratch, "fits", {"probe": config, "seed": seed}, []))
     store.fill(fabric, [1] * len(points), work, "probes", "feature point")
@@ -346,6 +357,11 @@ def labeled_images(images: ImageSet, limit: int | None = None) -> tuple[np.ndarr
     """Return rows (n,) and int64 labels (n,) of the images that have a label, at most `limit`, spread evenly."""
     labels = images.labels(np.arange(len(images))).numpy()
     rows = np.flatnonzero(labels >= 0)
-    count = len(rows) if limit is None else min(limit, len(rows))
-    rows = rows[np.arange(count) * len(rows) // max(count, 1)]
+    rows = rows[spread_evenly(len(rows), limit)]
     return rows, labels[rows]
+
+
+def spread_evenly(count: int, limit: int | None) -> np.ndarray:
+    """Return at most `limit` of `count` numbers from 0, spread evenly over them; all without a limit."""
+    chosen = count if limit is None else min(limit, count)
+    return np.arange(chosen) * count // max(chosen, 1)

@@ -60,7 +60,7 @@ def probe_results(data: StudyData) -> ProbeResults:
         DataError: the points were not scored on the same images.
     """
     if ACCURACY not in data.tables or CORRECT not in data.tables:
-        reason = data.why_not_measured("probe", f"there is no table {ACCURACY}; run: dvc repro measure")
+        reason = data.why_not_measured("probe", f"there is no table {ACCURACY}; run: dvc repro probe")
         raise NotMeasurable(reason)
     table = data.tables[CORRECT]
     if table.empty:
@@ -70,7 +70,7 @@ def probe_results(data: StudyData) -> ProbeResults:
     correct = np.full((len(names), number.max() + 1), np.nan)
     correct[image, number] = table["correct"].to_numpy()
     if np.isnan(correct).any() or correct.size != len(table):
-        raise DataError("expected every feature point on the same images, found gaps; run: dvc repro measure")
+        raise DataError("expected every feature point on the same images, found gaps; run: dvc repro probe")
     points = table[POINT].drop_duplicates().itertuples(index=False)
     pairs = data.tables[PAIRS].itertuples(index=False) if PAIRS in data.tables else ()
     return ProbeResults(

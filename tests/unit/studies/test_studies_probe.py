@@ -63,7 +63,7 @@ def test_a_point_without_one_of_the_images_is_refused():
         probe.probe_scores(SWEPT._replace(tables=tables))
 
 
-@pytest.mark.parametrize(("tables", "words"), [({}, "dvc repro measure"), (unlabeled_tables(), "no labels")])
+@pytest.mark.parametrize(("tables", "words"), [({}, "dvc repro probe"), (unlabeled_tables(), "no labels")])
 def test_without_probes_there_are_no_scores_and_the_claims_say_why(tables, words):
     seen = SWEPT._replace(tables=tables)
     scores = probe.probe_scores(seen)

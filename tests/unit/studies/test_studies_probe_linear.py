@@ -171,7 +171,7 @@ def test_fits_of_a_killed_measurement_are_kept(tmp_path, monkeypatch):
 
 
 def test_variants_are_compared_where_they_have_as_many_tokens(tmp_path):
-    few = CONFIG.model_copy(update={"iterations": (1,), "tokens": ("image", "both")})
+    few = CONFIG.model_copy(update={"iterations": (1,), "tokens": ("image", "both"), "compared_images": 12})
     one_pass = tokenizer_config()
     one_pass = one_pass.model_copy(
         update={"distillation": one_pass.distillation.model_copy(update={"tokens_per_iteration": 4, "iterations": 1})}
@@ -180,6 +180,8 @@ def test_variants_are_compared_where_they_have_as_many_tokens(tmp_path):
     pairs = [FixedLengthPair("variants/grows/0", "variants/four/0")]
     sets = ColoredSet("train"), ColoredSet("val", 30, 1)
     tables = measure_probes(tokenizer(), *sets, few, 7, tmp_path, None, variants, pairs)
+    trained_on = tables.accuracy[tables.accuracy["split"] == "train"].groupby("features")["n"].first()
+    assert trained_on[["tokenizer", *variants]].tolist() == [18, 6, 6]  # half of each
     assert tables.pairs.to_numpy().tolist() == [["variants/grows/0", "variants/four/0"]]
     points = tables.correct[list(FeaturePoint._fields)].drop_duplicates()
     points = points[~points["features"].isin([*CONTROLS, "tokenizer"])]
