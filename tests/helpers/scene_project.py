@@ -36,3 +36,14 @@ def save_tokenizer(paths: RunPaths) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         AdaptiveTokenizer(load_profile(paths.config).tokenizer).save_pretrained(paths.tokenizer)
+
+
+def save_fixed_length_pair(paths: RunPaths) -> None:
+    """Write the recurrent variant and the one of a fixed length, of random weights, where a run keeps them."""
+    recurrent = load_profile(paths.config).tokenizer
+    lengths = {"tokens_per_iteration": 32, "iterations": 1}
+    fixed = recurrent.model_copy(update={"distillation": recurrent.distillation.model_copy(update=lengths)})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, config in {"recurrent": recurrent, "fixed_32": fixed}.items():
+            AdaptiveTokenizer(config).save_pretrained(paths.variants / name / "0")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 from checkout import ROOT
-from scene_project import save_tokenizer, scene_project
+from scene_project import save_fixed_length_pair, save_tokenizer, scene_project
 
 from experiments import task_models
 
@@ -26,6 +26,7 @@ def paths(tmp_path_factory):
         paths = scene_project(folder)
         task_models.main(["tiny"])
         save_tokenizer(paths)
+        save_fixed_length_pair(paths)
     return paths
 
 

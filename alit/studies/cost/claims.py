@@ -79,7 +79,7 @@ def _steps(samples: np.ndarray, lengths: np.ndarray, confidence: float, images: 
 def _against_one_pass(data: StudyData) -> list[Measurement]:
     """Compare encoding until it suffices with one pass: mean over the lengths, and where it stops at the shortest."""
     samples, confidence = sample_one_pass(data), data.bootstrap.confidence
-    rounds = data.tables[TIMES]["image"].nunique()
+    rounds = len(np.unique(data.tables[TIMES]["image"]))
     words = "time to encode until it suffices, times one pass to as many tokens, "
     mean = np.exp(np.log(samples.ratios).mean(axis=1))
     deciding = {"until_over_one_pass": (f"{words}geometric mean of {len(samples.lengths)} lengths", mean)}
@@ -89,10 +89,11 @@ def _against_one_pass(data: StudyData) -> list[Measurement]:
         measured(name, *each, confidence, rounds, 1.0, "below", margin=SAME_TIME, column="control")
         for name, each in deciding.items()
     ]
-    for length, network, ratio in zip(samples.lengths, samples.networks, samples.ratios.T, strict=True):
-        words = f"time to encode until it suffices at {length} tokens, times that of {network}"
-        name = f"until_over_one_pass_{length}"
-        parts.append(measured(name, words, ratio, confidence, rounds, column="control"))
+    for name, ratios in {"until": samples.ratios, "known": samples.known}.items():
+        how = "until it suffices at" if name == "until" else "to a length known beforehand,"
+        for length, network, ratio in zip(samples.lengths, samples.networks, ratios.T, strict=True):
+            words = f"time to encode {how} {length} tokens, times that of {network}"
+            parts.append(measured(f"{name}_over_one_pass_{length}", words, ratio, confidence, rounds, column="control"))
     return parts
 
 

@@ -44,7 +44,7 @@ def one_pass_networks(counts: pd.DataFrame) -> dict[int, str]:
     timed, so that no chance chooses.
     """
     adaptive = set(counts.loc[counts["operation"] == ENCODE_UNTIL, "tokenizer"]) - {OWN}
-    encoding = counts.loc[(counts["operation"] == ENCODE) & counts["tokenizer"].isin(adaptive)]
+    encoding = counts.loc[(counts["operation"] == ENCODE) & counts["tokenizer"].isin(list(adaptive))]
     operations = encoding.groupby("tokenizer")["gflop"].agg(["min", "max"])
     flat = operations.index[operations["max"] <= (1 + SAME_OPERATIONS) * operations["min"]]
     cheapest = encoding.loc[encoding["tokenizer"].isin(flat)].sort_values("gflop", kind="stable")
@@ -53,11 +53,12 @@ def one_pass_networks(counts: pd.DataFrame) -> dict[int, str]:
 
 
 class OnePassSamples(NamedTuple):
-    """Times to encode until a criterion holds, as multiples of times to encode in one pass, over resampled rounds."""
+    """Times to encode, as multiples of times to encode in one pass, over resampled rounds."""
 
     lengths: tuple[int, ...]  # l, at which both were timed
     networks: tuple[str, ...]  # (l) of one pass
-    ratios: np.ndarray  # (1 + r, l) at the same length
+    ratios: np.ndarray  # (1 + r, l) until a criterion holds, over one pass to the same length
+    known: np.ndarray  # (1 + r, l) to a length that is known beforehand, over one pass to the same length
     shortest: np.ndarray  # (1 + r,) until at the shortest length, over one pass to the longest of `lengths`
 
 
@@ -80,22 +81,23 @@ def sample_one_pass(data: StudyData) -> OnePassSamples:
         medians = sample_medians(milliseconds, data.bootstrap).T
         once |= {(name, length): column for length, column in zip(found.tolist(), medians, strict=True)}
     passes = np.stack([once[networks[length], length] for length in shared], axis=1)
-    ratios = own[:, np.isin(lengths, shared)] / passes
-    names = tuple(networks[length] for length in shared)
-    return OnePassSamples(tuple(shared), names, ratios, own[:, 0] / passes[:, -1])
+    places, names = np.isin(lengths, shared), tuple(networks[length] for length in shared)
+    known = sample_medians(round_times(times, OWN, ENCODE)[1], data.bootstrap)[:, places] / passes
+    return OnePassSamples(tuple(shared), names, own[:, places] / passes, known, own[:, 0] / passes[:, -1])
 
 
 def until_over_one_pass(data: StudyData) -> pd.DataFrame:
     """Return what encoding until it suffices takes, as a multiple of one pass to as many tokens.
 
     Returns:
-        Columns length, network, value, low, high; no rows where no network of one pass was timed.
+        Columns length, network, known (the multiple that encoding takes where the length is known beforehand), value,
+        low, high; no rows where no network of one pass was timed.
     """
     try:
         samples = sample_one_pass(data)
     except NotMeasurable:
-        return pd.DataFrame(columns=["length", "network", "value", "low", "high"])
-    labels = {"length": samples.lengths, "network": samples.networks}
+        return pd.DataFrame(columns=["length", "network", "known", "value", "low", "high"])
+    labels = {"length": samples.lengths, "network": samples.networks, "known": samples.known[0]}
     return interval_table(samples.ratios, data.bootstrap.confidence, **labels)
 
 

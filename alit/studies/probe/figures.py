@@ -139,10 +139,11 @@ def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
             panel.axvspan(-margin, margin, color=GRAY, alpha=BAND, lw=0)
             panel.axvline(0, color=GRAY, lw=0.8)
             panel.errorbar(part["value"], places, xerr=error_bars(part), fmt="o", capsize=2)
-            panel.set_yticks(places, labels=[f"{row.than} ({row.length})" for row in part.itertuples()])
+            names = [f"{than} ({length})" for than, length in zip(part["than"], part["length"], strict=True)]
+            panel.set_yticks(places, labels=names)
             panel.margins(y=0.3)
             panel_title(panel, str(label))
-            told += [f"{row.value:+.1%} over {row.than} on {label}" for row in part.itertuples()]
+            told += [f"{value:+.1%} over {name} on {label}" for value, name in zip(part["value"], names, strict=True)]
         figure.supxlabel("probe accuracy of the recurrent variant minus that of the one with a fixed length")
         figure.suptitle(f"{parity['dataset'].iloc[0]} (n = {parity['images'].max()})")
     return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(told)}.")

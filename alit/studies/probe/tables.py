@@ -136,10 +136,11 @@ def sample_parity(results: ProbeResults, data: StudyData) -> list[Parity]:
         first, second = (accuracy_samples(results, each, data) for each in zip(*numbers, strict=True))
         gains[key] = first - second
     parities = []
-    for key, gain in gains.items():
-        alike = [each[0] for (tokens, *_), each in gains.items() if tokens == key[0]]
+    for (tokens, latents, variant, than), gain in gains.items():
+        alike = [each[0] for (kind, *_), each in gains.items() if kind == tokens]
         between = pooled_seed_variance(alike) if max(map(len, alike)) > 1 else None
-        parities.append(Parity(*key, gain.shape[1], over_trainings(gain, data.bootstrap.seed, between)))
+        samples = over_trainings(gain, data.bootstrap.seed, between)
+        parities.append(Parity(tokens, latents, variant, than, gain.shape[1], samples))
     return parities
 
 

@@ -8,7 +8,14 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.analysis.selection import BootstrapConfig
 from alit.studies import assess
-from alit.studies.cost.tables import cost_table, one_pass_networks, round_times, sample_medians, summary
+from alit.studies.cost.tables import (
+    cost_table,
+    one_pass_networks,
+    round_times,
+    sample_medians,
+    summary,
+    until_over_one_pass,
+)
 
 
 def study_data(**options):
@@ -67,6 +74,11 @@ def test_c17_is_supported_where_longer_takes_longer_and_one_pass_takes_longer_st
     assert parts["until_over_one_pass"].value == pytest.approx(np.mean([12, 14, 16, 18]) / 30, rel=0.05)
     assert parts["until_shortest_over_one_pass"].value == pytest.approx(12 / 30, rel=0.05)
     assert parts["until_over_one_pass_32"].bound is None
+    assert parts["known_over_one_pass_4"].value == pytest.approx(12 / 30, rel=0.05)
+    ratios = until_over_one_pass(study_data())
+    assert ratios["network"].tolist() == ["nested"] * len(LENGTHS)
+    assert ratios["known"].to_numpy() == pytest.approx(np.array([12, 14, 16, 18]) / 30, rel=0.05)
+    assert ((ratios["low"] < ratios["value"]) & (ratios["value"] < ratios["high"])).all()
     assert found.headline is not None
     assert found.headline.name == "encode_shortest_share"
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from probe_cases import CONFIG
-from scene_project import save_tokenizer, scene_project
+from scene_project import save_fixed_length_pair, save_tokenizer, scene_project
 from tiny import images, tokenizer, tokenizer_config
 from torch import nn
 
@@ -214,13 +214,16 @@ def test_sets_of_other_classes_are_refused(tmp_path):
         measure_probes(tokenizer(), ColoredSet("train"), other, CONFIG, 0, tmp_path)
 
 
-def test_the_stage_writes_both_tables_and_leaves_no_features(tmp_path, monkeypatch):
+def test_the_stage_writes_its_tables_with_the_profiles_variants_and_leaves_no_features(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ALIT_SCRATCH", raising=False)
     paths = scene_project(tmp_path)
     save_tokenizer(paths)
+    save_fixed_length_pair(paths)
     measure.main(["tiny", "probe"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("probe").iterdir()}
     assert set(written) == {"probe_accuracy", "probe_correct", "probe_pairs"}
-    assert set(CONTROLS) < set(written["probe_accuracy"]["features"])
+    pair = {"variants/recurrent/0", "variants/fixed_32/0"}
+    assert set(written["probe_accuracy"]["features"]) == {*CONTROLS, "tokenizer", *pair}
+    assert set(written["probe_pairs"].to_numpy().ravel()) == pair
     assert not any(paths.scratch.iterdir())
