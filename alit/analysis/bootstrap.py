@@ -5,11 +5,13 @@ for the whole array: `samples[0]` is the value, `samples[1:]` give its interval.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+KEPT_NUMBERS = 60_000_000  # counts that are kept of a set of resamples: 60 MB
 CHUNK_NUMBERS = 4_000_000  # numbers drawn at a time: 32 MB of indices, whatever the number of images
 
 
@@ -52,13 +54,24 @@ def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
     Two calls with the same number of images and the same seed draw the same resamples: differences are paired.
     """
     images = len(values)
-    rows = [values.mean(axis=0, keepdims=True)]
+    kept = images * resamples <= KEPT_NUMBERS
+    drawn = _kept_counts(images, resamples, seed) if kept else _counts(images, resamples, seed)
+    # A mean over drawn images is a product with how often each was drawn, which costs one matrix product.
+    return np.concatenate([values.mean(axis=0, keepdims=True), *(counts @ values / images for counts in drawn)])
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(images: int, resamples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Return what `_counts` yields: drawing takes longer than the products, and most calls draw the same."""
+    return tuple(_counts(images, resamples, seed))
+
+
+def _counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield chunks (r, n) of how often each image was drawn; a byte holds it, as nothing is drawn 256 times."""
     for indices in resampled_indices(images, resamples, seed):
-        # A mean over drawn images is a product with how often each was drawn, which costs one matrix product.
         offsets = images * np.arange(len(indices))[:, None]
         counts = np.bincount((indices + offsets).ravel(), minlength=indices.size)
-        rows.append(counts.reshape(indices.shape) @ values / images)
-    return np.concatenate(rows)
+        yield counts.reshape(indices.shape).astype(np.uint8)
 
 
 def resampled(statistic: Callable[[np.ndarray], np.ndarray], images: int, resamples: int, seed: int) -> np.ndarray:

@@ -287,15 +287,17 @@ def curve_rows(
     )
 
 
-def at_tokens(curve: CurveSamples, tokens: float) -> np.ndarray:
+def at_tokens(curve: CurveSamples, tokens: float | np.ndarray) -> np.ndarray:
     """Return (1 + r,) values interpolated linearly where a curve spends `tokens` per image; nan outside its range.
 
-    A point between two thresholds can be had: give each image the one or the other threshold at random.
+    A point between two thresholds can be had: give each image the one or the other threshold at random. `tokens` may
+    be (1 + r,), what another rule spends in each resample.
     """
+    targets = np.broadcast_to(np.asarray(tokens, dtype=np.float64), len(curve.tokens))
     return np.array(
         [
-            np.interp(tokens, *_ascending(spent, values), left=np.nan, right=np.nan)
-            for spent, values in zip(curve.tokens, curve.values, strict=True)
+            np.interp(target, *_ascending(spent, values), left=np.nan, right=np.nan)
+            for target, spent, values in zip(targets, curve.tokens, curve.values, strict=True)
         ]
     )
 
@@ -332,6 +334,22 @@ def tokens_to_reach(curve: CurveSamples, share: float) -> np.ndarray:
         ends = slice(after - 1, after + 1)
         reached.append(np.interp(share, progress[ends], tokens[ends]))
     return np.array(reached)
+
+
+def mean_tokens_needed(curve: CurveSamples) -> np.ndarray:
+    """Return (1 + r,) mean tokens at which a curve's change is made, averaged over the whole change.
+
+    It is the mean of `tokens_to_reach` over every share from 0 to 1 where a curve only rises or only falls. It hangs on
+    all of the curve; the tokens for one share hang on two points of it. The whole change runs from the value at
+    the fewest tokens to the value at the most; nan where there is none.
+    """
+    needed = []
+    for spent, values in zip(curve.tokens, curve.values, strict=True):
+        tokens, values = _ascending(spent, values)
+        change = values[-1] - values[0]
+        made = np.trapezoid(values - values[0], tokens) / change if change else np.nan  # tokens after it was made
+        needed.append(tokens[-1] - made)
+    return np.array(needed)
 
 
 def _ascending(tokens: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import estimate, interval, interval_table, resampled_means
 from alit.analysis.grid import SweepGrid, metric_info
+from alit.analysis.instruments import AGREEMENT, BLIND
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 
@@ -28,7 +29,7 @@ SCORES: dict[tuple[str, Against], tuple[str, str]] = {  # task, against -> colum
     ("depth", "own answer"): ("depth_error_", "relative error against its own answer on the original"),
     ("captioning", "own answer"): ("caption_score_", "token F1 against its own caption of the original"),
 }
-AGREEMENT = "depth_rank_agreement_"  # column prefix
+RULES = {"lower": "no picture: lower is nearer", "center": "no picture: closer to the center is nearer"}
 STRENGTH_COLUMNS = [
     "task",
     "against",
@@ -57,6 +58,12 @@ class ModelComparison(NamedTuple):
     columns: tuple[str, ...]  # one per model
     grid: SweepGrid
 
+    @property
+    def chance(self) -> float:
+        """What a guess is worth, where that is known: of an accuracy among the set's classes, else 0."""
+        guesses = self.columns[-1].startswith("top1_in_set_")
+        return 1 / max(len(set(self.grid.images["label"].dropna())), 1) if guesses else 0.0
+
 
 class Performance(NamedTuple):
     """Bootstrap means of one model, point estimate first; r resamples, l lengths."""
@@ -71,17 +78,20 @@ class Performance(NamedTuple):
         return self.sign * (self.clean[:, None] - self.values)
 
     @property
-    def above_zero(self) -> bool:
-        """Whether anything is left at the shortest length: an accuracy or score of 0 cannot fall further."""
-        return self.sign < 0 or bool(self.values[0, 0] > 0)
-
-    @property
     def drop(self) -> np.ndarray:
         """Return (1 + r, l) the gap as a share of the performance on untouched images.
 
         A relative depth error against the network's own answer is 0 there and a share already: it is its own drop.
         """
         return np.divide(self.gap, self.clean[:, None], out=self.gap.copy(), where=self.clean[:, None] != 0)
+
+    def log_odds_lost(self, images: int) -> np.ndarray:
+        """Return (1 + r, l) how much lower the log-odds are than on untouched images; for scores from 0 to 1.
+
+        Half an image is added to either side (Haldane and Anscombe, 1956), so that none or all right have odds, too.
+        """
+        clean, values = ((images * each + 0.5) / (images + 1) for each in (self.clean[:, None], self.values))
+        return np.log(clean / (1 - clean)) - np.log(values / (1 - values))
 
 
 def model_pairs(data: StudyData) -> dict[str, tuple[str, ...]]:
@@ -138,12 +148,14 @@ def depth_agreement_table(data: StudyData) -> pd.DataFrame:
     """Return how far each depth model orders pixels as their known depth does, by data set and length.
 
     The Spearman correlation over an image's pixels, averaged over the images that have known depth, metric or
-    relative, with bootstrap intervals over these images. Data sets without known depth have no rows.
+    relative, with bootstrap intervals over these images. Rules that look at no picture are given beside the models,
+    where the table has them. Data sets without known depth have no rows.
 
     Returns:
         Columns dataset, model, images, clean, clean_low, clean_high (untouched images), length, value, low, high.
     """
     columns = [AGREEMENT + model for model in data.settings.depth_models if AGREEMENT + model in data.grid.scores]
+    columns += [BLIND + rule for rule in RULES if columns and BLIND + rule in data.grid.scores]
     checks = [] if data.checks is None else [(data.checks, name) for name in data.checks.datasets]
     parts = []
     for whole, name in [*((data.grid, name) for name in data.grid.datasets), *checks]:
@@ -163,7 +175,7 @@ def _agreement_rows(grid: SweepGrid, dataset: str, column: str, bootstrap: Boots
         means[:, 1:],
         bootstrap.confidence,
         dataset=dataset,
-        model=column.removeprefix(AGREEMENT),
+        model=RULES.get(column.removeprefix(BLIND), column.removeprefix(AGREEMENT)),
         images=len(grid),
         clean=clean.value,
         clean_low=clean.low,

@@ -5,20 +5,21 @@ length for every image, which knows nothing, and an oracle, which knows every im
 largest gain per token first.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.distances import sample_frechet
+from alit.analysis.distances import Features, sample_frechet
 from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
     BootstrapConfig,
     CurveSamples,
     allocate_by_threshold,
+    at_tokens,
     covering_thresholds,
     criterion_on,
     curve_rows,
@@ -28,6 +29,7 @@ from alit.analysis.selection import (
     uniform_allocation,
 )
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.tokenizer.budget import lower_hull
 
 COLUMNS = ("tsc", "tsc_label", "toi", "toi_label", "own", "images", "possible", "value", "low", "high")
@@ -148,51 +150,57 @@ def oracle_gap_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str) -> CurveSamples:
-    """Bootstrap tokens and a task along all thresholds of a criterion, from the shortest to the longest for all."""
-    allocation = allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
-    return sample_curve(grid, allocation, task, data.bootstrap)
+UNIFORM = "uniform"  # in place of a criterion: the same length for all
+POINTS = 12  # thresholds of a whole curve of a Fréchet distance
+ERRORS_AWAY = (1.5, 4)  # standard errors of mean tokens, of thresholds on either side of a target
 
 
-def improvement(curve: CurveSamples, task: str) -> np.ndarray:
-    """Return (1 + r,) improvement of a task from the shortest length for all to the longest for all."""
-    fewest, most = np.argmin(curve.tokens[0]), np.argmax(curve.tokens[0])
-    return metric_info(task).sign * (curve.values[:, most] - curve.values[:, fewest])
-
-
-def improves(data: StudyData, curve: CurveSamples, task: str) -> bool:
-    """Whether the whole interval of a task's improvement is above 0."""
-    return estimate(improvement(curve, task), data.bootstrap.confidence).low > 0
-
-
-def no_improvement(task: str) -> str:
-    """Return why a task is left out, in words."""
-    return f"{metric_info(task).label} does not clearly improve with more tokens"
-
-
-POINTS = 12
-
-
-def frechet_curve(data: StudyData, grid: SweepGrid, criterion: str, near: float | None = None) -> CurveSamples | None:
-    """Bootstrap tokens and reference Fréchet distance along a criterion's curve; both ends are included.
+def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str, near: float | None = None) -> CurveSamples:
+    """Bootstrap tokens and a task along the thresholds of a criterion, from the shortest to the longest length for all.
 
     Args:
         data: features and how to resample.
-        grid: the images.
-        criterion: score column to select by.
-        near: mean tokens; only the two thresholds on either side of it, and the ends, are measured.
+        grid: images with scores in the criterion and the task.
+        criterion: score column to select by, or `UNIFORM`.
+        task: score column, or `frechet_<reference extractor>`.
+        near: mean tokens; only thresholds on either side of it, and both ends, are measured.
 
-    Returns:
-        None where there are no reference features or no untouched images to compare with.
+    Raises:
+        NotMeasurable: a Fréchet distance without reference features or untouched images to compare with.
     """
+    allocation = covering_allocation(grid, criterion)
+    tokens, of_means = grid.lengths[allocation.positions], not task.startswith("frechet_")
+    if near is not None:
+        allocation = _thinned(allocation, _around(tokens, near))
+    elif not of_means:
+        allocation = _thinned(allocation, _spaced(tokens.mean(axis=0)))
+    if of_means:
+        return sample_curve(grid, allocation, task, data.bootstrap)
     features = data.reference_features
     if features is None or grid.clean_rows is None:
-        return None
-    allocation = allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
+        raise NotMeasurable(f"{metric_info(task).label} cannot be measured without its features and untouched images")
+    return _frechet_curve(data, grid, allocation, features)
+
+
+def covering_allocation(grid: SweepGrid, criterion: str) -> Allocation:
+    """Return a criterion's lengths under thresholds that cover every capacity; `UNIFORM` is the same length for all."""
+    if criterion == UNIFORM:
+        return uniform_allocation(grid)
+    return allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
+
+
+def _frechet_curve(data: StudyData, grid: SweepGrid, allocation: Allocation, features: Features) -> CurveSamples:
     tokens = grid.lengths[allocation.positions].astype(np.float64)
-    chosen = _spaced(tokens.mean(axis=0)) if near is None else _around(tokens.mean(axis=0), near)
-    spent = resampled_means(tokens[:, chosen], data.bootstrap.resamples, data.bootstrap.seed)
-    return CurveSamples(spent, sample_frechet(features, grid, allocation.positions[:, chosen], data.bootstrap))
+    spent = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
+    return CurveSamples(spent, sample_frechet(features, grid, allocation.positions, data.bootstrap))
+
+
+def _thinned(allocation: Allocation, kept: np.ndarray) -> Allocation:
+    return allocation._replace(
+        thresholds=allocation.thresholds[kept],
+        positions=allocation.positions[:, kept],
+        satisfied=allocation.satisfied[:, kept],
+    )
 
 
 def _spaced(tokens: np.ndarray) -> np.ndarray:
@@ -202,23 +210,74 @@ def _spaced(tokens: np.ndarray) -> np.ndarray:
 
 
 def _around(tokens: np.ndarray, target: float) -> np.ndarray:
-    order = np.argsort(tokens, kind="stable")
-    after = int(np.searchsorted(tokens[order], target))
-    inside = order[max(after - 2, 0) : after + 2]
-    return np.unique([order[0], *inside, order[-1]])
+    """Choose thresholds about a target of mean tokens, and both ends, that resamples do not leave.
+
+    Args:
+        tokens: (n, t) of images at each threshold.
+        target: mean tokens.
+    """
+    mean = tokens.mean(axis=0)
+    order = np.argsort(mean, kind="stable")
+    last = len(order) - 1
+    error = tokens[:, np.abs(mean - target).argmin()].std() / np.sqrt(len(tokens))
+    below = [np.searchsorted(mean[order], target - each * error, side="right") - 1 for each in ERRORS_AWAY]
+    above = [np.searchsorted(mean[order], target + each * error) for each in ERRORS_AWAY]
+    return np.unique(order[np.clip([0, *below, *above, last], 0, last)])
+
+
+def value_at(curve: CurveSamples, length: Literal["shortest", "longest"]) -> np.ndarray:
+    """Return (1 + r,) values of a curve where all images have the shortest or the longest length."""
+    end = np.argmin(curve.tokens[0]) if length == "shortest" else np.argmax(curve.tokens[0])
+    return curve.values[:, end]
+
+
+def improvement(curve: CurveSamples, task: str) -> np.ndarray:
+    """Return (1 + r,) improvement of a task from the shortest length for all to the longest for all."""
+    return metric_info(task).sign * (value_at(curve, "longest") - value_at(curve, "shortest"))
+
+
+def better_by(values: np.ndarray, others: np.ndarray, task: str, unit: np.ndarray) -> np.ndarray:
+    """Return (1 + r,) by how much values of a task are better than others, in a unit (1 + r,); nan where it is 0."""
+    lead = metric_info(task).sign * (values - others)
+    return np.divide(lead, np.abs(unit), out=np.full_like(lead, np.nan), where=unit != 0)
+
+
+RIGHT = 1.0  # the X of "among the top X" at which a class criterion asks for what the accuracy counts
+
+
+CurveOf = Callable[..., CurveSamples]  # criterion, task and near, as in `task_curve` of these images; it may remember
+
+
+def advantage(data: StudyData, grid: SweepGrid, curve: CurveOf, chooser: str, task: str, over: str) -> np.ndarray:
+    """Return (1 + r,) how much better a task is when one criterion chooses than when another does, at equal tokens.
+
+    A class rank is a criterion of many X, and only at X = 1 does it ask for what an accuracy counts. It is compared
+    there, at the tokens that it takes there. A graded score is the task itself at every threshold, and its advantage is
+    the mean over all tokens that both criteria can spend. The unit is the task's improvement from the shortest length
+    for all to the longest.
+    """
+    gain = improvement(curve(UNIFORM, task), task)
+    if not chooser.startswith("class_rank_"):
+        lead = mean_advantage(curve(chooser, task), curve(over, task))
+        return better_by(lead, np.zeros_like(lead), task, gain)
+    right = allocate_by_threshold(grid, criterion_on(chooser), [RIGHT])
+    chosen = sample_curve(grid, right, task, data.bootstrap)
+    spent = chosen.tokens[:, 0]
+    other = curve(over, task, near=float(spent[0]))
+    return better_by(chosen.values[:, 0], at_tokens(other, spent), task, gain)
 
 
 def shown_tasks(data: StudyData) -> list[str]:
     """Return the tasks of the figures: those that the caller chose, else every measured task of the settings.
 
-    The latter are the accuracies of the reference and of the weakest classifier, the other reference tasks, and the
-    Fréchet distance on each network whose features the sweep keeps, the reference first: FID, and beside it the
-    distance on VGG16 features that the paper's Fig. 6, 14 and 15 show.
+    The latter are the accuracies of the reference and of the weakest classifier, the other reference tasks, L1 as in
+    the paper's Fig. 14 and 15, and the Fréchet distance on each network whose features the sweep keeps, the reference
+    first: FID, and beside it the distance on VGG16 features that the paper's Fig. 6, 14 and 15 show.
     """
     if data.chosen_tasks is not None:
         return list(data.chosen_tasks)
     accuracies = data.measured(data.accuracy_column, *map(data.accuracy_of, data.settings.classifiers[:1]))
-    tasks = list(dict.fromkeys([*accuracies, *data.task_columns()])) or ["l1"]
+    tasks = list(dict.fromkeys([*accuracies, *data.task_columns(), "l1"]))
     if data.grid.clean_rows is None:
         return tasks
     extractors = sorted(data.features, key=lambda name: name != data.settings.feature_extractor)
@@ -240,10 +299,7 @@ def task_curves(data: StudyData, grid: SweepGrid, allocation: Allocation, tasks:
     parts = []
     for task in tasks:
         if task.startswith("frechet_"):
-            features = data.features[task.removeprefix("frechet_")]
-            tokens = grid.lengths[allocation.positions].astype(np.float64)
-            spent = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
-            curve = CurveSamples(spent, sample_frechet(features, grid, allocation.positions, data.bootstrap))
+            curve = _frechet_curve(data, grid, allocation, data.features[task.removeprefix("frechet_")])
         else:
             curve = sample_curve(grid, allocation, task, data.bootstrap)
         parts.append(curve_rows(grid, allocation, task, curve, data.base_tokens, data.bootstrap))

@@ -20,6 +20,7 @@ from alit.analysis.selection import (
     curve_table,
     evaluate,
     mean_advantage,
+    mean_tokens_needed,
     middle_threshold,
     select,
     tokens_to_reach,
@@ -97,6 +98,19 @@ def test_values_between_two_points_are_interpolated_and_outside_unknown():
     line = curve([8, 4, 16], [2.0, 1.0, 3.0])
     assert at_tokens(line, 6.0) == pytest.approx([1.5])
     assert np.isnan(at_tokens(line, 20.0)).all()
+
+
+def test_each_resample_can_be_read_where_another_rule_spends_its_tokens():
+    line = CurveSamples(np.array([[4.0, 8.0], [4.0, 8.0]]), np.array([[0.0, 1.0], [1.0, 3.0]]))
+    assert at_tokens(line, np.array([6.0, 5.0])) == pytest.approx([0.5, 1.5])
+
+
+def test_tokens_needed_on_average_are_the_mean_over_all_shares_of_the_change():
+    line = curve([0, 4, 8, 20], [1.0, 0.4, 0.3, 0.0])
+    shares = np.linspace(0.0005, 0.9995, 1000)
+    assert mean_tokens_needed(line) == pytest.approx(np.mean([tokens_to_reach(line, s) for s in shares]), rel=1e-3)
+    assert mean_tokens_needed(curve([0, 10], [0.0, 1.0])) == pytest.approx([5.0])
+    assert np.isnan(mean_tokens_needed(curve([0, 10], [1.0, 1.0]))).all()
 
 
 def test_the_advantage_of_a_constantly_better_curve_is_the_difference():

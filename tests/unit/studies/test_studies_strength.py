@@ -9,6 +9,7 @@ from alit.analysis.claims import Claim
 from alit.analysis.grid import to_grid
 from alit.studies import all_claims
 from alit.studies.strength.tables import (
+    Performance,
     depth_agreement_table,
     model_comparisons,
     model_pairs,
@@ -79,48 +80,105 @@ def test_the_table_gives_each_model_at_each_length_with_its_clean_performance():
     assert (truth["clean_low"] < truth["clean_high"]).all()
 
 
-def test_c8_holds_where_stronger_models_lose_the_larger_share():
+TASKS = ("classification", "depth", "captioning")
+
+
+def outcomes(judged: Claim) -> dict[str, str | None]:
+    return {part.name: part.outcome for part in judged.measurements if part.decides}
+
+
+def test_c8_holds_in_both_columns_where_stronger_models_lose_the_larger_share():
     judged = c8()
-    assert judged.verdict == "supported"
+    assert judged.verdict == judged.control_verdict == "supported", (judged.reason, judged.control_reason)
     found = {part.name: part for part in judged.measurements}
-    assert [name for name, part in found.items() if part.bound is not None] == [
-        *("drop_classification", "drop_depth", "drop_captioning")
-    ]
-    assert found["lead_classification"].value == pytest.approx(0.3, abs=0.08)
-    assert found["lead_few_classification"].value < found["lead_classification"].value
-    assert found["gap_depth"].images == IMAGES
+    assert set(outcomes(judged)) == {
+        *(f"{task}_{scale}" for task in TASKS for scale in ("gap", "share")),
+        *("classification_log_odds", "captioning_log_odds"),
+    }
+    assert found["classification_lead"].value == pytest.approx(0.3, abs=0.08)
+    assert found["classification_lead_few"].value < found["classification_lead_mean"].value
+    assert found["depth_gap"].images == IMAGES
+    assert 0 < judged.low < judged.value < judged.high
 
 
-@pytest.mark.parametrize(("losses", "verdict"), [((0.7, 0.2), "contradicted"), ((0.5, 0.5), "inconclusive")])
-def test_c8_does_not_hold_where_stronger_models_lose_less_or_no_more(losses, verdict):
-    judged = c8(Rival(0.5, losses[0]), Rival(0.6, losses[1]))
-    assert judged.verdict == verdict
-    assert "drop_classification" in judged.reason
+def test_c8_is_contradicted_where_stronger_models_lose_less():
+    judged = c8(Rival(0.5, 0.7), Rival(0.6, 0.2))
+    assert judged.verdict == judged.control_verdict == "contradicted"
+    assert outcomes(judged)["classification_gap"] == "contradicted"
+
+
+def test_c8_under_control_asks_whether_the_stronger_has_only_more_to_lose():
+    """Both lose half: in points the stronger loses more, as a share as much."""
+    judged = c8(Rival(0.4, 0.5), Rival(0.8, 0.5))
+    assert outcomes(judged)["classification_gap"] == "supported"
+    assert outcomes(judged)["classification_share"] in ("equivalent", "inconclusive")
+    assert judged.control_verdict != "supported"
+
+
+def lost(clean, fall):
+    return Performance(np.array([clean] * 2), np.array([[clean - fall]] * 2), 1.0)
+
+
+def test_log_odds_tell_a_loss_near_the_ceiling_from_one_in_the_middle():
+    middle, ceiling, small = (lost(*each).log_odds_lost(10_000)[0, 0] for each in ((0.5, 0.2), (0.95, 0.2), (0.8, 0.1)))
+    assert ceiling > middle > small
+    assert lost(0.95, 0.2).drop[0, 0] < lost(0.5, 0.2).drop[0, 0]  # as a share it is the other way around
+    assert middle == pytest.approx(np.log(7 / 3), abs=1e-3)
+
+
+def test_log_odds_of_none_and_of_all_are_finite():
+    edge = Performance(np.array([1.0]), np.array([[0.0]]), 1.0)
+    assert edge.log_odds_lost(100)[0, 0] == pytest.approx(2 * np.log(201), rel=1e-6)
 
 
 def test_c8_does_not_take_a_model_that_is_stronger_by_name_only():
     judged = c8(Rival(0.6, 0.2), Rival(0.6, 0.7))
+    assert judged.verdict == judged.control_verdict == "not measurable"
+    assert "lead of strong over weak in classification on untouched images is 0 " in judged.reason
+    assert judged.headline is None
+
+
+def test_c8_does_not_compare_losses_where_there_is_next_to_none():
+    judged = c8(Rival(0.6, 0.01), Rival(0.8, 0.05))
     assert judged.verdict == "not measurable"
-    assert "strong is not measurably better than weak on untouched images" in judged.reason
-    assert judged.measurements == ()
+    assert "loss of strong in classification with 4 tokens" in judged.reason
 
 
-def test_c8_leaves_out_a_task_in_which_no_model_is_left_anything():
+def test_c8_does_not_take_a_task_in_which_no_model_is_left_anything():
     table = with_model_pairs(synthetic_table(IMAGES, ("val",)))
     table.loc[table["length"] == 4, ["class_rank_weak", "class_rank_strong"]] = 5.0
     judged = all_claims()["C8"](synthetic_study_data(table))
     assert judged.verdict == "partly supported"
-    assert "neither weak nor strong is left anything at the shortest length" in judged.reason
-    assert "drop_classification" not in {part.name for part in judged.measurements}
+    assert "performance of weak in classification with 4 tokens is 0 " in judged.reason
+    assert outcomes(judged)["classification_gap"] is None
+    assert outcomes(judged)["depth_gap"] == "supported"
+
+
+def test_c8_does_not_take_a_judge_that_is_wrong_on_most_untouched_images():
+    judged = c8(Rival(0.2, 0.2), Rival(0.4, 0.7))
+    assert "top-1 accuracy of strong on untouched images of val" in judged.reason
+    assert outcomes(judged)["classification_gap"] is None
+
+
+def test_c8_takes_ranks_among_the_sets_classes_and_asks_for_more_than_chance():
+    table = with_model_pairs(synthetic_table(IMAGES, ("val",)))  # of ten classes
+    own = {f"class_rank_in_set_{name}": table[f"class_rank_{name}"] for name in ("weak", "strong")}
+    table[["class_rank_weak", "class_rank_strong"]] += 5
+    judged = all_claims()["C8"](synthetic_study_data(table.assign(**own)))
+    assert outcomes(judged)["classification_gap"] == "supported"
+    assert "classification_gap_among_all" in {part.name for part in judged.measurements}
+    few = (table["length"] == 4) & (table["image_id"].str[-2:] > "07")  # 8 % right: no more than a guess
+    own = {name: ranks.mask(few, 4.0) for name, ranks in own.items()}
+    judged = all_claims()["C8"](synthetic_study_data(table.assign(**own)))
+    assert outcomes(judged)["classification_gap"] is None
+    assert "in classification with 4 tokens" in judged.reason
 
 
 def test_c8_says_which_strength_the_table_has_no_truth_for():
     judged = c8(drop=("depth_true_error_coarse", "depth_true_error_depth"))
-    assert judged.verdict == "partly supported"
+    assert judged.verdict == judged.control_verdict == "partly supported"
     assert "no truth for depth to measure the strength of coarse and depth by" in judged.reason
-    assert {part.name for part in judged.measurements if part.bound is not None} == {
-        *("drop_classification", "drop_captioning")
-    }
+    assert not any(name.startswith("depth") for name in outcomes(judged))
 
 
 def test_c8_cannot_be_measured_without_two_models_of_a_task():
@@ -129,6 +187,18 @@ def test_c8_cannot_be_measured_without_two_models_of_a_task():
     assert judged.verdict == "not measurable"
     assert judged.reason == "no task has a weak and a strong model here"
     assert strength_table(study_data(settings=SETTINGS.model_copy(update=alone))).empty
+
+
+def test_c8_leaves_out_depth_networks_that_see_no_more_than_a_blind_rule():
+    table = with_model_pairs(synthetic_table(IMAGES, ("val",)))
+    table = table.assign(depth_rank_agreement_blind_lower=0.9, depth_rank_agreement_blind_center=0.1)
+    data = synthetic_study_data(table)
+    judged = all_claims()["C8"](data)
+    assert outcomes(judged)["depth_gap"] is None
+    assert outcomes(judged)["classification_gap"] == "supported"
+    assert "lead of depth in rank agreement" in judged.reason
+    models = set(depth_agreement_table(data)["model"])
+    assert models == {"coarse", "depth", "no picture: lower is nearer", "no picture: closer to the center is nearer"}
 
 
 def test_depth_agreement_is_a_mean_over_the_images_with_known_depth_of_each_set():

@@ -31,9 +31,9 @@ def all_curves(data: StudyData) -> pd.DataFrame:
 def test_curves_hold_every_pair_and_the_uniform_baseline(study_data):
     curves = all_curves(study_data)
     assert set(curves["tsc"]) == {"l1", "class_rank_strong", "uniform"} | SCORES
-    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "frechet_net"} | SCORES
-    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 6
-    assert len(curves.groupby(["tsc", "toi"])) == 36
+    assert set(curves["toi"]) == {"top1_strong", "top1_weak", "l1", "frechet_net"} | SCORES
+    assert curves.groupby(["tsc", "toi"]).size().loc["uniform"].tolist() == [8] * 7
+    assert len(curves.groupby(["tsc", "toi"])) == 42
 
 
 def test_the_frechet_distance_is_shown_on_every_network_with_features_the_reference_first(study_data):
@@ -49,7 +49,7 @@ def test_the_frechet_distance_is_shown_on_every_network_with_features_the_refere
 def test_curves_do_without_labels_depth_and_features():
     curves = all_curves(synthetic_study_data(synthetic_table(40, columns=()), features=False))
     assert set(curves["tsc"]) == {"l1", "perceptual_net", "uniform"}
-    assert set(curves["toi"]) == {"perceptual_net"}
+    assert set(curves["toi"]) == {"perceptual_net", "l1"}
 
 
 def test_an_oracle_is_drawn_of_every_task_that_is_a_mean_over_images(study_data):
