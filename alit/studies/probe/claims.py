@@ -105,6 +105,7 @@ class _Probed:
 
     def __init__(self, results: ProbeResults, data: StudyData) -> None:
         self.results, self.data = results, data
+        self.accuracies = accuracy_samples(results, data)
         self.last = max(results.lengths, default=0)
 
     def later_iterations(self, tokens: str) -> list[Measurement]:
@@ -157,7 +158,7 @@ class _Probed:
     def parity(self) -> list[Measurement]:
         """Compare recurrent variants with those of a fixed length; all tokens decide, the kinds apart are told."""
         parts = []
-        for part in sample_parity(self.results, self.data):
+        for part in sample_parity(self.results, self.accuracies, self.data.bootstrap.seed):
             whole = part.tokens == "both"
             words = f"probe accuracy of {part.variant} minus {part.than} on {TOKENS[part.tokens]}"
             name = f"parity_{part.than}" if whole else f"parity_{part.than}_{part.tokens}"
@@ -219,7 +220,7 @@ class _Probed:
         return self.results.find(FeaturePoint(TOKENIZER, iteration, "latents", latents, "encoder", "mean"))
 
     def _accuracies(self, numbers: Sequence[int | None]) -> np.ndarray:
-        return accuracy_samples(self.results, [number for number in numbers if number is not None], self.data)
+        return self.accuracies[:, [number for number in numbers if number is not None]]
 
     def _measured(self, name: str, words: str, samples: np.ndarray, **about: object) -> Measurement:
         confidence, images = self.data.bootstrap.confidence, len(self.results.correct)

@@ -1,6 +1,5 @@
 """Linear probes of the tokenizer's features: accuracy by iteration and by pooled latents (paper, sec. 5)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +93,7 @@ def probe_scores(data: StudyData) -> pd.DataFrame:
     points = pd.DataFrame(list(results.points))
     fits = points.merge(data.tables[ACCURACY], on=POINT)
     fits = {split: part.groupby(POINT, sort=False) for split, part in fits.groupby("split")}
-    samples = accuracy_samples(results, range(len(points)), data)
+    samples = accuracy_samples(results, data)
     scores = interval_table(
         samples,
         data.bootstrap.confidence,
@@ -109,9 +108,9 @@ def probe_scores(data: StudyData) -> pd.DataFrame:
     return scores.assign(spread=fits["test"]["accuracy"].std().to_numpy()).reindex(columns=SCORE_COLUMNS)
 
 
-def accuracy_samples(results: ProbeResults, columns: Sequence[int], data: StudyData) -> np.ndarray:
-    """Return (1 + r, columns) accuracies of some points over the same resamples of the test images."""
-    return resampled_means(results.correct[:, list(columns)], data.bootstrap.resamples, data.bootstrap.seed)
+def accuracy_samples(results: ProbeResults, data: StudyData) -> np.ndarray:
+    """Return (1 + r, points) accuracies of all points over the same resamples of the test images."""
+    return resampled_means(results.correct, data.bootstrap.resamples, data.bootstrap.seed)
 
 
 class Parity(NamedTuple):
@@ -125,21 +124,26 @@ class Parity(NamedTuple):
     samples: np.ndarray  # (1 + r,) mean over trainings
 
 
-def sample_parity(results: ProbeResults, data: StudyData) -> list[Parity]:
+def sample_parity(results: ProbeResults, accuracies: np.ndarray, seed: int) -> list[Parity]:
     """Resample what recurrent variants reach beyond those of a fixed length, over test images and trainings.
 
     Trainings of one pair are few; their spread is pooled over the pairs that are compared on the same kind of tokens.
+
+    Args:
+        results: which variants are compared.
+        accuracies: (1 + r, points) of `accuracy_samples`.
+        seed: of the draws that stand for other trainings.
     """
     found = results.of_fixed_lengths()
     gains = {}
     for key, numbers in found.items():
-        first, second = (accuracy_samples(results, each, data) for each in zip(*numbers, strict=True))
-        gains[key] = first - second
+        first, second = (list(each) for each in zip(*numbers, strict=True))
+        gains[key] = accuracies[:, first] - accuracies[:, second]
     parities = []
     for (tokens, latents, variant, than), gain in gains.items():
         alike = [each[0] for (kind, *_), each in gains.items() if kind == tokens]
         between = pooled_seed_variance(alike) if max(map(len, alike)) > 1 else None
-        samples = over_trainings(gain, data.bootstrap.seed, between)
+        samples = over_trainings(gain, seed, between)
         parities.append(Parity(tokens, latents, variant, than, gain.shape[1], samples))
     return parities
 
@@ -154,7 +158,7 @@ def parity_table(data: StudyData) -> pd.DataFrame:
     except NotMeasurable:
         return pd.DataFrame(columns=PARITY_COLUMNS)
     rows = []
-    for part in sample_parity(results, data):
+    for part in sample_parity(results, accuracy_samples(results, data), data.bootstrap.seed):
         about = (results.dataset, len(results.correct), part.tokens, part.latents, part.trainings)
         names = (part.variant, part.than, TOKENS[part.tokens])
         rows.append((*about, *names, *estimate(part.samples, data.bootstrap.confidence)))
