@@ -150,12 +150,16 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
             "claim": f"{claim.id}: {claim.sentence}",
             "paper": f"{claim.paper} ({claim.source})",
             "here": _here(claim),
-            "as stated": f"{marked(claim.verdict)}: {claim.reason}",
-            "under control": f"{marked(claim.control_verdict)}: {claim.control_reason}".removesuffix(": "),
+            "as stated": _judged(claim.verdict, claim.reason),
+            "under control": _judged(claim.control_verdict, claim.control_reason),
         }
         for claim in claims
     ]
     return pd.DataFrame(rows).set_index("claim").rename_axis(index=None, columns="claim")  # one header row
+
+
+def _judged(verdict: Verdict, reason: str) -> str:
+    return marked(verdict) if reason in ("", verdict) else f"{marked(verdict)}: {reason}"
 
 
 def _here(claim: Claim) -> str:

@@ -66,6 +66,11 @@ def about_trainings(claim: Claim) -> str:
     return f"{most} trainings" if few == most else f"{few} to {most} trainings, by measurement"
 
 
+def ordered(claim: Claim) -> list[Measurement]:
+    """Return a claim's measurements: those that decide as stated, then under control, then those for comparison."""
+    return sorted(claim.measurements, key=lambda part: (not part.decides, part.decides and part.column == "control"))
+
+
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """Read the ledger that the claims stage wrote.
 
@@ -95,6 +100,7 @@ def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence["StudyPa
         "alt": plot.alt,
         "shown_in": {claim.id: [study for study in studies if claim.id in study.claims] for claim in claims},
         "judges": judges,
+        "ordered": ordered,
         "wanted": wanted,
         "about_trainings": about_trainings,
     }

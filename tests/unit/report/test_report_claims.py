@@ -10,7 +10,7 @@ from alit.analysis.claims import Statement
 from alit.analysis.measurements import Measurement
 from alit.analysis.verdicts import SYMBOLS, VERDICTS
 from alit.report.claims_figure import COLORS, claims_overview, describe, position
-from alit.report.claims_page import about_trainings, by_section, verdict_counts, wanted
+from alit.report.claims_page import about_trainings, by_section, ordered, verdict_counts, wanted
 from alit.report.site import slug
 
 NAN = float("nan")
@@ -84,6 +84,15 @@ def test_verdicts_are_counted_by_column_and_origin():
 )
 def test_what_is_wanted_of_a_measurement(measurement, words):
     assert wanted(measurement) == words
+
+
+def test_what_decides_comes_before_what_is_for_comparison():
+    parts = [part(name="aside", bound=None), part(name="control", column="control"), part(name="stated")]
+    assert [each.name for each in ordered(claim("C1", "", "paper", *parts, control="?"))] == [
+        "stated",
+        "control",
+        "aside",
+    ]
 
 
 def test_a_row_says_over_how_many_trainings_it_is():
