@@ -81,7 +81,8 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
 
     def number(claim: str, name: str, factor: float = 1.0) -> str:
         part = find(claim, name)
-        return f"{format_number(factor * part.value)} {format_interval(factor * part.low, factor * part.high)}"
+        low, high = sorted((factor * part.low, factor * part.high))
+        return f"{format_number(factor * part.value)} {format_interval(low, high)}".rstrip()
 
     def value(claim: str, name: str, factor: float = 1.0) -> str:
         return format_number(factor * find(claim, name).value)
