@@ -1,10 +1,15 @@
 """Which judged images a judge was trained on, by the names of files and the record of the judge."""
 
+import json
+
+import pandas as pd
 import pytest
+from checkout import ROOT
 
 from alit.sweep.overlap import (
     IMAGENET,
     OWN_SETS,
+    describe_judges,
     describe_overlap,
     images_seen,
     shared_classes,
@@ -12,6 +17,7 @@ from alit.sweep.overlap import (
     training_overlap,
 )
 
+KEPT = ROOT / "results" / "runs" / "imagenette" / "sweep" / "table.parquet"
 TRAINING = ["n01440764/n01440764_10162.jpg", "n02102040_3.JPEG"]
 VALIDATION = ["n01440764/ILSVRC2012_val_00009111.jpg", "n01795545_ILSVRC2012_val_00023344.jpg"]
 
@@ -84,3 +90,27 @@ def test_sets_share_classes():
         {"dataset": "far"},
     ]
     assert shared_classes(sets, "val") == {"near": 2}
+
+
+def test_a_sweep_is_described_from_its_table_and_record():
+    rows = [("val", name, length) for name in TRAINING for length in (0, 4)] + [("near", "a.png", 0)]
+    table = pd.DataFrame(rows, columns=["dataset", "image_id", "length"])
+    sets = [{"dataset": "val", "class_names": ["n1"]}, {"dataset": "near", "class_names": ["n1", "n2"]}]
+    assert describe_judges(table, {"tasks": [judge()], "images": sets}, "val") == [
+        "net was trained on ImageNet-1K: 2 of the 2 of val (100%) are among them; of near the names of the files do "
+        "not tell.",
+        "near shares 1 of its classes with val.",
+    ]
+    assert describe_judges(table, {}, "val") == []
+
+
+@pytest.mark.skipif(not KEPT.is_file(), reason="no kept results")
+def test_judges_of_the_kept_run_had_seen_483_of_500_images():
+    table = pd.read_parquet(KEPT, columns=["dataset", "image_id", "length"])
+    record = json.loads(KEPT.with_name("config.json").read_text(encoding="utf-8"))
+    sentences = " ".join(describe_judges(table, record, "imagenette_val"))
+    assert "483 of the 500 of imagenette_val (97%) are among them" in sentences
+    assert "imagenet1k_one_per_class shares 4 of its classes with imagenette_val." in sentences
+    rule = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert "483 (97 %)" in rule
+    assert "shares four classes with Imagenette" in rule
