@@ -125,9 +125,9 @@ def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths)
 
 def test_numbers_of_the_remarks_come_from_the_ledger(paths):
     notes = paths.root / "results" / "notes.md"
-    notes.write_text('C2 is {{ verdict("C2") }}: {{ number("C2", "loss_val_4") }}.\n')
+    notes.write_text('C2 is {{ verdict("C2") }}: {{ number("C2", "loss_val") }}.\n')
     release.main([paths.profile])
-    found = {each.name: each for each in ledger_from_json(paths.claims.read_text())[1].measurements}["loss_val_4"]
+    found = {each.name: each for each in ledger_from_json(paths.claims.read_text())[1].measurements}["loss_val"]
     assert f": {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]." in (paths.root / "RESULTS.md").read_text()
     notes.write_text('{{ value("C2", "none_of_this_name") }}')
     with pytest.raises(DataError, match="expected a measurement of C2, found none_of_this_name; it has loss"):

@@ -192,7 +192,7 @@ def test_the_headline_is_the_pooled_effect_and_never_the_weakest():
     assert STATEMENT.judge([part(TRUE), part(OPEN, "b", bound=None)]).value == 0.2
     several = [part(TRUE), part(OPEN, "b")]
     assert math.isnan(STATEMENT.judge(several).value)
-    assert STATEMENT.judge(several).statistic == "not pooled"
+    assert STATEMENT.judge(several).statistic == "no single effect; measurements: 1 supported, 1 inconclusive"
     judged = STATEMENT.judge(several, headline=part((0.12, 0.05, 0.2), "mean", bound=None))
     assert (judged.value, judged.statistic) == (0.12, "statistic mean")
 
