@@ -370,6 +370,7 @@ class Distilled(NamedTuple):
     quantizer_loss: Tensor  # scalar, zero when continuous
     prediction: Prediction | None  # None where decoding was not asked for
     attention: Tensor | None  # (layers, b, n, k)
+    halted: Tensor | None  # (b, n) bool, image tokens that were masked before this iteration; None where halting is off
 
 
 class ReadOut(NamedTuple):
@@ -429,6 +430,7 @@ class Distillation(nn.Module):
         """
         sequence = self.encoder.start(images, base_tokens.features)
         first_latent = sequence.shape[1]
+        halted = None if halting is None else sequence.new_zeros(len(sequence), first_latent - 1, dtype=torch.bool)
         for iteration in range(1, (last or self.config.iterations) + 1):
             if iteration == last:
                 image_tokens, output = None, self.encoder.iterate(sequence, iteration, self.encoder.latent_rows)
@@ -450,6 +452,7 @@ class Distillation(nn.Module):
                 read.quantizer_loss,
                 decoded.prediction if decoded else None,
                 decoded.attention if decoded else None,
+                halted,
             )
             if halting is not None and decoded is not None and iteration != last:
                 halted = draw_halted(decoded.prediction, base_tokens, halting, generator, rows)

@@ -39,6 +39,7 @@ class Rollout(NamedTuple):
     base: BaseTokens  # the image tokens that the prediction is about
     reconstruction: Tensor | None  # (b, 3, h, w), about [0, 1] but not clipped; None unless asked for
     attention: Tensor | None  # (layers, b, n, k), latent decoder, head-averaged; None unless asked for
+    halted: Tensor | None = None  # (b, n) bool, image tokens masked before this iteration; None where halting is off
 
 
 def roll_out(
@@ -84,6 +85,7 @@ def _rollout_of(step: Distilled, base: BaseTokens) -> Rollout:
         base,
         reconstruction=None,
         attention=step.attention,
+        halted=step.halted,
     )
 
 

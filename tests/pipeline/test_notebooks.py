@@ -27,7 +27,7 @@ FIGURES = {
         "controlled",
     },
     "familiarity": {"gaps", "detection"},
-    "attention": {"overlap", "lead", "sparsity", "layers", "images_maps"},
+    "attention": {"overlap", "lead", "sparsity", "layers", "images_maps", "halting", "images_halted"},
     "codebook": {"usage", "use", "kept", "survival", "nearest", "retrieval", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids", "parity"},
     "tsc_toi": {

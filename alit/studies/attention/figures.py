@@ -26,6 +26,7 @@ from alit.plots.style import (
 )
 
 NOTHING = "not measurable here: no table of attention maps"
+NOT_HALTED = "not measurable here: no rollouts with halting (attention.halting is 0, or the tokenizer makes one pass)"
 TRACE = ["dataset", "image_id", "among"]  # columns that name one latent of one picture
 AMONG = {"first_latents": "of the first", "latents": "of all"}
 COLUMNS = 5  # iterations next to one picture
@@ -51,7 +52,7 @@ def attention_overlap(overlap: pd.DataFrame) -> Plot:
             for name, each in overlap.groupby("dataset", sort=False)
             for setting, part in each.groupby("setting", sort=False)
         ]
-        figure, axes = panels(len(parts), columns=4, height=1.9, sharex=True)
+        figure, axes = panels(len(parts), columns=5, height=1.9, sharex=True)
         for panel, (name, setting, part) in zip(axes, parts, strict=True):
             for source, line in part.groupby("source", sort=False):
                 color, marker, dash = look_of[source]
@@ -60,10 +61,10 @@ def attention_overlap(overlap: pd.DataFrame) -> Plot:
                 panel.plot(line["iteration"], line["value"], label=line["label"].iloc[0], **look)
                 if source != "masks":  # a bound, whose interval would cover what lies below it
                     panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            panel_title(panel, f"{name} (n = {part['images'].max()}): {setting}", 22)
+            panel_title(panel, f"{name} (n = {part['images'].max()}): {setting}", 17)
             panel.set_ylim(bottom=0)
             panel.locator_params(axis="x", integer=True, nbins=5)
-        for panel in axes[-4:]:
+        for panel in axes[-5:]:
             panel.set_xlabel("iteration")
         figure.supylabel("mIoU of the best map of each mask (%)")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -156,7 +157,7 @@ def attention_sparsity(sparsity: pd.DataFrame) -> Plot:
 def attention_layers(sparser: pd.DataFrame) -> Plot:
     """Draw how much sparser maps become over the iterations in each layer; above 0 is sparser, bars are 95 % intervals.
 
-    The gray line marks the layer whose maps are compared with masks.
+    The entropy is a share of its maximum. The gray line marks the layer whose maps are compared with masks.
 
     Args:
         sparser: columns dataset, images, layer, shown, source, label, measure, value, low, high.
@@ -164,7 +165,7 @@ def attention_layers(sparser: pd.DataFrame) -> Plot:
     if sparser.empty:
         return note(NOTHING)
     titles = {
-        "entropy": "fall of the entropy, share of the maximum ↑ sparser",
+        "entropy": "fall of the entropy ↑ sparser",
         "gini": "rise of the Gini index ↑ sparser",
     }
     with style():
@@ -184,11 +185,11 @@ def attention_layers(sparser: pd.DataFrame) -> Plot:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     counts = []
-    for (name, label), part in sparser.groupby(["dataset", "label"], sort=False):
-        clear = {measure: int((rows["low"] > 0).sum()) for measure, rows in part.groupby("measure", sort=False)}
-        of = len(set(part["layer"]))
-        each = " and ".join(f"{number} of {of} by {measure}" for measure, number in clear.items())
-        counts.append(f"{label} on {name}: {each}")
+    for _, part in sparser.groupby(["dataset", "label"], sort=False):
+        name, label = part["dataset"].iloc[0], part["label"].iloc[0]
+        clear = part.loc[part["low"].to_numpy(float) > 0].groupby("measure").size()
+        each = [f"{clear.get(measure, 0)} of {part['layer'].nunique()} by {measure}" for measure in titles]
+        counts.append(f"{label} on {name}: {' and '.join(each)}")
     return Plot(figure, f"Layers in which maps become clearly sparser over the iterations; {'; '.join(counts)}.")
 
 
@@ -224,6 +225,103 @@ def attention_maps(examples: pd.DataFrame) -> Plot:
         f"iteration: mean Jaccard index {first:.3f} where they appear and {last:.3f} at the last."
     )
     return Plot(figure, alt)
+
+
+def attention_halting(halting: pd.DataFrame, lengths: pd.DataFrame) -> Plot:
+    """Draw what halting masks, what that would save, and what it does to L1 and to the tokens that L1 takes.
+
+    A line per data set, or per kind of operations; bands and bars are 95 % intervals.
+
+    Args:
+        halting: columns dataset, images, measure, label, iteration, value, low, high.
+        lengths: columns dataset, images, threshold, without, halting, value, low, high.
+    """
+    if halting.empty:
+        return note(NOT_HALTED)
+    with style():
+        figure, axes = panels(4, columns=2, height=2.2)
+        shown = (("masked", "saved", "decoding"), ("l1",), ("open_error",))
+        titles = ("masked tokens and operations", "L1 with halting", "tokens that are left open")
+        for panel, measures, title in zip(axes, shown, titles, strict=False):
+            part = halting.loc[halting["measure"].isin(measures)]
+            for ((name, label), line), (color, marker, dash) in zip(
+                part.groupby(["dataset", "label"], sort=False), looks_of_series(), strict=False
+            ):
+                words = f"{name}: {label}" if len(measures) > 1 else str(name)
+                panel.plot(line["iteration"], line["value"], color=color, marker=marker, ls=dash, label=words)
+                panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
+            panel.axhline(0, color=GRAY, lw=0.8)
+            panel_title(panel, f"{title} (n = {part['images'].max()})", 46)
+            panel.set_xlabel("iteration")
+            panel.set_ylabel("%" if len(measures) > 1 else "change by halting (%)")
+            panel.locator_params(axis="x", integer=True)
+        for (name, line), (color, marker, _) in zip(
+            lengths.groupby("dataset", sort=False), looks_of_series(), strict=False
+        ):
+            look = {"fmt": marker, "color": color, "lw": 1, "markersize": 3.5, "label": str(name)}
+            axes[3].errorbar(line["threshold"], line["value"], yerr=error_bars(line), **look)
+        axes[3].axhline(0, color=GRAY, lw=0.8)
+        panel_title(axes[3], f"tokens that an L1 threshold takes (n = {lengths['images'].max()})", 46)
+        axes[3].set_xlabel("L1 below")
+        axes[3].set_ylabel("more tokens with halting")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=1)
+    last = halting.loc[halting["iteration"] == halting["iteration"].max()]
+    said = []
+    for name, rows in last.groupby("dataset", sort=False):
+        value = rows.set_index("measure")["value"]
+        said.append(
+            f"on {name} {value['masked']:.0f} % of the image tokens are masked and L1 changes by {value['l1']:+.1f} %; "
+            f"leaving them out would save {value['saved']:.0f} % of the encoder's operations, knowing them adds "
+            f"{value['decoding']:.0f} %"
+        )
+    return Plot(figure, f"Halting at the last iteration: {'; '.join(said)}.")
+
+
+def attention_halted(pictures: pd.DataFrame) -> Plot:
+    """Draw which image tokens are masked before each iteration: a row per picture; masked tokens are dark.
+
+    Args:
+        pictures: columns dataset, image_id, iteration, halted (n bool), picture, publishable.
+    """
+    if pictures.empty:
+        return note(NOT_HALTED)
+    rows = [row.sort_values("iteration") for _, row in pictures.groupby(["dataset", "image_id"], sort=False)]
+    iterations = _spread(sorted(set(pictures["iteration"])))
+    shares = []
+    with style():
+        side = WIDE / (1 + len(iterations))
+        figure = Figure(figsize=(WIDE, (side + 0.16) * len(rows) + 0.4), layout="constrained")
+        grid = figure.subplots(len(rows), 1 + len(iterations), squeeze=False)
+        for line, row in zip(grid, rows, strict=True):
+            picture = _open(row["picture"].iloc[0])
+            line[0].imshow(picture, extent=(0, 1, 1, 0), interpolation="nearest")
+            _bare(line[0])
+            masks = dict(zip(row["iteration"], row["halted"], strict=True))
+            for panel, iteration in zip(line[1:], iterations, strict=True):
+                masked = np.asarray(masks[iteration], dtype=float)
+                places = round(len(masked) ** 0.5)
+                panel.imshow(picture, extent=(0, 1, 1, 0), interpolation="nearest")
+                cover = {"cmap": "gray_r", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+                panel.imshow(np.ones((places, places)), extent=(0, 1, 1, 0), alpha=0.85 * _square(masked), **cover)
+                panel.set_xlabel(f"{100 * masked.mean():.0f} %", labelpad=2)
+                _bare(panel)
+            shares.append([np.mean(masks[iteration]) for iteration in iterations])
+        for panel, title in zip(
+            grid[0], ["picture", *(f"before iteration {each}" for each in iterations)], strict=True
+        ):
+            panel.set_title(title)
+        about = f"{len(rows)} pictures; dark: image tokens that halting masks, with their share"
+        publishable = pictures["publishable"].to_numpy(dtype=bool).all()
+        figure.suptitle(about if publishable else f"{about}\n{TERMS}")
+    first, last = 100 * np.mean(shares, axis=0)[[0, -1]]
+    alt = f"Image tokens of {len(rows)} pictures that halting masks: {first:.0f} % before iteration {iterations[0]}"
+    return Plot(figure, f"{alt}, {last:.0f} % before iteration {iterations[-1]}.")
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    side = round(len(values) ** 0.5)
+    return values.reshape(side, side)
 
 
 def _draw_outline(panel: Axes, trace: pd.DataFrame) -> None:

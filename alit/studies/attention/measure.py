@@ -7,7 +7,7 @@ maps and the controls, then how well maps cover segments, then the measurement o
 import io
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -17,13 +17,15 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from alit.data.imageset import ImageSet
 from alit.data.sources import UNKNOWN_SEGMENT
-from alit.errors import DataError
+from alit.errors import DataError, NotMeasurable
+from alit.models.distillation import Halting
 from alit.settings import Settings
+from alit.tokenizer.halting import HaltingStep, compare_halting
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.processes import PieceStore
@@ -341,6 +343,8 @@ class AttentionConfig(Settings):
     smallest_mask: float = Field(ge=0, lt=1)  # share of the image; smaller masks are left out
     examples: PositiveInt  # images of each set whose maps are shown
     batch_size: int = Field(ge=2)  # a control gives an image the maps of another one of its batch
+    halting: NonNegativeInt = 0  # images of each set that are rolled out with and without halting as well; 0: none
+    halting_probability: float = Field(0.55, ge=0, le=1)  # see `Halting`; bases without ids go by its distance
 
 
 def read_segments(
@@ -410,6 +414,8 @@ class AttentionTables(NamedTuple):
     overlap: pd.DataFrame
     sparsity: pd.DataFrame
     examples: pd.DataFrame
+    halting: pd.DataFrame
+    halted: pd.DataFrame
 
 
 @torch.no_grad()
@@ -446,7 +452,10 @@ def measure_attention(
     if not fabric.is_global_zero:
         return None
     tables = AttentionTables(*(pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)))
-    return tables._replace(examples=tables.examples.assign(publishable=tables.examples["dataset"].isin(list(shown))))
+    return tables._replace(
+        examples=tables.examples.assign(publishable=tables.examples["dataset"].isin(list(shown))),
+        halted=tables.halted.assign(publishable=tables.halted["dataset"].isin(list(shown))),
+    )
 
 
 def _measure_set(
@@ -464,6 +473,7 @@ def _measure_set(
 
     store = PieceStore(scratch)
     store.fill(fabric, list(map(len, batches)), work, f"attention on {images.name}")
+    halting, halted = measure_halting(tokenizer, images, rows[: config.halting], config, seed, scratch, fabric)
     if not fabric.is_global_zero:
         return None
     measured = [BatchScores(**store.read(number)) for number in range(len(batches))]
@@ -476,7 +486,7 @@ def _measure_set(
         overlap.append(_overlap_rows(names[batch], part, config.shares))
         sparsity.append(_sparsity_rows(names[batch], part, config.layer))
     examples = trace_examples(tokenizer, images, usable[: config.examples].tolist(), config)
-    tables = AttentionTables(pd.concat(overlap), pd.concat(sparsity), examples)
+    tables = AttentionTables(pd.concat(overlap), pd.concat(sparsity), examples, halting, halted)
     for table in tables:
         table.insert(0, "dataset", images.name)
     return tables
@@ -625,3 +635,84 @@ def _sparsity_rows(names: np.ndarray, part: BatchScores, shown: int) -> pd.DataF
             "shown": layer == shown,
         }
     )
+
+
+def measure_halting(
+    tokenizer: AdaptiveTokenizer,
+    images: ImageSet,
+    rows: np.ndarray,
+    config: AttentionConfig,
+    seed: int,
+    scratch: Path,
+    fabric: "Fabric",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Roll some images of a set out with and without halting.
+
+    Returns:
+        One row per image and iteration: image_id, iteration, length, masked (share of the image tokens, before the
+        iteration), l1, l1_halting, open_error, open_error_halting, saved, decoding (see `HaltingStep`). And, of the
+        first `config.examples` images, image_id, iteration from the second, halted (n bool) and picture (a PNG file).
+        Both are empty where no images are asked for, where the tokenizer makes one pass, and in every process but the
+        first.
+    """
+    device, names = next(tokenizer.parameters()).device, images.manifest["image_id"].astype(str).to_numpy()
+    batches = np.array_split(rows, max(1, len(rows) // config.batch_size)) if len(rows) else []
+    halting = Halting(probability=config.halting_probability)
+
+    def work(number: int) -> Mapping[str, np.ndarray]:
+        generator = derive_generator(seed, "halting", images.name, number, device=device)
+        shown = images.images(batches[number]).to(device)
+        try:
+            steps = list(compare_halting(tokenizer, shown, halting, generator))
+        except NotMeasurable:
+            steps = []
+        return _halting_arrays(steps)
+
+    store = PieceStore(scratch / "halting")
+    store.fill(fabric, list(map(len, batches)), work, f"halting on {images.name}")
+    tables, pictures = [pd.DataFrame(columns=HALTING_COLUMNS)], [pd.DataFrame(columns=HALTED_COLUMNS)]
+    if not fabric.is_global_zero:
+        return tables[0], pictures[0]
+    left = config.examples
+    for number, batch in enumerate(batches):
+        part = store.read(number)
+        for place, row in enumerate(batch if len(part["iteration"]) else ()):
+            values = {name: part[name][:, place] for name in HALTING_COLUMNS[3:]}
+            about = {"image_id": names[row], "iteration": part["iteration"]}
+            tables.append(pd.DataFrame({**about, "length": part["length"], **values}))
+            if left > 0:
+                left -= 1
+                picture = _png(rearrange(images.images([int(row)])[0], "c h w -> h w c"))
+                seen = {"iteration": part["iteration"][1:], "halted": list(part["halted"][1:, place])}
+                pictures.append(pd.DataFrame({"image_id": names[row], **seen, "picture": picture}))
+    return _stacked(tables), _stacked(pictures)
+
+
+HALTING_COLUMNS = ["image_id", "iteration", "length", "masked", "l1", "l1_halting", "open_error", "open_error_halting"]
+HALTING_COLUMNS += ["saved", "decoding"]
+HALTED_COLUMNS = ["image_id", "iteration", "halted", "picture"]
+
+
+def _halting_arrays(steps: Sequence[HaltingStep]) -> dict[str, np.ndarray]:
+    """Return what is kept of t iterations of b images, (t, b) or (t,) each, halted (t, b, n)."""
+
+    def stacked(of: Callable[[HaltingStep], Tensor]) -> np.ndarray:
+        return np.stack([of(step).cpu().numpy() for step in steps]) if steps else np.empty((0, 0))
+
+    return {
+        "iteration": np.array([step.iteration for step in steps], np.int64),
+        "length": np.array([step.length for step in steps], np.int64),
+        "halted": stacked(lambda step: step.halted),
+        "masked": stacked(lambda step: step.halted.float().mean(-1)),
+        "l1": stacked(lambda step: step.without.l1),
+        "l1_halting": stacked(lambda step: step.halting.l1),
+        "open_error": stacked(lambda step: step.without.open_error),
+        "open_error_halting": stacked(lambda step: step.halting.open_error),
+        "saved": stacked(lambda step: step.saved),
+        "decoding": stacked(lambda step: torch.full_like(step.without.l1, step.decoding)),
+    }
+
+
+def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables, of which the first is empty and names the columns."""
+    return pd.concat(tables[1:], ignore_index=True) if len(tables) > 1 else tables[0]

@@ -12,11 +12,12 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.inference import trend
-from alit.analysis.selection import BootstrapConfig
+from alit.analysis.selection import BootstrapConfig, first_satisfying
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 
 OVERLAP, SPARSITY, EXAMPLES = "attention_overlap", "attention_sparsity", "attention_examples"
+HALTING, HALTED = "attention_halting", "attention_halted"
 SOURCES = {
     "latents": "latents",
     "first_latents": "first iteration's latents",
@@ -46,6 +47,18 @@ EXAMPLE_COLUMNS = [
 SPARSITY_LABELS = ["dataset", "images", "layer", "shown", "source", "label", "measure"]
 SPARSITY_COLUMNS = [*SPARSITY_LABELS, "iteration", "value", "low", "high"]
 SPARSER_COLUMNS = [*SPARSITY_LABELS, "value", "low", "high"]
+
+
+HALTING_MEASURES = {
+    "masked": "image tokens masked before an iteration (%)",
+    "saved": "encoder's operations saved if they were left out (%)",
+    "decoding": "added by decoding latents to know them (%)",
+    "l1": "change of L1 by halting (%)",
+    "open_error": "change of the error of tokens left open (%)",
+}
+HALTING_COLUMNS = ["dataset", "images", "measure", "label", "iteration", "value", "low", "high"]
+LENGTH_COLUMNS = ["dataset", "images", "threshold", "without", "halting", "value", "low", "high"]
+HALTED_COLUMNS = ["dataset", "image_id", "iteration", "halted", "picture", "publishable"]
 
 
 RULES = {"pixels": "highest {:.0%} of the pixels", "mass": "{:.0%} of the attention", "best": "best share per image"}
@@ -136,7 +149,7 @@ def sample_sparsity(data: StudyData) -> Iterator[SparsitySamples]:
     if "layer" not in table:  # measured before all layers were
         table = table.assign(layer=0, shown=True)
     for _, rows in table.groupby(["dataset", "layer", "source"], sort=False, observed=True):
-        about = rows[["dataset", "layer", "shown", "source"]].to_dict("records")[0]
+        about: dict[str, Any] = {name: rows[name].iloc[0] for name in ("dataset", "layer", "shown", "source")}
         for measure in MEASURES:
             values = rows.pivot(index="image_id", columns="iteration", values=measure).to_numpy(np.float64)
             samples = resampled_means(values, data.bootstrap.resamples, data.bootstrap.seed)
@@ -204,6 +217,67 @@ def sparser_by_layer(data: StudyData) -> pd.DataFrame:
 def attention_examples(data: StudyData) -> pd.DataFrame:
     """Return the example maps as measured; docs/studies/attention.md describes the columns."""
     return data.tables.get(EXAMPLES, pd.DataFrame(columns=EXAMPLE_COLUMNS))
+
+
+def halting_by_iteration(data: StudyData) -> pd.DataFrame:
+    """Return what halting masks and changes, per data set, measure of `HALTING_MEASURES` and iteration, in per cent.
+
+    Changes are of the mean over images, halting against none; columns `HALTING_COLUMNS`. Empty without a measurement.
+    """
+    parts = []
+    for name, part in _halting(data):
+        for measure, label in HALTING_MEASURES.items():
+            if measure in ("l1", "open_error"):
+                plain, halting = (_means(data, part, column) for column in (measure, f"{measure}_halting"))
+                values = 100 * (np.divide(halting, plain, out=np.ones_like(plain), where=plain != 0) - 1)
+            else:
+                values = 100 * _means(data, part, measure)
+            labels = {"dataset": name, "images": part["image_id"].nunique(), "measure": measure, "label": label}
+            steps = np.arange(1, values.shape[1] + 1)
+            parts.append(interval_table(values, data.bootstrap.confidence, **labels, iteration=steps))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=HALTING_COLUMNS)
+
+
+def halting_lengths(data: StudyData) -> pd.DataFrame:
+    """Return the mean tokens that L1 below a threshold takes with and without halting, for the profile's thresholds.
+
+    An image that no length satisfies takes the longest. `value`, `low` and `high` are the difference, halting minus
+    none; columns `LENGTH_COLUMNS`. Empty without a measurement.
+    """
+    parts = []
+    thresholds = np.array(data.settings.l1_thresholds)
+    for name, part in _halting(data):
+        lengths = np.array(sorted(set(part["length"])))
+        tokens = []
+        for column in ("l1", "l1_halting"):
+            first = first_satisfying(_by_iteration(part, column), "below", thresholds)
+            tokens.append(lengths[np.minimum(first, len(lengths) - 1)].astype(np.float64))
+        without, halting = (resampled_means(each, data.bootstrap.resamples, data.bootstrap.seed) for each in tokens)
+        labels = {"dataset": name, "images": len(tokens[0]), "threshold": thresholds}
+        both = {"without": without[0], "halting": halting[0]}
+        parts.append(interval_table(halting - without, data.bootstrap.confidence, **labels, **both))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LENGTH_COLUMNS)
+
+
+def halted_examples(data: StudyData) -> pd.DataFrame:
+    """Return the masks of the example images as measured; docs/studies/attention.md describes the columns."""
+    return data.tables.get(HALTED, pd.DataFrame(columns=HALTED_COLUMNS))
+
+
+def _halting(data: StudyData) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the measurements with and without halting, by data set."""
+    table = data.tables.get(HALTING, pd.DataFrame(columns=["dataset"]))
+    for name, part in table.groupby("dataset", sort=False, observed=True):
+        yield str(name), part
+
+
+def _by_iteration(part: pd.DataFrame, column: str) -> np.ndarray:
+    return part.pivot(index="image_id", columns="iteration", values=column).to_numpy(np.float64)
+
+
+def _means(data: StudyData, part: pd.DataFrame, column: str) -> np.ndarray:
+    """Return bootstrap samples (1 + r, t) of the mean over images at each iteration."""
+    return resampled_means(_by_iteration(part, column), data.bootstrap.resamples, data.bootstrap.seed)
 
 
 def _measured(data: StudyData, name: str) -> pd.DataFrame:

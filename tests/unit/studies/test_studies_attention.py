@@ -82,9 +82,34 @@ def test_without_the_study_every_table_is_empty_with_its_columns():
         attention.sparsity_by_iteration,
         attention.sparser_by_layer,
         attention.attention_examples,
+        attention.halting_by_iteration,
+        attention.halting_lengths,
+        attention.halted_examples,
     ):
         assert make(nothing).empty
     assert list(attention.overlap_by_iteration(nothing)) == attention.OVERLAP_COLUMNS
+
+
+def test_halting_is_compared_with_none_at_each_iteration():
+    table = attention.halting_by_iteration(study_data())
+    assert list(table) == attention.HALTING_COLUMNS
+    found = table.pivot(index="measure", columns="iteration", values="value")
+    assert found.loc["masked"].to_list() == pytest.approx([0, 20, 40])
+    assert found.loc["l1"].to_list() == pytest.approx([0, 100 * 0.01 / 0.08, 100 * 0.02 / 0.06], rel=0.02)
+    assert found.loc["open_error"].to_list() == pytest.approx([0, -10, -20])
+    assert found.loc["decoding"].to_list() == pytest.approx([0, 50, 50])
+    assert set(table["images"]) == {60}
+
+
+def test_halting_changes_how_many_tokens_an_l1_threshold_takes():
+    given = study_data()  # L1 is about 0.10, 0.08, 0.06 without halting, and 0.10, 0.09, 0.08 with it
+    given = given._replace(settings=given.settings.model_copy(update={"l1_thresholds": (0.01, 0.07, 0.085, 0.2)}))
+    table = attention.halting_lengths(given)
+    assert list(table) == attention.LENGTH_COLUMNS
+    assert table["without"].to_list() == pytest.approx([24, 24, 16, 8], abs=0.5)
+    assert table["halting"].to_list() == pytest.approx([24, 24, 24, 8], abs=0.5)
+    assert table["value"].to_list() == pytest.approx([0, 0, 8, 0], abs=0.5)
+    assert table.loc[2, "low"] > 6
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,16 @@ from figure_checks import check_plot, check_text_fits, words
 from synthetic_attention import attention_tables
 from synthetic_tables import synthetic_study_data, synthetic_table
 
+from alit.analysis.study_data import AnalysisConfig, StudyData
 from alit.plots.style import Plot, style
 from alit.studies.attention import figures, tables
-from alit.studies.attention.figures import attention_maps
+from alit.studies.attention.figures import attention_halting, attention_maps
 
-NAMES = ("overlap", "lead", "sparsity", "layers", "maps")
+NAMES = ("overlap", "lead", "sparsity", "layers", "maps", "halted")
+
+
+def with_thresholds(data: StudyData) -> AnalysisConfig:
+    return data.settings.model_copy(update={"l1_thresholds": (0.07, 0.09)})
 
 
 class Drawn:
@@ -26,6 +31,11 @@ class Drawn:
             "sparsity": tables.sparsity_by_iteration(data),
             "layers": tables.sparser_by_layer(data),
             "maps": tables.attention_examples(data),
+            "halted": tables.halted_examples(data),
+        }
+        self.halting = {
+            "halting": tables.halting_by_iteration(data),
+            "lengths": tables.halting_lengths(data._replace(settings=with_thresholds(data))),
         }
 
     def plot(self, name: str, datasets: tuple[str, ...] = ("val", "photos")) -> Plot:
@@ -104,3 +114,25 @@ def test_pictures_that_are_not_ours_carry_a_note(drawn):
     assert not any("keep them to yourself" in text for text in words(drawn.plot("maps").figure))
     table = drawn.tables["maps"].assign(publishable=False)
     assert any("keep them to yourself" in text for text in words(attention_maps(table).figure))
+
+
+def test_halting_is_drawn_with_what_it_saves_and_costs(drawn, tmp_path):
+    plot, again = (attention_halting(**drawn.halting) for _ in range(2))
+    check_plot(plot, again, tmp_path)
+    check_text_fits(plot.figure)
+    assert "40 % of the image tokens are masked and L1 changes by +33." in plot.alt
+    assert "would save 20 % of the encoder's operations, knowing them adds 50 %" in plot.alt
+    assert any("n = 60" in text for text in words(plot.figure))
+
+
+def test_without_rollouts_with_halting_there_is_a_note(drawn):
+    empty = {name: table.iloc[:0] for name, table in drawn.halting.items()}
+    assert "attention.halting is 0" in attention_halting(**empty).alt
+
+
+def test_masked_tokens_are_covered_and_the_others_are_not(drawn):
+    figure = drawn.plot("halted").figure
+    grid = np.array(figure.axes).reshape(2, 3)
+    cover = np.asarray(grid[0, 1].images[1].get_alpha())
+    assert (cover > 0).sum() == 4
+    assert grid[0, 2].get_xlabel() == "50 %"

@@ -108,6 +108,37 @@ def test_examples_follow_two_latents_of_each_picture_from_where_they_appear(tabl
     assert table["publishable"].all()
 
 
+def test_halting_has_a_row_per_image_and_iteration_and_pictures_of_the_first(scenes, tmp_path):
+    found = measure(scenes, tmp_path, halting=3)
+    table = found.halting
+    assert len(table) == 3 * 3
+    assert not table.duplicated(["image_id", "iteration"]).any()
+    assert set(table["image_id"]) <= set(found.overlap["image_id"])
+    first = table[table["iteration"] == 1]
+    assert (first["masked"] == 0).all()
+    assert first["l1"].equals(first["l1_halting"])
+    assert table[["masked", "l1", "open_error"]].to_numpy().max() <= 1
+    pictures = found.halted
+    assert pictures["image_id"].nunique() == 2
+    assert set(pictures["iteration"]) == {2, 3}
+    shares = table.set_index(["image_id", "iteration"])["masked"]
+    for row in pictures.itertuples():
+        assert np.mean(row.halted) == pytest.approx(shares[row.image_id, row.iteration])
+        assert row.publishable
+    again = measure(scenes, tmp_path / "again", halting=3)
+    assert again.halting.equals(table)
+
+
+def test_halting_is_measured_where_it_is_asked_for_and_the_tokenizer_allows_it(scenes, tables, tmp_path):
+    assert tables.halting.empty
+    assert tables.halted.empty
+    nested = tiny.tokenizer(tiny.tokenizer_config(growth="nested"))
+    found = measure_attention(nested, [scenes], (), config(halting=3), 0, tmp_path)
+    assert found is not None
+    assert found.halting.empty
+    assert not found.overlap.empty
+
+
 def test_the_same_seed_gives_the_same_tables_and_pictures_of_other_sets_are_marked(scenes, tables, tmp_path):
     again = measure(scenes, tmp_path, shown=("another",))
     assert again.overlap.equals(tables.overlap)
@@ -177,6 +208,7 @@ def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     for _ in range(2):
         stage.main(["tiny", "attention"])
     written = {path.stem: pd.read_parquet(path) for path in paths.measured("attention").iterdir()}
-    assert set(written) == {"attention_overlap", "attention_sparsity", "attention_examples"}
+    names = ("overlap", "sparsity", "examples", "halting", "halted")
+    assert set(written) == {f"attention_{name}" for name in names}
     assert all(set(table["dataset"]) == {"val"} for table in written.values())
     assert written["attention_examples"]["publishable"].all()
