@@ -91,8 +91,9 @@ def pigeonhole(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Return (1 + r, ...) means of values (s, n, ...) over seeds and images, both drawn with replacement.
 
     The pigeonhole bootstrap for crossed factors (Owen 2007): seeds and images are drawn independently of each other,
-    and a cell counts as often as both its seed and its image were drawn. For five seeds and more; of fewer, see
-    `over_trainings`. Images are drawn as `resampled_means` draws them: differences between two calls are paired.
+    and a cell counts as often as both its seed and its image were drawn. For ten seeds and more: where trainings differ
+    by more than images, five of them cover 86 % where 95 % are meant, and `over_trainings` 93 to 97 % at any number
+    (results/simulation.json). Images are drawn as `resampled_means` draws them: two calls are paired.
     """
     seeds, images = values.shape[:2]
     rest = values.shape[2:]

@@ -387,7 +387,7 @@ def settings_of_table(table: pd.DataFrame) -> AnalysisConfig:
 
     def quantiles(column: str) -> tuple[float, ...]:
         scores = table.loc[table["length"] > 0, column] if column in table else pd.Series(dtype=float)
-        values = scores.dropna().quantile(np.linspace(0.1, 0.9, 9))
+        values = scores.dropna().quantile(np.linspace(0.1, 0.9, 9)).dropna()  # of no scores at all they are nan
         return tuple(float(f"{value:.3g}") for value in dict.fromkeys(values))
 
     classifiers = tuple(name for name in models("class_rank_") if not name.startswith("in_set_"))
