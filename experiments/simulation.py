@@ -22,7 +22,7 @@ from tqdm import tqdm
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.claims import Claim, Statement
 from alit.analysis.grid import to_grid
-from alit.analysis.inference import over_trainings, pigeonhole, pooled_seed_variance, trend
+from alit.analysis.inference import SeedVariance, over_trainings, pigeonhole, pooled_seed_variance, trend
 from alit.analysis.measurements import Measurement, measured
 from alit.analysis.study_data import StudyData, settings_of_table
 from alit.analysis.verdicts import COLUMNS
@@ -37,7 +37,8 @@ COVERED = (0.92, 0.97)  # where the coverage of a 95 % interval may lie
 # Standard deviations of log L1 between trainings: what two of the zoo tokenizer differed by (docs/lab-log.md), and one
 # that outweighs the images.
 SPREADS = (0.02, 0.1)
-COMPARISONS = 9  # variants whose variance between seeds is pooled, as the profile of ablations has
+LEVELS = 5  # times as many tables for the coverage of a level, of which each gives one interval only
+COMPARISONS = 9  # variants that are compared with a reference; the variance between seeds is pooled over all ten
 
 
 Method = Literal["t", "pigeonhole"]
@@ -104,8 +105,7 @@ def variants(generator: np.random.Generator, resamples: int, *, seeds: int, imag
     values = _trainings(generator, 1 + COMPARISONS, seeds, images)
     seed = int(generator.integers(2**31))
     means = _means(values, resamples, seed)
-    changes = means[:, 1:] - means[:, :1]
-    between = pooled_seed_variance(list(changes[0]))
+    changes, between = means[:, 1:] - means[:, :1], _variance_of_a_change(means)
     samples = [over_trainings(changes[:, number], seed + number, between) for number in range(COMPARISONS)]
     return STATEMENT.judge([_measured(f"variant_{number}", each, images) for number, each in enumerate(samples)])
 
@@ -178,6 +178,12 @@ def _means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return resampled_means(values.reshape(-1, images).T, resamples, seed).reshape(-1, count, seeds)
 
 
+def _variance_of_a_change(means: np.ndarray) -> SeedVariance:
+    """Return the variance between seeds of a difference of two variants, from means (1 + r, variants, seeds)."""
+    own = pooled_seed_variance(list(means[0]))
+    return SeedVariance(2 * own.variance, own.degrees)
+
+
 def null_rates(case: Case, tables: int, resamples: int, seed: int) -> dict[str, Any]:
     """Judge null tables; return the rate of each outcome, its nominal rate, and the highest that chance allows.
 
@@ -204,13 +210,12 @@ def null_rates(case: Case, tables: int, resamples: int, seed: int) -> dict[str, 
 
 
 def pooled_coverage(seeds: int, spread: float, tables: int, resamples: int, seed: int) -> dict[str, Any]:
-    """Cover the change of `COMPARISONS` variants, seeds paired, with their pooled variance between seeds."""
+    """Cover the change of `COMPARISONS` variants against one reference, with the pooled variance between seeds."""
     inside, widths = [], []
     for number in range(tables):
         generator = np.random.default_rng([seed, seeds, number])
         means = _means(_trainings(generator, 1 + COMPARISONS, seeds, spread=spread), resamples, number)
-        changes = means[:, 1:] - means[:, :1]
-        between = pooled_seed_variance(list(changes[0]))
+        changes, between = means[:, 1:] - means[:, :1], _variance_of_a_change(means)
         for variant in range(COMPARISONS):
             low, high = interval(over_trainings(changes[:, variant], 1000 * number + variant, between), CONFIDENCE)
             inside.append(low <= 0 <= high)
@@ -240,11 +245,11 @@ def _covered(inside: Sequence[bool], widths: Sequence[float]) -> dict[str, Any]:
     return {"intervals": len(inside), "coverage": covered, "half_width": half_width, "within": within}
 
 
-def simulate(tables: int, resamples: int, seed: int, cases: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
+def simulate(tables: int, resamples: int, seed: int) -> dict[str, Any]:
     """Return the rates of all cases and the coverage of all intervals, as the kept json has them."""
-    nulls = {name: null_rates(CASES[name], tables, resamples, seed) for name in tqdm(cases, desc="cases")}
+    nulls = {name: null_rates(case, tables, resamples, seed) for name, case in tqdm(CASES.items(), desc="cases")}
     covers = {
-        f"{seeds} seeds, spread {spread:g}, pooled over {COMPARISONS} comparisons": pooled_coverage(
+        f"{seeds} seeds, spread {spread:g}, pooled over {1 + COMPARISONS} variants": pooled_coverage(
             seeds, spread, tables, resamples, seed
         )
         for seeds in (2, 3, 4)
@@ -253,10 +258,10 @@ def simulate(tables: int, resamples: int, seed: int, cases: Sequence[str] = tupl
     levels: tuple[tuple[Method, int], ...] = (("t", 3), ("t", 5), ("t", 10), ("pigeonhole", 10))
     for method, seeds in tqdm(levels, desc="levels"):
         for spread in SPREADS:
-            covered = level_coverage(method, seeds, spread, tables, resamples, seed)
+            covered = level_coverage(method, seeds, spread, LEVELS * tables, resamples, seed)
             covers[f"{seeds} seeds, spread {spread:g}, {method}"] = covered
     # What the ledger does not use, and why: five seeds are too few to be drawn from.
-    unused = level_coverage("pigeonhole", 5, SPREADS[-1], tables, resamples, seed)
+    unused = level_coverage("pigeonhole", 5, SPREADS[-1], LEVELS * tables, resamples, seed)
     return {
         "tables": tables,
         "resamples": resamples,

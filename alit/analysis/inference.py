@@ -115,7 +115,8 @@ def pooled_seed_variance(groups: Sequence[np.ndarray]) -> SeedVariance:
     """Return the variance between seeds, pooled over variants: values (s_v, ...) each, on one scale, such as a log.
 
     Two or three seeds of one variant say next to nothing about their spread; those of ten variants together do, if they
-    spread alike.
+    spread alike. Give each variant's own values: differences from one reference share its trainings, and have fewer
+    degrees of freedom than they are counted for.
 
     Raises:
         ValueError: no variant has two seeds.
