@@ -8,19 +8,19 @@ from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid
 from alit.analysis.inference import simultaneous_interval
 from alit.analysis.measurements import Column, Measurement, measured, pooled
+from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 from alit.studies.complexity.tables import (
     OWN_SHARE,
+    Fan,
     fan_samples,
     known_confounds,
     measured_levels,
     own_lengths,
-    partial_correlation_samples,
     scored_datasets,
     scored_images,
-    spearman_samples,
 )
 
 # Of a rank correlation, or of a difference of two: what Cohen (1988) calls a small effect explains 1 % of the variance.
@@ -59,12 +59,12 @@ def loss_rises_with_complexity(data: StudyData) -> Claim:
     parts: list[Measurement] = []
     overall = []
     for name, here, bootstrap in _scored(data):
-        samples = spearman_samples(here.per_image("complexity"), here.score("l1"), bootstrap)
+        fan, samples = fan_samples(here, bootstrap)
         overall.append(pooled(*samples.T))
         words = f"Spearman of complexity and L1, mean over lengths, {name}"
         parts.append(_decides(data, here, f"loss_{name}", words, overall[-1], "stated"))
         parts += _by_length(data, here, samples)
-        parts += _fan(data, here, bootstrap)
+        parts += _fan(data, here, fan)
     words = f"Spearman of complexity and L1, mean over {len(overall)} sets and all lengths"
     headline = _headline(data, "loss", words, overall)
     return C2.judge([*parts, *_rises(data, "loss")], headline=headline)
@@ -88,19 +88,18 @@ def _by_length(data: StudyData, grid: SweepGrid, samples: np.ndarray) -> list[Me
     ]
 
 
-def _fan(data: StudyData, grid: SweepGrid, bootstrap: BootstrapConfig) -> list[Measurement]:
+def _fan(data: StudyData, grid: SweepGrid, found: Fan) -> list[Measurement]:
     """Measure the interaction of complexity and length on each scale; a ratio is reported for comparison."""
     if len(grid.lengths) < 2:
         return []
     name, few, many = grid.datasets[0], grid.lengths[0], grid.longest
-    found = fan_samples(grid, bootstrap)
     fall = f"Spearman of complexity and the fall of L1 from {few} to {many} tokens, {name}"
     difference = f"Spearman of complexity and L1 with {few} tokens minus that with {many}, {name}"
     ratio = f"Spearman of complexity and L1 with {few} tokens over L1 with {many}, {name}"
     return [
-        _decides(data, grid, f"fan_fall_{name}", fall, found["fall"], "control"),
-        _decides(data, grid, f"fan_difference_{name}", difference, found["difference"], "control"),
-        measured(f"fan_ratio_{name}", ratio, found["ratio"], data.bootstrap.confidence, len(grid)),
+        _decides(data, grid, f"fan_fall_{name}", fall, found.fall, "control"),
+        _decides(data, grid, f"fan_difference_{name}", difference, found.difference, "control"),
+        measured(f"fan_ratio_{name}", ratio, found.ratio, data.bootstrap.confidence, len(grid)),
     ]
 
 
@@ -151,7 +150,7 @@ def _beyond(
     """Measure what is left of the selected length (n, 1) given bytes and contrast, and an image's own length."""
     name, complexity, parts = grid.datasets[0], grid.per_image("complexity"), []
     if held := known_confounds(grid):
-        left = partial_correlation_samples(complexity, selected, list(held.values()), bootstrap)[:, 0]
+        left = partial_spearman_samples(complexity, selected, list(held.values()), bootstrap)[:, 0]
         given = f"{words}, given {', '.join(held)}"
         parts.append(_decides(data, grid, f"length_given_confounds_{name}", given, left, "control"))
     own = spearman_samples(complexity, own_lengths(grid)[:, None], bootstrap)[:, 0]

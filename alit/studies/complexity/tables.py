@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from einops import rearrange
-from scipy.stats import rankdata
 
-from alit.analysis.bootstrap import interval_table, resampled, resampled_means
+from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid, metric_info
+from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -38,24 +38,6 @@ def scored_images(grid: SweepGrid, dataset: str) -> SweepGrid:
     """Return the grid of the images of one data set that have a complexity and an L1 at every length."""
     part = grid.dataset(dataset).complete(["l1"])
     return part.subset(~np.isnan(part.per_image("complexity")))
-
-
-def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (r,) rank correlations of the rows of two (r, n) arrays, ties at their mean rank; 0 for a constant row."""
-    ranks = [rankdata(values, axis=-1) for values in (first, second)]
-    centered = [rank - rank.mean(axis=-1, keepdims=True) for rank in ranks]
-    spread = np.sqrt((centered[0] ** 2).sum(-1) * (centered[1] ** 2).sum(-1))
-    return np.divide((centered[0] * centered[1]).sum(-1), spread, out=np.zeros_like(spread), where=spread > 0)
-
-
-def spearman_samples(complexity: np.ndarray, values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
-    """Return (1 + r, k) rank correlations of complexity (n,) with each column of `values` (n, k), over resamples."""
-
-    def correlate(indices: np.ndarray) -> np.ndarray:
-        drawn = complexity[indices]
-        return np.stack([spearman(drawn, column[indices]) for column in values.T], axis=-1)
-
-    return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
 
 
 def correlation_table(grid: SweepGrid, thresholds: Sequence[float], bootstrap: BootstrapConfig) -> pd.DataFrame:
@@ -176,55 +158,25 @@ def _binned(
         )
 
 
-def partial_spearman(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return (r,) rank correlations of the rows of two (r, n) arrays with those of `given` (g, r, n) held fixed.
-
-    The correlation of what linear regressions of both ranks on the given ranks leave over (Conover 1999), ties at
-    their mean rank. 0 where nothing is left over: a constant row, or one that the given ones determine. No given rows
-    leave Spearman's correlation.
-    """
-    ranks = rankdata(np.concatenate([given, first[None], second[None]]), axis=-1)
-    left = ranks - ranks.mean(axis=-1, keepdims=True)
-    total = (left**2).sum(axis=-1)
-    for number in range(len(given)):  # Gram and Schmidt: take each given row's direction out of all after it
-        direction = left[number]
-        length = (direction**2).sum(axis=-1)
-        kept = length > 1e-9 * total[number]
-        for other in range(number + 1, len(left)):
-            share = np.divide((left[other] * direction).sum(axis=-1), length, out=np.zeros(len(length)), where=kept)
-            left[other] -= share[:, None] * direction
-    rest = (left[-2:] ** 2).sum(axis=-1)
-    spread = np.sqrt(np.where(rest > 1e-9 * total[-2:], rest, 0).prod(axis=0))
-    return np.divide((left[-2] * left[-1]).sum(axis=-1), spread, out=np.zeros_like(spread), where=spread > 0)
-
-
-def partial_correlation_samples(
-    complexity: np.ndarray, values: np.ndarray, given: Sequence[np.ndarray], bootstrap: BootstrapConfig
-) -> np.ndarray:
-    """Return (1 + r, k) correlations of complexity (n,) with the columns of `values` (n, k), the given held fixed."""
-
-    def correlate(indices: np.ndarray) -> np.ndarray:
-        held = np.array([column[indices] for column in given]).reshape(len(given), *indices.shape)
-        return np.stack([partial_spearman(complexity[indices], column[indices], held) for column in values.T], axis=-1)
-
-    return resampled(correlate, len(complexity), bootstrap.resamples, bootstrap.seed)
-
-
-def fan_samples(grid: SweepGrid, bootstrap: BootstrapConfig) -> dict[str, np.ndarray]:
-    """Return whether complexity matters more at few tokens, three ways, each (1 + r,) and above 0 where it does.
+class Fan(NamedTuple):
+    """Whether complexity matters more at few tokens, on three scales, each (1 + r,) and above 0 where it does.
 
     An interaction depends on the scale, which nothing fixes: lines of L1 against complexity may open on the scale of
     the figure and be parallel on that of ratios.
-
-    Returns:
-        "fall": Spearman of complexity and the fall of L1 from the shortest to the longest length, the scale of Fig. 4;
-        "difference": Spearman of complexity and L1 at the shortest length minus that at the longest, which no monotone
-        change of scale alters; "ratio": Spearman of complexity and L1 at the shortest length over that at the longest.
     """
-    few, many = grid.score("l1")[:, 0], grid.score("l1")[:, -1]
-    values = np.stack([few, many, few - many, few / np.maximum(many, np.finfo(np.float64).tiny)], axis=1)
+
+    fall: np.ndarray  # Spearman of complexity and the fall of L1 from the shortest to the longest length: as in Fig. 4
+    difference: np.ndarray  # Spearman with L1 at the shortest length minus that at the longest: on any monotone scale
+    ratio: np.ndarray  # Spearman of complexity and L1 at the shortest length over that at the longest
+
+
+def fan_samples(grid: SweepGrid, bootstrap: BootstrapConfig) -> tuple[Fan, np.ndarray]:
+    """Return the interaction of complexity and length, and Spearman with L1 at each length, (1 + r, l)."""
+    losses = grid.score("l1")
+    few, many = losses[:, :1], losses[:, -1:]
+    values = np.concatenate([losses, few - many, few / np.maximum(many, np.finfo(np.float64).tiny)], axis=1)
     found = spearman_samples(grid.per_image("complexity"), values, bootstrap)
-    return {"fall": found[:, 2], "difference": found[:, 0] - found[:, 1], "ratio": found[:, 3]}
+    return Fan(found[:, -2], found[:, 0] - found[:, -3], found[:, -1]), found[:, :-2]
 
 
 def fan_table(data: StudyData) -> pd.DataFrame:
@@ -242,13 +194,13 @@ def fan_table(data: StudyData) -> pd.DataFrame:
             "difference": f"Spearman with L1 at {few} tokens minus Spearman with L1 at {many}",
             "ratio": f"Spearman with L1 at {few} tokens over L1 at {many}",
         }
-        found = fan_samples(here, data.bootstrap)
+        found, _ = fan_samples(here, data.bootstrap)
         rows = interval_table(
-            np.stack(list(found.values()), axis=1),
+            np.stack(found, axis=1),
             data.bootstrap.confidence,
             dataset=name,
             images=len(here),
-            measure=[words[kind] for kind in found],
+            measure=[words[kind] for kind in found._fields],
         )
         parts.append(rows)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=FAN_COLUMNS)
@@ -299,7 +251,7 @@ def partial_correlation_table(data: StudyData) -> pd.DataFrame:
         lengths = here.lengths[allocate_by_threshold(here, SelectionCriterion("l1"), [threshold]).positions]
         values = np.concatenate([here.score("l1")[:, places], lengths, own_lengths(here)[:, None]], axis=1)
         for given, held in held_fixed(here).items():
-            samples = partial_correlation_samples(here.per_image("complexity"), values, held, data.bootstrap)
+            samples = partial_spearman_samples(here.per_image("complexity"), values, held, data.bootstrap)
             rows = interval_table(
                 samples,
                 data.bootstrap.confidence,

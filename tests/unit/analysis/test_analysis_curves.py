@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 from synthetic_tables import LENGTHS, synthetic_table
 
 from alit.analysis.bootstrap import estimate, interval, resampled, resampled_indices, resampled_means
@@ -27,7 +26,7 @@ from alit.analysis.selection import (
     uniform_allocation,
 )
 from alit.errors import DataError
-from alit.studies.complexity.tables import binned_losses, correlation_table, error_correlations, spearman
+from alit.studies.complexity.tables import binned_losses, correlation_table, error_correlations
 from alit.studies.reconstruction.tables import length_counts
 
 HOW = BootstrapConfig(resamples=300, confidence=0.95, seed=3)
@@ -159,14 +158,6 @@ def test_a_percentile_interval_covers_the_mean_as_often_as_it_says():
         low, high = interval(resampled_means(generator.normal(size=(60, 1)), 200, trial), 0.9)
         covered += bool(low[0] <= 0 <= high[0])
     assert 0.8 < covered / 200 < 0.97
-
-
-def test_spearman_agrees_with_scipy_ties_included_and_is_0_for_a_constant():
-    generator = np.random.default_rng(0)
-    first, second = generator.integers(5, size=(4, 50)), generator.integers(3, size=(4, 50))
-    expected = [stats.spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
-    assert spearman(first, second) == pytest.approx(expected)
-    assert spearman(first, np.ones((4, 50))).tolist() == [0, 0, 0, 0]
 
 
 def test_correlations_name_every_predictor_and_codec_bytes_where_the_table_has_them():

@@ -2,23 +2,17 @@
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata, spearmanr
 from synthetic_tables import synthetic_controlled, synthetic_study_data, synthetic_table
 
-from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 from alit.studies.complexity.tables import (
     level_table,
     measured_levels,
-    partial_correlation_samples,
     partial_correlation_table,
-    partial_spearman,
     rise_table,
     scenes_by_level,
     tabulate,
 )
-
-HOW = BootstrapConfig(resamples=60, confidence=0.95, seed=0)
 
 
 def with_bytes(table, generator=None):
@@ -29,43 +23,6 @@ def with_bytes(table, generator=None):
         else table["image_id"].map({name: generator.random() for name in table["image_id"].unique()})
     )
     return table.assign(jpeg_bytes=1000 + 10 * size, webp_bytes=800 + 9 * size)
-
-
-def test_given_nothing_it_is_spearman():
-    generator = np.random.default_rng(0)
-    first, second = generator.integers(0, 9, (4, 50)), generator.normal(size=(4, 50))
-    expected = [spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
-    assert partial_spearman(first, second, np.empty((0, 4, 50))) == pytest.approx(expected)
-
-
-def test_it_is_the_correlation_of_what_a_regression_on_the_given_ranks_leaves():
-    generator = np.random.default_rng(1)
-    given = generator.normal(size=(2, 3, 60))
-    first, second = given[0] + generator.normal(size=(3, 60)), given.sum(axis=0) + generator.normal(size=(3, 60))
-    for row, found in enumerate(partial_spearman(first, second, given)):
-        design = np.stack([np.ones(60), *(rankdata(column[row]) for column in given)], axis=1)
-        ranks = np.stack([rankdata(first[row]), rankdata(second[row])], axis=1)
-        left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
-        assert found == pytest.approx(np.corrcoef(left.T)[0, 1])
-
-
-def test_nothing_is_left_of_what_the_given_determine():
-    first, second = np.random.default_rng(2).normal(size=(2, 1, 40))
-    assert partial_spearman(first, second, np.exp(first)[None]) == 0
-    assert partial_spearman(np.ones((1, 40)), second, first[None]) == 0
-    twice = np.stack([second, second])
-    assert partial_spearman(first, second + first, twice) == pytest.approx(
-        partial_spearman(first, second + first, twice[:1])
-    )
-
-
-def test_a_length_that_follows_file_size_alone_says_nothing_more():
-    generator = np.random.default_rng(3)
-    size = generator.normal(size=300)
-    complexity, length = (size + 0.5 * generator.normal(size=300) for _ in range(2))
-    samples = partial_correlation_samples(complexity, length[:, None], [size], HOW)
-    assert abs(samples[0, 0]) < 0.15
-    assert partial_correlation_samples(complexity, length[:, None], [], HOW)[0, 0] > 0.6
 
 
 def test_every_scored_set_is_measured_given_nothing_each_codec_and_both():

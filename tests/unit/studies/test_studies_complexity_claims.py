@@ -76,7 +76,9 @@ def test_each_length_is_reported_with_intervals_that_hold_at_once():
 def test_the_fan_is_measured_on_three_scales():
     grid = to_grid(synthetic_table(80, ("val",)))
     few, many, complexity = grid.score("l1")[:, 0], grid.score("l1")[:, -1], grid.per_image("complexity")
-    found = {kind: samples[0] for kind, samples in fan_samples(grid, HOW).items()}
+    fan, by_length = fan_samples(grid, HOW)
+    found = {kind: samples[0] for kind, samples in fan._asdict().items()}
+    assert by_length.shape == (61, 8)
     rho = [spearmanr(complexity, values).statistic for values in (few, many, few - many, few / many)]
     assert found == pytest.approx({"fall": rho[2], "difference": rho[0] - rho[1], "ratio": rho[3]})
 

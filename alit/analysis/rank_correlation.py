@@ -1,0 +1,103 @@
+"""Spearman's rank correlation, plain and partial, over bootstrap resamples of images.
+
+A resample is how often each image was drawn. Values are sorted once: the rank of a value in a resample is a running sum
+of counts in that order, which costs far less than sorting each resample.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alit.analysis.bootstrap import resampled
+from alit.analysis.selection import BootstrapConfig
+
+
+def spearman_samples(first: np.ndarray, values: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
+    """Return (1 + r, k) rank correlations of `first` (n,) with each column of `values` (n, k), over resamples.
+
+    Ties have their mean rank; the correlation is 0 where one side is constant.
+    """
+    orders = [SortedValues(column) for column in (first, *values.T)]
+
+    def correlate(indices: np.ndarray) -> np.ndarray:
+        counts = draw_counts(indices)
+        ranks = orders[0].centered_ranks(counts)
+        weighted = counts * ranks
+        spread = np.einsum("nr,nr->r", weighted, ranks)
+        found = np.empty((len(indices), values.shape[1]))
+        for column, order in enumerate(orders[1:]):
+            other = order.centered_ranks(counts)
+            scale = np.sqrt(spread * np.einsum("nr,nr,nr->r", counts, other, other))
+            products = np.einsum("nr,nr->r", weighted, other)
+            found[:, column] = np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
+        return found
+
+    return resampled(correlate, len(first), bootstrap.resamples, bootstrap.seed)
+
+
+def partial_spearman_samples(
+    first: np.ndarray, values: np.ndarray, given: Sequence[np.ndarray], bootstrap: BootstrapConfig
+) -> np.ndarray:
+    """Return (1 + r, k) rank correlations of `first` (n,) with the columns of `values` (n, k), `given` (n,) held fixed.
+
+    The correlation of what linear regressions of both ranks on the given ranks leave over (Conover 1999). 0 where
+    nothing is left over: a constant side, or one that the given ones determine. Nothing given leaves Spearman's.
+    """
+    orders = [SortedValues(column) for column in (*given, first, *values.T)]
+
+    def correlate(indices: np.ndarray) -> np.ndarray:
+        counts = draw_counts(indices)
+        ranks = [order.centered_ranks(counts) for order in orders]
+        moments = np.empty((len(indices), len(ranks), len(ranks)))
+        for row, one in enumerate(ranks):
+            weighted = counts * one
+            for column in range(row, len(ranks)):
+                moments[:, row, column] = moments[:, column, row] = np.einsum("nr,nr->r", weighted, ranks[column])
+        return _partial_correlations(moments, len(given))
+
+    return resampled(correlate, len(first), bootstrap.resamples, bootstrap.seed)
+
+
+def _partial_correlations(moments: np.ndarray, held: int) -> np.ndarray:
+    """Return (r, k) correlations of variable `held` with those after it, the ones before it held fixed.
+
+    Args:
+        moments: (r, v, v) sums of products of centered variables: the given ones, the first, and k others.
+        held: number of given variables.
+    """
+    total = np.einsum("rvv->rv", moments).copy()
+    left = moments.copy()
+    for number in range(held):  # Gauss: take each given variable out of all after it
+        pivot = left[:, number, number]
+        kept = pivot > 1e-9 * total[:, number]
+        shares = np.divide(left[:, number], pivot[:, None], out=np.zeros_like(total), where=kept[:, None])
+        left -= shares[:, :, None] * left[:, None, number]
+    rest = np.einsum("rvv->rv", left)[:, held:]
+    rest = np.where(rest > 1e-9 * total[:, held:], rest, 0)
+    spread = np.sqrt(rest[:, :1] * rest[:, 1:])
+    return np.divide(left[:, held, held + 1 :], spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+class SortedValues:
+    """The order of n values, with which images that are drawn several times are ranked."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        """Sort values (n,)."""
+        unique, self._group = np.unique(values, return_inverse=True)
+        self._order = np.argsort(self._group, kind="stable")
+        self._ends = np.cumsum(np.bincount(self._group, minlength=len(unique))) - 1  # (g,) last place of each value
+
+    def centered_ranks(self, counts: np.ndarray) -> np.ndarray:
+        """Return (n, r) mean ranks of all images among the drawn, `counts` (n, r), minus the ranks' mean."""
+        drawn = np.cumsum(counts[self._order], axis=0)[self._ends]  # (g, r) drawn up to each value, itself included
+        before = np.concatenate([np.zeros_like(drawn[:1]), drawn[:-1]])
+        # The mean rank of a value is (before + 1 + drawn) / 2, and that of all of them (n + 1) / 2.
+        return ((before + drawn - len(counts)) / 2)[self._group]
+
+
+def draw_counts(indices: np.ndarray) -> np.ndarray:
+    """Return (n, r) how often each image is among the drawn `indices` (r, n), as float64."""
+    images = indices.shape[1]
+    offsets = images * np.arange(len(indices))[:, None]
+    counts = np.bincount((indices + offsets).ravel(), minlength=indices.size).reshape(indices.shape)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)  # resamples lie together: all steps run along them
