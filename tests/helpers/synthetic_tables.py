@@ -133,7 +133,7 @@ def _one_set(
     return pd.DataFrame(frame | {name: np.broadcast_to(value, (n, rows)).ravel() for name, value in values.items()})
 
 
-def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0, unlike: float = 0.3) -> np.ndarray:
+def synthetic_features(table: pd.DataFrame, size: int = 6, seed: int = 0, unlike: float = 0.6) -> np.ndarray:
     """Return row-aligned features (rows, size): those of the untouched image plus noise that grows with L1.
 
     Untouched images of a set lie `unlike` farther from those of the first set than those of the set before it.
@@ -154,7 +154,7 @@ def synthetic_study_data(
     features: bool = True,
     base_tokens: int = 64,
     controlled: pd.DataFrame | None = None,
-    unlike: float = 0.3,
+    unlike: float = 0.6,
 ) -> StudyData:
     """Return the inputs of studies from a synthetic table; the first data set is the in-distribution one."""
     arrays = {"net": synthetic_features(table, unlike=unlike)} if features else {}
