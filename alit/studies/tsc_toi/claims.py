@@ -84,7 +84,7 @@ C7 = Statement(
 def sixty_percent_is_enough(data: StudyData) -> Claim:
     """C5: what each task loses at 60 % of the tokens, against the maximum and against the same length for all."""
     grid, tokens = data.task_grid(), ENOUGH * data.grid.longest
-    parts, missing, gates, losses = [], [], [], {}
+    parts, missing, gates, losses = [], _absent_tasks(data), [], {}
     for task in (*_paper_tasks(data), _frechet(data), *_other_tasks(data)):
         try:
             chosen, uniform = (task_curve(data, grid, name, task, near=tokens) for name in ("l1", UNIFORM))
@@ -110,7 +110,7 @@ def own_criterion_is_best(data: StudyData) -> Claim:
     tasks, criteria = _paper_tasks(data), _paper_criteria(data)
     networks = {task: name for task in tasks if (name := _other_network(data, task)) is not None}
     grid = data.task_grid().complete(networks.values())
-    missing = [f"{metric_info(task).label} cannot be measured" for task in _absent_tasks(data)]
+    missing = _absent_tasks(data)
     alone = [f"there is no second network for {metric_info(task).label}" for task in tasks if task not in networks]
     parts, gates, advantages = [], [], {}
     curve: CurveOf = cache(partial(task_curve, data, grid))
@@ -166,9 +166,9 @@ def _paper_tasks(data: StudyData) -> tuple[str, ...]:
 
 
 def _absent_tasks(data: StudyData) -> list[str]:
-    return [
-        name for name in (data.accuracy_column, data.depth_column or "depth_error_") if name not in _paper_tasks(data)
-    ]
+    """Return why tasks of the paper are missing that this run has no scores for: they are part of the claim."""
+    columns = (data.accuracy_column, data.depth_column or "depth_error_")
+    return [f"{metric_info(name).short} cannot be measured" for name in columns if name not in _paper_tasks(data)]
 
 
 def _paper_criteria(data: StudyData) -> tuple[str, ...]:

@@ -112,6 +112,13 @@ def test_c5_takes_no_classifier_that_is_wrong_on_untouched_images():
     assert judged.verdict == "partly supported"
 
 
+def test_c5_is_not_whole_without_a_depth_network():
+    table, features = two_kinds(FALLING, FLAT)
+    judged = claim("C5", table, SETTINGS.model_copy(update={"depth_models": ()}), features)
+    assert judged.verdict == judged.control_verdict == "partly supported"
+    assert "relative depth error cannot be measured" in judged.reason
+
+
 def test_c5_cannot_be_measured_where_no_task_is_known():
     judged = claim("C5", synthetic_table(60, ("val",), columns=("complexity",)))
     assert judged.verdict == judged.control_verdict == "not measurable"
@@ -224,7 +231,7 @@ def test_c6_says_what_is_missing_without_depth_and_without_a_second_network():
     judged = claim("C6", table, alone)
     assert judged.verdict == "partly supported"
     assert judged.control_verdict == "not measurable"
-    assert "relative depth error of depth cannot be measured" in judged.reason
+    assert "relative depth error cannot be measured" in judged.reason
     assert "no second network for top-1 accuracy of strong" in judged.control_reason
     assert all("depth" not in item.name for item in judged.measurements)
 
