@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 import yaml
 
+from alit.analysis.claims import claim_order
 from alit.analysis.ledger import ledger_from_json, ledger_to_json
 from alit.config import load_profile
 from alit.errors import run_command
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = Stage(argv, main.__doc__).paths
     names = list(yaml.safe_load((paths.root / "params.yaml").read_text())["studies"])
     ledgers = [ledger_from_json(paths.study_claims(name).read_text(encoding="utf-8")) for name in names]
-    claims = sorted((claim for ledger in ledgers for claim in ledger), key=lambda claim: int(claim.id[1:]))
+    claims = sorted((claim for ledger in ledgers for claim in ledger), key=lambda claim: claim_order(claim.id))
     paths.claims.write_text(ledger_to_json(claims), encoding="utf-8")
     shutil.rmtree(paths.report / IMAGES, ignore_errors=True)  # pictures of an earlier run must not linger
     site = Site(paths.report, provenance(paths.profile, paths.table))

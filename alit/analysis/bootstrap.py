@@ -4,7 +4,7 @@ Every result has the point estimate first and the resamples after it, so that a 
 for the whole array: `samples[0]` is the value, `samples[1:]` give its interval.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -54,10 +54,15 @@ def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
     Two calls with the same number of images and the same seed draw the same resamples: differences are paired.
     """
     images = len(values)
-    kept = images * resamples <= KEPT_NUMBERS
-    drawn = _kept_counts(images, resamples, seed) if kept else _counts(images, resamples, seed)
     # A mean over drawn images is a product with how often each was drawn, which costs one matrix product.
-    return np.concatenate([values.mean(axis=0, keepdims=True), *(counts @ values / images for counts in drawn)])
+    drawn = (counts @ values / images for counts in resampled_counts(images, resamples, seed))
+    return np.concatenate([values.mean(axis=0, keepdims=True), *drawn])
+
+
+def resampled_counts(images: int, resamples: int, seed: int) -> Iterable[np.ndarray]:
+    """Return chunks (r, n) of how often each image was drawn, in the resamples of `resampled_means`."""
+    kept = images * resamples <= KEPT_NUMBERS
+    return _kept_counts(images, resamples, seed) if kept else _counts(images, resamples, seed)
 
 
 @lru_cache(maxsize=4)

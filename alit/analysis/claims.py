@@ -16,7 +16,7 @@ from alit.analysis.measurements import Gate, Measurement, measured
 from alit.analysis.verdicts import SYMBOLS, Verdict, judge_columns, marked
 from alit.errors import NotMeasurable
 
-__all__ = ["NEAR_MAXIMUM", "Claim", "Measurement", "Statement", "assesses", "claims_table", "measured"]
+__all__ = ["NEAR_MAXIMUM", "Claim", "Measurement", "Statement", "assesses", "claim_order", "claims_table", "measured"]
 
 D = TypeVar("D")  # the inputs of a claim
 # "Near-maximum" is not defined in the paper. Its own Tab. 1 has made 86 % of the way from the FID at 32 tokens to the
@@ -141,6 +141,11 @@ def assesses(statement: Statement) -> Callable[[Callable[[D], Claim]], Callable[
         return assess_or_explain
 
     return decorate
+
+
+def claim_order(name: str) -> tuple[bool, int]:
+    """Return where a claim's id stands in a ledger: the paper's first (C1), then the suite's own (A1), by number."""
+    return not name.startswith("C"), int(name[1:])
 
 
 def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:

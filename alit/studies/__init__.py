@@ -1,4 +1,4 @@
-"""The studies of the paper, one folder each: tables, claims, figures and, where one looks into networks, a measurement.
+"""The studies, one folder each: tables, claims, figures and, where one looks into networks, a measurement.
 
 A study's `claims` module registers its claims as `CLAIMS`, from id to the function that assesses it.
 """
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from alit.analysis.claims import Claim, Statement
+from alit.analysis.claims import Claim, Statement, claim_order
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
 from alit.errors import ConfigError, DataError
@@ -21,6 +21,7 @@ STUDIES = (
     "complexity",
     "familiarity",
     "tsc_toi",
+    "adaptivity",
     "strength",
     "probe",
     "attention",
@@ -36,9 +37,9 @@ def study_claims(study: str) -> Mapping[str, Callable[[StudyData], Claim]]:
 
 
 def all_claims() -> dict[str, Callable[[StudyData], Claim]]:
-    """Return the claims of all studies by id, in the order of their numbers."""
+    """Return the claims of all studies by id: the paper's, then the suite's own, in the order of their numbers."""
     found = {name: assess for study in STUDIES for name, assess in study_claims(study).items()}
-    return {name: found[name] for name in sorted(found, key=lambda name: int(name[1:]))}
+    return {name: found[name] for name in sorted(found, key=claim_order)}
 
 
 def all_statements() -> tuple[Statement, ...]:

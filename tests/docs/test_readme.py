@@ -82,7 +82,7 @@ def section(title: str) -> str:
 
 def test_studies_of_the_table_are_those_of_the_pipeline():
     names = yaml.safe_load((ROOT / "params.yaml").read_text())
-    told = dict(re.findall(r"^\| \[`(\w+)`\].*\| ([C\d, ]+) \|$", section("The studies"), re.MULTILINE))
+    told = dict(re.findall(r"^\| \[`(\w+)`\].*\| ([AC\d, ]+) \|$", section("The studies"), re.MULTILINE))
     assert sorted(told) == sorted([*names["studies"], *names.get("measured_studies", [])])
     for study, claims in told.items():
         about = json.loads((ROOT / "notebooks" / f"{study}.ipynb").read_text())["metadata"]["alit"]

@@ -40,6 +40,7 @@ FIGURES = {
         "equal_capacity",
         "oracle_gaps",
     },
+    "adaptivity": {"means", "promises", "who_gets_tokens"},
     "strength": {"performance_by_strength", "drop_by_strength", "depth_agreement"},
     "ablations": {"one_pass_or_many", "paired_changes", "by_length", "continuous_or_discrete", "sizes"},
     "cost": {"encode", "encode_until", "decode"},
