@@ -14,6 +14,7 @@ from alit.studies.cost.tables import DECODE, ENCODE, OWN, TIMES, round_times, sa
 # Of the time at the longest length, over all lengths. A network of one pass reads longer sequences at longer lengths
 # too, and pays a few per cent for that: a tenth is beyond what the claim can mean by it.
 SAME_TIME = 0.10
+LEAST_ROUNDS = 6  # of fewer, not even the whole range of the rounds is a 95 % interval of a median: 1 - 2 / 2 ** n
 
 C17 = Statement(
     id="C17",
@@ -39,6 +40,11 @@ def encoding_pays_per_iteration(data: StudyData) -> Claim:
     lengths, milliseconds = round_times(data.tables[TIMES], OWN, ENCODE)
     if len(lengths) < 2:
         raise NotMeasurable("the tokenizer has one length, or cannot encode without decoding")
+    if len(milliseconds) < LEAST_ROUNDS:
+        reason = (
+            f"{len(milliseconds)} rounds were timed, and an interval of a median needs {LEAST_ROUNDS} (cost.images)"
+        )
+        raise NotMeasurable(reason)
     samples = sample_medians(milliseconds, data.bootstrap)
     confidence, images = data.bootstrap.confidence, len(milliseconds)
     words = f"rise of the median time to encode one image with each of {len(lengths)} lengths, share of the longest"

@@ -118,6 +118,13 @@ def test_the_steps_of_c17_are_told_at_once_and_decide_nothing():
     assert all(part.low < part.value < part.high for part in steps)
 
 
+@pytest.mark.parametrize(("rounds", "verdict"), [(5, "not measurable"), (6, "supported")])
+def test_c17_needs_as_many_rounds_as_an_interval_of_a_median(rounds, verdict):
+    found = claim(rounds=rounds)
+    assert found.verdict == verdict
+    assert ("needs 6" in found.reason) == (verdict == "not measurable")
+
+
 def test_c17_needs_times():
     nothing = synthetic_study_data(synthetic_table(20, ("val",)))
     assert cost_table(nothing).empty
