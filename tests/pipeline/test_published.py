@@ -162,7 +162,7 @@ def test_savoias_alone_gives_the_complexity_study_and_the_others_say_what_they_l
     for name in ("C2", "C3"):
         assert ledger[name].measurements
     for name, words in {
-        "C1": "the Fréchet distance needs features of an extractor",
+        "C1": "distances between sets of images need features of an extractor",
         "C4": "names no sets less familiar",
         "C8": "no task has a weak and a strong model",
         "C9": "no training images to fit a probe on",
