@@ -72,19 +72,20 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
     for number, name in enumerate(names):
         here = data.grid.dataset(name)
         bootstrap = data.bootstrap._replace(seed=data.seed + number)
-        yield from _gaps(here, "l1", "l1", resampled_means(here.score("l1"), bootstrap.resamples, bootstrap.seed))
+        losses = np.take_along_axis(here.score("l1"), _compared_lengths(here), axis=1)
+        yield from _gaps(here, "l1", "l1", resampled_means(losses, bootstrap.resamples, bootstrap.seed))
         if features is None or len(here) < MIN_IMAGES:
             continue
         if name in order:
             equal = here.subset(np.arange(fewest) * len(here) // fewest)
-            distances = sample_frechet(features, equal, every_length(equal), bootstrap)
+            distances = sample_frechet(features, equal, _compared_lengths(equal), bootstrap)
             yield from _gaps(equal, "frechet", f"frechet_{extractor}", distances)
         if name in order and features.can_extrapolate(fewest):
-            distances = sample_frechet_infinity(features, here, every_length(here), bootstrap)
+            distances = sample_frechet_infinity(features, here, _compared_lengths(here), bootstrap)
             yield from _gaps(here, "frechet_infinity", f"frechet_infinity_{extractor}", distances)
-        distances = sample_kernel(features, here, every_length(here), bootstrap)
+        distances = sample_kernel(features, here, _compared_lengths(here), bootstrap)
         yield from _gaps(here, "kernel", f"kernel_{extractor}", distances)
-        distances = sample_kernel_centered(features, here, every_length(here), bootstrap)
+        distances = sample_kernel_centered(features, here, _compared_lengths(here), bootstrap)
         yield from _gaps(here, "kernel_centered", f"kernel_centered_{extractor}", distances)
 
 
@@ -110,11 +111,17 @@ def gap_table(data: StudyData) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
+def _compared_lengths(grid: SweepGrid) -> np.ndarray:
+    """Return the positions (n, t) that give all images each of the few lengths, then the longest."""
+    places = [*few_lengths(grid), len(grid.lengths) - 1]
+    return every_length(grid)[:, places]
+
+
 def _gaps(grid: SweepGrid, kind: Kind, column: str, samples: np.ndarray) -> Iterator[Gap]:
-    """Take samples (1 + r, l) at few tokens minus those at the longest length."""
-    for place in few_lengths(grid):
-        length, gap = int(grid.lengths[place]), samples[:, place] - samples[:, -1]
-        yield Gap(grid.datasets[0], len(grid), kind, column, length, gap)
+    """Take samples (1 + r, t) of `_compared_lengths` at few tokens minus those at the longest length."""
+    for number, place in enumerate(few_lengths(grid)):
+        gap = samples[:, number] - samples[:, -1]
+        yield Gap(grid.datasets[0], len(grid), kind, column, int(grid.lengths[place]), gap)
 
 
 class Distance(NamedTuple):
