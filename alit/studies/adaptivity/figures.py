@@ -83,7 +83,7 @@ def promises_by_share(rules: pd.DataFrame, savings: pd.DataFrame) -> Plot:
             words = ", ".join(f"{role} {_amount(_at(line), unit)}" for role, line in lines.items())
             found.append(f"{title}: {words}")
         _legend(figure, axes)
-        figure.supylabel("better than the same\nlength for all by", ha="center")
+        figure.supylabel("better than the same length for all by")
         figure.suptitle(f"n = {kept['images'].max()}")
     share = _middle(kept)
     return Plot(
@@ -113,9 +113,9 @@ def tokens_by_group(spread: pd.DataFrame) -> Plot:
             ends.append(f"{role} {line['length'].iat[0]:.3g} and {line['length'].iat[-1]:.3g}")
         gains.plot(uniform["group"], uniform["gain"], color=EDGE, marker="o")
         gains.set_ylim(bottom=min(0.0, float(uniform["gain"].to_numpy().min())))
-        for panel, title in ((lengths, "mean tokens"), (gains, "fall of L1 per token, around there")):
+        for panel, title in ((lengths, "mean tokens"), (gains, "fall of L1 per token, near that length")):
             panel_title(panel, title, 46)
-            panel.set_xlabel(f"images by L1 at the shortest length: 1 lowest, {last} highest")
+            panel.set_xlabel(f"images by L1 at the shortest length\n(1 lowest, {last} highest)")
         figure.legend(*lengths.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         figure.suptitle(f"n = {total}")
     brings = f"a token brings {uniform['gain'].iat[0]:.2g} and {uniform['gain'].iat[-1]:.2g} of L1"
