@@ -116,7 +116,8 @@ class Profile(Settings):
             _require_known("baselines.sets", name, evaluated)
         if self.baselines.tokenizers and not self.baselines.sets:
             raise ValueError("baselines.sets must name a set to sweep baselines.tokenizers over; or name no tokenizers")
-        _require_unique("baselines.tokenizers", [baseline.name for baseline in self.baselines.tokenizers])
+        others = [*self.baselines.tokenizers, *self.baselines.trainings]
+        _require_unique("baselines.tokenizers and baselines.trainings", [other.name for other in others])
         variants = [variant.name for variant in self.variants.trainings]
         _require_unique("variants.trainings", variants)
         for comparison in self.ablations.comparisons:

@@ -1,4 +1,4 @@
-"""Stage `baselines`: sweep other tokenizers, each exactly as the profile's own is."""
+"""Stage `baselines`: sweep other tokenizers and other trainings of the profile's, each exactly as its own is."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # slow to import, and settings do not need it
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/baselines/<name>/`: table.parquet, features_<extractor>.npy, config.json of each."""
     stage = NetworkStage(argv, main.__doc__)
-    if not stage.read("baselines", BaselinesConfig).tokenizers:
+    config = stage.read("baselines", BaselinesConfig)
+    if not config.tokenizers and not config.trainings:
         shutil.rmtree(stage.paths.baselines, ignore_errors=True)
         return stage.paths.baselines.mkdir(parents=True)
     fabric = stage.fabric()
@@ -32,18 +33,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
     paths, device = stage.paths, fabric.device
     config = stage.read("baselines", BaselinesConfig)
-    cards = [card for card in read_cards(paths.data) if card.name in config.sets]
+    swept = [card for card in read_cards(paths.data) if card.swept]
+    cards = [card for card in swept if card.name in config.sets]
     models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, device)
     load = partial(load_tokenizer, folder=paths.run, image_size=stage.evaluation_set.image_size, device=device)
     scratch = paths.scratch / f"baselines-{paths.profile}"
+    jobs = {
+        entry.name: SweepJob(
+            partial(load, entry.target, entry.arguments), {"baseline": entry.model_dump(), "sets": record_sets(cards)}
+        )
+        for entry in config.tokenizers
+    }
+    for entry in config.trainings:  # on all sets, as the profile's own
+        folder = paths.root / entry.target
+        jobs[entry.name] = SweepJob(
+            partial(load, str(folder) if folder.is_dir() else entry.target, {}),
+            {"training": entry.model_dump(), "sets": record_sets(swept)},
+            stage.sets([card.name for card in swept]),
+        )
     finished = sweep_many(
-        {
-            entry.name: SweepJob(
-                partial(load, entry.target, entry.arguments),
-                {"baseline": entry.model_dump(), "sets": record_sets(cards)},
-            )
-            for entry in config.tokenizers
-        },
+        jobs,
         stage.sets(config.sets),
         models.tasks,
         models.extractors,

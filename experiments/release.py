@@ -206,9 +206,11 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
     data = load_run_data(paths)
     if data.distances:
         assess(data)
-    for extractor, distances in data.distances.items():
-        if len(table := distances.to_table()):
-            table.to_parquet(kept.sweep / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")
+    others = {kept.baselines / name: each for name, each in data.trainings.items()}
+    for folder, each in {kept.sweep: data, **others}.items():
+        for extractor, distances in each.distances.items():
+            if len(table := distances.to_table()):
+                table.to_parquet(folder / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")
 
 
 def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str]:

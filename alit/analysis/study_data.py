@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field, PositiveInt
 
 from alit.analysis.distances import FeatureDistances, Features
-from alit.analysis.grid import SweepGrid, to_grid
+from alit.analysis.grid import KEY, SweepGrid, to_grid
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
@@ -61,6 +61,8 @@ class StudyData(NamedTuple):
     chosen_criteria: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference score
     chosen_tasks: tuple[str, ...] | None = None  # columns to draw curves of; None takes every reference task
     distances: Mapping[str, FeatureDistances] = MappingProxyType({})  # extractor -> what its features give, or gave
+    # Name of a baseline -> the same of another training of this tokenizer: other scores of the same images and lengths.
+    trainings: Mapping[str, "StudyData"] = MappingProxyType({})
 
     @property
     def bootstrap(self) -> BootstrapConfig:
@@ -264,11 +266,12 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         distances.setdefault(path.stem.removeprefix(DISTANCES), FeatureDistances.from_table(read_table(path)))
     if sweep.config is None:
         settings = settings.model_copy(update={"feature_extractor": next(iter(distances), "")})
+    # The tokenizer that was swept says what its tokens are a share of; it need not be the run's own.
+    base_tokens = int(record.get("tokenizer", {}).get("base_tokens", grid.longest))
     return StudyData(
         grid=grid,
         dataset=sets[0],
-        # The tokenizer that was swept says what its tokens are a share of; it need not be the run's own.
-        base_tokens=int(record.get("tokenizer", {}).get("base_tokens", grid.longest)),
+        base_tokens=base_tokens,
         settings=settings,
         seed=seed,
         features=features,
@@ -277,7 +280,28 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         checks=_only(whole, checks),
         record=record,
         distances=distances,
+        trainings=_load_trainings(sweep, grid, base_tokens),
     )
+
+
+def _load_trainings(sweep: SweepFolder, own: SweepGrid, base_tokens: int) -> dict[str, StudyData]:
+    """Read the sweeps of other trainings of a run's own tokenizer, by the name of their folder.
+
+    Raises:
+        DataError: one has other images or lengths.
+    """
+    if sweep.run is None or sweep.root is None:
+        return {}
+    found = {}
+    for path in sorted(sweep.run.baselines.glob("seed_*/table.parquet")):
+        each = load_study_data(SweepFolder(path.parent, sweep.root, sweep.profile, path.parent.name))
+        same = own.images[list(KEY)].equals(each.grid.images[list(KEY)])
+        if not same or list(own.lengths) != list(each.grid.lengths):
+            raise DataError(
+                f"expected images and lengths of {sweep.folder} in {path}, found others; run stage baselines again"
+            )
+        found[path.parent.name] = each._replace(base_tokens=base_tokens)
+    return found
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -346,6 +370,14 @@ def with_choices(
     Raises:
         ConfigError: the table has no such set or score.
     """
+    choices: dict[str, Any] = {
+        "dataset": dataset,
+        "criteria": criteria,
+        "tasks": tasks,
+        "familiarity": familiarity,
+        "resamples": resamples,
+    }
+    data = data._replace(trainings={name: with_choices(each, **choices) for name, each in data.trainings.items()})
     absent = [name for name in (dataset, *familiarity) if name and name not in data.grid.datasets]
     if absent:
         raise ConfigError(f"expected data sets among {', '.join(data.grid.datasets)}, found {', '.join(absent)}")

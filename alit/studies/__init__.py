@@ -14,6 +14,7 @@ from typing import NamedTuple
 from alit.analysis.claims import Claim, Statement, claim_order
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
+from alit.analysis.trainings import over_trainings
 from alit.errors import ConfigError, DataError
 
 STUDIES = (
@@ -29,6 +30,11 @@ STUDIES = (
     "ablations",
     "cost",
 )
+
+
+# These look into the networks of the profile's own tokenizer: their claims are about this one training. Those of the
+# others follow from sweeps, and are about all trainings that were swept.
+MEASURED = frozenset({"probe", "attention", "codebook", "ablations", "cost"})
 
 
 def study_claims(study: str) -> Mapping[str, Callable[[StudyData], Claim]]:
@@ -52,17 +58,20 @@ def all_statements() -> tuple[Statement, ...]:
 def assess(data: StudyData, ids: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Assess the claims of the given ids, in their order; by default all."""
     claims = all_claims()
-    return tuple(_assess(claims[name], data) for name in (claims if ids is None else ids))
+    studies = {name: study for study in STUDIES for name in study_claims(study)}
+    return tuple(_assess(studies[name], claims[name], data) for name in (claims if ids is None else ids))
 
 
 def assess_study(study: str, data: StudyData) -> Iterator[Claim]:
     """Assess the claims of one study, one after another; each names the checkpoint that was measured."""
     for claim in study_claims(study).values():
-        yield _assess(claim, data)
+        yield _assess(study, claim, data)
 
 
-def _assess(claim: Callable[[StudyData], Claim], data: StudyData) -> Claim:
-    return replace(claim(data), checkpoint=data.checkpoint)
+def _assess(study: str, claim: Callable[[StudyData], Claim], data: StudyData) -> Claim:
+    others = () if study in MEASURED else data.trainings.values()
+    assessed = over_trainings([claim(data), *(claim(each) for each in others)])
+    return replace(assessed, checkpoint=data.checkpoint)
 
 
 class Study(NamedTuple):

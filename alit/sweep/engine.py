@@ -338,6 +338,7 @@ class SweepJob(NamedTuple):
 
     load: Callable[[], Tokenizer]  # onto the device of the sweep's fabric; one at a time is in memory
     settings: Mapping[str, Any]  # anything else for config.json, as in `sweep`
+    sets: Sequence[ImageSet] | None = None  # in place of those of the other jobs
 
 
 def sweep_many(
@@ -357,7 +358,7 @@ def sweep_many(
 
     Args:
         jobs: tokenizers by the name of their folder.
-        sets: as for `sweep`, and so are tasks, extractors, config and fabric.
+        sets: as for `sweep`, of all jobs that name no others; and so are tasks, extractors, config and fabric.
         scratch: a folder for this caller alone; sweeps of names that are not in `jobs` are removed from it.
     """
     fabric = fabric or _this_process()
@@ -371,7 +372,7 @@ def sweep_many(
         if fabric.is_global_zero:
             print(f"sweep of {name}", flush=True)
         models = SweepModels(job.load(), tuple(tasks), tuple(extractors), fabric.device)
-        ordered, record = _plan(sets, models, config, job.settings)
+        ordered, record = _plan(sets if job.sets is None else job.sets, models, config, job.settings)
         finished = folder / name / CONFIG_FILE  # by a run that was stopped later
         if not finished.is_file() or json.loads(finished.read_text()) != record:
             _measure(ordered, models, record, config, scratch, folder / name, fabric)

@@ -122,11 +122,24 @@ class BaselineConfig(Settings):
     arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
 
 
+class TrainingConfig(Settings):
+    """Another training of the profile's own tokenizer: the same recipe and data, and another seed."""
+
+    seed: int
+    target: str  # a checkpoint folder below the checkout (`zoo/<name>`) or below runs/<profile>/
+
+    @property
+    def name(self) -> str:
+        """Its folder below runs/<profile>/baselines/."""
+        return f"seed_{self.seed}"
+
+
 class BaselinesConfig(Settings):
     """The tokenizers that are measured in the same way as the profile's own."""
 
     sets: tuple[str, ...]  # the evaluation sets that they are swept over
     tokenizers: tuple[BaselineConfig, ...]
+    trainings: tuple[TrainingConfig, ...] = ()  # swept over all sets: claims are then about several trainings
 
 
 def load_tokenizer(

@@ -60,7 +60,8 @@ def paths(tmp_path, monkeypatch):
     content["variants"] = {"common": {"finetune.optimization.steps": 0}, "trainings": VARIANTS}
     recurrence = {"factor": "recurrence", "variant": "recurrent", "than": "nested"}
     content["ablations"] = {"comparisons": [recurrence], "images": 4}
-    content["baselines"] = {"sets": ["val"], "tokenizers": BASELINES}
+    trainings = [{"seed": 1, "target": "variants/recurrent/1"}]
+    content["baselines"] = {"sets": ["val"], "tokenizers": BASELINES, "trainings": trainings}
     content["cost"] = {"images": 2, "threads": torch.get_num_threads()}
     paths.config.write_text(yaml.safe_dump(content))
     save_tokenizer(paths)
@@ -202,4 +203,10 @@ def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
     assert costs.loc[("recurrent", 1), "training_tflop"].max() > costs.loc[("nested", 1), "training_tflop"].max()
     assert set(tables["cost_times"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
     assert np.isfinite(tables["cost_times"]["seconds"]).all()
-    assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "nested"]
+    assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "nested", "seed_1"]
+    own, training, nested = (
+        pd.read_parquet(folder / "table.parquet")
+        for folder in (paths.sweep, paths.baselines / "seed_1", paths.baselines / "nested")
+    )
+    assert training[["dataset", "image_id", "length"]].equals(own[["dataset", "image_id", "length"]])  # all sets
+    assert set(nested["dataset"]) == {"val"}

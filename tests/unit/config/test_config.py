@@ -20,7 +20,11 @@ PROFILES = ("smoke", "cpu", "ablations", "imagenette", "imagenette-taesd", "pape
 LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
 # A profile that trains nothing leaves these out; all others state them.
 NULL_SECTIONS = {"tokenizer", "perceptual_trunk", "base_training", "distill", "finetune", "finetune_from_checkpoint"}
-OPTIONAL_KEYS = {"data.crop_aspect", "analysis.class_ranks_among"}  # have a default, which older profiles need not name
+OPTIONAL_KEYS = {
+    "data.crop_aspect",
+    "analysis.class_ranks_among",
+    "baselines.trainings",
+}  # have a default, which older profiles need not name
 OWN_KEYS = {"variants.common", "tokenizer.base"}  # a mapping whose keys are the profile's own choice
 
 
