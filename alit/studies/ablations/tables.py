@@ -96,8 +96,13 @@ def measured_table(data: StudyData, name: str) -> pd.DataFrame:
 
 def mean_by_length(data: StudyData, name: str, column: str) -> dict[tuple[str, int], float]:
     """Return the means of a column of one of `TABLES`, by variant and length."""
-    means = measured_table(data, name).groupby(["variant", "length"])[column].mean().reset_index()
-    return {(str(variant), int(length)): float(value) for variant, length, value in means.to_numpy()}
+    means = measured_table(data, name).pivot_table(values=column, index="variant", columns="length", aggfunc="mean")
+    return {
+        (str(variant), int(length)): float(value)
+        for variant, row in zip(means.index, means.to_numpy(), strict=True)
+        for length, value in zip(means.columns, row, strict=True)
+        if not np.isnan(value)
+    }
 
 
 def compared_metrics(data: StudyData) -> tuple[Metric, Metric]:
