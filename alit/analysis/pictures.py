@@ -93,7 +93,7 @@ def shown_of_variants(pictures: pd.DataFrame, variants: Sequence[str], images: i
     shown = pd.concat([*rebuilt, *(originals.assign(length=length) for length in chosen)], ignore_index=True)
     shown = shown.sort_values(["complexity", "length"], kind="stable")
     rows = _complexities(shown) + ", " + _tokens(shown)
-    return _placed(shown, rows, shown["tokenizer"])
+    return _placed(shown, rows, pd.Series(list(shown["tokenizer"]), shown.index, dtype=object))
 
 
 def _placed(pictures: pd.DataFrame, row: pd.Series | str, column: pd.Series | str) -> pd.DataFrame:
