@@ -24,6 +24,7 @@ OPTIONAL_KEYS = {
     "data.crop_aspect",
     "analysis.class_ranks_among",
     "baselines.trainings",
+    "probe.compared_images",
 }  # have a default, which older profiles need not name
 OWN_KEYS = {"variants.common", "tokenizer.base"}  # a mapping whose keys are the profile's own choice
 
