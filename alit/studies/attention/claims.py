@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alit.analysis.claims import Claim, Measurement, Statement, assesses, measured
+from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.inference import simultaneous_interval
-from alit.analysis.measurements import Column, Gate, gate, pooled
+from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
 from alit.analysis.study_data import StudyData
 from alit.studies.attention.tables import (
     CONTROLS,

@@ -39,6 +39,13 @@ def test_every_claim_is_assessed_in_order(ledger):
         assert item.control_verdict in VERDICTS
 
 
+def test_every_claim_has_a_control_or_says_why_not_and_pools_several_measurements(ledger):
+    for item in ledger:
+        assert bool(item.control) != bool(item.no_control), item.id
+        several = sum(part.decides and part.column == "stated" for part in item.measurements) > 1
+        assert not several or item.missing or item.headline is not None, item.id
+
+
 def test_the_same_evidence_gives_the_same_bytes(ledger):
     again = assess(synthetic_study_data(synthetic_table(80)))
     assert ledger_to_json(again) == ledger_to_json(ledger)
