@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
-from alit.analysis.claims import Claim, Measurement, Statement, assesses, measured
+from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import metric_info
 from alit.analysis.instruments import knows_untouched_images, sees_depth
-from alit.analysis.measurements import Column, Gate, gate, pooled
+from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
 from alit.analysis.selection import own_column
 from alit.analysis.study_data import StudyData
 from alit.studies.adaptivity.tables import (
