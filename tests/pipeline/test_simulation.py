@@ -3,7 +3,9 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
+from checkout import ROOT
 
 from alit.errors import DataError
 from experiments import simulation
@@ -45,3 +47,13 @@ def test_the_command_writes_its_rates_and_refuses_too_many(tmp_path, monkeypatch
     monkeypatch.setattr(simulation, "COVERED", (1.1, 1.2))
     with pytest.raises(DataError, match="found others for 2 seeds"):
         simulation.main(["--tables", "5", "--resamples", "20"])
+
+
+def test_the_kept_simulation_is_whole_and_within_its_limits():
+    kept = json.loads((ROOT / "results" / "simulation.json").read_text())
+    assert kept["tables"] >= 400
+    assert kept["null"].keys() == CASES.keys()
+    for found in (*kept["null"].values(), *kept["coverage"].values()):
+        assert found["within"], found
+    covered = np.array([found["coverage"] for found in kept["coverage"].values()])
+    assert ((covered >= 0.92) & (covered <= 0.97)).all()
