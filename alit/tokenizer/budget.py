@@ -106,8 +106,3 @@ def lower_hulls(lengths: NDArray[np.int64], losses: NDArray[np.floating]) -> NDA
         here = np.where(slopes[images, steepest] < 0, steepest, here)
         corners[:, place] = here
     return corners
-
-
-def lower_hull(lengths: NDArray[np.int64], curve: NDArray[np.floating]) -> list[int]:
-    """Return the corners of one curve's hull (`lower_hulls`)."""
-    return [int(corner) for corner in np.unique(lower_hulls(lengths, curve[None])[0])]

@@ -30,7 +30,7 @@ from alit.analysis.selection import (
 )
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
-from alit.tokenizer.budget import lower_hull
+from alit.tokenizer.budget import lower_hulls
 
 COLUMNS = ("tsc", "tsc_label", "toi", "toi_label", "own", "images", "possible", "value", "low", "high")
 
@@ -84,10 +84,7 @@ def oracle_allocation(grid: SweepGrid, column: str, count: int = 64) -> Allocati
 def hull_corners(grid: SweepGrid, column: str) -> Corners:
     """Return each image's lengths worth choosing for `column` and what each adds per token."""
     losses = -metric_info(column).sign * grid.score(column)
-    positions = np.empty(losses.shape, dtype=np.int64)
-    for row, loss in enumerate(losses):
-        hull = lower_hull(grid.lengths, loss)
-        positions[row] = [*hull, *[hull[-1]] * (len(loss) - len(hull))]
+    positions = lower_hulls(grid.lengths, losses)
     falls = -np.diff(np.take_along_axis(losses, positions, axis=1), axis=1)
     costs = np.diff(grid.lengths[positions], axis=1)
     return Corners(positions, np.divide(falls, costs, out=np.zeros_like(falls), where=costs > 0))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alit.errors import DataError
-from alit.tokenizer.budget import allocate_budget, allocate_budgets, lower_hull
+from alit.tokenizer.budget import allocate_budget, allocate_budgets, lower_hulls
 
 LENGTHS = (2, 4, 6, 8)
 
@@ -60,10 +60,9 @@ def test_a_late_drop_is_reached_across_a_flat_start():
 
 
 def test_the_hull_keeps_only_corners_that_descend():
-    lengths = np.array(LENGTHS)
-    assert lower_hull(lengths, np.array([4.0, 3.9, 1.0, 2.0])) == [0, 2]
-    assert lower_hull(lengths, np.array([4.0, 2.0, 1.0, 0.5])) == [0, 1, 2, 3]
-    assert lower_hull(lengths, np.array([1.0, 2.0, 3.0, 4.0])) == [0]
+    curves = np.array([[4.0, 3.9, 1.0, 2.0], [4.0, 2.0, 1.0, 0.5], [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]])
+    corners = lower_hulls(np.array(LENGTHS), curves)
+    assert corners.tolist() == [[0, 2, 2, 2], [0, 1, 2, 3], [0, 0, 0, 0], [0, 3, 3, 3]]  # on a line there is no corner
 
 
 def test_impossible_budgets_and_losses_are_refused():
