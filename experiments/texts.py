@@ -90,7 +90,14 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
     def verdict(claim: str, column: str = "stated") -> str:
         return known[claim].verdict if column == "stated" else known[claim].control_verdict
 
-    return {"number": number, "value": value, "verdict": verdict}
+    def gate(claim: str, name: str, factor: float = 1.0) -> str:
+        gates = {each.name: each for each in known[claim].gates}
+        if name not in gates:
+            raise DataError(f"expected a gate of {claim}, found {name}; it has {', '.join(gates) or 'none'}")
+        part = gates[name]
+        return f"{format_number(factor * part.value)} {format_interval(factor * part.low, factor * part.high)}"
+
+    return {"number": number, "value": value, "verdict": verdict, "gate": gate}
 
 
 def here(claim: Claim) -> str:
@@ -101,9 +108,13 @@ def here(claim: Claim) -> str:
 
 
 def missing_parts(claims: Iterable[Claim]) -> dict[str, list[str]]:
-    """Return what could not be measured, by claim: each deciding part of either column, with the reason."""
-    parts = {claim.id: list(dict.fromkeys([*claim.missing, *claim.missing_control])) for claim in claims}
-    return {name: reasons for name, reasons in parts.items() if reasons}
+    """Return what could not be measured, by claim: deciding parts of either column, and gates that failed, with why."""
+    found: dict[str, list[str]] = {}
+    for claim in claims:
+        failures = (gate.failure for gate in claim.gates if not gate.passes)
+        if reasons := list(dict.fromkeys([*claim.missing, *claim.missing_control, *failures])):
+            found[claim.id] = reasons
+    return found
 
 
 def verdict_table(claims: Iterable[Claim]) -> str:
