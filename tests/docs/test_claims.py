@@ -22,6 +22,7 @@ def test_every_claim_has_a_statement_that_says_what_decides_it():
     assert [each.id for each in statements] == list(all_claims())
     for each in statements:
         assert each.criterion
+        assert each.control or each.no_control, f"{each.id}: neither a control nor a reason why there is none"
 
 
 def test_the_table_of_the_rule_is_that_of_the_statements():
