@@ -11,7 +11,7 @@ from alit.analysis.claims import Claim, Statement
 from alit.analysis.measurements import Measurement
 from alit.analysis.verdicts import marked
 from alit.errors import DataError
-from alit.report.claims_page import by_section, verdict_counts
+from alit.report.claims_page import by_section, open_questions, verdict_counts
 from alit.report.pages import mean_errors, settings_diff
 from alit.report.site import format_interval, format_number
 
@@ -55,6 +55,7 @@ def results_text(
         images=table[table["length"] == 0].groupby("dataset", observed=True).size(),
         differences=settings_diff(paper, settings),
         judges=judges,
+        open_questions=open_questions(claims),
         picture=picture,
         figures=figures,
         notes=remarks,

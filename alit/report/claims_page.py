@@ -1,12 +1,14 @@
 """The ledger of claims as a page: one picture, one line a claim, details that fold."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.measurements import Measurement
+from alit.analysis.power import power_table
 from alit.analysis.verdicts import VERDICTS
 from alit.errors import DataError
 from alit.report.claims_figure import claims_overview
@@ -24,6 +26,7 @@ SECTIONS = (
     ("Tab.", "Section 5: further experiments and ablations"),
     ("ICLR version", "Appendix of the ICLR version"),
 )
+MANY = 1_000_000  # images or trainings, from which on a count tells nothing more
 ELSEWHERE = "Elsewhere in the paper"
 OWN = "Asked by this suite, not by the paper"
 
@@ -71,6 +74,42 @@ def ordered(claim: Claim) -> list[Measurement]:
     return sorted(claim.measurements, key=lambda part: (not part.decides, part.decides and part.column == "control"))
 
 
+class OpenQuestion(NamedTuple):
+    """What it would take to decide an inconclusive measurement with 80 % power; counts in words."""
+
+    claim: str
+    column: str
+    statistic: str
+    images: str  # that there are
+    for_margin: str  # images for the smallest effect of interest
+    for_effect: str  # images for the effect that was measured, if it were the true one
+    trainings: str  # of the tokenizer, for the smallest effect of interest
+
+
+def open_questions(claims: Iterable[Claim]) -> list[OpenQuestion]:
+    """List the inconclusive measurements of a ledger with what each would need."""
+    table = power_table(claims).astype(object)
+    return [
+        OpenQuestion(
+            claim=row["claim"],
+            column="as stated" if row["column"] == "stated" else "under control",
+            statistic=row["statistic"],
+            images=_count(row["images"]),
+            for_margin=_count(row["images_for_margin"]),
+            for_effect=_count(row["images_for_effect"]),
+            trainings=_count(row["trainings_for_margin"]),
+        )
+        for row in table.to_dict("records")
+    ]
+
+
+def _count(number: float) -> str:
+    """Write a count; a dash where it does not apply, and no number where none suffices."""
+    if math.isnan(number):
+        return "–"
+    return f"{number:,.0f}" if number < MANY else f"over {MANY:,}"
+
+
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """Read the ledger that the claims stage wrote.
 
@@ -100,6 +139,7 @@ def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence["StudyPa
         "alt": plot.alt,
         "shown_in": {claim.id: [study for study in studies if claim.id in study.claims] for claim in claims},
         "judges": judges,
+        "open_questions": open_questions(claims),
         "ordered": ordered,
         "wanted": wanted,
         "about_trainings": about_trainings,

@@ -10,7 +10,7 @@ from alit.analysis.claims import Statement
 from alit.analysis.measurements import Measurement
 from alit.analysis.verdicts import SYMBOLS, VERDICTS
 from alit.report.claims_figure import COLORS, claims_overview, describe, position
-from alit.report.claims_page import about_trainings, by_section, ordered, verdict_counts, wanted
+from alit.report.claims_page import about_trainings, by_section, open_questions, ordered, verdict_counts, wanted
 from alit.report.site import slug
 
 NAN = float("nan")
@@ -101,6 +101,20 @@ def test_a_row_says_over_how_many_trainings_it_is():
     assert about_trainings(claim("C1", "", "paper", *several)) == "3 to 5 trainings, by measurement"
     assert about_trainings(claim("C1", "", "paper", several[0])) == "3 trainings"
     assert about_trainings(claim("C1")) == ""
+
+
+def test_what_is_open_is_listed_with_what_it_would_take():
+    parts = [
+        part(),
+        part(0.5, -0.5, 1.5, name="b", margin=0.25, images=100),
+        part(1e-6, -1.0, 1.0, name="c", images=100),
+    ]
+    one, two = open_questions([claim("C1", "", "paper", *parts)])
+    assert (one.claim, one.column, one.images, two.for_margin) == ("C1", "as stated", "100", "–")
+    needed = [int(count.replace(",", "")) for count in (one.for_margin, one.for_effect)]
+    assert needed[0] == pytest.approx(4 * needed[1], rel=0.05)  # half the effect takes four times the images
+    assert two.for_effect == "over 1,000,000"
+    assert one.trainings == "–"
 
 
 def test_the_picture_holds_every_claim_and_names_every_verdict():
