@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -115,10 +116,19 @@ def _cell(panel: Axes, figure: Figure, claim: Claim, column: Column, y: float, x
 
 
 def _headline(claim: Claim, column: Column, parts: Sequence[Measurement]) -> Measurement | None:
-    """Return the effect that a column shows in one number: the claim's headline, or the only measurement."""
-    if claim.headline is not None and claim.headline.column == column:
-        return claim.headline
-    return parts[0] if len(parts) == 1 else None
+    """Return the effect that a column shows in one number: the claim's headline, or the only measurement.
+
+    A pooled effect decides nothing and may have no criterion; it is drawn against that of the measurements, if they
+    share one.
+    """
+    head = claim.headline
+    if head is None or head.column != column:
+        return parts[0] if len(parts) == 1 else None
+    shared = {(part.bound, part.side, part.margin, part.expects) for part in parts}
+    if head.bound is None and len(shared) == 1:
+        bound, side, margin, expects = shared.pop()
+        head = replace(head, bound=bound, side=side, margin=margin, expects=expects)
+    return head
 
 
 def _intervals(panel: Axes, parts: Sequence[Measurement], head: Measurement | None, y: float, room: float) -> None:

@@ -143,6 +143,15 @@ def test_a_picture_of_many_measurements_without_a_headline_counts_their_outcomes
     assert "● 40  ✖ 1  ○ 1" in texts
 
 
+@pytest.mark.parametrize(("other", "thick"), [(0.0, 1), (1.0, 0)])
+def test_a_pooled_effect_is_drawn_against_the_criterion_that_its_measurements_share(other, thick):
+    parts = [part(), part(name="b", bound=other)]
+    statement = Statement("C1", "Sentence.", "sec. 4", "a number", "above")
+    judged = statement.judge(parts, headline=part(name="mean", bound=None))
+    stated = claims_overview(by_section([judged])).figure.axes[0]
+    assert sum(line.get_marker() == "o" for line in stated.lines) == thick
+
+
 def test_every_verdict_has_a_look_of_its_own():
     looks = [(COLORS.get(verdict), SYMBOLS[verdict]) for verdict in VERDICTS]
     assert len({symbol for _, symbol in looks}) == len(VERDICTS)
