@@ -125,7 +125,7 @@ def _headline(claim: Claim, column: Column, parts: Sequence[Measurement]) -> Mea
     if head is None or head.column != column:
         return parts[0] if len(parts) == 1 else None
     shared = {(part.bound, part.side, part.margin, part.expects) for part in parts}
-    if head.bound is None and len(shared) == 1:
+    if head.bound is None and len(parts) > 1 and len(shared) == 1:
         bound, side, margin, expects = shared.pop()
         head = replace(head, bound=bound, side=side, margin=margin, expects=expects)
     return head
