@@ -231,7 +231,7 @@ def start_linear_path(base: VQGAN | VAE, images: ImageSet, seed: int) -> None:
             codes = rearrange(base.linear.encode(pictures), "b z h w -> (b h w) z")
         chosen = torch.randperm(len(codes), generator=derive_generator(seed, NAME, "code vectors"))[:CODE_VECTORS]
         state = derive_seed(seed, NAME, "codebook") % 2**32
-        clusters = MiniBatchKMeans(base.quantizer.size, batch_size=4096, n_init=1, random_state=state)
+        clusters = MiniBatchKMeans(base.quantizer.size, batch_size=4096, random_state=state)
         centers = clusters.fit(codes[chosen].numpy()).cluster_centers_
         with torch.no_grad():
             base.quantizer.embedding.copy_(torch.from_numpy(centers))
