@@ -1,12 +1,13 @@
 """Linear probes of the tokenizer's features: accuracy by iteration and by pooled latents (paper, sec. 5)."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, interval_table, resampled_means
-from alit.analysis.inference import over_trainings, pooled_seed_variance
+from alit.analysis.inference import SeedVariance, over_trainings, pooled_seed_variance
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError, NotMeasurable
 from alit.studies.probe import TOKENIZER, TOKENS, FeaturePoint, FixedLengthPair
@@ -127,7 +128,8 @@ class Parity(NamedTuple):
 def sample_parity(results: ProbeResults, accuracies: np.ndarray, seed: int) -> list[Parity]:
     """Resample what recurrent variants reach beyond those of a fixed length, over test images and trainings.
 
-    Trainings of one pair are few; their spread is pooled over the pairs that are compared on the same kind of tokens.
+    Trainings of one variant are few; their spread is pooled over all variants, on the same kind of tokens. Differences
+    of pairs are not pooled: pairs share the recurrent variant's trainings, and would count its spread several times.
 
     Args:
         results: which variants are compared.
@@ -141,11 +143,32 @@ def sample_parity(results: ProbeResults, accuracies: np.ndarray, seed: int) -> l
         gains[key] = accuracies[:, first] - accuracies[:, second]
     parities = []
     for (tokens, latents, variant, than), gain in gains.items():
-        alike = [each[0] for (kind, *_), each in gains.items() if kind == tokens]
-        between = pooled_seed_variance(alike) if max(map(len, alike)) > 1 else None
+        between = _spread_of_gains(found, accuracies[0], tokens)
         samples = over_trainings(gain, seed, between)
         parities.append(Parity(tokens, latents, variant, than, gain.shape[1], samples))
     return parities
+
+
+def _spread_of_gains(
+    found: Mapping[tuple[str, int, str, str], Sequence[tuple[int, int]]], accuracies: np.ndarray, tokens: str
+) -> SeedVariance | None:
+    """Return the variance between seeds of a difference of two variants; None where each was trained once.
+
+    Args:
+        found: (tokens, latents, variant, than) -> the numbers of both variants' points, training by training.
+        accuracies: (points,) of all points.
+        tokens: the kind of tokens; each variant counts once, with the first length that it is compared at.
+    """
+    own: dict[str, np.ndarray] = {}
+    for (kind, _, variant, than), numbers in found.items():
+        if kind == tokens:
+            first, second = (list(each) for each in zip(*numbers, strict=True))
+            own.setdefault(variant, accuracies[first])
+            own.setdefault(than, accuracies[second])
+    if all(len(each) < 2 for each in own.values()):
+        return None
+    pooled = pooled_seed_variance(list(own.values()))
+    return SeedVariance(2 * pooled.variance, pooled.degrees)
 
 
 def parity_table(data: StudyData) -> pd.DataFrame:
