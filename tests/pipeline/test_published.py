@@ -174,7 +174,9 @@ def test_savoias_alone_gives_the_complexity_study_and_the_others_say_what_they_l
         assert words in ledger[name].reason, ledger[name]
 
 
-@pytest.mark.parametrize("study", ["familiarity", "strength", "tsc_toi", "attention", "probe", "ablations"])
+@pytest.mark.parametrize(
+    "study", ["familiarity", "strength", "tsc_toi", "adaptivity", "attention", "probe", "ablations"]
+)
 def test_the_pages_of_studies_that_lack_their_inputs_are_made_all_the_same(alone, study, monkeypatch):
     monkeypatch.chdir(alone.root)
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning,error::RuntimeWarning,error::FutureWarning")

@@ -317,9 +317,13 @@ def rules_table(data: StudyData, cost: str = TOKENS, shares: Iterable[float] = C
     Returns:
         Columns cost, share, rule, rule_label, kind ("mean" of a score; "kept": share of images that satisfy the
         promise; "tail": loss that one image in twenty exceeds), column, column_label, better, unit ("share", "points"),
-        images, promise (nan but for "kept"), value, advantage, low, high (interval of the advantage).
+        images, promise (nan but for "kept"), value, advantage, low, high (interval of the advantage). No rows where
+        `compare_rules` has nothing to compare.
     """
-    comparison = compare_rules(data, cost)
+    try:
+        comparison = compare_rules(data, cost)
+    except NotMeasurable:
+        return pd.DataFrame(columns=RULE_COLUMNS)
     parts = []
     for share in (share for share in comparison.shares if share in set(shares)):
         for each, pair in sample_means(comparison, list(_asked(data, comparison, share)), data.bootstrap).items():
@@ -360,9 +364,12 @@ def saved_table(data: StudyData, cost: str = TOKENS, shares: Iterable[float] = C
 
     Returns:
         Columns cost, share, rule, rule_label, images, promise (the L1 that one image in twenty exceeds), value (share
-        of the cost of the longest length), low, high.
+        of the cost of the longest length), low, high. No rows where `compare_rules` has nothing to compare.
     """
-    comparison = compare_rules(data, cost)
+    try:
+        comparison = compare_rules(data, cost)
+    except NotMeasurable:
+        return pd.DataFrame(columns=SAVED_COLUMNS)
     rules = [name for name in comparison.rules if name != "uniform" and not _is_oracle(name)]
     uniform, rows = sample_uniform_tails(comparison, "l1", data.bootstrap), []
     for share in (share for share in comparison.shares if share in set(shares)):
@@ -379,9 +386,13 @@ def spread_table(data: StudyData, share: float = 0.6, groups: int = 10) -> pd.Da
 
     Returns:
         Columns rule, rule_label, group (1: the lowest L1), loss (mean L1 at the shortest length), gain (mean fall of L1
-        per token between the two lengths around the share), length (mean tokens), images.
+        per token between the two lengths around the share), length (mean tokens), images. No rows where
+        `compare_rules` has nothing to compare.
     """
-    comparison = compare_rules(data)
+    try:
+        comparison = compare_rules(data)
+    except NotMeasurable:
+        return pd.DataFrame(columns=SPREAD_COLUMNS)
     grid = comparison.grid
     losses, lengths = grid.score("l1"), grid.lengths
     upper = int(np.clip(np.searchsorted(lengths, share * grid.longest), 1, len(lengths) - 1))

@@ -269,6 +269,11 @@ def test_the_tables_hold_every_rule_at_every_share_against_the_same_length_for_a
     assert spread.loc[spread["rule"] == PREDICTED, "length"].is_monotonic_increasing
 
 
-def test_a_table_with_one_length_is_refused():
-    with pytest.raises(NotMeasurable, match="one length only"):
-        rules_table(data_of(adaptive_table(60, LEVELS).query("length == 8")))
+@pytest.mark.parametrize("part", ["length == 8", "index < 40"])
+def test_tables_have_no_rows_where_there_is_nothing_to_compare(part):
+    data = data_of(adaptive_table(60, LEVELS).query(part))
+    with pytest.raises(NotMeasurable, match=r"one length only|too few"):
+        compare_rules(data)
+    for make in (rules_table, saved_table, spread_table):
+        assert make(data).empty
+        assert list(make(data).columns) == list(make(data_of(adaptive_table(60, LEVELS))).columns)

@@ -41,7 +41,7 @@ def hub_cache(folder: Path, name: str) -> None:
 def test_somebody_elses_card_in_the_folder_says_nothing(tmp_path, content):
     tokenizer().save_pretrained(tmp_path / "mine")
     (tmp_path / "mine" / "card.json").write_text(content)
-    assert open_checkpoint(str(tmp_path / "mine")).origin.trained is None
+    assert open_checkpoint(str(tmp_path / "mine"), tmp_path).origin.trained is None
 
 
 def is_whole(opened) -> bool:
