@@ -1,13 +1,14 @@
 """Measurements: one number each with its interval, and what the interval says against the bound that a claim sets."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from alit.analysis.bootstrap import Estimate, estimate
-from alit.analysis.inference import Side, p_beyond, tost
+from alit.analysis.inference import Side, p_beyond, simultaneous_interval, tost
 
 Column = Literal["stated", "control"]
 Expectation = Literal["difference", "equivalence"]
@@ -124,6 +125,24 @@ def measured(
         training_spread=training_spread,
         confidence=confidence,
     )
+
+
+def measured_together(
+    names: Mapping[str, str], samples: np.ndarray, confidence: float, images: int
+) -> list[Measurement]:
+    """Make measurements for comparison of samples (1 + r, k) whose intervals hold for all k at once.
+
+    Args:
+        names: each measurement's name and its statistic in words, in the order of the k columns.
+        samples: the values, then their resamples.
+        confidence: with which all k true values lie inside.
+        images: that each is over.
+    """
+    lows, highs = simultaneous_interval(samples, confidence)
+    return [
+        Measurement(name, words, float(value), float(low), float(high), images, confidence=confidence)
+        for (name, words), value, low, high in zip(names.items(), samples[0], lows, highs, strict=True)
+    ]
 
 
 def pooled(*samples: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -1,12 +1,11 @@
 """C10, C11 and C18: attention maps and segments over the iterations, how sparse maps become, and the best threshold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from alit.analysis.claims import Claim, Statement, assesses
-from alit.analysis.inference import simultaneous_interval
-from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
+from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, measured_together, pooled
 from alit.analysis.study_data import StudyData
 from alit.studies.attention.tables import (
     CONTROLS,
@@ -172,16 +171,15 @@ def _rises(data: StudyData, samples: OverlapSamples) -> tuple[list[Measurement],
     return parts, [gate(f"room_{name}", words, room, confidence, OVERLAP_MARGIN, guards=guarded)]
 
 
-def _steps(curve: np.ndarray, confidence: float, samples: OverlapSamples) -> Iterator[Measurement]:
-    """Yield the rise from each iteration to the next, with intervals that hold for all steps at once."""
-    steps = np.diff(curve, axis=1)
-    for before, low, high, step in zip(
-        samples.iterations, *simultaneous_interval(steps, confidence), steps[0], strict=False
-    ):
-        words = f"rise of mIoU (points) of latents from iteration {before} to {before + 1}, mean over the kept shares, "
-        words += f"{samples.dataset} (the intervals of all steps hold at once)"
-        key = f"step_{before}_to_{before + 1}_{samples.dataset}"
-        yield Measurement(key, words, float(step), float(low), float(high), samples.images, confidence=confidence)
+def _steps(curve: np.ndarray, confidence: float, samples: OverlapSamples) -> list[Measurement]:
+    """Measure the rise from each iteration to the next, with intervals that hold for all steps at once."""
+    name = samples.dataset
+    names = {
+        f"step_{before}_to_{before + 1}_{name}": f"rise of mIoU (points) of latents from iteration {before} to "
+        f"{before + 1}, mean over the kept shares, {name} (the intervals of all steps hold at once)"
+        for before in samples.iterations[:-1]
+    }
+    return measured_together(names, np.diff(curve, axis=1), confidence, samples.images)
 
 
 def _leads(data: StudyData, samples: OverlapSamples) -> list[Measurement]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -106,10 +107,7 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Plot:
     changes = []
     with style():
         figure, (left, right) = panels(2, columns=2, height=2.6)
-        cells = left.pcolormesh(
-            table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), cmap="crest", vmin=0, vmax=1
-        )
-        figure.colorbar(cells, ax=left, label="share of images that keep it", pad=0.02)
+        _shares(figure, left, table, "share of images that keep it")
         panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max()})", 46)
         left.set_xlabel("latent token")
         left.set_ylabel("iteration")
@@ -145,10 +143,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
     told = []
     with style():
         figure, (left, right) = panels(2, columns=2, height=2.6)
-        cells = left.pcolormesh(
-            table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), cmap="crest", vmin=0, vmax=1
-        )
-        figure.colorbar(cells, ax=left, label="share of ids still there", pad=0.02)
+        _shares(figure, left, table, "share of ids still there")
         panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max()})", 46)
         left.set_xlabel("later iteration")
         left.set_ylabel("iteration whose code it is")
@@ -274,3 +269,10 @@ def _evenly(values: np.ndarray, count: int) -> list[int]:
     """Choose at most `count` of the different values, evenly over those there are, both ends included."""
     different = np.unique(values)
     return [int(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
+
+
+def _shares(figure: Figure, panel: Axes, table: pd.DataFrame, label: str) -> None:
+    """Draw a table of shares from 0 to 1 as colors, with a bar beside the panel that says what they mean."""
+    places = (table.columns.to_numpy(), table.index.to_numpy())
+    cells = panel.pcolormesh(*places, table.to_numpy(), cmap="crest", vmin=0, vmax=1)
+    figure.colorbar(cells, ax=panel, label=label, pad=0.02)

@@ -6,8 +6,7 @@ import numpy as np
 
 from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid
-from alit.analysis.inference import simultaneous_interval
-from alit.analysis.measurements import Column, Measurement, measured, pooled
+from alit.analysis.measurements import Column, Measurement, measured, measured_together, pooled
 from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
@@ -72,20 +71,13 @@ def loss_rises_with_complexity(data: StudyData) -> Claim:
 
 def _by_length(data: StudyData, grid: SweepGrid, samples: np.ndarray) -> list[Measurement]:
     """Report the correlation at each length, samples (1 + r, l), with simultaneous intervals."""
-    dataset, confidence = grid.datasets[0], data.bootstrap.confidence
-    lows, highs = simultaneous_interval(samples, confidence)
-    return [
-        Measurement(
-            name=f"loss_{dataset}_{length}",
-            statistic=f"Spearman of complexity and L1 with {length} tokens, {dataset} (simultaneous intervals)",
-            value=float(value),
-            low=float(low),
-            high=float(high),
-            images=len(grid),
-            confidence=confidence,
-        )
-        for length, value, low, high in zip(grid.lengths, samples[0], lows, highs, strict=True)
-    ]
+    dataset = grid.datasets[0]
+    names = {
+        f"loss_{dataset}_{length}": f"Spearman of complexity and L1 with {length} tokens, {dataset} "
+        "(simultaneous intervals)"
+        for length in grid.lengths
+    }
+    return measured_together(names, samples, data.bootstrap.confidence, len(grid))
 
 
 def _fan(data: StudyData, grid: SweepGrid, found: Fan) -> list[Measurement]:

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from alit.analysis.claims import Claim, Statement, assesses
-from alit.analysis.inference import simultaneous_interval, trend
-from alit.analysis.measurements import Measurement, measured
+from alit.analysis.inference import trend
+from alit.analysis.measurements import Measurement, measured, measured_together
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 from alit.studies.cost.tables import DECODE, ENCODE, OWN, TIMES, round_times, sample_medians, sample_one_pass
@@ -66,20 +66,12 @@ def encoding_pays_per_iteration(data: StudyData) -> Claim:
 
 def _steps(samples: np.ndarray, lengths: np.ndarray, confidence: float, images: int) -> list[Measurement]:
     """Report the rise of each step, as a share of the longest time, with intervals that hold for all steps at once."""
-    rises = np.diff(samples, axis=1) / samples[:, -1:]
-    steps = zip(pairwise(lengths.tolist()), rises[0], *simultaneous_interval(rises, confidence), strict=True)
-    return [
-        Measurement(
-            name=f"encode_{fewer}_{more}",
-            statistic=f"rise of the median time to encode one image from {fewer} to {more} tokens, of the longest",
-            value=float(value),
-            low=float(low),
-            high=float(high),
-            images=images,
-            confidence=confidence,
-        )
-        for (fewer, more), value, low, high in steps
-    ]
+    names = {
+        f"encode_{fewer}_{more}": f"rise of the median time to encode one image from {fewer} to {more} tokens, of the "
+        "longest"
+        for fewer, more in pairwise(lengths.tolist())
+    }
+    return measured_together(names, np.diff(samples, axis=1) / samples[:, -1:], confidence, images)
 
 
 def _against_one_pass(data: StudyData) -> list[Measurement]:

@@ -9,8 +9,8 @@ from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.distances import as_distances, sample_frechet, sample_frechet_infinity, sample_kernel
 from alit.analysis.grid import SweepGrid, every_length, metric_info
-from alit.analysis.inference import simultaneous_interval, trend
-from alit.analysis.measurements import Column, Measurement, measured, pooled
+from alit.analysis.inference import trend
+from alit.analysis.measurements import Column, Measurement, measured, measured_together, pooled
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 
@@ -103,21 +103,14 @@ def _fall(data: StudyData, grid: SweepGrid, kind: str, label: str, fall: np.ndar
 
 def _steps(data: StudyData, grid: SweepGrid, kind: str, label: str, samples: np.ndarray) -> list[Measurement]:
     """Report the fall from each length to the next, as a share of the value at the shortest; samples (1 + r, l)."""
-    dataset, confidence = grid.datasets[0], data.bootstrap.confidence
+    dataset = grid.datasets[0]
+    names = {
+        f"{kind}_{dataset}_{fewer}_{more}": f"fall of {label} from {fewer} to {more} tokens, {dataset} "
+        "(simultaneous intervals)"
+        for fewer, more in pairwise(grid.lengths)
+    }
     falls = -np.diff(samples, axis=1) / samples[:, :1]
-    lows, highs = simultaneous_interval(falls, confidence)
-    return [
-        Measurement(
-            name=f"{kind}_{dataset}_{fewer}_{more}",
-            statistic=f"fall of {label} from {fewer} to {more} tokens, {dataset} (simultaneous intervals)",
-            value=float(value),
-            low=float(low),
-            high=float(high),
-            images=len(grid),
-            confidence=confidence,
-        )
-        for (fewer, more), value, low, high in zip(pairwise(grid.lengths), falls[0], lows, highs, strict=True)
-    ]
+    return measured_together(names, falls, data.bootstrap.confidence, len(grid))
 
 
 CLAIMS = {"C1": more_tokens_reconstruct_better}
