@@ -231,6 +231,7 @@ def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str
             picture=str((kept.root / PICTURE).relative_to(root)),
             figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
             notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+            tables=kept.run,
         )
     }
     parts = {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,7 @@ def results_text(
     picture: str,
     figures: Sequence[str],
     notes: str,
+    tables: Path,
 ) -> str:
     """Return the text of RESULTS.md.
 
@@ -40,9 +42,11 @@ def results_text(
         picture: path of the claims' picture.
         figures: paths of the other kept plots.
         notes: remarks on these results, a Jinja template of Markdown: `{{ number("C1", "name") }}` is a measurement
-            with its interval, `{{ value("C1", "name") }}` its value alone, so that no number of the ledger is copied.
+            with its interval, `{{ value("C1", "name") }}` its value alone, `{{ mean("sweep/table", "l1", length=8) }}`
+            one of a kept table, so that no number is copied.
+        tables: folder of the kept run.
     """
-    found = ledger_numbers(claims)
+    found = ledger_numbers(claims) | table_numbers(tables)
     environment = _environment()
     remarks = environment.from_string(notes).render(**found)
     return environment.get_template("results.md").render(
@@ -101,6 +105,31 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
     return {"number": number, "value": value, "verdict": verdict, "gate": gate}
 
 
+def table_numbers(folder: Path) -> dict[str, Any]:
+    """Return the functions by which a text takes numbers from the kept tables of a run.
+
+    Each takes a table, such as "sweep/table", and the values that its rows must have in other columns; it raises
+    DataError where there are no such rows.
+    """
+
+    def rows(table: str, columns: Sequence[str], where: Mapping[str, Any]) -> pd.DataFrame:
+        whole = pd.read_parquet(folder / f"{table}.parquet", columns=[*columns, *where])
+        found = whole[(whole[list(where)] == pd.Series(where)).all(axis=1)]
+        if found.empty:
+            raise DataError(f"expected rows of {table} with {where}, found none")
+        return found.dropna(subset=list(columns))
+
+    def mean(table: str, column: str, *, below: float | None = None, **where: Any) -> float:
+        values = rows(table, [column], where)[column]
+        return float((values if below is None else values < below).mean())
+
+    def rank_correlation(table: str, one: str, other: str, **where: Any) -> float:
+        found = rows(table, [one, other], where)
+        return float(found[one].corr(found[other], method="spearman"))
+
+    return {"mean": mean, "rank_correlation": rank_correlation}
+
+
 def here(claim: Claim) -> str:
     """Return what was measured, in one number where there is one."""
     if claim.headline is None:
@@ -120,11 +149,9 @@ def missing_parts(claims: Iterable[Claim]) -> dict[str, list[str]]:
 
 def verdict_table(claims: Iterable[Claim]) -> str:
     """Return the README's table: a line per claim, with both verdicts."""
-    lines = ["| | claim | here | as stated | under control |", "|---|---|---|---|---|"]
+    lines = ["| | claim | as stated | under control |", "|---|---|---|---|"]
     for claim in claims:
-        verdicts = f"{marked(claim.verdict)} | {marked(claim.control_verdict)}"
-        number = f"{format_number(claim.value)} {format_interval(claim.low, claim.high)}".strip()
-        lines.append(f"| {claim.id} | {claim.sentence} | {number} | {verdicts} |")
+        lines.append(f"| {claim.id} | {claim.sentence} | {marked(claim.verdict)} | {marked(claim.control_verdict)} |")
     return "\n".join(lines)
 
 

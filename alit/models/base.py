@@ -28,6 +28,7 @@ from alit.settings import Settings
 # How often something is repeated: beyond this a file is damaged, and building what it says would never end.
 Repetitions = Annotated[int, Field(gt=0, le=1024)]
 ORIGIN = ("pretrained", "sha256", "dtype")
+NARROW = -10.0  # log-variance of a posterior that a linear path starts with: a deviation of 0.007
 
 
 class BaseTokenizerConfig(Settings):
@@ -80,6 +81,8 @@ class BaseTokenizerConfig(Settings):
             raise ValueError(
                 "linear_path needs unit_codes: false, since a normalized code has lost the patch's contrast"
             )
+        if self.linear_path and self.kind == "vae" and not self.rescale_decode:
+            raise ValueError("linear_path of a vae needs rescale_decode: true, since its codes are in units of pixels")
         if self.linear_path and self.code_size > (numbers := 3 * self.patch**2):
             raise ValueError(
                 f"linear_path: expected code_size of at most {numbers} numbers of a patch, found {self.code_size}"
@@ -398,6 +401,8 @@ class VAE(BaseTokenizer):
         self.latents_in = nn.Conv2d(config.code_size, config.code_size, 1)
         self.decoder = VAEDecoder(config)
         self.linear = _linear_path(config, self.moments, self.decoder.conv_out)
+        if self.linear is not None:  # a posterior as wide as the prior would drown the projection in noise
+            nn.init.constant_(self.moments.bias[config.code_size :], NARROW)  # type: ignore[index]
 
     def encode(self, images: Tensor) -> BaseTokens:
         """Tokenize images (b, 3, h, w) in [0, 1].

@@ -4,6 +4,8 @@ Not in the paper, whose base tokenizers are published ones; off in every publish
 draw every pixel by itself blurs what it cannot draw. With this path it adds what a linear transform of patches lacks.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -35,21 +37,26 @@ class LinearPath(nn.Module):
         return F.pixel_shuffle(patches, self.patch)
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
-        """Take mean and principal components of the patches of images (b, 3, h, w), the largest first."""
-        patches = rearrange(F.pixel_unshuffle(images, self.patch), "b p h w -> (b h w) p").double()
-        mean = patches.mean(dim=0)
-        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        largest = vectors[:, values.argsort(descending=True)[: len(self.projection)]].T
-        # The sign of a component is arbitrary; the same images give the same weights on every machine.
-        signs = largest.gather(1, largest.abs().argmax(dim=1, keepdim=True)).sign()
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and principal components of the patches of images, batches of (b, 3, h, w), the largest first."""
+        numbers = len(self.mean)
+        count, total, products = 0, torch.zeros(numbers).double(), torch.zeros(numbers, numbers).double()
+        for images in batches:
+            patches = rearrange(F.pixel_unshuffle(images, self.patch), "b p h w -> (b h w) p").double()
+            count += len(patches)
+            total += patches.sum(dim=0)
+            products += patches.T @ patches
+        mean = total / count
+        _, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))  # the largest last
+        largest = vectors.flip(1)[:, : len(self.projection)].T
+        signs = largest.gather(1, largest.abs().argmax(dim=1, keepdim=True)).sign()  # a component's sign is arbitrary
         self.mean.copy_(mean)
         self.projection.copy_(largest * signs)
 
 
 @torch.no_grad()
 def start_near_zero(layer: nn.Conv2d) -> None:
-    """Shrink a network's last layer, so that the linear path alone speaks at first and gradients reach all weights."""
+    """Shrink a network's last layer: at first the linear path acts nearly alone, and gradients reach all weights."""
     layer.weight.mul_(0.01)
     if layer.bias is not None:
         layer.bias.zero_()

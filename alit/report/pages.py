@@ -73,7 +73,7 @@ DETAILS = ("images", "architecture", "input_size", "train_on")  # shown of an en
 
 
 def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence["StudyPage"]) -> None:
-    """Write the front page: what the profile is, what held, mean L1 per length, a card per study."""
+    """Write the front page: the profile, how many claims have which verdict, mean L1 per length, a card per study."""
     sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study
     for study in studies:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from alit.data.imageset import ImageSet
 from alit.models.base import VAE, VQGAN, BaseTokenizer
 from alit.models.diffusers_base import DiffusersBase
+from alit.models.linear_path import LinearPath
 from alit.models.loading import BaseConfig, build_base, load_published
 from alit.models.losses import PerceptualDistance
 from alit.models.quantizer import VectorQuantizer
@@ -221,20 +221,31 @@ def start_linear_path(base: VQGAN | VAE, images: ImageSet, seed: int) -> None:
         seed: of the profile, for the clustering.
     """
     assert base.linear is not None
-    rows = np.linspace(0, len(images) - 1, min(LINEAR_IMAGES, len(images))).round().astype(np.int64)
-    pictures = images.images(rows)
-    base.linear.fit(pictures)
+    rows = torch.linspace(0, len(images) - 1, min(LINEAR_IMAGES, len(images))).round().long()
+    base.linear.fit(images.images(part) for part in rows.split(32))
     if isinstance(base, VQGAN):
-        from sklearn.cluster import MiniBatchKMeans
+        generator = derive_generator(seed, NAME, "code vectors")
+        each = max(1, CODE_VECTORS // len(rows))  # of one image, so that large ones are not all in memory
+        codes = [_draw_codes(base.linear, images.images(part), each, generator) for part in rows.split(32)]
+        with torch.no_grad():
+            base.quantizer.embedding.copy_(_centers(torch.cat(codes), base.quantizer.size, seed))
 
-        with torch.no_grad():
-            codes = rearrange(base.linear.encode(pictures), "b z h w -> (b h w) z")
-        chosen = torch.randperm(len(codes), generator=derive_generator(seed, NAME, "code vectors"))[:CODE_VECTORS]
-        state = derive_seed(seed, NAME, "codebook") % 2**32
-        clusters = MiniBatchKMeans(base.quantizer.size, batch_size=4096, random_state=state)
-        centers = clusters.fit(codes[chosen].numpy()).cluster_centers_
-        with torch.no_grad():
-            base.quantizer.embedding.copy_(torch.from_numpy(centers))
+
+@torch.no_grad()
+def _draw_codes(path: LinearPath, images: Tensor, each: int, generator: torch.Generator) -> Tensor:
+    """Return at most `each` random codes of every image, (n, z)."""
+    codes = rearrange(path.encode(images), "b z h w -> b (h w) z")
+    chosen = [torch.randperm(codes.shape[1], generator=generator)[:each] for _ in codes]
+    return torch.cat([one[places] for one, places in zip(codes, chosen, strict=True)])
+
+
+def _centers(codes: Tensor, count: int, seed: int) -> Tensor:
+    """Return (count, z) k-means centers of codes (n, z)."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    state = derive_seed(seed, NAME, "codebook") % 2**32
+    clusters = MiniBatchKMeans(count, batch_size=4096, random_state=state).fit(codes.numpy())
+    return torch.from_numpy(clusters.cluster_centers_)
 
 
 SCALING_IMAGES = 512  # on which latents are measured: 32,768 tokens of a grid of 8 x 8

@@ -14,9 +14,8 @@ from alit.analysis.measurements import Column, Measurement, measured, measured_t
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 
-# Of the value at the shortest length, over all lengths. Two trainings of one tokenizer that differ in their seed alone
-# have differed by up to 3 % in L1 (docs/lab-log.md): a fall of less than 5 % says little about the method. The paper's
-# FID falls by 63 %.
+# Of the value at the shortest length, over all lengths. Two trainings of one recipe have differed by up to 3 % in L1
+# (docs/lab-log.md): a fall of less than 5 % says little about the method. The paper's FID falls by 63 %.
 SMALLEST_FALL = 0.05
 
 C1 = Statement(
@@ -30,8 +29,8 @@ C1 = Statement(
     "is its change from length to length. The same fall is above 0 for the kernel distance, which no number of images "
     "biases, and, where there are at least twice as many images as features, for the Fréchet distance extrapolated to "
     "infinitely many images",
-    margins=f"a fall below {SMALLEST_FALL:.0%} of the value at the shortest length is none: trainings that differ in "
-    "their seed alone have differed by up to 3 %",
+    margins=f"a fall below {SMALLEST_FALL:.0%} of the value at the shortest length is none: two trainings of one "
+    "recipe have differed by up to 3 % (docs/lab-log.md)",
 )
 
 

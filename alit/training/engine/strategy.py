@@ -1,4 +1,7 @@
-"""How gradients are exchanged between the processes of a training."""
+"""How gradients are exchanged between the processes of a training.
+
+Apart from `fabric`, since lightning_fabric is slow to import: `build_fabric` does so when it launches.
+"""
 
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
