@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alit.analysis.ledger import ledger_to_json
 from alit.analysis.study_data import find_sweep, load_study_data
 from alit.errors import run_command
-from alit.studies import STUDIES, assess_study
+from alit.studies import MEASURED, STUDIES, assess_study
 from experiments.stage import Stage
 
 
@@ -13,7 +13,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/claims/<study>.json` and print one line per claim."""
     stage = Stage(argv, main.__doc__, studies=STUDIES)
     paths = stage.paths
-    data, claims = load_study_data(find_sweep(paths.sweep), paths.measured(stage.study)), []
+    sweep, claims = find_sweep(paths.sweep), []
+    data = load_study_data(sweep, paths.measured(stage.study), trainings=stage.study not in MEASURED)
     for claim in assess_study(stage.study, data):
         claims.append(claim)
         print(f"{claim.id}  {claim.verdict:<16}  {claim.control_verdict:<16}  {claim.reason}", flush=True)

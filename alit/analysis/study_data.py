@@ -226,12 +226,14 @@ def load_sweeps(sweep: SweepFolder) -> dict[str, SweepGrid]:
     return {name: to_grid(read_table(path)) for name, path in tables.items()}
 
 
-def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData:
+def load_study_data(sweep: SweepFolder, tables: Path | None = None, *, trainings: bool = True) -> StudyData:
     """Read a sweep table with its features, and the settings that the sweep's own record and run give.
 
     Args:
         sweep: where the table lies.
         tables: folder of a study's own measurement, read as well.
+        trainings: whether to read the sweeps of other trainings of a run's own tokenizer; a study that looks into the
+            networks of one is about that one, and its stages do not wait for the others.
 
     Returns:
         The inputs. A folder outside any run has the settings of `settings_of_table`, the first extractor that it holds
@@ -280,7 +282,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None) -> StudyData
         checks=_only(whole, checks),
         record=record,
         distances=distances,
-        trainings=_load_trainings(sweep, grid, base_tokens),
+        trainings=_load_trainings(sweep, grid, base_tokens) if trainings else {},
     )
 
 
@@ -294,7 +296,7 @@ def _load_trainings(sweep: SweepFolder, own: SweepGrid, base_tokens: int) -> dic
         return {}
     found = {}
     for path in sorted(sweep.run.baselines.glob("seed_*/table.parquet")):
-        each = load_study_data(SweepFolder(path.parent, sweep.root, sweep.profile, path.parent.name))
+        each = load_study_data(SweepFolder(path.parent, sweep.root, sweep.profile, path.parent.name), trainings=False)
         same = own.images[list(KEY)].equals(each.grid.images[list(KEY)])
         if not same or list(own.lengths) != list(each.grid.lengths):
             raise DataError(

@@ -129,7 +129,8 @@ def open_study(
     """
     _refuse_unread_parameters()
     found = find_sweep(sweep)
-    data = load_study_data(found, None if measured is None else find_measurement(name, found, measured))
+    tables = None if measured is None else find_measurement(name, found, measured)
+    data = load_study_data(found, tables, trainings=name not in MEASURED)
     data = with_choices(
         data, dataset=dataset, criteria=criteria, tasks=tasks, familiarity=familiarity, resamples=resamples
     )

@@ -15,7 +15,8 @@ from alit.analysis.study_data import find_sweep, load_study_data, with_choices
 from alit.analysis.trainings import mean_measurement, over_trainings
 from alit.errors import DataError
 from alit.paths import RunPaths
-from alit.studies import assess
+from alit.studies import assess, open_study
+from experiments import claims as claims_stage
 
 STATEMENT = Statement("C1", "Above.", "sec. 1", "above", "above 0", no_control="none")
 
@@ -129,3 +130,14 @@ def test_a_training_of_other_images_is_refused(paths):
     synthetic_table(21, ("val", "near")).to_parquet(paths.baselines / "seed_1" / "table.parquet")
     with pytest.raises(DataError, match="expected images and lengths of"):
         load_study_data(find_sweep(paths.sweep))
+
+
+def test_studies_of_one_training_neither_read_nor_wait_for_the_others(paths, tmp_path, monkeypatch):
+    (paths.baselines / "seed_1" / "table.parquet").write_bytes(b"of an earlier run")
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    claims_stage.main([paths.profile, "cost"])
+    assert paths.study_claims("cost").is_file()
+    assert not open_study("cost", paths.sweep).data.trainings
+    with pytest.raises(DataError, match="seed_1"):
+        claims_stage.main([paths.profile, "reconstruction"])
