@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from alit.errors import DataError
 
+TRAINING = "seed_"  # begins the names of the sweeps, beside those of baselines, of other trainings of the tokenizer
+
 
 def project_root(start: Path | None = None) -> Path:
     """Return the folder that holds `dvc.yaml`: above `start`, else above this package.
@@ -92,7 +94,7 @@ class RunPaths(NamedTuple):
 
     @property
     def baselines(self) -> Path:
-        """One sweep per other tokenizer, each as `sweep`."""
+        """One sweep per other tokenizer and per other training of the own (`TRAINING`), each as `sweep`."""
         return self.run / "baselines"
 
     def measured(self, study: str) -> Path:

@@ -15,7 +15,7 @@ from alit.analysis.grid import KEY, SweepGrid, to_grid
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
-from alit.paths import RunPaths, project_root
+from alit.paths import TRAINING, RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
 from alit.tokenizer.origin import origin_of_sweep
 
@@ -217,12 +217,16 @@ def find_sweep(sweep: str | Path = "") -> SweepFolder:
 
 
 def load_sweeps(sweep: SweepFolder) -> dict[str, SweepGrid]:
-    """Read a run's own sweep ("own") and those of its baselines, by name; a sweep outside any run alone, as "own"."""
+    """Read a run's own sweep ("own") and those of its baselines, by name; a sweep outside any run alone, as "own".
+
+    Other trainings of the own tokenizer are no baselines.
+    """
     tables = {"own": sweep.folder / "table.parquet"}
     if sweep.root is not None:
         paths = RunPaths(sweep.root, sweep.profile)
         tables = {"own": paths.table}
-        tables |= {path.parent.name: path for path in sorted(paths.baselines.glob("*/table.parquet"))}
+        found = sorted(paths.baselines.glob("*/table.parquet"))
+        tables |= {path.parent.name: path for path in found if not path.parent.name.startswith(TRAINING)}
     return {name: to_grid(read_table(path)) for name, path in tables.items()}
 
 
@@ -295,7 +299,7 @@ def _load_trainings(sweep: SweepFolder, own: SweepGrid, base_tokens: int) -> dic
     if sweep.run is None or sweep.root is None:
         return {}
     found = {}
-    for path in sorted(sweep.run.baselines.glob("seed_*/table.parquet")):
+    for path in sorted(sweep.run.baselines.glob(f"{TRAINING}*/table.parquet")):
         each = load_study_data(SweepFolder(path.parent, sweep.root, sweep.profile, path.parent.name), trainings=False)
         same = own.images[list(KEY)].equals(each.grid.images[list(KEY)])
         if not same or list(own.lengths) != list(each.grid.lengths):

@@ -6,18 +6,20 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, features
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base
 from alit.models.weights import CONFIG_FILE
+from alit.paths import TRAINING
 from alit.settings import Settings
 from alit.tokenizer.protocol import Reconstruction, Tokenizer, require_protocol
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
@@ -114,10 +116,17 @@ class GridTokenizer(nn.Module):
         yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1))
 
 
+def _no_training(name: str) -> str:
+    if name.startswith(TRAINING):
+        raise ValueError(f"expected a name that does not begin with {TRAINING}, as those of trainings do")
+    return name
+
+
 class BaselineConfig(Settings):
     """Another tokenizer: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
 
-    name: str  # its folder below runs/<profile>/baselines/, and its name in tables
+    # Its folder below runs/<profile>/baselines/, and its name in tables; no training's.
+    name: Annotated[str, AfterValidator(_no_training)]
     target: str  # a checkpoint folder below runs/<profile>/, or "module:Class"; see `load_tokenizer`
     arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
 
@@ -131,7 +140,7 @@ class TrainingConfig(Settings):
     @property
     def name(self) -> str:
         """Its folder below runs/<profile>/baselines/."""
-        return f"seed_{self.seed}"
+        return f"{TRAINING}{self.seed}"
 
 
 class BaselinesConfig(Settings):

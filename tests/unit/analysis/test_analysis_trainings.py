@@ -11,7 +11,7 @@ from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Statement
 from alit.analysis.inference import over_trainings as samples_over_trainings
 from alit.analysis.measurements import Measurement, measured
-from alit.analysis.study_data import find_sweep, load_study_data, with_choices
+from alit.analysis.study_data import find_sweep, load_study_data, load_sweeps, with_choices
 from alit.analysis.trainings import mean_measurement, over_trainings
 from alit.errors import DataError
 from alit.paths import RunPaths
@@ -141,3 +141,7 @@ def test_studies_of_one_training_neither_read_nor_wait_for_the_others(paths, tmp
     assert not open_study("cost", paths.sweep).data.trainings
     with pytest.raises(DataError, match="seed_1"):
         claims_stage.main([paths.profile, "reconstruction"])
+
+
+def test_other_trainings_are_no_baselines(paths):
+    assert list(load_sweeps(find_sweep(paths.sweep))) == ["own", "other"]

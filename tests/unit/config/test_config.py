@@ -251,6 +251,11 @@ def test_a_script_answers_a_typo_with_one_line_and_exit_code_2(tmp_path):
             "weights: shared, input_size: 32, train_on: train",
             "task_models small_cnn_features: expected null as train_on of weights shared",
         ),
+        (
+            "{name: jpeg, ",
+            "{name: seed_9, ",
+            "name: expected a name that does not begin with seed_, as those of trainings",
+        ),
         ("\nseed: 0", "\nseed: [0", "is not YAML"),
     ],
 )
