@@ -95,6 +95,7 @@ def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
     return [
         *image_set_needs(data, paths),
         *checkpoint_needs(profile, paths.root),
+        *training_needs(profile, paths),
         *base_needs(profile, paths.root),
         *network_needs(models, profile, paths.root),
         *device_needs(profile),
@@ -204,6 +205,28 @@ def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     yield _published("checkpoint", source, weights, "init_from", stages)
 
 
+def training_needs(profile: dict[str, Any], paths: RunPaths) -> Iterator[Need]:
+    """Yield the checkpoints of the other trainings that claims are about, those that the run does not train itself."""
+    stages = frozenset({"baselines"})
+    for seed, target in trainings(profile):
+        if target.split("/")[0] == paths.variants.name:
+            yield Need("checkpoint", target, "baselines.trainings", "trained by the stage variants", stages=stages)
+            continue
+        there = any((folder / target / "config.json").is_file() for folder in (paths.root, paths.run))
+        remedy = (
+            f"expected a checkpoint folder at {paths.root / target} (baselines.trainings), found none; train the "
+            f"profile with seed: {seed} and init_from: scratch and copy {paths.tokenizer} there, or remove the entry"
+        )
+        found = "on this machine" if there else "none"
+        yield Need("checkpoint", target, "baselines.trainings", found, "" if there else remedy, stages)
+
+
+def trainings(profile: dict[str, Any]) -> list[tuple[int, str]]:
+    """Return seed and checkpoint of each of `baselines.trainings`."""
+    listed = (profile.get("baselines") or {}).get("trainings") or ()
+    return [(each["seed"], str(each["target"])) for each in listed]
+
+
 def named_base(checkpoint: Path) -> dict[str, Any] | None:
     """Return the settings of the published base tokenizer that a checkpoint names without holding it, if any."""
     try:
@@ -216,10 +239,11 @@ def named_base(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
-    """Yield the published base tokenizers of the profile or its checkpoint, and of its variants."""
+    """Yield the published base tokenizers of the profile or its checkpoint, of its other trainings and its variants."""
     source = str(profile.get("init_from", "scratch"))
     own = (profile.get("tokenizer") or {}).get("base")
     bases = [own if source == "scratch" else named_base(root / Path(source).expanduser())]
+    bases += [named_base(root / target) for _, target in trainings(profile)]
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})

@@ -176,6 +176,27 @@ def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(t
     assert all("pretrained" in need.stages for need in needs)
 
 
+def test_other_trainings_are_looked_for_with_the_published_base_that_they_name(tmp_path):
+    targets = {1: "zoo/one", 2: "zoo/two", 3: "variants/another_seed/3"}
+    baselines = {"trainings": [{"seed": seed, "target": target} for seed, target in targets.items()]}
+    paths = project(tmp_path, "smoke")
+    profile = yaml.safe_load(paths.config.read_text())
+    profile["baselines"] |= baselines
+    paths.config.write_text(yaml.safe_dump(profile))
+    folder = tmp_path / "zoo/one"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
+    save_file({"distillation.x": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    needs = {need.name: need for need in find_needs(paths)}
+    assert (needs["zoo/one"].found, needs["variants/another_seed/3"].found) == (
+        "on this machine",
+        "trained by the stage variants",
+    )
+    assert [name for name, need in needs.items() if need.remedy] == ["zoo/two", "owner/tiny"]
+    assert "train the profile with seed: 2 and init_from: scratch" in needs["zoo/two"].remedy
+    assert needs["zoo/two"].stages == {"baselines"}
+
+
 def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_path, monkeypatch):
     asked = []
     monkeypatch.delenv("HF_HUB_OFFLINE")
