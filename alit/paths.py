@@ -7,6 +7,9 @@ from typing import NamedTuple
 from alit.errors import DataError
 
 TRAINING = "seed_"  # begins the names of the sweeps, beside those of baselines, of other trainings of the tokenizer
+NOT_MEASURED = (
+    "not_measured"  # `<study>_` before it: the table of a study that could not measure; one row, column reason
+)
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -11,6 +11,7 @@ import pandas as pd
 from alit.data.imageset import ImageSet, Subset, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
 from alit.models.weights import WEIGHTS_FILE
+from alit.paths import NOT_MEASURED
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
@@ -31,9 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         except NotMeasurable as reason:  # the study's claims and page say so
             if fabric.is_global_zero:
                 print(f"not measurable: {reason}", flush=True)
-            tables = {"not_measured": pd.DataFrame({"reason": [str(reason)]})}
+            tables = {NOT_MEASURED: pd.DataFrame({"reason": [str(reason)]})}
         if fabric.is_global_zero:
-            write_tables(stage.paths.measured(stage.study), tables, PREFIXES.get(stage.study, stage.study))
+            prefix = stage.study if NOT_MEASURED in tables else PREFIXES.get(stage.study, stage.study)
+            write_tables(stage.paths.measured(stage.study), tables, prefix)
 
 
 def attention(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:

@@ -15,12 +15,11 @@ from alit.analysis.grid import KEY, SweepGrid, to_grid
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
-from alit.paths import TRAINING, RunPaths, project_root
+from alit.paths import NOT_MEASURED, TRAINING, RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
 from alit.tokenizer.origin import origin_of_sweep
 
 DISTANCES = "distances_"  # file of the sweep's folder in which a kept run has the distances on one extractor
-NOT_MEASURED = "not_measured"  # table of a study that could not measure: one row, column reason
 
 
 class AnalysisConfig(Settings):

@@ -6,10 +6,13 @@ import pytest
 import torch
 import yaml
 from scene_project import save_tokenizer, scene_project
+from synthetic_tables import synthetic_study_data, synthetic_table
 from toy_sweep import MeanColor
 
 from alit.config import load_profile
+from alit.errors import NotMeasurable
 from alit.models.weights import save_network
+from alit.studies import assess
 from alit.studies.ablations.measure import read_stage_1
 from alit.tasks import registry
 from alit.tasks.perceptual import ReconstructionTask
@@ -210,3 +213,15 @@ def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
     )
     assert training[["dataset", "image_id", "length"]].equals(own[["dataset", "image_id", "length"]])  # all sets
     assert set(nested["dataset"]) == {"val"}
+
+
+def test_why_ablations_were_not_measured_is_what_their_claims_say(paths, monkeypatch):
+    def refuse(*_):
+        raise NotMeasurable("there is no tea")
+
+    monkeypatch.setitem(measure.MEASUREMENTS, "ablations", refuse)
+    measure.main(["tiny", "ablations"])
+    tables = {path.stem: pd.read_parquet(path) for path in paths.measured("ablations").glob("*.parquet")}
+    data = synthetic_study_data(synthetic_table(20, ("val",)))._replace(tables=tables)
+    for claim in assess(data, ["C12", "C13", "C14"]):
+        assert (claim.verdict, claim.missing) == ("not measurable", ("there is no tea",))

@@ -143,7 +143,7 @@ def continuous_latents_reconstruct_better(data: StudyData) -> Claim:
     """C12: L1 and Fréchet distance of continuous against quantized latents, trained alike, at each length."""
     found = [each for column in METRICS for each in factor_comparisons(data, "continuous", column)]
     if not found:
-        raise NotMeasurable(NOT_TRAINED)
+        raise NotMeasurable(data.why_not_measured("ablations", NOT_TRAINED))
     steps = [
         each.measure(f"at {at} tokens", [at], suffix=f"_{at}", bound=0.0, margin=NEGLIGIBLE)
         for each in found
@@ -193,7 +193,7 @@ def more_of_everything_improves(data: StudyData) -> Claim:
         distances += found
         missing += [] if found else [f"{words} was not trained for"]
     if not parts:
-        raise NotMeasurable(NOT_TRAINED)
+        raise NotMeasurable(data.why_not_measured("ablations", NOT_TRAINED))
     words = "share by which each change lowers the Fréchet distance, mean over changes and lengths (provisional)"
     return C13.judge(parts, missing, headline=_mean(distances, words))
 
@@ -208,6 +208,8 @@ def _budget(each: Comparison) -> str:
 @assesses(C14)
 def adaptive_lengths_are_competitive(data: StudyData) -> Claim:
     """C14: L1 and Fréchet distance against networks of one length of the same training, and against the base."""
+    if reason := data.why_not_measured("ablations", ""):
+        raise NotMeasurable(reason)
     parts, missing, missing_control = [], [], []
     fixed = {column: factor_comparisons(data, "fixed length", column) for column in METRICS}
     if not fixed["l1"]:
