@@ -73,8 +73,8 @@ C14 = Statement(
     paper="L1 slightly lower than TiTok's and VQGAN's; FID 8.25 at 256 tokens against VQGAN's 7.04, called comparable",
     criterion="L1 is lower by a share above 0 at each fixed length compared, and than the base's at the longest; "
     f"there the Fréchet distance lies above that of the fixed length, and of the base, by less than {COMPARABLE:.0%}",
-    control="at no more operations: at the longest length that takes no more of them to encode than a network of one "
-    "length does, L1 is lower than that network's by a share above 0",
+    control="at no more operations (within 1 %): at the longest length that takes no more of them to encode than a "
+    "network of one length does, L1 is lower than that network's by a share above 0",
     margins=f"{COMPARABLE:.0%} for the Fréchet distance: the share by which the FID that the paper calls comparable "
     "lies above the base's; none for L1, of which the paper says no more than lower",
 )

@@ -16,6 +16,7 @@ from alit.analysis.instruments import knows_untouched_images, sees_depth
 from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
 from alit.analysis.selection import own_column
 from alit.analysis.study_data import StudyData
+from alit.errors import NotMeasurable
 from alit.studies.adaptivity.tables import (
     LEVEL,
     PREDICTED,
@@ -111,7 +112,7 @@ A5 = Statement(
     control="when another network chooses than the one that judges: what is known of the image, and not of one "
     "network's mistakes",
     origin="suite",
-    margins=_MARGINS,
+    margins=f"{_MARGINS}. No choice of as many tokens has a better mean than the oracle's: the size decides",
 )
 
 
@@ -196,6 +197,7 @@ def _gates(data: StudyData, comparison: Comparison, tasks: Sequence[str]) -> lis
         rise = metric_info(task).sign * (means[:, 2 * place + 1] - means[:, 2 * place])
         words = f"improvement of mean {metric_info(task).label} from the shortest to the longest length for all"
         guards = tuple(f"{kind}_{task}_by_" for kind in ("mean", "kept", "tail"))
+        guards += ("saved_by_",) if task == "l1" else ()
         gates.append(gate(f"range_of_{task}", words, rise, data.bootstrap.confidence, 0.0, guards=guards))
         if task.startswith("top1_"):
             gates += knows_untouched_images(data, task, guards)
@@ -211,6 +213,7 @@ def _headline(data: StudyData, comparison: Comparison, words: str, samples: Sequ
 
 
 def _no_share(comparison: Comparison) -> list[str]:
+    """Return the shares of the cost that no choice of lengths takes, as a reason."""
     absent = [f"{share:.0%}" for share in SHARES if share not in comparison.shares]
     words = f"{', '.join(absent)} of the {comparison.cost} are fewer than the shortest length for all"
     return [words] if absent else []
@@ -228,9 +231,11 @@ def threshold_lowers_the_mean(data: StudyData) -> Claim:
     for other in in_bits:
         asked = [Asked("l1", share, "l1") for share in _decided(other)]
         parts += _Measured(data, other).means(asked, "control") if asked else []
-    missing = [] if any(part.column == "control" for part in parts) else ["no other score"]
+    absent = _no_share(comparison)
+    missing = [] if tasks else ["no other score at this share"]
+    missing += [words for other in in_bits for words in _no_share(other)]
     gates = _gates(data, comparison, ["l1", *tasks_of(data)])
-    return A1.judge(parts, _no_share(comparison), missing_control=missing, gates=gates, headline=head)
+    return A1.judge(parts, absent, missing_control=missing, gates=gates, headline=head)
 
 
 @assesses(A2)
@@ -250,8 +255,10 @@ def threshold_keeps_its_promise(data: StudyData) -> Claim:
         parts += found.means(asked, "control")
         for loss in unseen:
             parts += found.tails(["l1"], [MIDDLE], loss, "control")
+    absent = _no_share(comparison)
+    missing = [*absent, *([] if unseen else ["no other loss at this share"])]
     gates = _gates(data, comparison, ["l1", *unseen])
-    return A2.judge(parts, _no_share(comparison), gates=gates, headline=head)
+    return A2.judge(parts, absent, missing_control=missing, gates=gates, headline=head)
 
 
 @assesses(A3)
@@ -269,7 +276,10 @@ def promise_costs_fewer_tokens(data: StudyData) -> Claim:
                 stated += [samples] if column == "stated" else []
                 parts.append(_saving(data, each, rule, share, samples, column))
     words = "tokens that the same length for all needs beyond the threshold, share of the most tokens"
-    return A3.judge(parts, _no_share(comparison), headline=_headline(data, comparison, words, stated))
+    absent, head = _no_share(comparison), _headline(data, comparison, words, stated)
+    missing = [*absent, *(words for other in in_bits for words in _no_share(other))]
+    gates = _gates(data, comparison, ["l1"])
+    return A3.judge(parts, absent, missing_control=missing, gates=gates, headline=head)
 
 
 def _saving(
@@ -302,8 +312,10 @@ def budget_lowers_the_mean(data: StudyData) -> Claim:
     for other in in_bits:
         asked = [Asked("budget", share, "l1") for share in _decided(other)]
         parts += _Measured(data, other).means(asked, "control") if asked else []
+    absent = _no_share(comparison)
+    missing = [*absent, *(words for other in in_bits for words in _no_share(other))]
     gates = _gates(data, comparison, ["l1"])
-    return A4.judge(parts, _no_share(comparison), gates=gates, headline=head)
+    return A4.judge(parts, absent, missing_control=missing, gates=gates, headline=head)
 
 
 @assesses(A5)
@@ -311,8 +323,10 @@ def oracle_helps_its_task(data: StudyData) -> Claim:
     """A5: what an oracle gains in its own task, and what is left when another network chooses."""
     comparison = compare_rules(data)
     tasks = [task for task in tasks_of(data) if counterparts(comparison.grid, task)]
-    if not tasks or MIDDLE not in comparison.shares:
-        return A5.judge([], ["no task that two networks judge"], missing_control=["no task that two networks judge"])
+    if not tasks:
+        raise NotMeasurable("no task that two networks judge")
+    if MIDDLE not in comparison.shares:
+        raise NotMeasurable(*_no_share(comparison))
     found = _Measured(data, comparison)
     parts = found.means([Asked(f"oracle_{task}", MIDDLE, task) for task in tasks], "stated")
     own = [Asked(name, MIDDLE, task) for task in tasks for name in [own_column(task)] if name in comparison.rules]

@@ -26,6 +26,7 @@ PROMISE_RULES: dict[str, str] = {
     "predicted_budget": PREDICTED_BUDGET,
     "predicted_l1": "predicted L1 < threshold",
 }
+LOOKS = dict(zip((*ROLES, "predicted L1 < threshold"), looks_of_series(), strict=False))  # of a rule, in all figures
 MIDDLE = 0.6
 
 
@@ -38,13 +39,13 @@ def means_by_share(rules: pd.DataFrame) -> Plot:
     means = rules.loc[(rules["kind"] == "mean") & (rules["rule"] != "uniform")]
     if means.empty:
         return note(NOTHING)
-    looks, found = dict(zip(map(str, ROLES), looks_of_series(), strict=False)), []
+    found = []
     with style():
         figure, axes = panels(len(means["column"].unique()), height=2.2, sharex=True)
         for panel, (column, part) in zip(axes, means.groupby("column", sort=False), strict=True):
             lines = _by_role(part, str(column))
             for role, line in lines.items():
-                _line(panel, line, looks[role], role)
+                _line(panel, line, LOOKS[role], role)
             unit, label = part["unit"].iat[0], part["column_label"].iat[0]
             _finish(panel, part, f"mean {label}{arrow_of(part['better'].iat[0])}")
             best = {role: _at(line) for role, line in lines.items()}
@@ -71,13 +72,13 @@ def promises_by_share(rules: pd.DataFrame, savings: pd.DataFrame) -> Plot:
         return note(NOTHING)
     saved = savings.assign(advantage=savings["value"], unit="share")
     titles = ("images that keep the promised L1", "L1 that one image in twenty exceeds", "tokens for that promise")
-    looks, found = dict(zip(PROMISE_RULES.values(), looks_of_series(), strict=False)), []
+    found = []
     with style():
         figure, axes = panels(3, height=2.6, sharex=True)
         for panel, title, part in zip(axes, titles, (kept, tail, saved), strict=True):
             lines = {role: part.loc[part["rule"] == rule] for rule, role in PROMISE_RULES.items()}
             for role, line in lines.items():
-                _line(panel, line, looks[role], role)
+                _line(panel, line, LOOKS[role], role)
             _finish(panel, part, title)
             unit = part["unit"].iat[0]
             words = ", ".join(f"{role} {_amount(_at(line), unit)}" for role, line in lines.items())
@@ -99,7 +100,6 @@ def tokens_by_group(spread: pd.DataFrame) -> Plot:
     """
     if spread.empty:
         return note(NOTHING)
-    looks = dict(zip(PROMISE_RULES.values(), looks_of_series(), strict=False))
     uniform = pd.DataFrame(spread.loc[spread["rule"] == "uniform"])
     total, last = int(uniform["images"].to_numpy().sum()), int(uniform["group"].to_numpy().max())
     with style():
@@ -108,7 +108,7 @@ def tokens_by_group(spread: pd.DataFrame) -> Plot:
         ends = []
         for rule, role in PROMISE_RULES.items():
             line = spread.loc[spread["rule"] == rule]
-            color, marker, dash = looks[role]
+            color, marker, dash = LOOKS[role]
             lengths.plot(line["group"], line["length"], color=color, marker=marker, ls=dash, label=role)
             ends.append(f"{role} {line['length'].iat[0]:.3g} and {line['length'].iat[-1]:.3g}")
         gains.plot(uniform["group"], uniform["gain"], color=EDGE, marker="o")

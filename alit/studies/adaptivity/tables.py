@@ -386,13 +386,15 @@ def spread_table(data: StudyData, share: float = 0.6, groups: int = 10) -> pd.Da
 
     Returns:
         Columns rule, rule_label, group (1: the lowest L1), loss (mean L1 at the shortest length), gain (mean fall of L1
-        per token between the two lengths around the share), length (mean tokens), images. No rows where
+        per token between the two lengths around the share), length (mean tokens), images. The share is the nearest of
+        those that lengths can take. No rows where
         `compare_rules` has nothing to compare.
     """
     try:
         comparison = compare_rules(data)
     except NotMeasurable:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
+    share = min(comparison.shares, key=lambda each: abs(each - share))
     grid = comparison.grid
     losses, lengths = grid.score("l1"), grid.lengths
     upper = int(np.clip(np.searchsorted(lengths, share * grid.longest), 1, len(lengths) - 1))

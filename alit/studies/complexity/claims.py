@@ -57,7 +57,8 @@ def loss_rises_with_complexity(data: StudyData) -> Claim:
     """C2: rank correlation of complexity and L1, and whether it is stronger at few tokens; controlled scenes beside."""
     parts: list[Measurement] = []
     overall = []
-    for name, here, bootstrap in _scored(data):
+    sets = _scored(data)
+    for name, here, bootstrap in sets:
         fan, samples = fan_samples(here, bootstrap)
         overall.append(pooled(*samples.T))
         words = f"Spearman of complexity and L1, mean over lengths, {name}"
@@ -65,7 +66,7 @@ def loss_rises_with_complexity(data: StudyData) -> Claim:
         parts += _by_length(data, here, samples)
         parts += _fan(data, here, fan)
     words = f"Spearman of complexity and L1, mean over {len(overall)} sets and all lengths"
-    headline = _headline(data, "loss", words, overall)
+    headline = measured("loss", words, pooled(*overall), data.bootstrap.confidence, _images(sets))
     return C2.judge([*parts, *_rises(data, "loss")], headline=headline)
 
 
@@ -100,7 +101,8 @@ def complex_images_need_more_tokens(data: StudyData) -> Claim:
     """C3: rank correlation of complexity and selected length, by a common threshold and by an image's own measure."""
     parts: list[Measurement] = []
     lengths, without = [], []
-    for name, here, bootstrap in _scored(data):
+    sets = _scored(data)
+    for name, here, bootstrap in sets:
         threshold = middle_threshold(here, data.settings.l1_thresholds)
         allocation = allocate_by_threshold(here, SelectionCriterion("l1"), [threshold])
         selected = here.lengths[allocation.positions]
@@ -114,7 +116,7 @@ def complex_images_need_more_tokens(data: StudyData) -> Claim:
             without.append(name)
     missing = [f"the table has no RMS contrast of the images of {', '.join(without)}; sweep again"] if without else []
     words = f"Spearman of complexity and selected length, mean over {len(lengths)} sets"
-    headline = _headline(data, "length", words, lengths)
+    headline = measured("length", words, pooled(*lengths), data.bootstrap.confidence, _images(sets))
     return C3.judge([*parts, *_rises(data, "length")], missing_control=missing, headline=headline)
 
 
@@ -170,9 +172,8 @@ def _decides(
     return measured(name, words, samples, confidence, len(grid), bound=0.0, column=column, margin=SMALL_CORRELATION)
 
 
-def _headline(data: StudyData, name: str, words: str, samples: Sequence[np.ndarray]) -> Measurement:
-    images = sum(len(here) for _, here, _ in _scored(data))
-    return measured(name, words, pooled(*samples), data.bootstrap.confidence, images)
+def _images(sets: Sequence[tuple[str, SweepGrid, BootstrapConfig]]) -> int:
+    return sum(len(here) for _, here, _ in sets)
 
 
 def _rises(data: StudyData, kind: str) -> list[Measurement]:

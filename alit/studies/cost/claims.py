@@ -22,7 +22,8 @@ C17 = Statement(
     source="ICLR version, Tab. 8",
     paper="inference time by iteration, single images, FP32, one H100 (its numbers were not at hand here)",
     criterion="the median time to encode one image rises with the length: its slope over the lengths, as a share of "
-    "the time at the longest, is above 0; single steps are reported with simultaneous intervals",
+    "the time at the longest, is above 0; single steps are reported with simultaneous intervals. True of any "
+    "recurrence: the size decides, and the control",
     control="Does an image that makes do with fewer tokens cost less than with a network of one pass? Encoding until "
     "a criterion on pixels holds, which is how a length is found for each image, takes less time than encoding in "
     "one pass to as many tokens, mean over the lengths; and stopping at the shortest length takes less than one pass "
@@ -97,20 +98,17 @@ def _against_one_pass(data: StudyData) -> list[Measurement]:
 
 def _against_fixed_lengths(data: StudyData, lengths: np.ndarray) -> list[Measurement]:
     """Report, without deciding anything, the time to encode against tokenizers of one length, at that length."""
-    times = data.tables[TIMES]
-    parts = []
+    times, parts = data.tables[TIMES], []
+    own = {name: sample_medians(round_times(times, OWN, name)[1], data.bootstrap) for name in (ENCODE, DECODE)}
     for name in times["tokenizer"].unique():
-        own_length, other = round_times(times, str(name), ENCODE)
-        if name == OWN or len(own_length) != 1 or int(own_length[0]) not in lengths:
-            continue
-        for operation in (ENCODE, DECODE):
-            _, own = round_times(times, OWN, operation)
-            _, other = round_times(times, str(name), operation)
-            place = lengths.tolist().index(int(own_length[0]))
-            own_samples = sample_medians(own, data.bootstrap)[:, place]
-            ratio = own_samples / sample_medians(other, data.bootstrap)[:, 0]
-            words = f"time to {operation} at {own_length[0]} tokens, times that of {name}"
-            parts.append(measured(f"{operation}_over_{name}", words, ratio, data.bootstrap.confidence, len(own)))
+        for operation, samples in own.items():
+            lengths_of_other, other = round_times(times, str(name), operation)
+            if name == OWN or len(lengths_of_other) != 1 or int(lengths_of_other[0]) not in lengths:
+                continue
+            length = int(lengths_of_other[0])
+            ratio = samples[:, lengths.tolist().index(length)] / sample_medians(other, data.bootstrap)[:, 0]
+            words = f"time to {operation} at {length} tokens, times that of {name}"
+            parts.append(measured(f"{operation}_over_{name}", words, ratio, data.bootstrap.confidence, len(other)))
     return parts
 
 

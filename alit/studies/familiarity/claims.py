@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from alit.analysis.claims import Claim, Statement
+from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import MIN_IMAGES, metric_info
 from alit.analysis.inference import trend
 from alit.analysis.measurements import Column, Gate, Measurement, gate, measured
@@ -41,6 +41,7 @@ C4 = Statement(
 STATED = ("frechet_infinity", "kernel_centered")  # kinds of gap; others are for comparison, or control
 
 
+@assesses(C4)
 def unfamiliar_images_lose_most_at_few_tokens(data: StudyData) -> Claim:
     """C4: trend of the gap between few and all tokens over the sets, by assumed order and by measured distance."""
     order = ordered_sets(data)

@@ -64,7 +64,8 @@ C6 = Statement(
     control="Does what one network chooses help another? With lengths by the score of another classifier or depth "
     "network than the one that judges, the advantage over each other TSC and over the same length for all is above 0",
     margins=f"an advantage below {NEGLIGIBLE_ADVANTAGE:.0%} of what all tokens bring is none, nor are tokens below "
-    f"{NEGLIGIBLE_TOKENS:.0%} of the maximum, a sixth of one of eight iterations",
+    f"{NEGLIGIBLE_TOKENS:.0%} of the maximum, a sixth of one of eight iterations; at X = 1 no lengths of as many "
+    "tokens have a higher accuracy, so that there the size decides, and the control",
 )
 C7 = Statement(
     id="C7",
