@@ -34,7 +34,7 @@ from alit.files import file_sha256
 from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base, save_base
 from alit.models.weights import WEIGHTS_FILE
-from alit.paths import RunPaths, project_root
+from alit.paths import TRAINING, RunPaths, project_root
 from alit.report.claims_figure import claims_overview
 from alit.report.claims_page import by_section, read_claims
 from alit.report.pages import settings_diff
@@ -189,6 +189,7 @@ def keep_results(paths: RunPaths, kept: RunPaths) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     files = [paths.config, paths.config.with_name("paper.yaml"), paths.claims, paths.table, paths.sweep / "config.json"]
     files += sorted(paths.baselines.glob("*/table.parquet"))
+    files += sorted(paths.baselines.glob(f"{TRAINING}*/config.json"))  # as the own sweep's: claims are about them
     files += sorted(paths.measured("").glob("*/*.parquet"))
     files += [path for path in sorted(paths.report.glob("*/figures/*.png")) if not path.stem.startswith("images_")]
     for path in files:

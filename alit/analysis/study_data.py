@@ -293,19 +293,20 @@ def _load_trainings(sweep: SweepFolder, own: SweepGrid, base_tokens: int) -> dic
     """Read the sweeps of other trainings of a run's own tokenizer, by the name of their folder.
 
     Raises:
-        DataError: one has other images or lengths.
+        DataError: one has other images or lengths, or a base of other tokens.
     """
     if sweep.run is None or sweep.root is None:
         return {}
     found = {}
     for path in sorted(sweep.run.baselines.glob(f"{TRAINING}*/table.parquet")):
         each = load_study_data(SweepFolder(path.parent, sweep.root, sweep.profile, path.parent.name), trainings=False)
-        same = own.images[list(KEY)].equals(each.grid.images[list(KEY)])
+        same = own.images[list(KEY)].equals(each.grid.images[list(KEY)]) and each.base_tokens == base_tokens
         if not same or list(own.lengths) != list(each.grid.lengths):
             raise DataError(
-                f"expected images and lengths of {sweep.folder} in {path}, found others; run stage baselines again"
+                f"expected images, lengths and base_tokens of {sweep.folder} in {path}, found others; run stage "
+                "baselines again"
             )
-        found[path.parent.name] = each._replace(base_tokens=base_tokens)
+        found[path.parent.name] = each
     return found
 
 

@@ -1,6 +1,7 @@
 """Results that are kept beside the code: they follow from their tables, and a change is noticed."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from checkout import ROOT
 from synthetic_report import synthetic_project
-from synthetic_tables import synthetic_features
+from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis.claims import Statement
 from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
@@ -121,6 +122,19 @@ def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths)
     again = {claim.id: claim for claim in assess(load_run_data(kept))}
     for claim in assess(load_run_data(paths)):
         assert ledger_to_json([again[claim.id]]) == ledger_to_json([claim])
+
+
+def test_other_trainings_are_kept_with_their_records_and_give_the_same_claims(paths):
+    folder = paths.baselines / "seed_1"
+    folder.mkdir(parents=True)
+    synthetic_table(images=40, seed=1).to_parquet(folder / "table.parquet")
+    shutil.copyfile(paths.sweep / "config.json", folder / "config.json")
+    paths.claims.write_text(ledger_to_json(assess(load_run_data(paths))), encoding="utf-8")
+    release.main([paths.profile])
+    kept = RunPaths(paths.root / "results", paths.profile)
+    data = load_run_data(kept)
+    assert data.trainings["seed_1"].base_tokens == data.base_tokens == 64
+    release.main([paths.profile, "--check"])
 
 
 def test_numbers_of_the_remarks_come_from_the_ledger(paths):

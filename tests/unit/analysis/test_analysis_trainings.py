@@ -128,7 +128,13 @@ def test_other_trainings_are_read_with_the_sweep_and_follow_what_is_chosen(paths
 
 def test_a_training_of_other_images_is_refused(paths):
     synthetic_table(21, ("val", "near")).to_parquet(paths.baselines / "seed_1" / "table.parquet")
-    with pytest.raises(DataError, match="expected images and lengths of"):
+    with pytest.raises(DataError, match="expected images, lengths and base_tokens of"):
+        load_study_data(find_sweep(paths.sweep))
+
+
+def test_a_training_on_another_base_is_refused(paths):
+    (paths.baselines / "seed_1" / "config.json").write_text('{"tokenizer": {"base_tokens": 7}}')
+    with pytest.raises(DataError, match="expected images, lengths and base_tokens of"):
         load_study_data(find_sweep(paths.sweep))
 
 
