@@ -40,12 +40,12 @@ from alit.report.claims_page import by_section, read_claims
 from alit.report.pages import settings_diff
 from alit.settings import read_yaml
 from alit.studies import all_statements, assess
-from alit.sweep.overlap import describe_judges
 from alit.tasks.protocol import round_to_8_bit
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.loop import LOG_FILE
 from alit.training.optim import perplexity
+from experiments.site import judge_notes
 from experiments.texts import render, replace_part, results_text, statement_table, verdict_table
 
 
@@ -217,10 +217,8 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
 def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str]:
     """Return the texts that follow from what is kept, by file; README.md and docs/claims.md where they are there."""
     notes = kept.root / "notes.md"
-    table = pd.read_parquet(kept.table, columns=["dataset", "image_id", "length", "l1"])
+    table = pd.read_parquet(kept.table, columns=["dataset", "length", "l1"])
     settings = read_yaml(kept.config)
-    record = json.loads((kept.sweep / "config.json").read_text(encoding="utf-8"))
-    dataset = next(part["name"] for part in settings["data"]["sets"] if part["role"] == "evaluate")
     found = {
         root / "RESULTS.md": results_text(
             kept.profile,
@@ -228,7 +226,7 @@ def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str
             table=table,
             settings=settings,
             paper=read_yaml(kept.config.with_name("paper.yaml")),
-            judges=describe_judges(table, record, dataset),
+            judges=judge_notes(kept),
             picture=str((kept.root / PICTURE).relative_to(root)),
             figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
             notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
