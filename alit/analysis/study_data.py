@@ -70,12 +70,15 @@ class StudyData(NamedTuple):
 
     @property
     def reference_features(self) -> Features | None:
-        """What the reference distances between sets of images come from; None where there is nothing.
+        """What the reference distances between sets of images come from; None where there is nothing."""
+        return self.features_of(self.settings.feature_extractor)
 
-        The features of the reference extractor, with every distance computed once; or, of a run that is kept without
-        features, the distances that its ledger asked for.
+    def features_of(self, extractor: str) -> Features | None:
+        """What distances between sets of images on an extractor come from; None where there is nothing.
+
+        Its features, with every distance computed once; or, of a run that is kept without features, the distances that
+        its ledger asked for.
         """
-        extractor = self.settings.feature_extractor
         return self.distances.get(extractor, self.features.get(extractor))
 
     @property

@@ -43,9 +43,9 @@ def study_rates(data: StudyData) -> pd.DataFrame:
     """
     table = rate_table(data.grid, reconstruction_columns(data.grid), data.bootstrap)
     extractor = data.settings.feature_extractor
-    if extractor not in data.features or data.grid.clean_rows is None:
-        return table
-    features, parts = data.features[extractor], [table]
+    features, parts = data.reference_features, [table]
+    if features is None or extractor not in data.features or data.grid.clean_rows is None:
+        return table  # a kept run has the distances of its claims alone
     for prefix, sample in (("frechet", sample_frechet), ("kernel", sample_kernel)):
         for name in data.grid.datasets:
             here = data.grid.dataset(name)

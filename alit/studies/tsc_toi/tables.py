@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.distances import Features, sample_frechet
+from alit.analysis.distances import sample_frechet
 from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
@@ -173,10 +173,7 @@ def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str, near
         allocation = _thinned(allocation, _spaced(tokens.mean(axis=0)))
     if of_means:
         return sample_curve(grid, allocation, task, data.bootstrap)
-    features = data.reference_features
-    if features is None or grid.clean_rows is None:
-        raise NotMeasurable(f"{metric_info(task).label} cannot be measured without its features and untouched images")
-    return _frechet_curve(data, grid, allocation, features)
+    return _frechet_curve(data, grid, allocation, task)
 
 
 def covering_allocation(grid: SweepGrid, criterion: str) -> Allocation:
@@ -186,7 +183,10 @@ def covering_allocation(grid: SweepGrid, criterion: str) -> Allocation:
     return allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
 
 
-def _frechet_curve(data: StudyData, grid: SweepGrid, allocation: Allocation, features: Features) -> CurveSamples:
+def _frechet_curve(data: StudyData, grid: SweepGrid, allocation: Allocation, task: str) -> CurveSamples:
+    features = data.features_of(task.removeprefix("frechet_"))
+    if features is None or grid.clean_rows is None:
+        raise NotMeasurable(f"{metric_info(task).label} cannot be measured without its features and untouched images")
     tokens = grid.lengths[allocation.positions].astype(np.float64)
     spent = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
     return CurveSamples(spent, sample_frechet(features, grid, allocation.positions, data.bootstrap))
@@ -296,7 +296,7 @@ def task_curves(data: StudyData, grid: SweepGrid, allocation: Allocation, tasks:
     parts = []
     for task in tasks:
         if task.startswith("frechet_"):
-            curve = _frechet_curve(data, grid, allocation, data.features[task.removeprefix("frechet_")])
+            curve = _frechet_curve(data, grid, allocation, task)
         else:
             curve = sample_curve(grid, allocation, task, data.bootstrap)
         parts.append(curve_rows(grid, allocation, task, curve, data.base_tokens, data.bootstrap))

@@ -6,6 +6,7 @@ import pytest
 from synthetic_tables import Effects, synthetic_study_data, synthetic_table, write_project
 
 from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.distances import FeatureDistances
 from alit.analysis.grid import metric_info, to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import find_sweep, load_sweeps
@@ -31,6 +32,14 @@ def test_rates_hold_every_measure_of_every_set_at_every_length(table):
     assert set(table.groupby(["measure", "dataset"]).size()) == {8}
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
+
+
+def test_distances_that_are_known_are_not_computed_again():
+    data = synthetic_study_data(synthetic_table(40))
+    known = FeatureDistances(data.features["net"])
+    table = rates.study_rates(data._replace(distances={"net": known}))
+    pd.testing.assert_frame_equal(table, rates.study_rates(data))
+    assert set(known.to_table()["distance"]) == {"frechet", "kernel"}
 
 
 def test_without_features_there_are_no_distances_between_distributions():

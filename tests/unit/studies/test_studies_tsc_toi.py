@@ -6,6 +6,7 @@ import pytest
 from strength_tables import with_model_pairs
 from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table
 
+from alit.analysis.distances import FeatureDistances
 from alit.analysis.grid import metric_info
 from alit.analysis.selection import allocate_by_threshold, uniform_allocation
 from alit.analysis.study_data import StudyData, settings_of_table, with_choices
@@ -44,6 +45,12 @@ def test_the_frechet_distance_is_shown_on_every_network_with_features_the_refere
     ours, scaled = (curves.loc[curves["toi"] == f"frechet_{name}", "value"].to_numpy() for name in ("net", "a"))
     np.testing.assert_allclose(scaled, 4 * ours, rtol=1e-6, atol=1e-9)  # a squared distance
     assert metric_info("frechet_vgg16").label == "Fréchet distance on VGG16 features"
+
+
+def test_curves_take_the_distances_that_are_known(study_data):
+    known = FeatureDistances(study_data.features["net"])
+    pd.testing.assert_frame_equal(all_curves(study_data._replace(distances={"net": known})), all_curves(study_data))
+    assert set(known.to_table()["distance"]) == {"frechet"}
 
 
 def test_curves_do_without_labels_depth_and_features():
