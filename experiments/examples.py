@@ -35,16 +35,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if known[name] != "scenes":
         print(f"The pictures of {name} are not this project's to publish: keep this profile's report to yourself")
     images, wanted = open_set(paths.data / name), stage.read("report.example_images", int)
+    own = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(stage.device).eval()
     paths.examples.mkdir(parents=True, exist_ok=True)
-    _keep_examples(stage, images, spread_rows(len(images), wanted))
+    _keep_examples(stage, own, images, spread_rows(len(images), wanted))
     if (scenes := publishable_set(cards, name)) is not None:
-        pictures = pd.concat(_pictures(stage, open_set(paths.data / scenes), wanted), ignore_index=True)
+        pictures = pd.concat(_pictures(stage, own, open_set(paths.data / scenes), wanted), ignore_index=True)
         pictures.to_parquet(paths.pictures, index=False)
 
 
-def _keep_examples(stage: NetworkStage, images: ImageSet, rows: np.ndarray) -> None:
+def _keep_examples(stage: NetworkStage, tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray) -> None:
     originals = images.images(rows)
-    tokenizer = AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(stage.device).eval()
     with torch.no_grad():
         shown = torch.stack(
             [step.images for step in tokenizer.reconstructions(originals.to(stage.device))], dim=1
@@ -80,7 +80,7 @@ def publishable_set(cards: Sequence[SetCard], preferred: str) -> str | None:
     return ranked[0].name if ranked else None
 
 
-def _pictures(stage: NetworkStage, images: ImageSet, wanted: int) -> Iterator[pd.DataFrame]:
+def _pictures(stage: NetworkStage, own: Tokenizer, images: ImageSet, wanted: int) -> Iterator[pd.DataFrame]:
     """Yield the pictures of one tokenizer after another: the profile's own, its baselines, one of each variant."""
     paths = stage.paths
     load = partial(load_tokenizer, folder=paths.run, image_size=images.image_size, device=stage.device)
@@ -95,7 +95,7 @@ def _pictures(stage: NetworkStage, images: ImageSet, wanted: int) -> Iterator[pd
         }
     )
     originals = images.images(rows)
-    yield pictures_of(load("tokenizer", {}), originals, known, stage.device).assign(kind="own", tokenizer="own")
+    yield pictures_of(own, originals, known, stage.device).assign(kind="own", tokenizer="own")
     for entry in stage.read("baselines", BaselinesConfig).tokenizers:
         shown = pictures_of(load(entry.target, entry.arguments), originals, known, stage.device)
         yield shown.assign(kind="baseline", tokenizer=entry.name)
