@@ -11,7 +11,7 @@ from alit.analysis.measurements import Gate, Measurement
 from alit.errors import DataError
 
 TOLERANCE = 1e-4  # relative; a ledger keeps six digits
-NUMBERS = ("value", "low", "high", "training_spread")  # null in the file where they are not known
+NUMBERS = ("value", "low", "high", "training_spread", "training_error")  # null in the file where they are not known
 DERIVED = ("p_for", "p_against", "p_equivalent")  # written for readers; they follow from the rest
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from alit.analysis.bootstrap import Estimate, estimate
-from alit.analysis.inference import Side, p_beyond, simultaneous_interval, tost
+from alit.analysis.inference import Side, TrainingError, p_beyond, simultaneous_interval, tost
 
 Column = Literal["stated", "control"]
 Expectation = Literal["difference", "equivalence"]
@@ -39,6 +39,8 @@ class Measurement:
     expects: Expectation = "difference"
     trainings: int = 1  # of the tokenizer, that the interval is over; 1: the number is about one training
     training_spread: float = math.nan  # standard deviation of the value between trainings; nan where it is not known
+    training_error: float = math.nan  # standard error of the value that trainings give; nan where the interval has none
+    degrees: float | None = None  # of freedom that this error rests on; None: the interval is taken as normal
     confidence: float = 0.95  # of the interval
     outcome: Outcome | None = None  # set when the claim is judged, since it depends on the claim's other measurements
 
@@ -81,15 +83,25 @@ class Measurement:
         """P that the value is within `margin` of `bound`, by two one-sided tests; nan without either."""
         if self.bound is None or self.margin is None:
             return math.nan
-        return tost(self.estimate, self.bound, self.margin, self.confidence)
+        return tost(self.estimate, self.bound, self.margin, self.confidence, self._trainings)
 
     @property
     def estimate(self) -> Estimate:
         """Value and interval."""
         return Estimate(self.value, self.low, self.high)
 
+    @property
+    def training_share(self) -> float:
+        """Which share of the square of the interval's half-width trainings have, 0 to 1; 0 where it is not known."""
+        half_width = (self.high - self.low) / 2
+        return 0.0 if self._trainings is None else self._trainings.share(half_width, self.confidence)
+
+    @property
+    def _trainings(self) -> TrainingError | None:
+        return TrainingError(self.training_error, self.degrees) if self.degrees is not None else None
+
     def _p_beyond(self, point: float, side: Side) -> float:
-        return p_beyond(self.estimate, point, side, self.confidence)
+        return p_beyond(self.estimate, point, side, self.confidence, self._trainings)
 
 
 def measured(
@@ -106,8 +118,12 @@ def measured(
     expects: Expectation = "difference",
     trainings: int = 1,
     training_spread: float = math.nan,
+    training_error: TrainingError | None = None,
 ) -> Measurement:
-    """Make a measurement of bootstrap samples (1 + r,): the value, then its resamples."""
+    """Make a measurement of bootstrap samples (1 + r,): the value, then its resamples.
+
+    Samples of `alit.analysis.inference.over_trainings` come with the `training_error` that was drawn into them.
+    """
     value, low, high = estimate(samples, confidence)
     return Measurement(
         name=name,
@@ -123,6 +139,8 @@ def measured(
         expects=expects,
         trainings=trainings,
         training_spread=training_spread,
+        training_error=math.nan if training_error is None else training_error.error,
+        degrees=None if training_error is None else training_error.degrees,
         confidence=confidence,
     )
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from statistics import NormalDist
 
 import pandas as pd
 
@@ -58,14 +57,11 @@ def _row(claim: Claim, part: Measurement, power: float) -> dict[str, object]:
 
 
 def _images(part: Measurement, effect: float, power: float) -> float:
-    """Count images by the part of the standard error that is theirs."""
-    if math.isnan(effect):
+    """Count images by the part of the interval that is theirs: its half-width is put together of squares."""
+    if math.isnan(effect) or not part.high > part.low:
         return math.nan
-    error = (part.high - part.low) / (2 * NormalDist().inv_cdf(0.5 + part.confidence / 2))
-    between = part.training_spread**2 / part.trainings if part.training_spread > 0 else 0.0
-    own = math.sqrt(max(error**2 - between, 0) / error**2) if error else math.nan
     needed = required_images(part.estimate, part.images, effect, part.confidence, power)
-    return _ceil(needed * own**2)
+    return _ceil(needed * (1 - part.training_share)) if math.isfinite(needed) else needed
 
 
 def _trainings(part: Measurement, effect: float, power: float) -> float:

@@ -5,7 +5,8 @@ interval does not become smaller with more trainings; the rest is in the spread 
 put together as squares of half-widths (Zou and Donner, Statistics in Medicine 27:1693, 2008), each side by itself. So
 any measurement can be treated, whatever its samples were; `alit.analysis.inference.over_trainings` takes samples. In
 simulation 95 % intervals cover the truth in 95 to 98 % (two trainings: 99 %) of cases, never less; an interval with
-degrees of freedom by Welch and Satterthwaite would be narrower, and cover 88 % where two trainings differ much.
+degrees of freedom by Welch and Satterthwaite would be narrower, and cover 88 % where two trainings differ much. A
+p-value is read from both parts as the interval is (`alit.analysis.inference.p_beyond`).
 """
 
 import math
@@ -15,9 +16,13 @@ from dataclasses import fields, replace
 import numpy as np
 
 from alit.analysis.claims import Claim
+from alit.analysis.inference import TrainingError
 from alit.analysis.measurements import Measurement
 
-NUMBERS = ("value", "low", "high", "outcome", "trainings", "training_spread", "statistic")  # what may differ
+NUMBERS = (  # what may differ
+    *("value", "low", "high", "outcome", "statistic"),
+    *("trainings", "training_spread", "training_error", "degrees"),
+)
 
 
 def over_trainings(claims: Sequence[Claim]) -> Claim:
@@ -40,12 +45,10 @@ def over_trainings(claims: Sequence[Claim]) -> Claim:
 
 def mean_measurement(parts: Sequence[Measurement]) -> Measurement:
     """Return the mean of one measurement over its trainings, two or more, each with an interval over images."""
-    from scipy import stats  # slow to import
-
     values = np.array([part.value for part in parts])
     spread = float(values.std(ddof=1))
-    student = float(stats.t.ppf(0.5 + parts[0].confidence / 2, len(parts) - 1))
-    chance = student * spread / math.sqrt(len(parts))
+    between = TrainingError(spread / math.sqrt(len(parts)), float(len(parts) - 1))
+    chance = between.half_width(parts[0].confidence)
     below, above = (np.mean([abs(part.value - getattr(part, end)) for part in parts]) for end in ("low", "high"))
     value = float(values.mean())
     return replace(
@@ -55,6 +58,8 @@ def mean_measurement(parts: Sequence[Measurement]) -> Measurement:
         high=value + math.hypot(float(above), chance),
         trainings=len(parts),
         training_spread=spread,
+        training_error=between.error,
+        degrees=between.degrees,
     )
 
 

@@ -24,6 +24,7 @@ from alit.studies.ablations.tables import (
     measured_table,
     sample_reduction,
     shared_lengths,
+    training_error,
     training_spread,
     trainings_count,
 )
@@ -117,17 +118,21 @@ class Comparison(NamedTuple):
         column: Column = "stated",
     ) -> Measurement:
         """Measure the reduction at some lengths; `where` ends its sentence and `suffix` its name."""
+        samples, than_lengths = self.samples(lengths, than_lengths), than_lengths or lengths
         return measured(
             f"{self.column}_{self.variant}_than_{self.than}{suffix}",
             f"share by which {self.label} is lower for {self.variant} than for {self.than}, {where}",
-            self.samples(lengths, than_lengths),
+            samples,
             self.data.bootstrap.confidence,
             image_count(self.data),
             bound,
             column=column,
             margin=margin,
             trainings=trainings_count(self.levels, self.variant, self.than),
-            training_spread=training_spread(self.levels, lengths, than_lengths or lengths),
+            training_spread=training_spread(self.levels, lengths, than_lengths),
+            training_error=training_error(
+                self.levels, self.variant, self.than, lengths, than_lengths, float(samples[0])
+            ),
         )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.grid import Metric, metric_info
-from alit.analysis.inference import SeedVariance, over_trainings, pooled_seed_variance
+from alit.analysis.inference import SeedVariance, TrainingError, over_trainings, pooled_seed_variance
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -179,14 +179,45 @@ def sample_reduction(
     than_lengths = lengths if than_lengths is None else than_lengths
     own, other = levels[variant].at(lengths), levels[than].at(than_lengths)
     change = own.mean(axis=1) - other.mean(axis=1)
-    spreads = [training_variance(levels.values(), each) for each in (lengths, than_lengths)]
-    between = None
-    if spreads[0] is not None and spreads[1] is not None:
-        variance = spreads[0].variance / own.shape[1] + spreads[1].variance / other.shape[1]
-        between = SeedVariance(variance, min(spreads[0].degrees, spreads[1].degrees))
+    between = _variance_of_a_change(levels, variant, than, lengths, than_lengths)
     # Other comparisons get other draws, or the noise of trainings would be common to all and pool away nowhere.
     draws = zlib.crc32(f"{seed} {variant} {than}".encode())
     return 1 - np.exp(over_trainings(change[:, None], draws, between))
+
+
+def _variance_of_a_change(
+    levels: Mapping[str, Levels], variant: str, than: str, lengths: Sequence[int], than_lengths: Sequence[int]
+) -> SeedVariance | None:
+    """Return the variance that trainings give to a difference of two mean log errors; None where no variant tells."""
+    own, other = (training_variance(levels.values(), each) for each in (lengths, than_lengths))
+    if own is None or other is None:
+        return None
+    variance = own.variance / len(levels[variant].seeds) + other.variance / len(levels[than].seeds)
+    return SeedVariance(variance, min(own.degrees, other.degrees))
+
+
+def training_error(
+    levels: Mapping[str, Levels],
+    variant: str,
+    than: str,
+    lengths: Sequence[int],
+    than_lengths: Sequence[int],
+    reduction: float,
+) -> TrainingError | None:
+    """Return the standard error that trainings give to a reduction; None where no variant was trained twice.
+
+    Args:
+        levels: of all variants, which share the variance between trainings.
+        variant: the one that is expected to be better.
+        than: the other.
+        lengths: over which the log errors are averaged.
+        than_lengths: those of the other.
+        reduction: its value, 1 minus a ratio; an error of the ratio is that of its log, times the ratio.
+    """
+    between = _variance_of_a_change(levels, variant, than, lengths, than_lengths)
+    if between is None:
+        return None
+    return TrainingError((1 - reduction) * float(np.sqrt(between.variance)), float(between.degrees))
 
 
 def training_spread(levels: Mapping[str, Levels], lengths: Sequence[int], than_lengths: Sequence[int]) -> float:

@@ -164,7 +164,8 @@ class _Probed:
             name = f"parity_{part.than}" if whole else f"parity_{part.than}_{part.tokens}"
             bound = -SAME_ACCURACY if whole else None
             words = f"{words} at {part.latents} latents"
-            parts.append(self._measured(name, words, part.samples, bound=bound, trainings=part.trainings))
+            over = {"trainings": part.trainings, "training_error": part.error}
+            parts.append(self._measured(name, words, part.samples, bound=bound, **over))
         return parts
 
     def first_quarter(self) -> tuple[list[Measurement], list[str], list[str]]:

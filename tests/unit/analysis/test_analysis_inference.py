@@ -9,7 +9,9 @@ from statsmodels.stats.multitest import multipletests
 
 from alit.analysis.bootstrap import Estimate, interval, resampled_means
 from alit.analysis.inference import (
+    LEAST_P,
     SeedVariance,
+    TrainingError,
     holm,
     over_trainings,
     p_beyond,
@@ -44,6 +46,30 @@ def test_tests_against_a_normal_mean():
         for end, side in ((-0.2, "greater"), (0.2, "less"))
     ]
     assert tost(found, 0, 0.2, 0.95) == pytest.approx(max(sides), abs=0.01)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 8])
+def test_p_over_trainings_alone_is_that_of_a_t_test(degrees):
+    half = float(stats.t.ppf(0.975, degrees))  # an interval of standard error 1
+    for distance in (0.0, 0.5, 4.0, 30.0):
+        found = Estimate(distance, distance - half, distance + half)
+        error = TrainingError(1.0, degrees)
+        expected = stats.t.sf(distance, degrees)
+        assert p_beyond(found, 0, "above", 0.95, error) == pytest.approx(max(LEAST_P, expected), rel=1e-6)
+        assert p_beyond(found, 0, "below", 0.95, error) == pytest.approx(1 - expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_p_agrees_with_the_interval_and_lies_between_a_normal_and_students(share):
+    error = TrainingError(math.sqrt(share) / float(stats.t.ppf(0.975, 2)), 2)
+    found = Estimate(1.0, 0.0, 2.0)
+    assert error.share(1.0, 0.95) == pytest.approx(share)
+    assert p_beyond(found, 0.0, "above", 0.95, error) == pytest.approx(0.025)
+    normal, student = stats.norm.sf(3 * stats.norm.ppf(0.975)), stats.t.sf(3 * stats.t.ppf(0.975, 2), 2)
+    far = p_beyond(found, -2.0, "above", 0.95, error)
+    assert max(LEAST_P, normal) * (1 - 1e-6) <= far <= student * (1 + 1e-6)
+    assert (far > 2 * LEAST_P) == (share > 0)
+    assert tost(found, 1.0, 1.0, 0.95, error) == pytest.approx(0.025)
 
 
 def test_a_statistic_that_is_undefined_in_a_resample_shows_nothing():

@@ -9,6 +9,7 @@ from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Statement
 from alit.analysis.measurements import Measurement, measured
 from alit.analysis.power import COLUMNS, power_table
+from alit.analysis.trainings import mean_measurement
 
 STATEMENT = Statement("C0", "Sentence.", "sec. 0", "so much", "above 0", control="the same for equal tokens")
 
@@ -52,11 +53,18 @@ def test_the_smallest_effect_of_interest_is_planned_for_whatever_was_measured():
 def test_images_do_not_stand_in_for_trainings():
     alone = table(part(0.1, 0.5))
     assert math.isnan(alone["trainings_for_effect"].item())
-    several = table(part(0.1, 0.5, trainings=3, training_spread=0.4))
-    assert several["images_for_effect"].item() < alone["images_for_effect"].item()
-    assert several["trainings_for_effect"].item() > 100
-    wide = table(part(0.4, 0.5, trainings=3, training_spread=0.4))
+    wide = table(part(0.4, 1.2, trainings=3, training_spread=0.4))
     assert wide["trainings_for_effect"].item() == 10  # an effect of one standard deviation
+
+
+def test_images_are_counted_by_their_part_of_the_interval():
+    alone = table(part(0.1, 0.3))["images_for_effect"].item()
+    three = [part(0.1 + shift, 0.3) for shift in (-0.1, 0.0, 0.1)]
+    several = table(mean_measurement(three))
+    assert several["images_for_effect"].item() == alone  # trainings widen the interval by what is theirs alone
+    assert several["trainings_for_effect"].item() == 10
+    only = table(mean_measurement([part(0.1 + shift, 1e-9) for shift in (-0.1, 0.0, 0.1)]))
+    assert only["images_for_effect"].item() <= 1
 
 
 def test_equivalence_is_planned_by_the_distance_to_its_margin():

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from checkout import ROOT
+from scipy import stats
 from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.analysis.bootstrap import resampled_means
@@ -32,7 +33,7 @@ def claim(*parts, **fields):
 def test_trainings_that_agree_have_the_interval_of_the_images():
     found = mean_measurement([part(0.5), part(0.5), part(0.5)])
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.4, 0.6))
-    assert (found.trainings, found.training_spread) == (3, 0.0)
+    assert (found.trainings, found.training_spread, found.training_share) == (3, 0.0, 0.0)
 
 
 def test_trainings_that_differ_widen_it_by_student():
@@ -40,6 +41,25 @@ def test_trainings_that_differ_widen_it_by_student():
     assert found.training_spread == pytest.approx(0.1)
     half = np.hypot(0.1, 4.303 * 0.1 / np.sqrt(3))
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+    assert (found.training_error, found.degrees) == (pytest.approx(0.1 / np.sqrt(3)), 2)
+    assert found.training_share == pytest.approx(1 - (0.1 / half) ** 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 10.0])  # of trainings, to 1 of the images
+def test_ten_measurements_of_nothing_are_contradicted_or_in_part_supported_as_rarely_as_they_may(seeds, spread):
+    tables, contradicted, supported = 400, 0, 0
+    for number in range(tables):
+        generator = np.random.default_rng([11, seeds, number])
+        values = generator.normal(size=(10, 1)) + spread * generator.normal(size=(10, seeds))
+        means = [
+            mean_measurement([part(value, half=1.96, name=f"step_{row}") for value in each])
+            for row, each in enumerate(values.tolist())
+        ]
+        judged = STATEMENT.judge(means)
+        contradicted += any(each.outcome == "contradicted" for each in judged.measurements)
+        supported += judged.verdict in ("supported", "partly supported", "mixed")
+    assert max(contradicted, supported) <= stats.binom.ppf(0.99, tables, 0.025)
 
 
 def test_a_statistic_that_is_undefined_in_one_training_has_no_interval():

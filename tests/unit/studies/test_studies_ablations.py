@@ -23,6 +23,7 @@ from alit.studies.ablations.tables import (
     sample_reduction,
     shared_lengths,
     to_trainings,
+    training_error,
     training_spread,
     training_variance,
     variant_rates,
@@ -114,6 +115,8 @@ def test_a_single_training_spreads_as_those_of_the_other_variants_do():
     low, high = np.percentile(logs[1:], [2.5, 97.5])
     student = 2.179 * np.sqrt(2 * between.variance)  # t with 12 degrees of freedom
     assert high - low == pytest.approx(2 * student, rel=0.2)
+    error = training_error(found, "a", "b", LENGTHS[:1], LENGTHS[:1], 0.5)
+    assert (error.half_width(0.95), error.degrees) == (pytest.approx(student / 2, rel=1e-3), 12)  # a ratio of a half
     assert training_spread(found, LENGTHS[:1], LENGTHS[:1]) == pytest.approx(np.sqrt(2 * between.variance))
 
 

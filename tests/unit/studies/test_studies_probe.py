@@ -126,7 +126,8 @@ def test_c9_is_supported_where_later_iterations_and_fewer_latents_are_better():
 def test_the_parity_of_two_trainings_says_so():
     judged = claim("C9", fixed=0.1)
     parity = next(item for item in judged.measurements if item.name == "parity_fixed")
-    assert parity.trainings == 2
+    assert (parity.trainings, parity.degrees) == (2, 2)  # two variants of two trainings each
+    assert parity.training_error >= 0
     assert parity.outcome == "contradicted"
     assert judged.verdict == "mixed"
 
