@@ -114,18 +114,18 @@ def table_numbers(folder: Path) -> dict[str, Any]:
 
     def rows(table: str, columns: Sequence[str], where: Mapping[str, Any]) -> pd.DataFrame:
         whole = pd.read_parquet(folder / f"{table}.parquet", columns=[*columns, *where])
-        found = whole[(whole[list(where)] == pd.Series(where)).all(axis=1)]
-        if found.empty:
+        for column, value in where.items():
+            whole = whole.loc[whole[column] == value]
+        if whole.empty:
             raise DataError(f"expected rows of {table} with {where}, found none")
-        return found.dropna(subset=list(columns))
+        return pd.DataFrame(whole[list(columns)]).dropna()
 
     def mean(table: str, column: str, *, below: float | None = None, **where: Any) -> float:
-        values = rows(table, [column], where)[column]
+        values = rows(table, [column], where)[column].to_numpy(dtype=float)
         return float((values if below is None else values < below).mean())
 
     def rank_correlation(table: str, one: str, other: str, **where: Any) -> float:
-        found = rows(table, [one, other], where)
-        return float(found[one].corr(found[other], method="spearman"))
+        return float(rows(table, [one, other], where).corr(method="spearman").to_numpy()[0, 1])
 
     return {"mean": mean, "rank_correlation": rank_correlation}
 

@@ -26,7 +26,7 @@ PROMISE_RULES: dict[str, str] = {
     "predicted_budget": PREDICTED_BUDGET,
     "predicted_l1": "predicted L1 < threshold",
 }
-LOOKS = dict(zip((*ROLES, "predicted L1 < threshold"), looks_of_series(), strict=False))  # of a rule, in all figures
+LOOKS = dict(zip(map(str, (*ROLES, "predicted L1 < threshold")), looks_of_series(), strict=False))  # in all figures
 MIDDLE = 0.6
 
 
