@@ -20,21 +20,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alit.data.sources import UNKNOWN_SEGMENT
-from alit.studies.attention.measure import (
-    BEST_SHARES,
+from alit.studies.attention.measure import fit_lasting_controls, fit_sources
+from alit.studies.attention.measure.maps import (
     LatentMaps,
-    Segments,
     centered_blobs,
     cluster_maps,
-    fit_lasting_controls,
-    fit_maps,
-    fit_sources,
-    mean_best,
     placed_blobs,
     random_maps,
+    to_pixels,
+)
+from alit.studies.attention.measure.overlap import (
+    BEST_SHARES,
+    Segments,
+    fit_maps,
+    mean_best,
     rule_scores,
     segment_masks,
-    to_pixels,
 )
 
 BAR = 20.0  # CPU seconds an image

@@ -7,29 +7,31 @@ import pytest
 import torch
 
 from alit.data.sources import UNKNOWN_SEGMENT
-from alit.studies.attention.measure import (
+from alit.studies.attention.measure.maps import (
     LatentMaps,
-    Segments,
     centered_blobs,
     cluster_maps,
     cluster_numbers,
     covariances,
-    descending_order,
     entropy,
-    fit_maps,
     gini,
     grid_places,
+    latent_maps,
+    placed_blobs,
+    random_maps,
+    to_pixels,
+)
+from alit.studies.attention.measure.overlap import (
+    Segments,
+    descending_order,
+    fit_maps,
     jaccard,
     keep_mass,
     keep_pixels,
-    latent_maps,
     mean_best,
-    placed_blobs,
-    random_maps,
     rank_pixels,
     rule_scores,
     segment_masks,
-    to_pixels,
 )
 from benchmarks.attention_overlap import SHARES, current_scores, reference_scores
 
@@ -240,7 +242,7 @@ def test_scores_are_those_of_comparing_every_map_with_every_mask_at_every_share(
 def test_maps_are_fitted_alike_in_blocks_of_any_size(monkeypatch):
     maps, masks = some_maps(), segment_masks(some_segments(size=12), 0)
     whole = fit_maps(maps, (masks,), SHARES)[0]
-    monkeypatch.setattr("alit.studies.attention.measure.BLOCK", 2 * 144)
+    monkeypatch.setattr("alit.studies.attention.measure.overlap.BLOCK", 2 * 144)
     assert torch.equal(fit_maps(maps, (masks,), SHARES)[0], whole)
 
 
