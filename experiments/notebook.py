@@ -10,7 +10,8 @@ import papermill
 
 from alit.errors import run_command
 from alit.paths import project_root
-from alit.report.notebooks import NOTEBOOK_FILE, describe_study, run_notebook, write_study
+from alit.report.notebooks import NOTEBOOK_FILE, describe_study, run_notebook
+from alit.report.study_page import write_study
 from experiments.stage import Stage
 
 

@@ -14,9 +14,10 @@ from alit.config import load_profile
 from alit.errors import run_command
 from alit.paths import RunPaths
 from alit.report.claims_page import read_claims, write_claims
-from alit.report.notebooks import NOTEBOOK_FILE, code_html, read_study, results_html
+from alit.report.notebooks import NOTEBOOK_FILE, code_html, results_html
 from alit.report.pages import write_differences, write_index, write_reconstructions, write_training
 from alit.report.site import IMAGES, Site, provenance, write_study_pages
+from alit.report.study_page import read_study
 from alit.settings import read_yaml
 from alit.sweep.overlap import describe_judges
 from experiments.stage import Stage

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_from_json
@@ -13,9 +13,7 @@ from alit.analysis.verdicts import VERDICTS
 from alit.errors import DataError
 from alit.report.claims_figure import claims_overview
 from alit.report.site import IMAGES, Site, format_number
-
-if TYPE_CHECKING:  # slow to import, and settings do not need it
-    from alit.report.notebooks import StudyPage
+from alit.report.study_page import StudyPage
 
 OVERVIEW = "claims_overview"  # name of the picture
 # Where the paper makes a claim, by the beginning of its source; tables named without a section belong to section 5.
@@ -121,7 +119,7 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     return ledger_from_json(path.read_text(encoding="utf-8"))
 
 
-def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence["StudyPage"], judges: Sequence[str]) -> None:
+def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage], judges: Sequence[str]) -> None:
     """Write the claims ledger as a page.
 
     Args:

@@ -1,12 +1,11 @@
 """Executes a notebook, says what it shows, and turns it into HTML: the same bytes each time."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nbformat
 from jupyter_core.paths import jupyter_runtime_dir
@@ -18,6 +17,7 @@ from traitlets.config import Config
 
 from alit import errors
 from alit.errors import DataError
+from alit.report.study_page import StudyPage
 
 KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}})  # files instead of open ports: no warning, no listener
 
@@ -113,20 +113,6 @@ def _render(notebook: NotebookNode, **options: bool) -> str:
 
 
 NOTEBOOK_FILE = "notebook.ipynb"
-STUDY_FILE = "study.json"
-
-
-class StudyPage(NamedTuple):
-    """What the site needs to know about a study; `study.json` in the study's folder."""
-
-    name: str  # the notebook's and the folder's
-    title: str
-    finding: str  # one sentence: the description of the leading figure
-    section: str  # part of the paper that it belongs to
-    paper: str  # figures of the paper that it answers to
-    claims: tuple[str, ...]
-    lead: str  # name of the figure that stands for the study
-    figures: dict[str, str]  # name, to be followed by .png or .svg -> description
 
 
 def describe_study(notebook: NotebookNode, name: str, figures: Path) -> StudyPage:
@@ -160,21 +146,3 @@ def read_alt(png: Path) -> str:
     if not alt:
         raise DataError(f"expected a description in {png}, found none; save figures with Plot.save")
     return str(alt)
-
-
-def write_study(study: StudyPage, folder: Path) -> None:
-    """Write `study.json`."""
-    (folder / STUDY_FILE).write_text(json.dumps(study._asdict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_study(folder: Path) -> StudyPage:
-    """Read `study.json`.
-
-    Raises:
-        DataError: the study has not been run.
-    """
-    path = folder / STUDY_FILE
-    if not path.is_file():
-        raise DataError(f"expected {path}, found none; run: dvc repro notebook")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return StudyPage(**{**content, "claims": tuple(content["claims"])})

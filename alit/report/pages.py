@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,8 @@ from alit.paths import RunPaths
 from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
 from alit.report.claims_page import verdict_counts
 from alit.report.site import IMAGES, ReportConfig, Site
+from alit.report.study_page import StudyPage
 from alit.settings import read_section, read_yaml
-
-if TYPE_CHECKING:  # slow to import, and settings do not need it
-    from alit.report.notebooks import StudyPage
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
 
@@ -72,7 +70,7 @@ NO_NUMBERS = {"about", "device", "devices", "execution", "sweep", "report", "sav
 DETAILS = ("images", "architecture", "input_size", "train_on")  # shown of an entry of a list, after its name
 
 
-def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence["StudyPage"]) -> None:
+def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence[StudyPage]) -> None:
     """Write the front page: the profile, how many claims have which verdict, mean L1 per length, a card per study."""
     sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study

@@ -4,18 +4,16 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import PositiveInt
 
 from alit.analysis.verdicts import SYMBOLS
 from alit.files import file_sha256
+from alit.report.study_page import StudyPage
 from alit.settings import Settings
 from alit.tokenizer.origin import origin_of_sweep
-
-if TYPE_CHECKING:  # slow to import, and settings do not need it
-    from alit.report.notebooks import StudyPage
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "style.css"
@@ -102,7 +100,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def write_study_pages(site: Site, study: "StudyPage", results: str, code: str) -> None:
+def write_study_pages(site: Site, study: StudyPage, results: str, code: str) -> None:
     """Write a study's page and the page with its code; `results` and `code` are HTML fragments of our own notebook."""
     command = f"papermill notebooks/{study.name}.ipynb out.ipynb -p sweep runs/{site.made_from.profile}/sweep"
     content = {"study": study, "title": study.title, "command": command}

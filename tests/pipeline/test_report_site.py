@@ -13,9 +13,10 @@ from synthetic_report import PROFILE, STUDIES, synthetic_notebook
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.report.claims_page import read_claims
-from alit.report.notebooks import describe_study, read_alt, read_study, results_html, run_notebook, scrub
+from alit.report.notebooks import describe_study, read_alt, results_html, run_notebook, scrub
 from alit.report.pages import write_reconstructions
 from alit.report.site import Provenance, Site
+from alit.report.study_page import read_study
 from experiments import notebook
 from experiments import site as build_site
 

@@ -1,0 +1,40 @@
+"""What the site needs to know about a study, as its notebook's stage writes it and the site reads it."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from alit.errors import DataError
+
+STUDY_FILE = "study.json"
+
+
+class StudyPage(NamedTuple):
+    """What the site needs to know about a study; `study.json` in the study's folder."""
+
+    name: str  # the notebook's and the folder's
+    title: str
+    finding: str  # one sentence: the description of the leading figure
+    section: str  # part of the paper that it belongs to
+    paper: str  # figures of the paper that it answers to
+    claims: tuple[str, ...]
+    lead: str  # name of the figure that stands for the study
+    figures: dict[str, str]  # name, to be followed by .png or .svg -> description
+
+
+def write_study(study: StudyPage, folder: Path) -> None:
+    """Write `study.json`."""
+    (folder / STUDY_FILE).write_text(json.dumps(study._asdict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_study(folder: Path) -> StudyPage:
+    """Read `study.json`.
+
+    Raises:
+        DataError: the study has not been run.
+    """
+    path = folder / STUDY_FILE
+    if not path.is_file():
+        raise DataError(f"expected {path}, found none; run: dvc repro notebook")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return StudyPage(**{**content, "claims": tuple(content["claims"])})
