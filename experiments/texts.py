@@ -9,12 +9,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alit.analysis.claims import Claim, Statement
-from alit.analysis.measurements import Measurement
+from alit.analysis.measurements import COLUMNS, Measurement
+from alit.analysis.numbers import format_estimate, format_interval, format_number
 from alit.analysis.verdicts import marked
 from alit.errors import DataError
 from alit.report.claims_page import by_section, open_questions, verdict_counts
 from alit.report.pages import mean_errors, settings_diff
-from alit.report.site import format_interval, format_number
 
 
 def results_text(
@@ -63,7 +63,6 @@ def results_text(
         picture=picture,
         figures=figures,
         notes=remarks,
-        here=here,
         marked=marked,
     )
 
@@ -87,7 +86,7 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
     def number(claim: str, name: str, factor: float = 1.0) -> str:
         part = find(claim, name)
         low, high = sorted((factor * part.low, factor * part.high))
-        return f"{format_number(factor * part.value)} {format_interval(low, high)}".rstrip()
+        return format_estimate(factor * part.value, low, high)
 
     def value(claim: str, name: str, factor: float = 1.0) -> str:
         return format_number(factor * find(claim, name).value)
@@ -100,7 +99,7 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
         if name not in gates:
             raise DataError(f"expected a gate of {claim}, found {name}; it has {', '.join(gates) or 'none'}")
         part = gates[name]
-        return f"{format_number(factor * part.value)} {format_interval(factor * part.low, factor * part.high)}"
+        return format_estimate(factor * part.value, factor * part.low, factor * part.high)
 
     return {"number": number, "value": value, "verdict": verdict, "gate": gate}
 
@@ -130,13 +129,6 @@ def table_numbers(folder: Path) -> dict[str, Any]:
     return {"mean": mean, "rank_correlation": rank_correlation}
 
 
-def here(claim: Claim) -> str:
-    """Return what was measured, in one number where there is one."""
-    if claim.headline is None:
-        return claim.statistic
-    return f"{claim.statistic}: {format_number(claim.value)} {format_interval(claim.low, claim.high)}".rstrip()
-
-
 def missing_parts(claims: Iterable[Claim]) -> dict[str, list[str]]:
     """Return what could not be measured, by claim: deciding parts of either column, and gates that failed, with why."""
     found: dict[str, list[str]] = {}
@@ -149,7 +141,7 @@ def missing_parts(claims: Iterable[Claim]) -> dict[str, list[str]]:
 
 def verdict_table(claims: Iterable[Claim]) -> str:
     """Return the README's table: a line per claim, with both verdicts."""
-    lines = ["| | claim | as stated | under control |", "|---|---|---|---|"]
+    lines = [f"| | claim | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|"]
     for claim in claims:
         lines.append(f"| {claim.id} | {claim.sentence} | {marked(claim.verdict)} | {marked(claim.control_verdict)} |")
     return "\n".join(lines)
@@ -157,7 +149,7 @@ def verdict_table(claims: Iterable[Claim]) -> str:
 
 def statement_table(statements: Iterable[Statement]) -> str:
     """Return the table of docs/claims.md: what decides each claim, in both columns."""
-    lines = ["| id | claim | as stated | under control | smallest effects of interest |", "|---|---|---|---|---|"]
+    lines = [f"| id | claim | {' | '.join(COLUMNS.values())} | smallest effects of interest |", "|---|---|---|---|---|"]
     for one in statements:
         control = one.control or f"no control: {one.no_control or 'none is known'}"
         claim = f"{one.sentence} ({one.source if one.origin == 'paper' else 'of this suite'})"

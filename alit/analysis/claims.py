@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 
 import pandas as pd
 
-from alit.analysis.measurements import Gate, Measurement
+from alit.analysis.measurements import COLUMNS, Column, Gate, Measurement
+from alit.analysis.numbers import format_estimate
 from alit.analysis.verdicts import SYMBOLS, Verdict, judge_columns, marked
 from alit.errors import NotMeasurable
 
@@ -100,6 +101,17 @@ class Claim(Statement):
     missing_control: tuple[str, ...] = ()
     checkpoint: str = ""  # whose weights were measured, as `alit.tokenizer.origin.Origin.describe` has it
 
+    def verdict_of(self, column: Column) -> Verdict:
+        """Return the verdict of one column."""
+        return self.verdict if column == "stated" else self.control_verdict
+
+    @property
+    def here(self) -> str:
+        """What was measured, in one number with its interval where there is one."""
+        if self.headline is None:
+            return self.statistic
+        return f"{self.statistic}: {format_estimate(self.value, self.low, self.high)}"
+
     @property
     def statistic(self) -> str:
         """What the headline measures, in words; where there is none, how the measurements came out."""
@@ -152,9 +164,9 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
         {
             "claim": f"{claim.id}: {claim.sentence}",
             "paper": f"{claim.paper} ({claim.source})",
-            "here": _here(claim),
-            "as stated": _judged(claim.verdict, claim.reason),
-            "under control": _judged(claim.control_verdict, claim.control_reason),
+            "here": claim.here,
+            COLUMNS["stated"]: _judged(claim.verdict, claim.reason),
+            COLUMNS["control"]: _judged(claim.control_verdict, claim.control_reason),
         }
         for claim in claims
     ]
@@ -163,9 +175,3 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
 
 def _judged(verdict: Verdict, reason: str) -> str:
     return marked(verdict) if reason in ("", verdict) else f"{marked(verdict)}: {reason}"
-
-
-def _here(claim: Claim) -> str:
-    if claim.headline is None:
-        return claim.statistic
-    return f"{claim.statistic}: {claim.value:.3g} [{claim.low:.3g}, {claim.high:.3g}]"

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from alit.analysis.claims import Claim
-from alit.analysis.measurements import Gate, Measurement
+from alit.analysis.measurements import COLUMNS, Gate, Measurement
 from alit.errors import DataError
 
 TOLERANCE = 1e-4  # relative; a ledger keeps six digits
@@ -145,12 +145,9 @@ def _verdict_faults(claim: Claim) -> list[str]:
     """Both verdicts and every outcome follow from the measurements, the gates, and what is missing."""
     follows = claim.judge(claim.measurements, claim.missing, missing_control=claim.missing_control, gates=claim.gates)
     faults = []
-    for column, kept, found in (
-        ("as stated", claim.verdict, follows.verdict),
-        ("under control", claim.control_verdict, follows.control_verdict),
-    ):
-        if kept != found:
-            faults.append(f"{claim.id}: the verdict {column} is '{kept}', its measurements give '{found}'")
+    for column, words in COLUMNS.items():
+        if (kept := claim.verdict_of(column)) != (found := follows.verdict_of(column)):
+            faults.append(f"{claim.id}: the verdict {words} is '{kept}', its measurements give '{found}'")
     for part, judged in zip(claim.measurements, follows.measurements, strict=True):
         if part.outcome != judged.outcome:
             faults.append(f"{claim.id}: {part.name} is '{part.outcome}', its numbers give '{judged.outcome}'")

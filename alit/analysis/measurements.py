@@ -9,8 +9,10 @@ import numpy as np
 
 from alit.analysis.bootstrap import Estimate, estimate
 from alit.analysis.inference import Side, TrainingError, p_beyond, simultaneous_interval, tost
+from alit.analysis.numbers import format_estimate
 
 Column = Literal["stated", "control"]
+COLUMNS: Mapping[Column, str] = {"stated": "as stated", "control": "under control"}  # in words, in their order
 Expectation = Literal["difference", "equivalence"]
 Outcome = Literal["supported", "contradicted", "equivalent", "inconclusive"]
 
@@ -193,7 +195,8 @@ class Gate:
     @property
     def failure(self) -> str:
         """Why the instrument is not used, in words."""
-        return f"{self.statistic} is {self.value:.3g} [{self.low:.3g}, {self.high:.3g}], not {self.side} {self.bound:g}"
+        number = format_estimate(self.value, self.low, self.high)
+        return f"{self.statistic} is {number}, not {self.side} {self.bound:g}"
 
     def guards_measurement(self, name: str) -> bool:
         """Whether a measurement of this name needs the gate."""

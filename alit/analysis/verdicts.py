@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from alit.analysis.inference import holm
-from alit.analysis.measurements import Column, Gate, Measurement, Outcome
+from alit.analysis.measurements import COLUMNS, Column, Gate, Measurement, Outcome
 
 Verdict = Literal[
     "supported", "partly supported", "mixed", "contradicted", "inconclusive", "not measurable", "no control"
@@ -28,7 +28,6 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = (
     "supported", "partly supported", "mixed", "contradicted", "inconclusive", "not measurable", "no control"
 )  # fmt: skip
-COLUMNS: tuple[Column, ...] = ("stated", "control")
 SYMBOLS: dict[str, str] = {  # of verdicts and outcomes, so that color is never the only difference
     "supported": "●",
     "partly supported": "◐",

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alit.analysis.claims import Claim
-from alit.analysis.measurements import Column, Measurement
+from alit.analysis.measurements import COLUMNS, Column, Measurement
+from alit.analysis.numbers import format_estimate
 from alit.analysis.verdicts import SYMBOLS, marked
 from alit.plots.style import EDGE, GRAY, WIDE, Plot, style
 
@@ -29,7 +30,6 @@ COLORS: Mapping[str, str] = {  # of verdicts and outcomes; blue and orange are t
     "equivalent": "#C04A00",
 }
 OPEN = "#5F6770"  # of everything else
-TITLES: Mapping[Column, str] = {"stated": "As stated", "control": "Under control"}
 
 
 class Position(NamedTuple):
@@ -63,10 +63,10 @@ def claims_overview(sections: Mapping[str, Sequence[Claim]]) -> Plot:
     with style():
         figure = Figure(figsize=(WIDE, total))
         places = dict(_places(sections, total))
-        for number, column in enumerate(TITLES):
+        for number, (column, title) in enumerate(COLUMNS.items()):
             left = FIRST + NEXT * number
             panel = figure.add_axes((left, 0.0, PANEL, 1.0))
-            _frame(panel, figure, TITLES[column], left, total)
+            _frame(panel, figure, title.capitalize(), left, total)
             for claim in claims:
                 _cell(panel, figure, claim, column, places[claim.id], left + PANEL + 0.008, total)
         for heading, group in sections.items():
@@ -101,7 +101,7 @@ def _frame(panel: Axes, figure: Figure, title: str, left: float, total: float) -
 
 
 def _cell(panel: Axes, figure: Figure, claim: Claim, column: Column, y: float, x: float, total: float) -> None:
-    verdict = claim.verdict if column == "stated" else claim.control_verdict
+    verdict = claim.verdict_of(column)
     color = COLORS.get(verdict, OPEN)
     parts = [part for part in claim.measurements if part.decides and part.column == column]
     head = _headline(claim, column, parts)
@@ -109,7 +109,7 @@ def _cell(panel: Axes, figure: Figure, claim: Claim, column: Column, y: float, x
     weight = "normal" if verdict in ("no control", "not measurable", "inconclusive") else "bold"
     outcomes = [part.outcome or "not measurable" for part in parts]
     tally = "  ".join(f"{SYMBOLS[name]} {outcomes.count(name)}" for name in SYMBOLS if name in outcomes)
-    below = tally if head is None else _number(head)
+    below = tally if head is None else format_estimate(head.value, head.low, head.high)
     lift = 0.065 / total if below else 0.0
     figure.text(x, y + lift, marked(verdict), va="center", size=6.8, color=color, weight=weight)
     figure.text(x, y - 0.065 / total, below, va="center", size=5.8, color=EDGE)
@@ -147,11 +147,6 @@ def _intervals(panel: Axes, parts: Sequence[Measurement], head: Measurement | No
     panel.plot([found.value], [y], "o", color=EDGE, markersize=3.2)
 
 
-def _number(part: Measurement) -> str:
-    interval = f" [{part.low:.3g}, {part.high:.3g}]" if part.has_interval else ""
-    return f"{part.value:.3g}{interval}".replace("-", "−")
-
-
 def counted(names: Sequence[str]) -> str:
     """Return how often each verdict occurs, in a fixed order."""
     return ", ".join(f"{names.count(name)} {name}" for name in SYMBOLS if name in names)
@@ -159,5 +154,5 @@ def counted(names: Sequence[str]) -> str:
 
 def describe(claims: Sequence[Claim]) -> str:
     """Return the picture in a sentence: how many claims have which verdict, in each column."""
-    stated, control = ([getattr(claim, name) for claim in claims] for name in ("verdict", "control_verdict"))
-    return f"{len(claims)} claims; as stated: {counted(stated)}; under control: {counted(control)}."
+    parts = (f"{words}: {counted([each.verdict_of(column) for each in claims])}" for column, words in COLUMNS.items())
+    return f"{len(claims)} claims; {'; '.join(parts)}."

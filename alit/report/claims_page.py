@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_from_json
-from alit.analysis.measurements import Measurement
+from alit.analysis.measurements import COLUMNS, Measurement
+from alit.analysis.numbers import format_number
 from alit.analysis.power import power_table
 from alit.analysis.verdicts import VERDICTS
 from alit.errors import DataError
 from alit.report.claims_figure import claims_overview
-from alit.report.site import IMAGES, Site, format_number
+from alit.report.site import IMAGES, Site
 from alit.report.study_page import StudyPage
 
 OVERVIEW = "claims_overview"  # name of the picture
@@ -41,8 +42,7 @@ def by_section(claims: Iterable[Claim]) -> dict[str, list[Claim]]:
 def verdict_counts(claims: Iterable[Claim], origin: str) -> dict[str, dict[str, int]]:
     """Return how many claims of one origin have which verdict, by column; empty where there is no such claim."""
     those = [claim for claim in claims if claim.origin == origin]
-    columns = {"as stated": "verdict", "under control": "control_verdict"}
-    found = {title: [getattr(claim, name) for claim in those] for title, name in columns.items() if those}
+    found = {words: [each.verdict_of(column) for each in those] for column, words in COLUMNS.items() if those}
     return {title: {each: names.count(each) for each in VERDICTS if each in names} for title, names in found.items()}
 
 
@@ -90,7 +90,7 @@ def open_questions(claims: Iterable[Claim]) -> list[OpenQuestion]:
     return [
         OpenQuestion(
             claim=row["claim"],
-            column="as stated" if row["column"] == "stated" else "under control",
+            column=COLUMNS[row["column"]],
             statistic=row["statistic"],
             images=_count(row["images"]),
             for_margin=_count(row["images_for_margin"]),
@@ -138,6 +138,7 @@ def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPag
         "shown_in": {claim.id: [study for study in studies if claim.id in study.claims] for claim in claims},
         "judges": judges,
         "open_questions": open_questions(claims),
+        "columns": COLUMNS,
         "ordered": ordered,
         "wanted": wanted,
         "about_trainings": about_trainings,

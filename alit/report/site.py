@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import PositiveInt
 
+from alit.analysis.numbers import format_interval, format_number
 from alit.analysis.verdicts import SYMBOLS
 from alit.files import file_sha256
 from alit.report.study_page import StudyPage
@@ -74,20 +75,6 @@ def _environment() -> Environment:
     )
     environment.filters.update(number=format_number, interval=format_interval, slug=slug, symbol=symbol)
     return environment
-
-
-def format_number(value: float | None) -> str:
-    """Write a number to three digits, with a true minus sign; a dash when it was not measured."""
-    if value is None or value != value:
-        return "–"
-    return f"{value:.3g}".replace("-", "−")
-
-
-def format_interval(low: float | None, high: float | None) -> str:
-    """Write an interval, or nothing when it was not measured."""
-    if low is None or high is None or low != low or high != high:
-        return ""
-    return f"[{format_number(low)}, {format_number(high)}]"
 
 
 def symbol(verdict: str | None) -> str:

@@ -10,8 +10,8 @@ from markupsafe import escape
 from PIL import Image
 from synthetic_report import LENGTHS, STUDIES
 
+from alit.analysis.numbers import format_estimate, format_interval, format_number
 from alit.report.pages import mean_errors
-from alit.report.site import format_interval, format_number
 from alit.settings import read_yaml
 
 
@@ -99,3 +99,5 @@ def test_numbers_are_written_to_three_digits_with_a_true_minus():
     assert format_number(float("nan")) == "–"
     assert format_interval(float("nan"), 1.0) == ""
     assert format_interval(-1.0, 2.5) == "[−1, 2.5]"
+    assert format_estimate(-0.5, -1.0, 2.5) == "−0.5 [−1, 2.5]"
+    assert format_estimate(0.5, float("nan"), 1.0) == "0.5"
