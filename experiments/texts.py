@@ -91,9 +91,6 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
     def value(claim: str, name: str, factor: float = 1.0) -> str:
         return format_number(factor * find(claim, name).value)
 
-    def verdict(claim: str, column: str = "stated") -> str:
-        return known[claim].verdict if column == "stated" else known[claim].control_verdict
-
     def gate(claim: str, name: str, factor: float = 1.0) -> str:
         gates = {each.name: each for each in known[claim].gates}
         if name not in gates:
@@ -101,7 +98,7 @@ def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:
         part = gates[name]
         return format_estimate(factor * part.value, factor * part.low, factor * part.high)
 
-    return {"number": number, "value": value, "verdict": verdict, "gate": gate}
+    return {"number": number, "value": value, "gate": gate}
 
 
 def table_numbers(folder: Path) -> dict[str, Any]:
