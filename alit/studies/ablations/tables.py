@@ -288,9 +288,9 @@ def noise_table(data: StudyData) -> pd.DataFrame:
     for metric in compared_metrics(data):
         levels = levels_of(data, metric.column)
         for length in sorted({length for each in levels.values() for length in each.lengths}):
-            told = [each for each in levels.values() if len(each.seeds) > 1 and length in each.lengths]
-            if between := training_variance(told, [length]):
-                count = sum(len(each.seeds) for each in told)
+            several = [each for each in levels.values() if len(each.seeds) > 1 and length in each.lengths]
+            if between := training_variance(several, [length]):
+                count = sum(len(each.seeds) for each in several)
                 rows.append((metric.label, length, count, 100 * float(np.sqrt(between.variance))))
     return pd.DataFrame(rows, columns=["label", "length", "trainings", "percent"])
 

@@ -18,6 +18,7 @@ from alit.plots.style import (
     WIDE,
     Plot,
     error_bars,
+    evenly,
     looks_of_series,
     note,
     panel_title,
@@ -204,7 +205,7 @@ def attention_maps(examples: pd.DataFrame) -> Plot:
     if examples.empty:
         return note(NOTHING)
     traces = [trace.sort_values("iteration") for _, trace in examples.groupby(TRACE, sort=False)]
-    iterations = _spread(sorted(set(examples["iteration"])))
+    iterations = [int(each) for each in evenly(examples["iteration"].to_numpy(), COLUMNS)]
     pictures = len(examples["image_id"].unique())
     with style():
         side = WIDE / (1 + len(iterations))
@@ -287,7 +288,7 @@ def attention_halted(pictures: pd.DataFrame) -> Plot:
     if pictures.empty:
         return note(NOT_HALTED)
     rows = [row.sort_values("iteration") for _, row in pictures.groupby(["dataset", "image_id"], sort=False)]
-    iterations = _spread(sorted(set(pictures["iteration"])))
+    iterations = [int(each) for each in evenly(pictures["iteration"].to_numpy(), COLUMNS)]
     shares = []
     with style():
         side = WIDE / (1 + len(iterations))
@@ -354,9 +355,3 @@ def _bare(panel: Axes) -> None:
 def _open(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image, dtype=float if image.mode == "L" else np.uint8)
-
-
-def _spread(iterations: list[int]) -> list[int]:
-    """Choose at most `COLUMNS` iterations, both ends included."""
-    places = np.unique(np.linspace(0, len(iterations) - 1, COLUMNS).round().astype(int))
-    return [iterations[place] for place in places]

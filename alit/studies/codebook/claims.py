@@ -57,15 +57,15 @@ def codebook_is_used_broadly(data: StudyData) -> Claim:
 
 def _other_uses(data: StudyData, part: TokenIds) -> list[Measurement]:
     """Report, without deciding anything, what else ids tell: whether short codes begin long ones, and about labels."""
-    told, about = [], (data.bootstrap.confidence, len(part.ids))
+    reported, about = [], (data.bootstrap.confidence, len(part.ids))
     if len(part.lengths) > 1:
         words = f"share of the ids of iteration 1 that iteration {len(part.lengths)} still has, {part.dataset}"
-        told.append(measured("first_ids_survive", words, sample_survival(part, 0, -1, data.bootstrap), *about))
+        reported.append(measured("first_ids_survive", words, sample_survival(part, 0, -1, data.bootstrap), *about))
     agreement = sample_label_agreement(data, part.dataset)
     if agreement is not None:
         words = f"images whose nearest by ids has the same label, share beyond that of all pairs, {part.dataset}"
-        told.append(measured("nearest_same_label", words, agreement.same - agreement.chance, *about))
-    return told
+        reported.append(measured("nearest_same_label", words, agreement.same - agreement.chance, *about))
+    return reported
 
 
 CLAIMS = {"C16": codebook_is_used_broadly}

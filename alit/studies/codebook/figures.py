@@ -15,6 +15,7 @@ from alit.plots.style import (
     WIDE,
     Plot,
     error_bars,
+    evenly,
     looks_of_series,
     note,
     panel_title,
@@ -38,7 +39,7 @@ def codebook_usage(curves: pd.DataFrame, lengths: Sequence[int] = ()) -> Plot:
     """
     if curves.empty:
         return note(NO_IDS)
-    lengths = lengths or _evenly(curves["length"].to_numpy(), LINES)
+    lengths = lengths or [int(each) for each in evenly(curves["length"].to_numpy(), LINES)]
     with style():
         figure, axes = panels(len(curves["dataset"].unique()), sharex=True, sharey=True)
         for panel, (name, part) in zip(axes, curves.groupby("dataset", sort=False), strict=True):
@@ -140,7 +141,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
         return note(NO_IDS)
     first = survival.loc[survival["dataset"] == survival["dataset"].iloc[0]]
     table = first.pivot_table(values="value", index="iteration", columns="later")
-    told = []
+    reported = []
     with style():
         figure, (left, right) = panels(2, columns=2, height=2.6)
         _shares(figure, left, table, "share of ids still there")
@@ -158,7 +159,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
             right.fill_between(line["later"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             right.plot(line["later"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
             value, chance = line["value"].iloc[-1], line["chance"].iloc[-1]
-            told.append(f"{value:.0%} on {name} (chance {chance:.0%})")
+            reported.append(f"{value:.0%} on {name} (chance {chance:.0%})")
         right.set_ylim(0, 1)
         right.set_xlabel("later iteration")
         right.set_ylabel(f"share of {shortest['tokens'].iloc[0]} ids still there")
@@ -166,7 +167,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
         panel_title(right, "gray: expected by chance", 46)
         handles, labels = right.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
-    return Plot(figure, f"Share of the ids of the first iteration that the last one still has: {'; '.join(told)}.")
+    return Plot(figure, f"Share of the ids of the first iteration that the last one still has: {'; '.join(reported)}.")
 
 
 def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Plot:
@@ -218,7 +219,7 @@ def retrieval(table: pd.DataFrame) -> Plot:
     """
     if table.empty:
         return note(NO_LABELS)
-    told = []
+    reported = []
     with style():
         figure, (panel,) = panels(1, height=2.6)
         parts = table.groupby("dataset", sort=False)
@@ -229,13 +230,13 @@ def retrieval(table: pd.DataFrame) -> Plot:
             panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel.plot(line["length"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
             first, last, chance = line["value"].iloc[0], line["value"].iloc[-1], line["chance"].iloc[-1]
-            told.append(f"{first:.0%} to {last:.0%} on {name} (all pairs {chance:.0%})")
+            reported.append(f"{first:.0%} to {last:.0%} on {name} (all pairs {chance:.0%})")
         panel.set_ylim(bottom=0)
         panel.set_xlabel("tokens compared")
         panel.set_ylabel("label of the nearest (share)")
         panel_title(panel, "gray: all pairs", 46)
         figure.legend(loc="outside lower center")
-    return Plot(figure, f"The nearest by ids has the same label, from few tokens to all: {'; '.join(told)}.")
+    return Plot(figure, f"The nearest by ids has the same label, from few tokens to all: {'; '.join(reported)}.")
 
 
 def closest_pairs(pairs: pd.DataFrame) -> Plot:
@@ -263,12 +264,6 @@ def closest_pairs(pairs: pd.DataFrame) -> Plot:
         figure.suptitle(f"share of ids in common, closest pairs of {name} (n = {shown['images'].max()})")
     low, high = shown["shared"].min(), shown["shared"].max()
     return Plot(figure, f"The {count} closest pairs of {name} have {low:.0%} to {high:.0%} of their ids in common.")
-
-
-def _evenly(values: np.ndarray, count: int) -> list[int]:
-    """Choose at most `count` of the different values, evenly over those there are, both ends included."""
-    different = np.unique(values)
-    return [int(different[i]) for i in np.unique(np.linspace(0, len(different) - 1, count).round().astype(int))]
 
 
 def _shares(figure: Figure, panel: Axes, table: pd.DataFrame, label: str) -> None:

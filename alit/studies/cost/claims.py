@@ -61,8 +61,8 @@ def encoding_pays_per_iteration(data: StudyData) -> Claim:
         control = _against_one_pass(data)
     except NotMeasurable as reason:
         missing = [str(reason)]
-    told = [*_steps(samples, lengths, confidence, images), longest, share, *_against_fixed_lengths(data, lengths)]
-    return C17.judge([rise, *control, *told], missing_control=missing, headline=share)
+    reported = [*_steps(samples, lengths, confidence, images), longest, share, *_against_fixed_lengths(data, lengths)]
+    return C17.judge([rise, *control, *reported], missing_control=missing, headline=share)
 
 
 def _steps(samples: np.ndarray, lengths: np.ndarray, confidence: float, images: int) -> list[Measurement]:

@@ -109,7 +109,7 @@ class _Probed:
         self.last = max(results.lengths, default=0)
 
     def later_iterations(self, tokens: str) -> list[Measurement]:
-        """Compare iterations 2 and 3 with the first: the better decides; each, and what tokens there are, is told."""
+        """Compare iterations 2 and 3 with the first: the better decides; each is reported, and what tokens hold."""
         name = "" if tokens == "both" else f"_{tokens.replace(' ', '_')}"
         gains = self._gains(tokens)
         if gains is None:
@@ -134,7 +134,7 @@ class _Probed:
         return self._measured("recurrence", words, pooled(*gains.T))
 
     def fewer_latents(self) -> list[Measurement]:
-        """Compare the parts from a quarter to a half with all: the best decides; an early stop is told beside each."""
+        """Compare the parts from a quarter to a half with all: the best decides, beside an early stop."""
         lengths = self.results.lengths
         quarter, half = (_nearest(lengths, share) for share in FEWER.values())
         stops = [stop for stop in lengths if quarter <= stop <= half]
@@ -147,16 +147,16 @@ class _Probed:
         parts, stopped = samples[:, : len(stops)] - every[:, None], samples[:, len(stops) + 1 :] - every[:, None]
         words = f"probe accuracy of the first {lengths[quarter]} to {lengths[half]} latents of the last iteration, the "
         words += f"best of them, minus all {lengths[self.last]}, {self.results.dataset}"
-        told = [self._largest("first_over_all", words, parts)]
+        reported = [self._largest("first_over_all", words, parts)]
         for stop, part, stopping in zip(stops, parts.T, stopped.T, strict=True):
             words = f"probe accuracy of the first {lengths[stop]} latents of the last iteration minus all"
-            told.append(self._measured(f"first_{lengths[stop]}_over_all", words, part))
+            reported.append(self._measured(f"first_{lengths[stop]}_over_all", words, part))
             words = f"probe accuracy of the iteration with {lengths[stop]} latents minus the last"
-            told.append(self._measured(f"stop_at_{lengths[stop]}_over_all", words, stopping))
-        return told
+            reported.append(self._measured(f"stop_at_{lengths[stop]}_over_all", words, stopping))
+        return reported
 
     def parity(self) -> list[Measurement]:
-        """Compare recurrent variants with those of a fixed length; all tokens decide, the kinds apart are told."""
+        """Compare recurrent variants with those of a fixed length; all tokens decide, the kinds apart are reported."""
         parts = []
         for part in sample_parity(self.results, self.accuracies, self.data.bootstrap.seed):
             whole = part.tokens == "both"

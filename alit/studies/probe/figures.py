@@ -129,7 +129,7 @@ def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
     """
     if parity.empty:
         return note(NO_VARIANTS)
-    told = []
+    reported = []
     kinds = parity.groupby("label", sort=False)
     with style():
         rows = parity.groupby(["than", "length"]).ngroups
@@ -143,10 +143,12 @@ def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
             panel.set_yticks(places, labels=names)
             panel.margins(y=0.3)
             panel_title(panel, str(label))
-            told += [f"{value:+.1%} over {name} on {label}" for value, name in zip(part["value"], names, strict=True)]
+            reported += [
+                f"{value:+.1%} over {name} on {label}" for value, name in zip(part["value"], names, strict=True)
+            ]
         figure.supxlabel("probe accuracy of the recurrent variant minus that of the one with a fixed length")
         figure.suptitle(f"{parity['dataset'].iloc[0]} (n = {parity['images'].max()})")
-    return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(told)}.")
+    return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(reported)}.")
 
 
 def _pooled_to_mean(scores: pd.DataFrame) -> pd.DataFrame:
