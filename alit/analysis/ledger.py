@@ -79,8 +79,8 @@ def _plain(value: Any) -> Any:
 def recheck(kept: Sequence[Claim], recomputed: Sequence[Claim]) -> list[str]:
     """Return every fault of a kept ledger, one line each; none when it stands.
 
-    Every kept measurement and headline of both columns must come out of the tables again, and every outcome and both
-    verdicts must follow from the kept measurements.
+    Every kept measurement, gate and headline of both columns, what is missing, and both verdicts must come out of the
+    tables again; and every outcome and both verdicts must follow from the kept measurements.
 
     Args:
         kept: the ledger as it was written.
@@ -91,20 +91,35 @@ def recheck(kept: Sequence[Claim], recomputed: Sequence[Claim]) -> list[str]:
     faults += [f"{name}: not in the kept ledger" for name in again if name not in {claim.id for claim in kept}]
     for claim in kept:
         if claim.id in again:
-            faults += _measurement_faults(claim, again[claim.id]) + _verdict_faults(claim)
+            faults += _table_faults(claim, again[claim.id]) + _verdict_faults(claim)
     return faults
 
 
-def _measurement_faults(claim: Claim, again: Claim) -> list[str]:
-    new = {part.name: part for part in again.measurements}
-    old = {part.name: part for part in claim.measurements}
-    faults = [f"{claim.id}: the tables also give {name}" for name in new if name not in old]
+def _table_faults(claim: Claim, again: Claim) -> list[str]:
+    """Each part of a kept claim comes out of the tables."""
+    faults = _part_faults(f"{claim.id}:", claim.measurements, again.measurements) + _headline_faults(claim, again)
+    faults += _part_faults(f"{claim.id}: gates:", claim.gates, again.gates)
+    for words, kept, found in (
+        ("missing as stated", claim.missing, again.missing),
+        ("missing under control", claim.missing_control, again.missing_control),
+        ("the verdict as stated", (claim.verdict,), (again.verdict,)),
+        ("the verdict under control", (claim.control_verdict,), (again.control_verdict,)),
+    ):
+        if kept != found:
+            sides = ("; ".join(each) or "nothing" for each in (kept, found))
+            faults.append("{}: {} is '{}' in the ledger, '{}' by the tables".format(claim.id, words, *sides))
+    return faults
+
+
+def _part_faults(where: str, kept: Sequence[Measurement | Gate], found: Sequence[Measurement | Gate]) -> list[str]:
+    old, new = ({part.name: part for part in parts} for parts in (kept, found))
+    faults = [f"{where} the tables also give {name}" for name in new if name not in old]
     for name, part in old.items():
         if name not in new:
-            faults.append(f"{claim.id}: the tables do not give {name}")
+            faults.append(f"{where} the tables do not give {name}")
         elif not _agree(part, new[name]):
-            faults.append(f"{claim.id}: {name} is {_shown(part)} in the ledger, {_shown(new[name])} by the tables")
-    return faults + _headline_faults(claim, again)
+            faults.append(f"{where} {name} is {_shown(part)} in the ledger, {_shown(new[name])} by the tables")
+    return faults
 
 
 def _headline_faults(claim: Claim, again: Claim) -> list[str]:
@@ -123,13 +138,13 @@ def _pooled_headline(claim: Claim) -> Measurement | None:
     return claim.headline if claim.headline is not None and claim.headline.name not in names else None
 
 
-def _shown(part: Measurement) -> str:
+def _shown(part: Measurement | Gate) -> str:
     return f"{part.value:.6g} [{part.low:.6g}, {part.high:.6g}]"
 
 
-def _agree(one: Measurement, other: Measurement) -> bool:
-    """Whether two measurements have the same numbers, as far as a ledger keeps them, and the same criterion."""
-    for field in fields(Measurement):
+def _agree(one: Measurement | Gate, other: Measurement | Gate) -> bool:
+    """Whether two measurements, or gates, have the same numbers, as far as a ledger keeps them, and one criterion."""
+    for field in fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if field.name == "outcome":
             continue

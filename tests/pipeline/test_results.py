@@ -56,8 +56,9 @@ def test_a_changed_number_is_a_fault():
 def test_both_verdicts_must_follow_from_the_measurements(field):
     kept = claim(part(), part("b", column="control"))
     assert recheck([kept], [kept]) == []
-    (fault,) = recheck([replace(kept, **{field: "inconclusive"})], [kept])
-    assert "'inconclusive', its measurements give 'supported'" in fault
+    tables, rule = recheck([replace(kept, **{field: "inconclusive"})], [kept])
+    assert "'inconclusive' in the ledger, 'supported' by the tables" in tables
+    assert "'inconclusive', its measurements give 'supported'" in rule
 
 
 def test_an_outcome_must_follow_from_its_numbers():
@@ -71,7 +72,35 @@ def test_what_is_missing_or_failed_its_gate_is_part_of_what_a_verdict_follows_fr
     for kept in (claim(part(), missing=["no depth"]), STATEMENT.judge([part()], gates=[closed])):
         assert recheck(ledger_from_json(ledger_to_json([kept])), [kept]) == []
     lost = replace(claim(part(), missing=["no depth"]), missing=())
-    assert len(recheck([lost], [claim(part())])) == 1
+    assert [fault.partition(" is ")[0] for fault in recheck([lost], [claim(part())])] == [
+        "C1: the verdict as stated",
+        "C1: the verdict as stated",
+    ]
+
+
+@pytest.mark.parametrize("column", ["missing", "missing_control"])
+def test_what_is_missing_is_that_of_the_tables(column):
+    kept, found = (
+        STATEMENT.judge([part(), part("b", column="control")], **{column: words}) for words in (["no depth"], [])
+    )
+    missing, verdict = recheck([kept], [found])
+    where = "as stated" if column == "missing" else "under control"
+    assert missing == f"C1: missing {where} is 'no depth' in the ledger, 'nothing' by the tables"
+    assert verdict == f"C1: the verdict {where} is 'partly supported' in the ledger, 'supported' by the tables"
+
+
+@pytest.mark.parametrize("field", ["value", "low", "high", "bound", "side", "statistic", "guards"])
+def test_gates_are_those_of_the_tables(field):
+    gate = Gate("knows", "accuracy", 0.95, 0.92, 0.97, bound=0.9, guards=("b",))
+    other: dict = {"side": "below", "statistic": "another", "guards": ("c",)}
+    moved = replace(gate, **{field: other.get(field, 0.91)})
+    kept, found = (STATEMENT.judge([part()], gates=[each]) for each in (gate, moved))
+    (fault,) = recheck([kept], [found])
+    assert fault.startswith("C1: gates: knows is 0.95 [0.92, 0.97] in the ledger")
+    close = replace(gate, value=0.95 + 1e-7)
+    assert recheck([kept], [STATEMENT.judge([part()], gates=[close])]) == []
+    assert recheck([kept], [claim(part())]) == ["C1: gates: the tables do not give knows"]
+    assert recheck([claim(part())], [kept]) == ["C1: gates: the tables also give knows"]
 
 
 def test_a_headline_comes_out_of_the_tables_again():
