@@ -25,7 +25,7 @@ NUMBERS = (  # what may differ
 )
 
 
-def over_trainings(claims: Sequence[Claim]) -> Claim:
+def mean_claim(claims: Sequence[Claim]) -> Claim:
     """Return a claim about several trainings, judged again: of each measurement that all of them have, the mean.
 
     Args:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from alit.analysis.claims import Claim, Statement, claim_order
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
-from alit.analysis.trainings import over_trainings
+from alit.analysis.trainings import mean_claim
 from alit.errors import ConfigError, DataError
 
 STUDIES = (
@@ -70,7 +70,7 @@ def assess_study(study: str, data: StudyData) -> Iterator[Claim]:
 
 def _assess(study: str, claim: Callable[[StudyData], Claim], data: StudyData) -> Claim:
     others = () if study in MEASURED else data.trainings.values()
-    assessed = over_trainings([claim(data), *(claim(each) for each in others)])
+    assessed = mean_claim([claim(data), *(claim(each) for each in others)])
     return replace(assessed, checkpoint=data.checkpoint)
 
 

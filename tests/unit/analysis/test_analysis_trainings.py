@@ -10,10 +10,10 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Statement
-from alit.analysis.inference import over_trainings as samples_over_trainings
+from alit.analysis.inference import over_trainings
 from alit.analysis.measurements import Measurement, measured
 from alit.analysis.study_data import find_sweep, load_study_data, load_sweeps, with_choices
-from alit.analysis.trainings import mean_measurement, over_trainings
+from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.studies import assess, open_study
@@ -87,7 +87,7 @@ def test_it_agrees_with_the_bootstrap_that_has_the_samples():
     image = 0.3 * generator.normal(size=(200, 1)) + 0.05 * generator.normal(size=(200, 3))
     samples = resampled_means(image + 0.05 * generator.normal(size=3), 4000, 0)
     parts = [measured("step", "a step", samples[:, each], 0.95, 200, bound=0.0) for each in range(3)]
-    low, high = np.percentile(samples_over_trainings(samples, 0)[1:], [2.5, 97.5])
+    low, high = np.percentile(over_trainings(samples, 0)[1:], [2.5, 97.5])
     found = mean_measurement(parts)
     assert found.high - found.low == pytest.approx(high - low, rel=0.15)
 
@@ -95,17 +95,17 @@ def test_it_agrees_with_the_bootstrap_that_has_the_samples():
 def test_a_claim_is_about_all_trainings_and_judged_again():
     alone = claim(part(0.5))
     assert alone.verdict == "supported"
-    assert over_trainings([alone]) is alone
-    agreed = over_trainings([claim(part(value)) for value in (0.5, 0.52, 0.48)])
+    assert mean_claim([alone]) is alone
+    agreed = mean_claim([claim(part(value)) for value in (0.5, 0.52, 0.48)])
     assert (agreed.verdict, agreed.measurements[0].trainings, agreed.headline.trainings) == ("supported", 3, 3)
-    apart = over_trainings([claim(part(value)) for value in (0.5, 0.1, -0.3)])
+    apart = mean_claim([claim(part(value)) for value in (0.5, 0.1, -0.3)])
     assert apart.verdict == "inconclusive"
     assert apart.headline.value == pytest.approx(0.1)
 
 
 def test_what_not_all_trainings_have_stays_about_one():
     own = claim(part(0.5), part(0.2, name="own"), part(0.3, name="moved", bound=0.1))
-    found = over_trainings([own, claim(part(0.4), part(0.3, name="moved", bound=0.2))])
+    found = mean_claim([own, claim(part(0.4), part(0.3, name="moved", bound=0.2))])
     assert [each.trainings for each in found.measurements] == [2, 1, 1]
     assert found.missing == own.missing
 
