@@ -74,9 +74,13 @@ def _kept_counts(images: int, resamples: int, seed: int) -> tuple[np.ndarray, ..
 def _counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yield chunks (r, n) of how often each image was drawn; a byte holds it, as nothing is drawn 256 times."""
     for indices in resampled_indices(images, resamples, seed):
-        offsets = images * np.arange(len(indices))[:, None]
-        counts = np.bincount((indices + offsets).ravel(), minlength=indices.size)
-        yield counts.reshape(indices.shape).astype(np.uint8)
+        yield draw_counts(indices).astype(np.uint8)
+
+
+def draw_counts(indices: np.ndarray) -> np.ndarray:
+    """Return (r, n) how often each of n images is among the n drawn `indices` (r, n), as integers."""
+    offsets = indices.shape[1] * np.arange(len(indices))[:, None]
+    return np.bincount((indices + offsets).ravel(), minlength=indices.size).reshape(indices.shape)
 
 
 def resampled(statistic: Callable[[np.ndarray], np.ndarray], images: int, resamples: int, seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ keeps it for no more of them.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -166,7 +167,8 @@ def sample_upper_quantiles(
     tails = [_tail(each.here, scores, level) for each in chosen]
     excess = np.stack([each.excess for each in chosen], axis=1)  # image choice
     values, spent = [], []
-    for counts in (np.ones((1, len(scores))), *resampled_counts(len(scores), bootstrap.resamples, bootstrap.seed)):
+    drawn = resampled_counts(len(scores), bootstrap.resamples, bootstrap.seed)  # chunks that need not all be kept
+    for counts in chain([np.ones((1, len(scores)))], drawn):
         values.append(np.stack([tail.quantiles(counts, level) for tail in tails], axis=1))
         spent.append(counts @ excess / len(scores))
     return Quantiles(np.concatenate(values), np.concatenate(spent))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alit.analysis.bootstrap import resampled
+from alit.analysis.bootstrap import draw_counts, resampled
 from alit.analysis.selection import BootstrapConfig
 
 
@@ -20,7 +20,7 @@ def spearman_samples(first: np.ndarray, values: np.ndarray, bootstrap: Bootstrap
     orders = [SortedValues(column) for column in (first, *values.T)]
 
     def correlate(indices: np.ndarray) -> np.ndarray:
-        counts = draw_counts(indices)
+        counts = _counts_by_image(indices)
         ranks = orders[0].centered_ranks(counts)
         weighted = counts * ranks
         spread = np.einsum("nr,nr->r", weighted, ranks)
@@ -46,7 +46,7 @@ def partial_spearman_samples(
     orders = [SortedValues(column) for column in (*given, first, *values.T)]
 
     def correlate(indices: np.ndarray) -> np.ndarray:
-        counts = draw_counts(indices)
+        counts = _counts_by_image(indices)
         ranks = [order.centered_ranks(counts) for order in orders]
         moments = np.empty((len(indices), len(ranks), len(ranks)))
         for row, one in enumerate(ranks):
@@ -95,9 +95,6 @@ class SortedValues:
         return ((before + drawn - len(counts)) / 2)[self._group]
 
 
-def draw_counts(indices: np.ndarray) -> np.ndarray:
-    """Return (n, r) how often each image is among the drawn `indices` (r, n), as float64."""
-    images = indices.shape[1]
-    offsets = images * np.arange(len(indices))[:, None]
-    counts = np.bincount((indices + offsets).ravel(), minlength=indices.size).reshape(indices.shape)
-    return np.ascontiguousarray(counts.T, dtype=np.float64)  # resamples lie together: all steps run along them
+def _counts_by_image(indices: np.ndarray) -> np.ndarray:
+    """Return (n, r) float64 counts of drawn `indices` (r, n); resamples lie together: all steps run along them."""
+    return np.ascontiguousarray(draw_counts(indices).T, dtype=np.float64)
