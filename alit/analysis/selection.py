@@ -22,7 +22,7 @@ from alit.errors import DataError
 class SelectionCriterion:
     """A score and the side of the threshold that satisfies it, strictly: `l1` below 0.07, `ssim` above 0.9.
 
-    "Correct among the top X" is `Criterion("class_rank_<model>")` with threshold X, since the rank of the best
+    "Correct among the top X" is `SelectionCriterion("class_rank_<model>")` with threshold X, since the rank of the best
     guess is 0.
     """
 
@@ -84,7 +84,7 @@ def select(table: pd.DataFrame | SweepGrid, criterion: SelectionCriterion, thres
     """Pick for each image the smallest length that satisfies the criterion, else the longest.
 
     Scores need not be monotone in the length: the *first* length that satisfies is picked, whatever follows.
-    The untouched image (length 0) is never picked. Fold the table once (`fold`) when selecting more than once.
+    The untouched image (length 0) is never picked. Lay the table out once (`to_grid`) when selecting more than once.
 
     Raises:
         DataError: the criterion's column is missing, or null for every image.
@@ -150,7 +150,7 @@ def first_satisfying(scores: np.ndarray, direction: Literal["below", "above"], t
 
 
 def as_grid(table: pd.DataFrame | SweepGrid) -> SweepGrid:
-    """Return the folded form of a table; a grid passes through."""
+    """Return the grid of a table; a grid passes through."""
     return table if isinstance(table, SweepGrid) else to_grid(table)
 
 

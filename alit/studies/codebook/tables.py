@@ -2,7 +2,7 @@
 
 Intervals resample images. A resample holds fewer different images and so fewer different codes: recounting it would put
 entropies and shares of used codes below the values that they are meant to surround. As for Fréchet distances, each
-image's first-order influence is resampled instead (`alit.analysis.frechet`).
+image's first-order influence is resampled instead (`alit.analysis.bootstrap`).
 """
 
 from collections.abc import Callable
