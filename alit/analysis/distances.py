@@ -8,7 +8,7 @@ where features are large: a kept run holds them for all that its ledger asked, a
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from alit.analysis.kernel import kernel_between, kernel_influence, kernel_sums
 from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
 
+DistanceKind = Literal["frechet", "frechet_infinity", "kernel", "kernel_centered"]
 T = TypeVar("T")
 REFERENCES = 4  # decomposed sets of originals that are kept in memory: a whole set and its halves, and another
 TABLE_COLUMNS = ["distance", "rows", "features", "value", "effects"]
@@ -176,60 +177,35 @@ def as_distances(features: Features) -> FeatureDistances:
     return features if isinstance(features, FeatureDistances) else FeatureDistances(features)
 
 
-def sample_frechet(
-    features: Features, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
+def sample_distances(
+    features: Features, kind: DistanceKind, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
 ) -> np.ndarray:
-    """Return (1 + r, t) Fréchet distances of t selections, positions (n, t), from the untouched images, value first.
+    """Return (1 + r, t) distances of t selections, positions (n, t), from the untouched images, value first.
 
     Images are drawn with replacement as everywhere, original and reconstruction together.
 
-    Raises:
-        DataError: the table has no rows of length 0 to compare with.
-    """
-    return _sample(as_distances(features).frechet, grid, positions, bootstrap)
-
-
-def sample_frechet_infinity(
-    features: Features, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
-) -> np.ndarray:
-    """Return (1 + r, t) Fréchet distances extrapolated to infinitely many images, as `sample_frechet`.
+    Args:
+        features: of the table's rows, or their distances.
+        kind: the method of `FeatureDistances` that computes them. No number of images biases the kernel distances;
+            those of centered features are to be compared between sets.
+        grid: n images.
+        positions: index into the grid's lengths.
+        bootstrap: how images are drawn.
 
     Raises:
-        DataError: as there, or too few images (`FeatureDistances.can_extrapolate`).
+        DataError: the table has no rows of length 0 to compare with, or the images are too few: one, or fewer than
+            `FeatureDistances.can_extrapolate` asks for.
     """
-    return _sample(as_distances(features).frechet_infinity, grid, positions, bootstrap)
-
-
-def sample_kernel(features: Features, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
-    """Return (1 + r, t) kernel distances of t selections, as `sample_frechet`; no number of images biases them.
-
-    Raises:
-        DataError: as there, or fewer than two images.
-    """
-    return _sample(as_distances(features).kernel, grid, positions, bootstrap)
-
-
-def sample_kernel_centered(
-    features: Features, grid: SweepGrid, positions: np.ndarray, bootstrap: BootstrapConfig
-) -> np.ndarray:
-    """Return (1 + r, t) kernel distances of centered features, as `sample_kernel`, to be compared between sets.
-
-    Raises:
-        DataError: as there.
-    """
-    return _sample(as_distances(features).kernel_centered, grid, positions, bootstrap)
-
-
-def _sample(
-    distance: Callable[[np.ndarray, np.ndarray], Influence],
-    grid: SweepGrid,
-    positions: np.ndarray,
-    bootstrap: BootstrapConfig,
-) -> np.ndarray:
     if grid.clean_rows is None:
         raise DataError("expected rows of length 0 in the sweep table, the reference of distances, found none")
-    every = np.arange(len(grid))
-    parts = [distance(grid.clean_rows, grid.rows[every, column]) for column in positions.T]
+    distances, every = as_distances(features), np.arange(len(grid))
+    compute = {
+        "frechet": distances.frechet,
+        "frechet_infinity": distances.frechet_infinity,
+        "kernel": distances.kernel,
+        "kernel_centered": distances.kernel_centered,
+    }[kind]
+    parts = [compute(grid.clean_rows, grid.rows[every, column]) for column in positions.T]
     return resampled_influences(parts, bootstrap.resamples, bootstrap.seed)
 
 
@@ -239,7 +215,7 @@ def sample_kernel_between(
     """Return (1 + r,) kernel distances between the untouched images of two sets, each resampled with its own seed.
 
     Raises:
-        DataError: as `sample_kernel`.
+        DataError: as `sample_distances`.
     """
     if first.clean_rows is None or second.clean_rows is None:
         raise DataError("expected rows of length 0 in the sweep table, the untouched images, found none")

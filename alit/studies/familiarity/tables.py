@@ -12,14 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.distances import (
-    as_distances,
-    sample_frechet,
-    sample_frechet_infinity,
-    sample_kernel,
-    sample_kernel_between,
-    sample_kernel_centered,
-)
+from alit.analysis.distances import DistanceKind, as_distances, sample_distances, sample_kernel_between
 from alit.analysis.grid import CODEC_LABELS, MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
@@ -27,7 +20,7 @@ from alit.analysis.study_data import StudyData
 SHARE = 0.25  # of the longest length: 64 of the paper's 256 tokens
 
 
-Kind = Literal["l1", "frechet", "frechet_infinity", "kernel", "kernel_centered"]
+Kind = Literal["l1"] | DistanceKind
 
 
 class Gap(NamedTuple):
@@ -78,15 +71,14 @@ def measured_gaps(data: StudyData) -> Iterator[Gap]:
             continue
         if name in order:
             equal = here.subset(np.arange(fewest) * len(here) // fewest)
-            distances = sample_frechet(features, equal, _compared_lengths(equal), bootstrap)
+            distances = sample_distances(features, "frechet", equal, _compared_lengths(equal), bootstrap)
             yield from _gaps(equal, "frechet", f"frechet_{extractor}", distances)
+        kinds: list[DistanceKind] = ["kernel", "kernel_centered"]
         if name in order and features.can_extrapolate(fewest):
-            distances = sample_frechet_infinity(features, here, _compared_lengths(here), bootstrap)
-            yield from _gaps(here, "frechet_infinity", f"frechet_infinity_{extractor}", distances)
-        distances = sample_kernel(features, here, _compared_lengths(here), bootstrap)
-        yield from _gaps(here, "kernel", f"kernel_{extractor}", distances)
-        distances = sample_kernel_centered(features, here, _compared_lengths(here), bootstrap)
-        yield from _gaps(here, "kernel_centered", f"kernel_centered_{extractor}", distances)
+            kinds.insert(0, "frechet_infinity")
+        for kind in kinds:
+            distances = sample_distances(features, kind, here, _compared_lengths(here), bootstrap)
+            yield from _gaps(here, kind, f"{kind}_{extractor}", distances)
 
 
 def gap_table(data: StudyData) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Statement, assesses
-from alit.analysis.distances import as_distances, sample_frechet, sample_frechet_infinity, sample_kernel
+from alit.analysis.distances import DistanceKind, as_distances, sample_distances
 from alit.analysis.grid import SweepGrid, every_length, metric_info
 from alit.analysis.inference import trend
 from alit.analysis.measurements import Column, Measurement, measured, measured_together, pooled
@@ -71,11 +71,11 @@ def _distances(data: StudyData) -> Iterator[Measurement]:
     if features is None or here.clean_rows is None:
         return
     distances = as_distances(features)
-    samplers = {"frechet": sample_frechet, "kernel": sample_kernel}
+    kinds: list[DistanceKind] = ["frechet", "kernel"]
     if distances.can_extrapolate(len(here)):
-        samplers["frechet_infinity"] = sample_frechet_infinity
-    for kind, sample in samplers.items():
-        samples = sample(distances, here, every_length(here), data.bootstrap)
+        kinds.append("frechet_infinity")
+    for kind in kinds:
+        samples = sample_distances(distances, kind, here, every_length(here), data.bootstrap)
         label = f"the {metric_info(f'{kind}_{data.settings.feature_extractor}').label}"
         yield _fall(data, here, kind, label, fitted_fall(samples), "stated" if kind == "frechet" else "control")
         yield from _steps(data, here, kind, label, samples)

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.distances import sample_frechet, sample_kernel
+from alit.analysis.distances import DistanceKind, sample_distances
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, every_length, metric_info
 from alit.analysis.selection import Allocation, BootstrapConfig
 from alit.analysis.study_data import StudyData
 
 PIXEL_ERRORS = ("l1", "psnr", "ssim")
+KINDS: tuple[DistanceKind, ...] = ("frechet", "kernel")  # of distances that Tab. 1 has
 
 
 def rate_table(grid: SweepGrid, columns: Sequence[str], bootstrap: BootstrapConfig) -> pd.DataFrame:
@@ -46,12 +47,12 @@ def study_rates(data: StudyData) -> pd.DataFrame:
     features, parts = data.reference_features, [table]
     if features is None or extractor not in data.features or data.grid.clean_rows is None:
         return table  # a kept run has the distances of its claims alone
-    for prefix, sample in (("frechet", sample_frechet), ("kernel", sample_kernel)):
+    for kind in KINDS:
         for name in data.grid.datasets:
             here = data.grid.dataset(name)
             if len(here) >= MIN_IMAGES:
-                samples = sample(features, here, every_length(here), data.bootstrap)
-                parts.append(_rows(here, f"{prefix}_{extractor}", samples, data.bootstrap))
+                samples = sample_distances(features, kind, here, every_length(here), data.bootstrap)
+                parts.append(_rows(here, f"{kind}_{extractor}", samples, data.bootstrap))
     return pd.concat(parts, ignore_index=True)
 
 

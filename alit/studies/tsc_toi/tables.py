@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
-from alit.analysis.distances import sample_frechet
+from alit.analysis.distances import sample_distances
 from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
@@ -189,7 +189,7 @@ def _frechet_curve(data: StudyData, grid: SweepGrid, allocation: Allocation, tas
         raise NotMeasurable(f"{metric_info(task).label} cannot be measured without its features and untouched images")
     tokens = grid.lengths[allocation.positions].astype(np.float64)
     spent = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
-    return CurveSamples(spent, sample_frechet(features, grid, allocation.positions, data.bootstrap))
+    return CurveSamples(spent, sample_distances(features, "frechet", grid, allocation.positions, data.bootstrap))
 
 
 def _thinned(allocation: Allocation, kept: np.ndarray) -> Allocation:

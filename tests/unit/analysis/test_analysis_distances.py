@@ -1,19 +1,21 @@
 """Distances that are computed once, extrapolated to infinitely many images, and kept in place of features."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_tables import synthetic_features, synthetic_table, write_project
 
 from alit.analysis import distances as module
-from alit.analysis.distances import FeatureDistances, sample_frechet, sample_frechet_infinity, sample_kernel
+from alit.analysis.distances import DistanceKind, FeatureDistances, sample_distances
 from alit.analysis.grid import every_length, to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import DISTANCES, find_sweep, load_study_data
 from alit.errors import DataError
 
 HOW = BootstrapConfig(resamples=200, confidence=0.95, seed=3)
-SAMPLES = (sample_frechet, sample_frechet_infinity, sample_kernel)
+KINDS = get_args(DistanceKind)
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +35,24 @@ def through_a_file(distances, folder):
 
 def test_what_is_kept_gives_the_same_samples_as_the_features(table, features, tmp_path):
     grid, distances = to_grid(table), FeatureDistances(features)
-    first = [sample(distances, grid, every_length(grid), HOW) for sample in SAMPLES]
+    first = [sample_distances(distances, kind, grid, every_length(grid), HOW) for kind in KINDS]
     kept = through_a_file(distances, tmp_path)
     assert kept.size == 6
-    for sample, expected in zip(SAMPLES, first, strict=True):
-        np.testing.assert_array_equal(sample(kept, grid, every_length(grid), HOW), expected)
+    for kind, expected in zip(KINDS, first, strict=True):
+        np.testing.assert_array_equal(sample_distances(kept, kind, grid, every_length(grid), HOW), expected)
 
 
 def test_what_was_not_asked_for_is_not_kept(table, features, tmp_path):
     grid, distances = to_grid(table), FeatureDistances(features)
     positions = every_length(grid)
-    sample_kernel(distances, grid, positions[:, :2], HOW)
+    sample_distances(distances, "kernel", grid, positions[:, :2], HOW)
     kept = through_a_file(distances, tmp_path)
     assert len(kept.to_table()) == 2
-    for sample, places in ((sample_kernel, [3]), (sample_frechet, [0])):
+    for kind, places in (("kernel", [3]), ("frechet", [0])):
         with pytest.raises(DataError, match="only what the run's own ledger asked is kept"):
-            sample(kept, grid, positions[:, places], HOW)
+            sample_distances(kept, kind, grid, positions[:, places], HOW)
     with pytest.raises(DataError, match="kept beside the sweep, found none"):
-        sample_kernel(kept, grid.subset(np.arange(59)), positions[:59, :2], HOW)
+        sample_distances(kept, "kernel", grid.subset(np.arange(59)), positions[:59, :2], HOW)
 
 
 def test_a_distance_is_computed_once(table, features, monkeypatch):
@@ -59,7 +61,7 @@ def test_a_distance_is_computed_once(table, features, monkeypatch):
     monkeypatch.setattr(module, "frechet_influence", lambda *given: (calls.append(1), compute(*given))[1])
     grid, distances = to_grid(table), FeatureDistances(features)
     for _ in range(3):
-        sample_frechet(distances, grid, every_length(grid), HOW)
+        sample_distances(distances, "frechet", grid, every_length(grid), HOW)
     assert len(calls) == 8
 
 
@@ -96,19 +98,19 @@ def test_extrapolation_needs_more_images_in_each_half_than_features(table, featu
     assert not distances.can_extrapolate(13)
     grid = to_grid(table).subset(np.arange(13))
     with pytest.raises(DataError, match="at least 14 images to extrapolate"):
-        sample_frechet_infinity(distances, grid, every_length(grid), HOW)
+        sample_distances(distances, "frechet_infinity", grid, every_length(grid), HOW)
 
 
 def test_a_run_that_is_kept_without_features_has_the_distances_that_were_asked(tmp_path):
     paths = write_project(tmp_path / "checkout")
     data = load_study_data(find_sweep(paths.sweep))
     here = data.grid.dataset(data.dataset)
-    expected = sample_kernel(data.reference_features, here, every_length(here), data.bootstrap)
+    expected = sample_distances(data.reference_features, "kernel", here, every_length(here), data.bootstrap)
     (extractor,) = data.features
     data.distances[extractor].to_table().to_parquet(paths.sweep / f"{DISTANCES}{extractor}.parquet")
     (paths.sweep / f"features_{extractor}.npy").unlink()
     kept = load_study_data(find_sweep(paths.sweep))
     assert kept.features == {}
     np.testing.assert_array_equal(
-        sample_kernel(kept.reference_features, here, every_length(here), data.bootstrap), expected
+        sample_distances(kept.reference_features, "kernel", here, every_length(here), data.bootstrap), expected
     )

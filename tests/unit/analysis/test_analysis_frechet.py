@@ -6,7 +6,7 @@ from scipy import linalg
 from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.distances import sample_frechet
+from alit.analysis.distances import sample_distances
 from alit.analysis.frechet import (
     FeatureStatistics,
     covariance_root,
@@ -83,7 +83,7 @@ def test_sampled_frechet_has_the_exact_value_first():
     table = synthetic_table(50, ("val",))
     features, grid = synthetic_features(table), to_grid(table)
     picked = select(grid, SelectionCriterion("l1"), 0.06)
-    samples = sample_frechet(features, grid, picked.positions[:, None], HOW)
+    samples = sample_distances(features, "frechet", grid, picked.positions[:, None], HOW)
     assert samples[0, 0] == pytest.approx(frechet_of_selection(features, grid, picked))
 
 
@@ -112,7 +112,7 @@ def test_the_spread_of_sampled_frechet_is_that_of_recomputing_it():
     table = synthetic_table(300, ("val",))
     features, grid = synthetic_features(table), to_grid(table)
     positions = np.tile([1, 3], (300, 1))
-    samples = sample_frechet(features, grid, positions, BootstrapConfig(400, 0.95, 7))
+    samples = sample_distances(features, "frechet", grid, positions, BootstrapConfig(400, 0.95, 7))
     recomputed = [
         [frechet_distance(features[grid.clean_rows[drawn]], features[grid.rows[drawn, place]]) for place in (1, 3)]
         for drawn in next(resampled_indices(300, 400, 7))
@@ -125,4 +125,4 @@ def test_sampled_frechet_needs_untouched_images():
     table = synthetic_table(20, ("val",))
     touched = table[table["length"] > 0]
     with pytest.raises(DataError, match="rows of length 0"):
-        sample_frechet(synthetic_features(touched), to_grid(touched), np.zeros((20, 1), int), HOW)
+        sample_distances(synthetic_features(touched), "frechet", to_grid(touched), np.zeros((20, 1), int), HOW)

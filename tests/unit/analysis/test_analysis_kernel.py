@@ -7,7 +7,7 @@ from synthetic_tables import synthetic_features, synthetic_table
 from torchmetrics.image.kid import poly_mmd
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.distances import sample_kernel, sample_kernel_between
+from alit.analysis.distances import sample_distances, sample_kernel_between
 from alit.analysis.grid import to_grid
 from alit.analysis.kernel import kernel_between, kernel_influence, kernel_sums
 from alit.analysis.selection import BootstrapConfig
@@ -57,7 +57,7 @@ def test_sums_do_not_depend_on_the_blocks(monkeypatch):
 def test_samples_have_the_value_first_and_the_spread_of_recomputing_it():
     table = synthetic_table(300, ("val",))
     features, grid = synthetic_features(table), to_grid(table)
-    samples = sample_kernel(features, grid, np.tile([1, 3], (300, 1)), HOW)
+    samples = sample_distances(features, "kernel", grid, np.tile([1, 3], (300, 1)), HOW)
     first, second = features[grid.clean_rows], features[grid.rows[:, 1]]
     assert samples[0, 0] == pytest.approx(distance(first, second))
     kernels = (first @ first.T / 6 + 1) ** 3 + (second @ second.T / 6 + 1) ** 3
@@ -74,7 +74,7 @@ def test_it_needs_untouched_images_and_more_than_one():
     table = synthetic_table(20, ("val",))
     touched = table[table["length"] > 0]
     with pytest.raises(DataError, match="rows of length 0"):
-        sample_kernel(synthetic_features(touched), to_grid(touched), np.zeros((20, 1), int), HOW)
+        sample_distances(synthetic_features(touched), "kernel", to_grid(touched), np.zeros((20, 1), int), HOW)
     with pytest.raises(DataError, match="at least 2 images"):
         distance(np.ones((1, 3)), np.ones((1, 3)))
 
