@@ -5,13 +5,15 @@
 Each case draws tables in which a claim is false in a known way, measures and judges them with the ledger's own
 functions, and counts verdicts and outcomes that should not come out. Each coverage draws trainings and images, and
 counts how often the interval holds the true mean. Prints json; exits 2 when a rate is above its nominal one by more
-than chance, or a coverage is outside its range.
+than chance, or a coverage is outside its range. A mean over the measurements of trainings, which knows no samples, is
+to cover no less than it says.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,9 +24,10 @@ from tqdm import tqdm
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.claims import Claim, Statement
 from alit.analysis.grid import to_grid
-from alit.analysis.inference import SeedVariance, over_trainings, pigeonhole, pooled_seed_variance, trend
+from alit.analysis.inference import SeedVariance, TrainingError, over_trainings, pooled_seed_variance, trend
 from alit.analysis.measurements import Measurement, measured
 from alit.analysis.study_data import StudyData, settings_of_table
+from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.analysis.verdicts import COLUMNS
 from alit.errors import DataError, run_command
 from alit.files import write_whole
@@ -38,6 +41,7 @@ COVERED = (0.92, 0.97)  # where the coverage of a 95 % interval may lie
 # that outweighs the images.
 SPREADS = (0.02, 0.1)
 LEVELS = 5  # times as many tables for the coverage of a level, of which each gives one interval only
+MEASUREMENTS = 10  # of a claim about several trainings
 COMPARISONS = 9  # variants that are compared with a reference; the variance between seeds is pooled over all ten
 
 
@@ -61,7 +65,6 @@ STATEMENT = Statement(
     no_control="it is a simulation",
 )
 NULL = {"supported": TAIL, "supported in part": TAIL, "contradicted": TAIL}
-EDGE = NULL | {"equivalent": 1 - CONFIDENCE}
 
 
 def skewed(generator: np.random.Generator, *shape: int) -> np.ndarray:
@@ -100,14 +103,32 @@ def share_of_an_improvement(generator: np.random.Generator, resamples: int, *, i
     return STATEMENT.judge([_measured("share", means[:, 0] / means[:, 1], images)])
 
 
-def variants(generator: np.random.Generator, resamples: int, *, seeds: int, images: int = 300) -> Claim:
+def variants(
+    generator: np.random.Generator, resamples: int, *, seeds: int, spread: float = SPREADS[0], images: int = 300
+) -> Claim:
     """Judge `COMPARISONS` variants that are as good as the reference, some seeds each, with pooled variance."""
-    values = _trainings(generator, 1 + COMPARISONS, seeds, images)
+    values = _trainings(generator, 1 + COMPARISONS, seeds, images, spread)
     seed = int(generator.integers(2**31))
     means = _means(values, resamples, seed)
     changes, between = means[:, 1:] - means[:, :1], _variance_of_a_change(means)
     samples = [over_trainings(changes[:, number], seed + number, between) for number in range(COMPARISONS)]
-    return STATEMENT.judge([_measured(f"variant_{number}", each, images) for number, each in enumerate(samples)])
+    error = TrainingError(float(np.sqrt(between.variance / seeds)), between.degrees)
+    return STATEMENT.judge(
+        [_measured(f"variant_{number}", each, images, training_error=error) for number, each in enumerate(samples)]
+    )
+
+
+def trainings(
+    generator: np.random.Generator, resamples: int, *, seeds: int, spread: float = SPREADS[0], images: int = 300
+) -> Claim:
+    """Judge a claim of `MEASUREMENTS` means of 0 about some trainings, from the claim of each training."""
+    values = _trainings(generator, MEASUREMENTS, seeds, images, spread)
+    means = _means(values, resamples, int(generator.integers(2**31)))
+    return mean_claim([_claim_of_one_training(means[:, :, number], images) for number in range(seeds)])
+
+
+def _claim_of_one_training(means: np.ndarray, images: int) -> Claim:
+    return STATEMENT.judge([_measured(f"mean_{number}", each, images) for number, each in enumerate(means.T)])
 
 
 def claim_of_the_paper(generator: np.random.Generator, resamples: int, *, claim: str, images: int = 150) -> Claim:
@@ -154,6 +175,23 @@ CASES = {
     ),
     "two seeds": Case("nine variants as good as the reference, two seeds each", partial(variants, seeds=2), NULL),
     "three seeds": Case("nine variants as good as the reference, three seeds each", partial(variants, seeds=3), NULL),
+    "two seeds apart": Case(
+        "nine variants as good as the reference, two seeds each, which differ more than images",
+        partial(variants, seeds=2, spread=SPREADS[1]),
+        NULL,
+    ),
+    "two trainings": Case("ten means of 0 of two trainings", partial(trainings, seeds=2), NULL),
+    "three trainings": Case("ten means of 0 of three trainings", partial(trainings, seeds=3), NULL),
+    "two trainings apart": Case(
+        "ten means of 0 of two trainings, which differ more than images",
+        partial(trainings, seeds=2, spread=SPREADS[1]),
+        NULL,
+    ),
+    "three trainings apart": Case(
+        "ten means of 0 of three trainings, which differ more than images",
+        partial(trainings, seeds=3, spread=SPREADS[1]),
+        NULL,
+    ),
     "C1": Case("a loss that does not change with the length", partial(claim_of_the_paper, claim="C1"), NULL),
     "C2": Case("a loss that has nothing to do with complexity", partial(claim_of_the_paper, claim="C2"), NULL),
     "C3": Case("lengths that have nothing to do with complexity", partial(claim_of_the_paper, claim="C3"), NULL),
@@ -238,6 +276,39 @@ def level_coverage(method: Method, seeds: int, spread: float, tables: int, resam
     return _covered(inside, widths)
 
 
+def pigeonhole(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return (1 + r, ...) means of values (s, n, ...) over seeds and images, both drawn with replacement.
+
+    The pigeonhole bootstrap for crossed factors (Owen 2007): seeds and images are drawn independently of each other,
+    and a cell counts as often as both its seed and its image were drawn. For ten seeds and more: where trainings differ
+    by more than images, five of them cover 88 % where 95 % are meant, and `over_trainings` 95 to 97 % at any number,
+    so that no study draws trainings. Images are drawn as `resampled_means` draws them: two calls are paired.
+    """
+    seeds, images = values.shape[:2]
+    rest = values.shape[2:]
+    beside = np.moveaxis(values, 0, 1).reshape(images, -1)
+    means = resampled_means(beside, resamples, seed).reshape(1 + resamples, seeds, -1)
+    drawn = np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    weights = np.concatenate([np.full((1, seeds), 1 / seeds), drawn])
+    return np.einsum("rs,rsk->rk", weights, means).reshape(1 + resamples, *rest)
+
+
+def mean_coverage(seeds: int, spread: float, tables: int, resamples: int, seed: int) -> dict[str, Any]:
+    """Cover the mean of one tokenizer by the mean of some trainings' measurements, no less than by chance."""
+    from scipy import stats
+
+    inside, widths = [], []
+    for number in range(tables):
+        values = _trainings(np.random.default_rng([seed, seeds, number]), 1, seeds, spread=spread)
+        means = _means(values, resamples, number)[:, 0]
+        found = mean_measurement([_measured("mean", each, values.shape[2]) for each in means.T])
+        inside.append(found.low <= 0 <= found.high)
+        widths.append((found.high - found.low) / 2)
+    covered = _covered(inside, widths)
+    lowest = float(stats.binom.ppf(1 - SURE, tables, CONFIDENCE)) / tables
+    return covered | {"lowest": lowest, "within": covered["coverage"] >= lowest}
+
+
 def _covered(inside: Sequence[bool], widths: Sequence[float]) -> dict[str, Any]:
     covered = float(np.mean(inside))
     half_width = float(np.median(widths))
@@ -266,6 +337,10 @@ def simulate(tables: int, resamples: int, seed: int) -> dict[str, Any]:
 
     methods: tuple[tuple[Method, int], ...] = (("t", 5), ("t", 10), ("pigeonhole", 10))
     covers |= levels((method, seeds, spread) for method, seeds in methods for spread in SPREADS)
+    means = {
+        f"{seeds} seeds, spread {spread:g}": mean_coverage(seeds, spread, LEVELS * tables, resamples, seed)
+        for seeds, spread in tqdm(list(product((2, 3), SPREADS)), desc="means")
+    }
     # Why seeds are pooled over variants where they are few, and not drawn: alone, Student's t is wider than it need be,
     # and the pigeonhole bootstrap too narrow.
     beside = levels((("t", 3, SPREADS[0]), ("t", 3, SPREADS[1]), ("pigeonhole", 5, SPREADS[1])))
@@ -275,6 +350,7 @@ def simulate(tables: int, resamples: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "null": nulls,
         "coverage": covers,
+        "coverage of means": means,
         "coverage beside": beside,
     }
 
@@ -292,7 +368,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(text, end="")
     if arguments.output:
         write_whole(arguments.output, text.encode())
-    bad = [name for kind in ("null", "coverage") for name, each in found[kind].items() if not each["within"]]
+    kinds = ("null", "coverage", "coverage of means")
+    bad = [name for kind in kinds for name, each in found[kind].items() if not each["within"]]
     if bad:
         raise DataError(f"expected rates and coverage within their limits, found others for {', '.join(bad)}")
 

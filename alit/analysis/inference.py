@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from alit.analysis.bootstrap import Estimate, resampled_means
+from alit.analysis.bootstrap import Estimate
 
 Side = Literal["above", "below"]
 LEAST_P = 1e-6  # the tails of an interval say nothing finer
@@ -148,23 +148,6 @@ def simultaneous_interval(samples: np.ndarray, confidence: float) -> tuple[np.nd
     scaled = np.divide(np.abs(deviations), errors, out=np.zeros_like(deviations), where=errors > 0)
     factor = np.quantile(scaled.max(axis=1), confidence)
     return samples[0] - factor * errors, samples[0] + factor * errors
-
-
-def pigeonhole(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return (1 + r, ...) means of values (s, n, ...) over seeds and images, both drawn with replacement.
-
-    The pigeonhole bootstrap for crossed factors (Owen 2007): seeds and images are drawn independently of each other,
-    and a cell counts as often as both its seed and its image were drawn. For ten seeds and more: where trainings differ
-    by more than images, five of them cover 88 % where 95 % are meant, and `over_trainings` 95 to 97 % at any number
-    (results/simulation.json). Images are drawn as `resampled_means` draws them: two calls are paired.
-    """
-    seeds, images = values.shape[:2]
-    rest = values.shape[2:]
-    beside = np.moveaxis(values, 0, 1).reshape(images, -1)
-    means = resampled_means(beside, resamples, seed).reshape(1 + resamples, seeds, -1)
-    drawn = np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    weights = np.concatenate([np.full((1, seeds), 1 / seeds), drawn])
-    return np.einsum("rs,rsk->rk", weights, means).reshape(1 + resamples, *rest)
 
 
 class SeedVariance(NamedTuple):

@@ -7,12 +7,25 @@ import numpy as np
 import pytest
 from checkout import ROOT
 
+from alit.analysis.bootstrap import resampled_means
 from alit.errors import DataError
 from experiments import simulation
-from experiments.simulation import CASES, NULL, Case, differences, level_coverage, null_rates, pooled_coverage
+from experiments.simulation import (
+    CASES,
+    NULL,
+    Case,
+    differences,
+    level_coverage,
+    mean_coverage,
+    null_rates,
+    pigeonhole,
+    pooled_coverage,
+)
 
 
-@pytest.mark.parametrize("name", ["eight differences", "at the edge of the margin", "equivalence at its margin"])
+@pytest.mark.parametrize(
+    "name", ["eight differences", "at the edge of the margin", "equivalence at its margin", "two trainings apart"]
+)
 def test_null_tables_come_out_no_more_often_than_their_nominal_rate(name):
     found = null_rates(CASES[name], tables=80, resamples=200, seed=0)
     assert found["within"], found
@@ -35,6 +48,29 @@ def test_intervals_over_seeds_and_images_cover():
     assert 0.88 < pooled_coverage(2, 0.02, tables=40, resamples=200, seed=0)["coverage"] < 0.99
     assert 0.88 < level_coverage("t", 3, 0.1, tables=150, resamples=200, seed=0)["coverage"] < 0.99
     assert level_coverage("pigeonhole", 3, 0.1, tables=150, resamples=200, seed=0)["coverage"] < 0.88
+    assert mean_coverage(3, 0.1, tables=150, resamples=200, seed=0)["within"]
+
+
+def test_a_mean_that_is_beside_the_truth_is_not_covered(monkeypatch):
+    monkeypatch.setattr(simulation, "mean_measurement", lambda parts: parts[0])  # as if one training were all
+    assert not mean_coverage(3, 0.1, tables=60, resamples=100, seed=0)["within"]
+
+
+def test_the_pigeonhole_bootstrap_adds_the_variance_of_seeds_to_that_of_images():
+    rng = np.random.default_rng(0)
+    seeds, images = 8, 400
+    values = rng.normal(0, 1, (seeds, 1, 1)) + rng.normal(0, 2, (1, images, 1)) + rng.normal(0, 0.5, (seeds, images, 2))
+    samples = pigeonhole(values, 4000, 0)
+    assert samples.shape == (4001, 2)
+    np.testing.assert_allclose(samples[0], values.mean(axis=(0, 1)))
+    cells = values[..., 0]
+    expected = cells.mean(axis=1).var() / seeds + cells.mean(axis=0).var() / images
+    assert samples[1:, 0].var() == pytest.approx(expected, rel=0.15)
+
+
+def test_one_seed_leaves_the_bootstrap_over_images():
+    values = np.random.default_rng(0).normal(0, 1, (1, 50, 3))
+    np.testing.assert_allclose(pigeonhole(values, 100, 5), resampled_means(values[0], 100, 5))
 
 
 def test_the_command_writes_its_rates_and_refuses_too_many(tmp_path, monkeypatch, capsys):
@@ -53,7 +89,7 @@ def test_the_kept_simulation_is_whole_and_within_its_limits():
     kept = json.loads((ROOT / "results" / "simulation.json").read_text())
     assert kept["tables"] >= 400
     assert kept["null"].keys() == CASES.keys()
-    for found in (*kept["null"].values(), *kept["coverage"].values()):
+    for found in (*kept["null"].values(), *kept["coverage"].values(), *kept["coverage of means"].values()):
         assert found["within"], found
     covered = np.array([found["coverage"] for found in kept["coverage"].values()])
     assert ((covered >= 0.92) & (covered <= 0.97)).all()

@@ -15,7 +15,6 @@ from alit.analysis.inference import (
     holm,
     over_trainings,
     p_beyond,
-    pigeonhole,
     pooled_seed_variance,
     required_images,
     required_seeds,
@@ -111,23 +110,6 @@ def test_a_constant_step_does_not_widen_the_others():
     low, high = simultaneous_interval(samples, 0.95)
     assert high[0] == pytest.approx(1.96, abs=0.1)
     assert (low[1], high[1]) == (0, 0)
-
-
-def test_the_pigeonhole_bootstrap_adds_the_variance_of_seeds_to_that_of_images():
-    rng = np.random.default_rng(0)
-    seeds, images = 8, 400
-    values = rng.normal(0, 1, (seeds, 1, 1)) + rng.normal(0, 2, (1, images, 1)) + rng.normal(0, 0.5, (seeds, images, 2))
-    samples = pigeonhole(values, 4000, 0)
-    assert samples.shape == (4001, 2)
-    np.testing.assert_allclose(samples[0], values.mean(axis=(0, 1)))
-    cells = values[..., 0]
-    expected = cells.mean(axis=1).var() / seeds + cells.mean(axis=0).var() / images
-    assert samples[1:, 0].var() == pytest.approx(expected, rel=0.15)
-
-
-def test_one_seed_leaves_the_bootstrap_over_images():
-    values = np.random.default_rng(0).normal(0, 1, (1, 50, 3))
-    np.testing.assert_allclose(pigeonhole(values, 100, 5), resampled_means(values[0], 100, 5))
 
 
 def test_pooled_variance_is_that_of_an_analysis_of_variance():
