@@ -71,7 +71,7 @@ class Profile(Settings):
             training = self.training
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        further, untrained = self.finetune_from_checkpoint, "a task model with weights: train and train_on: null"
+        further, untrained = self.finetune_from_checkpoint, "a task model that is trained here, with train_on: null"
         trainings = {
             "init_from: scratch": self.init_from == "scratch",
             "variants.trainings": bool(self.variants.trainings),
@@ -84,7 +84,7 @@ class Profile(Settings):
                 f"expected the section {absent}, found null, but {asked[0]} trains; or name a checkpoint as init_from "
                 "and train nothing"
             )
-        asked += [untrained] if any(m.weights == "train" and m.train_on is None for m in self.task_models) else []
+        asked += [untrained] if any(m.trained_here and m.train_on is None for m in self.task_models) else []
         if asked and not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError(f"data.sets must hold a set with role: train, for {asked[0]}")
         return self
@@ -133,7 +133,7 @@ class Profile(Settings):
         for model in self.task_models:
             tests = [name for name, role in roles.items() if role in ("task", "evaluate") and name != model.train_on]
             for key, chosen, known in (("train_on", model.train_on, lessons), ("test_on", model.test_on, tests)):
-                if chosen is not None and model.weights != "train":
+                if chosen is not None and not model.trained_here:
                     raise ValueError(f"task_models {model.name}: expected null as {key} of weights {model.weights}")
                 if chosen is not None:
                     _require_known(f"task_models {model.name}.{key}", chosen, known)

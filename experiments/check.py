@@ -27,8 +27,10 @@ from alit.errors import CheckpointError, DataError, run_command
 from alit.paths import RunPaths, project_root
 from alit.settings import parse_settings, read_yaml
 from alit.tasks.weights import (
+    FINE_TUNE,
     HUB,
     NAMED,
+    TRAIN,
     PublishedWeights,
     TaskModelConfig,
     is_installed,
@@ -264,8 +266,9 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
 def network_needs(models: Sequence[TaskModelConfig], profile: dict[str, Any], root: Path) -> Iterator[Need]:
     """Yield one need per network whose weights are published or lie on this machine."""
     for model in models:
-        if model.weights in ("train", "shared"):
+        if model.weights in (TRAIN, "shared"):
             continue
+        tuned = model.weights == FINE_TUNE
         local, weights = model.local_weights, published_weights(model.architecture)
         if local is not None:
             there = (root / local).exists()
@@ -273,8 +276,9 @@ def network_needs(models: Sequence[TaskModelConfig], profile: dict[str, Any], ro
             found = "on this machine" if there else "none"
             yield Need("network", model.name, model.weights, found, "" if there else remedy, TASK_STAGES)
         elif weights is not None:
-            instead = f", or name {weights.replaced_by} in weights of the task model"
-            yield _published("network", model.name, weights, instead, TASK_STAGES)
+            instead = "" if tuned else f", or name {weights.replaced_by} in weights of the task model"
+            stages = frozenset({"task_models"}) if tuned else TASK_STAGES
+            yield _published("network", model.name, weights, instead, stages)
     trunk = str(profile.get("perceptual_trunk"))
     weights = published_weights(trunk)
     if weights is not None and trains_on_pixels(profile):

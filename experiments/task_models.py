@@ -1,4 +1,4 @@
-"""Stage `task_models`: train the classifiers, depth networks and captioners that have no published weights."""
+"""Stage `task_models`: train classifiers, depth networks and captioners, from random or from published weights."""
 
 import os
 import shutil
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError, run_command
 from alit.tasks.captioning import DualEncoder
-from alit.tasks.registry import TaskModelConfig, evaluate_trained, new_network, save_trained
+from alit.tasks.evaluation import evaluate_trained
+from alit.tasks.registry import TaskModelConfig, initial_network, save_trained
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric, default_randomness
 from alit.training.engine.loop import LOG_FILE
@@ -59,7 +60,7 @@ def _train(
             f"task model {model.name}: expected a set with depth in meters to train on, found {train.name}"
         )
     with default_randomness(seed, model.name, "weights"):
-        network = new_network(model, train.class_names, train.captions(range(len(train))))
+        network = initial_network(model, train.class_names, train.captions(range(len(train))))
     train_supervised(
         network,
         loss_for(model.kind, network),
@@ -67,6 +68,7 @@ def _train(
         supervised_optimization(model.steps, model.batch_size, model.learning_rate),
         name=model.name,
         flip=True,
+        crop_scale=model.crop_scale,
         fabric=fabric,
         seed=seed,
         scratch=scratch,

@@ -96,6 +96,18 @@ class StudyData(NamedTuple):
         own = f"top1_in_set_{classifier}"
         return own if self.settings.class_ranks_among == "set" and self.measured(own) else f"top1_{classifier}"
 
+    def accuracy_among_all(self, classifier: str) -> str | None:
+        """Accuracy of a classifier among all its classes where another decides; None where the two are the same.
+
+        They are where the network has the classes of the set and no others.
+        """
+        own, among_all = self.accuracy_of(classifier), f"top1_{classifier}"
+        if own == among_all or not self.measured(among_all):
+            return None
+        here = self.grid.dataset(self.dataset)
+        same = all(np.array_equal(each[own], each[among_all], equal_nan=True) for each in (here.clean, here.scores))
+        return None if same else among_all
+
     @property
     def depth_column(self) -> str | None:
         """Depth error of the reference depth model (the paper's Depth Anything V2), where the profile has one."""

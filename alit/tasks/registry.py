@@ -2,8 +2,8 @@
 
 kind        architecture                           weights     columns and features
 classifier  small_cnn, timm/<name>                 train       class_rank_<model>, class_rank_in_set_<model>
-            timm/<name>, torchvision/<name>,       pretrained  class_rank_<model>, class_rank_in_set_<model>
-            efficientnet_lite0|1|2
+            timm/<name>, torchvision/<name>,       pretrained, class_rank_<model>, class_rank_in_set_<model>
+            efficientnet_lite0|1|2                 fine-tune
 depth       any of them                            (none)      depth_rank_agreement_blind_lower|center, once
             small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
                                                                depth_true_error_<model>
@@ -25,30 +25,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from alit.data.imageset import ImageSet
 from alit.errors import CheckpointError, ConfigError, require
 from alit.models.weights import weights_sha256
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
 from alit.tasks.classification import ClassificationTask, Classifier
-from alit.tasks.depth import BlindDepthRules, DepthNetwork, DepthTask, relative_depth_error
+from alit.tasks.depth import BlindDepthRules, DepthNetwork, DepthTask
 from alit.tasks.features import ClassifierFeatures, InceptionFeatures, reference_inception
 from alit.tasks.networks import UNET_WIDTHS, SmallCNN, UNet
 from alit.tasks.perceptual import LpipsTrunk, PerceptualTask, ReconstructionTask, lpips_vgg
-from alit.tasks.pretrained import blip, depth_anything_v2, efficientnet_lite, timm_classifier, torchvision_classifier
-from alit.tasks.protocol import RESIZE, FeatureExtractor, SweepBatch, Task
-from alit.tasks.weights import NAMED, SHARED, TIMM, TORCHVISION, TaskModelConfig
+from alit.tasks.pretrained import (
+    blank_efficientnet_lite,
+    blank_timm_classifier,
+    blank_torchvision_classifier,
+    blip,
+    depth_anything_v2,
+    efficientnet_lite,
+    timm_classifier,
+    torchvision_classifier,
+)
+from alit.tasks.protocol import RESIZE, FeatureExtractor, Task
+from alit.tasks.weights import FINE_TUNE, NAMED, SHARED, TIMM, TORCHVISION, TRAIN, TaskModelConfig
 
 Trained = Classifier | DepthNetwork | DualEncoder
 
 
 def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()) -> Trained:
-    """Build an untrained network that predicts `class_names`, meters (depth) or known captions.
+    """Build a network of random weights that predicts `class_names`, meters (depth) or known captions.
 
     Weights come from torch's global generator: fork and seed it around this call.
 
@@ -60,6 +67,8 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions:
     Raises:
         ConfigError: the architecture cannot be trained here, or not on these images.
     """
+    if config.weights == FINE_TUNE:
+        return _blank_classifier(config, class_names)
     if config.kind == "classifier" and config.architecture == "small_cnn":
         return Classifier(SmallCNN(len(class_names)), input_size=config.input_size, class_names=class_names)
     if config.kind == "classifier" and config.architecture.startswith(TIMM):
@@ -73,6 +82,47 @@ def new_network(config: TaskModelConfig, class_names: tuple[str, ...], captions:
         f"{' or '.join(UNET_WIDTHS)} to train a depth network, {' or '.join(WIDTHS)} to train a captioner, found "
         f"{config.architecture} for a {config.kind}"
     )
+
+
+def initial_network(
+    config: TaskModelConfig, class_names: tuple[str, ...], captions: Sequence[str | None] = ()
+) -> Trained:
+    """Return what training starts from: `new_network`, or published weights with a new last layer for `class_names`.
+
+    Random weights come from torch's global generator: fork and seed it around this call.
+
+    Raises:
+        ConfigError: as `new_network`.
+        CheckpointError: the published weights are not to be had.
+    """
+    if config.weights != FINE_TUNE:
+        return new_network(config, class_names, captions)
+    _check_published(config)
+    network = _load_published(config, None)
+    assert isinstance(network, Classifier)
+    network.set_classes(class_names)
+    return network
+
+
+def _blank_classifier(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier:
+    """Return the network of a fine-tuned classifier, of random weights."""
+    _check_published(config)
+    build = BLANK.get(config.architecture)
+    if build is None:
+        prefix = next(prefix for prefix in CLASSIFIERS if config.architecture.startswith(prefix))
+        build = partial(BLANK_OF[prefix], config.architecture.removeprefix(prefix))
+    network = build(config.input_size)
+    network.set_classes(class_names)
+    return network
+
+
+def _check_published(config: TaskModelConfig) -> None:
+    """Refuse to fine-tune a network that has no published weights."""
+    if not config.architecture.startswith((TIMM, TORCHVISION)) and config.architecture not in BLANK:
+        raise ConfigError(
+            f"task model {config.name}: expected {', '.join(BLANK)}, {TIMM}<name> or {TORCHVISION}<name> to fine-tune, "
+            f"found {config.architecture}"
+        )
 
 
 def _new_timm_classifier(config: TaskModelConfig, class_names: tuple[str, ...]) -> Classifier:
@@ -109,6 +159,7 @@ def save_trained(folder: Path, config: TaskModelConfig, network: Trained, result
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": config.model_dump(),
+        "started_from": config.started_from,
         "class_names": network.class_names if isinstance(network, Classifier) else None,
         "captions": network.known_captions if isinstance(network, DualEncoder) else None,
         "weights_sha256": weights_sha256(network),
@@ -117,50 +168,6 @@ def save_trained(folder: Path, config: TaskModelConfig, network: Trained, result
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-
-
-@torch.no_grad()
-def evaluate_trained(network: Trained, images: ImageSet, device: torch.device, batch_size: int = 64) -> dict[str, Any]:
-    """Return a network's mean performance on untouched images: accuracy, relative depth error or caption score.
-
-    Images without a label, depth or caption to compare with do not count; if none has one, the mean is None.
-    """
-    scores: list[np.ndarray] = []
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(images)))
-        depth = images.depth(rows)
-        batch = SweepBatch(
-            images.images(rows).to(device),
-            images.labels(rows),
-            images.class_names,
-            None if depth is None else depth.to(device),
-            images.captions(rows),
-        )
-        scores.append(_performance(network, batch))
-    known = np.concatenate([*scores, np.empty(0)])
-    known = known[~np.isnan(known)]
-    return {
-        "dataset": images.name,
-        "images": len(known),
-        _METRICS[type(network)]: float(known.mean()) if len(known) else None,
-    }
-
-
-_METRICS = {Classifier: "accuracy", DepthNetwork: "relative_depth_error", DualEncoder: "caption_score"}
-
-
-def _performance(network: Trained, batch: SweepBatch) -> np.ndarray:
-    """Return a network's score on each untouched image (b,), NaN where there is nothing to compare with."""
-    if isinstance(network, Classifier):
-        ranks = ClassificationTask("", network, {})
-        values = ranks.score(batch.images, ranks.reference(batch), batch)[ranks.columns[0]]
-        return np.where(np.isnan(values), np.nan, values < 1)
-    if isinstance(network, DualEncoder):
-        captions = CaptionTask("", network, {})
-        return captions.score(batch.images, captions.reference(batch), batch)[captions.columns[1]]
-    if batch.depth is None:
-        return np.full(len(batch.images), np.nan)
-    return relative_depth_error(network.at_size_of(batch.images, batch.depth), batch.depth).cpu().numpy()
 
 
 def load_trained(folder: Path, config: TaskModelConfig) -> Trained:
@@ -201,6 +208,8 @@ PRETRAINED: dict[tuple[str, str], Callable[[int, Path | None], nn.Module]] = {
     ("features", "lpips_vgg"): lambda input_size, local: lpips_vgg(local),
 }
 CLASSIFIERS = {TIMM: timm_classifier, TORCHVISION: torchvision_classifier}  # prefix of the architecture -> loader
+BLANK_OF = {TIMM: blank_timm_classifier, TORCHVISION: blank_torchvision_classifier}  # the same without weights
+BLANK = {f"efficientnet_lite{size}": partial(blank_efficientnet_lite, size) for size in (0, 1, 2)}
 RESERVED = {  # word in a name -> the architectures that may have it
     "lpips": ("lpips_vgg",),
     "fid": ("inception",),
@@ -245,6 +254,7 @@ def build_task_models(configs: Sequence[TaskModelConfig], folder: Path, device: 
             "kind": config.kind,
             "architecture": config.architecture,
             "weights": config.weights if config.local_weights is None else f"local: {config.local_weights.name}",
+            "started_from": config.started_from,
             "train_on": config.train_on if config.trained_here else None,
             "weights_sha256": weights_sha256(network),
             "input_size": getattr(network, "input_size", None),
@@ -280,13 +290,18 @@ def _load_network(config: TaskModelConfig, folder: Path, networks: dict[str, nn.
                 f"found {config.architecture}"
             )
         return shared
-    if config.weights == "train":
+    if config.weights in (TRAIN, FINE_TUNE):
         return load_trained(folder / config.name, config)
     local = config.local_weights
     if local is not None and not local.exists():
         raise ConfigError(
             f"task model {config.name}: expected weights {', '.join(NAMED)} or a local file, found {config.weights}"
         )
+    return _load_published(config, local)
+
+
+def _load_published(config: TaskModelConfig, local: Path | None) -> nn.Module:
+    """Return a network with its published weights, or those of a local file."""
     for prefix, load in CLASSIFIERS.items():
         if config.architecture.startswith(prefix) and config.kind in ("classifier", "features"):
             return load(config.architecture.removeprefix(prefix), config.input_size, local)

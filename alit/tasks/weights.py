@@ -1,4 +1,4 @@
-"""Settings of task models, and where their weights come from: trained here, published, or a file of the user's own.
+"""Settings of task models, and where their weights come from: trained or tuned here, published, or a user's own.
 
 Imports neither torch nor timm for the networks that it knows by name, so that asking takes no time.
 """
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from alit.errors import ConfigError, require
 from alit.settings import Settings
@@ -16,7 +16,8 @@ from alit.settings import Settings
 TIMM = "timm/"
 TORCHVISION = "torchvision/"
 SHARED = "task/"
-NAMED = ("train", "pretrained", "shared")  # weights; everything else is a path
+TRAIN, FINE_TUNE = "train", "fine-tune"
+NAMED = (TRAIN, FINE_TUNE, "pretrained", "shared")  # weights; everything else is a path
 
 
 class TaskModelConfig(Settings):
@@ -25,20 +26,36 @@ class TaskModelConfig(Settings):
     name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
     kind: Literal["classifier", "depth", "caption", "features"]
     architecture: str  # see `alit.tasks.registry`
-    weights: (
-        str  # "train" trains it here, "pretrained" loads published weights, "shared" belongs to task/<name>; or a path
-    )
+    # "train" trains it here, "fine-tune" (classifiers) from published weights, "pretrained" loads published weights,
+    # "shared" belongs to task/<name>; or a path
+    weights: str
     input_size: PositiveInt  # pixels per side of the network's input
     train_on: str | None  # a set with role train or task; null: the first with role train
     test_on: str | None  # a set with role task or evaluate, for its reported score; null: the first with role evaluate
-    steps: int = Field(ge=0)  # training steps when weights are "train"
+    steps: int = Field(ge=0)  # of training, where it is trained here
     batch_size: PositiveInt
     learning_rate: PositiveFloat
+    crop_scale: float = Field(default=1.0, gt=0, le=1)  # least share of the area in a classifier's training views
 
     @property
     def trained_here(self) -> bool:
         """Whether the pipeline trains this network, rather than loading or sharing it."""
-        return self.weights == "train" and not self.architecture.startswith(SHARED)
+        return self.weights in (TRAIN, FINE_TUNE) and not self.architecture.startswith(SHARED)
+
+    @property
+    def started_from(self) -> str | None:
+        """The published weights that a fine-tuned network started from; None for others."""
+        weights = published_weights(self.architecture) if self.weights == FINE_TUNE else None
+        return None if weights is None else weights.source
+
+    @model_validator(mode="after")
+    def _is_of_a_classifier(self) -> "TaskModelConfig":
+        """Refuse what only classifiers can have: depth and captions would not follow a crop."""
+        if self.kind != "classifier" and self.weights == FINE_TUNE:
+            raise ValueError(f"expected a classifier for weights {FINE_TUNE}, found {self.name} of kind {self.kind}")
+        if self.kind != "classifier" and self.crop_scale < 1:
+            raise ValueError(f"expected crop_scale 1 for {self.name} of kind {self.kind}, found {self.crop_scale}")
+        return self
 
     @property
     def local_weights(self) -> Path | None:

@@ -157,6 +157,7 @@ def train_supervised(
     *,
     name: str,
     flip: bool,
+    crop_scale: float = 1.0,
     fabric: "Fabric",
     seed: int,
     scratch: Path,
@@ -170,14 +171,15 @@ def train_supervised(
         config: see `supervised_optimization`.
         name: of the stage; every seed depends on it.
         flip: mirror half of the images, and their depth.
+        crop_scale: least share of the area that a random crop keeps, resized to the whole image; depth does not follow
+            it. 1 never crops.
         fabric: see `alit.training.engine.fabric.build_fabric`.
         seed: of the profile.
         scratch: from `alit.training.engine.checkpoint.resume_dir`; `save_stage` removes it.
     """
     network.train()
-    stage = SupervisedStage(
-        name, network, loss, images, config, augmentation=Augmentation(flip, 1.0), fabric=fabric, seed=seed
-    )
+    augmentation = Augmentation(flip, crop_scale)
+    stage = SupervisedStage(name, network, loss, images, config, augmentation=augmentation, fabric=fabric, seed=seed)
     run_training(stage, fabric=fabric, config=config, scratch=scratch, description=name)
     stage.optimized.use_average()
     network.eval()

@@ -141,7 +141,20 @@ def test_weights_in_a_cache_or_on_this_machine_are_found(tmp_path):
     (need,) = network_needs([network(weights="mine.pth")], {"init_from": "zoo/x"}, tmp_path)
     assert not need.remedy
     (need,) = network_needs([network(weights="pretraned")], {"init_from": "zoo/x"}, tmp_path)
-    assert "expected train, pretrained, shared or a file or folder as weights, found pretraned" in need.remedy
+    assert (
+        "expected train, fine-tune, pretrained, shared or a file or folder as weights, found pretraned" in need.remedy
+    )
+
+
+def test_what_a_network_is_tuned_from_is_needed_where_it_is_trained(tmp_path):
+    tuned = network(weights="fine-tune", train_on="one", steps=1)
+    (need,) = network_needs([tuned], {"init_from": "zoo/x"}, tmp_path)
+    assert need.needed.startswith("timm/resnet18.a1_in1k")
+    assert "name a" not in need.remedy  # no file of the user's own takes its place
+    assert need.stages == {"task_models"}
+    (need,) = network_needs([network()], {"init_from": "zoo/x"}, tmp_path)
+    assert "task_models" not in need.stages
+    assert not list(network_needs([network(weights="train")], {"init_from": "zoo/x"}, tmp_path))
 
 
 def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp_path):

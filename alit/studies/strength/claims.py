@@ -116,9 +116,9 @@ def _among_all_classes(
     data: StudyData, comparison: ModelComparison, report: Callable[..., Measurement]
 ) -> list[Measurement]:
     """Return the gap in accuracies among all classes of the networks, where that among the set's classes decides."""
-    columns = tuple(f"top1_{name}" for name in comparison.models)
-    if comparison.task != "classification" or comparison.columns == columns:
+    if comparison.task != "classification" or not any(map(data.accuracy_among_all, comparison.models)):
         return []
+    columns = tuple(f"top1_{name}" for name in comparison.models)
     weak, *_, strong = performances(comparison._replace(columns=columns), data.bootstrap)
     words = "gap in classification among all classes of the networks, with the fewest tokens"
     return [report("classification_gap_among_all", words, strong.gap[:, 0] - weak.gap[:, 0])]

@@ -182,7 +182,7 @@ def _frechet(data: StudyData) -> str:
 
 def _other_tasks(data: StudyData) -> list[str]:
     """Return tasks for comparison: L1, accuracy among all classes of the network, perceptual distance, captions."""
-    among_all = f"top1_{('', *data.settings.classifiers)[-1]}"
+    among_all = data.accuracy_among_all(data.settings.classifiers[-1]) if data.settings.classifiers else None
     known = data.measured("l1", among_all, data.perceptual_column, data.caption_column)
     return [task for task in known if task not in _paper_tasks(data)]
 

@@ -143,6 +143,15 @@ def test_accuracy_among_all_classes_is_reported_where_that_among_the_sets_decide
     assert "top1_strong_loss" in {part.name for part in judged.measurements} - deciding(judged)
 
 
+def test_a_network_of_the_sets_own_classes_has_one_accuracy():
+    table = with_model_pairs(synthetic_table(200, ("val",)))
+    own = {f"class_rank_in_set_{name}": table[f"class_rank_{name}"] for name in ("weak", "strong")}
+    found = {name: claim(name, table.assign(**own)) for name in ("C5", "C8")}
+    names = {part.name for judged in found.values() for part in judged.measurements}
+    assert {"top1_in_set_strong_loss", "classification_gap"} <= names
+    assert not {"top1_strong_loss", "classification_gap_among_all"} & names
+
+
 # C6
 
 RANKS = ("class_rank_weak", "class_rank_strong")

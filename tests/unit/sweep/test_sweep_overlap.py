@@ -38,6 +38,8 @@ def judge(name="net", architecture="timm/resnet18", weights="pretrained", **more
         (judge(weights="local: resnet18.pth"), ""),
         (judge(weights="train", train_on="scenes"), "image set scenes"),
         (judge(weights="train", train_on=None), OWN_SETS),
+        (judge(weights="fine-tune", train_on="near"), f"{IMAGENET} and then image set near"),
+        (judge(architecture="timm/some_clip", weights="fine-tune", train_on="near"), ""),
     ],
 )
 def test_what_a_judge_was_trained_on(entry, expected):
@@ -54,6 +56,10 @@ def test_what_a_judge_was_trained_on(entry, expected):
         ("image set val", TRAINING, 2),
         ("image set train", TRAINING, 0),
         (OWN_SETS, TRAINING, 0),
+        (f"{IMAGENET} and then image set near", TRAINING + VALIDATION, 2),
+        (f"{IMAGENET} and then image set near", ["a.png"], None),
+        (f"{IMAGENET} and then image set val", ["a.png"], 1),
+        (f"{IMAGENET} and then {OWN_SETS}", VALIDATION, 0),
         ("", TRAINING, None),
     ],
 )
@@ -80,6 +86,11 @@ def test_it_is_said_in_words():
         "of own the names of the files do not tell.",
         "depth was trained on image set scenes: no image of val, midas, own is.",
         "What clip was trained on is not recorded.",
+    ]
+    tuned = judge(weights="fine-tune", train_on="near")
+    assert describe_overlap(training_overlap(sets, [tuned])) == [
+        "net was trained on ImageNet-1K and then image set near: 4 of the 5 of val (80%) are among them; no image of "
+        "midas is; of own the names of the files do not tell.",
     ]
 
 

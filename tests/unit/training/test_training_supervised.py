@@ -102,3 +102,27 @@ def test_a_classifier_learns_and_resumes(tmp_path, fabric):
     train(resumed, classification_loss, tmp_path / "broken", fabric)
     for value, expected in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
         assert torch.equal(value, expected)
+
+
+def test_a_classifier_may_be_shown_crops(fabric, tmp_path):
+    shown = {}
+
+    class Seen(nn.Module):
+        def __init__(self, crop_scale):
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(2))
+            self.views = shown.setdefault(crop_scale, [])
+
+        def forward(self, images):
+            self.views.append(images)
+            return self.bias.expand(len(images), 2)
+
+    config = supervised_optimization(3, 8, 1e-3)
+    for crop_scale in (1.0, 0.35):
+        settings = {"name": "task", "flip": False, "crop_scale": crop_scale, "fabric": fabric, "seed": 0}
+        scratch = tmp_path / str(crop_scale)
+        train_supervised(Seen(crop_scale), classification_loss, MemoryImages(), config, **settings, scratch=scratch)
+    assert len(shown[1.0]) == len(shown[0.35]) == 3
+    for whole, cropped in zip(*shown.values(), strict=True):
+        assert whole.shape == cropped.shape
+        assert ((whole - cropped).abs().amax(dim=(1, 2, 3)) > 0.02).any()
