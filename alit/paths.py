@@ -66,6 +66,11 @@ class RunPaths(NamedTuple):
         return self.run / "pretrained"
 
     @property
+    def kept(self) -> Path:
+        """One folder per variant and seed whose finished training is taken, as it lies in the checkout."""
+        return self.run / "kept"
+
+    @property
     def base(self) -> Path:
         """The frozen base tokenizer."""
         return self.run / "base"

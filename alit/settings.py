@@ -29,6 +29,14 @@ def parse_settings(kind: type[T], content: Any, *, source: str) -> T:
         raise ConfigError(_describe(error, kind, source)) from error
 
 
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key; lists are values."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def _describe(error: ValidationError, kind: Any, source: str) -> str:
     """Turn pydantic's report into one line; unknown keys first, since they explain missing ones."""
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")

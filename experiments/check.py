@@ -98,6 +98,7 @@ def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
         *image_set_needs(data, paths),
         *checkpoint_needs(profile, paths.root),
         *training_needs(profile, paths),
+        *variant_needs(profile, paths.root),
         *base_needs(profile, paths.root),
         *network_needs(models, profile, paths.root),
         *device_needs(profile),
@@ -223,6 +224,23 @@ def training_needs(profile: dict[str, Any], paths: RunPaths) -> Iterator[Need]:
         yield Need("checkpoint", target, "baselines.trainings", found, "" if there else remedy, stages)
 
 
+def variant_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
+    """Yield the finished trainings that variants name in place of trainings here."""
+    for target in finished_variants(profile):
+        there = (root / Path(target).expanduser() / "model.safetensors").is_file()
+        remedy = f"expected a checkpoint folder at {root / target} (variants.trainings), found none; without the entry "
+        remedy += "of checkpoints it is trained here"
+        found = "on this machine" if there else "none"
+        stages = frozenset({"pretrained"})
+        yield Need("checkpoint", target, "variants.trainings", found, "" if there else remedy, stages)
+
+
+def finished_variants(profile: dict[str, Any]) -> list[str]:
+    """Return the checkpoints that variants name, each once."""
+    entries = (profile.get("variants") or {}).get("trainings") or ()
+    return list(dict.fromkeys(str(one) for each in entries for one in (each.get("checkpoints") or {}).values()))
+
+
 def trainings(profile: dict[str, Any]) -> list[tuple[int, str]]:
     """Return seed and checkpoint of each of `baselines.trainings`."""
     listed = (profile.get("baselines") or {}).get("trainings") or ()
@@ -245,7 +263,8 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     source = str(profile.get("init_from", "scratch"))
     own = (profile.get("tokenizer") or {}).get("base")
     bases = [own if source == "scratch" else named_base(root / Path(source).expanduser())]
-    bases += [named_base(root / target) for _, target in trainings(profile)]
+    named = [*(target for _, target in trainings(profile)), *finished_variants(profile)]
+    bases += [named_base(root / target) for target in named]
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})

@@ -50,7 +50,8 @@ def distinct_trainings(
     profile: Profile, own: TrainingSettings, *, variants: bool
 ) -> Iterator[tuple[str, TrainingSettings, Stage]]:
     """Yield name, settings and stage of each training that needs other memory than those before."""
-    names = [each.name for each in profile.variants.trainings] if variants else []
+    entries = profile.variants.trainings if variants else ()
+    names = [each.name for each in entries if len(each.checkpoints) < len(each.seeds)]
     trainings = {name: vary_training(own, profile.variants, name) for name in names}
     seen = set()
     for name, settings in {"profile": own, **trainings}.items():

@@ -1,16 +1,18 @@
-"""Stage `pretrained`: take the trained networks that this profile goes on from, if it names any (`init_from`).
+"""Stage `pretrained`: take the trained networks that this profile names: `init_from`, and finished variants.
 
 A stage of its own, so that a change in zoo/ trains nothing again but what goes on from the changed checkpoint.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from alit.errors import CheckpointError, run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import save_base
-from alit.models.weights import CONFIG_FILE
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from alit.paths import RunPaths
 from alit.tokenizer.opening import OpenedCheckpoint, open_checkpoint, require_same_networks
 from alit.tokenizer.origin import write_origin
 from experiments.stage import Stage
@@ -19,7 +21,7 @@ LOGS = ("log.csv", "training.json")  # of a training; the report draws its curve
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/pretrained/`: the checkpoint's networks, and a record of where they come from."""
+    """Write `runs/<profile>/pretrained/`, networks and origin of `init_from`, and `kept/`, finished variants."""
     stage = Stage(argv, main.__doc__)
     init_from, folder = stage.read("init_from", str), stage.paths.pretrained
     tokenizer = stage.read("tokenizer", TokenizerConfig | None)
@@ -36,6 +38,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise CheckpointError(f"{init_from}: expected data.image_size {size} as in the profile, found {found}")
         write_networks(opened, folder)
         print(f"init_from: {opened.origin.describe()}", flush=True)
+    keep_variants(stage.read("variants.trainings", tuple[dict[str, Any], ...]), stage.paths)
+
+
+def keep_variants(trainings: Sequence[Mapping[str, Any]], paths: RunPaths) -> None:
+    """Write `runs/<profile>/kept/<variant>/<seed>/`: the folders of the trainings that variants name.
+
+    Raises:
+        CheckpointError: one holds no checkpoint.
+    """
+    shutil.rmtree(paths.kept, ignore_errors=True)
+    paths.kept.mkdir(parents=True)
+    for each in trainings:
+        for seed, source in each.get("checkpoints", {}).items():
+            folder, name = paths.root / Path(source).expanduser(), each["name"]
+            for file in (CONFIG_FILE, WEIGHTS_FILE):
+                if not (folder / file).is_file():
+                    raise CheckpointError(f"expected {file} in {folder} (variants.trainings {name}), found none")
+            shutil.copytree(folder, paths.kept / name / str(seed))
 
 
 def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:

@@ -63,7 +63,7 @@ def count(profile: Profile) -> Iterator[Row]:
     for entry, seed in tqdm(entries, unit="training", disable=None):
         name = f"{entry.name}, seed {seed}"
         varied = variants.vary_training(own, profile.variants, entry.name)
-        if variants.is_own(varied, own, seed) or variants.is_stage_1(varied, own, seed):
+        if seed in entry.checkpoints or variants.is_own(varied, own, seed) or variants.is_stage_1(varied, own, seed):
             yield Row(name, TrainingCost(0.0, 0.0, 0.0), "not trained again")
             continue
         cost, note = counter(variants.with_published_base(varied)), ""

@@ -12,6 +12,7 @@ from alit.models.base import ORIGIN
 from alit.models.diffusers_base import FILLED_IN
 from alit.models.distillation import TokenizerConfig
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from alit.settings import flat
 from alit.tokenizer.checkpoint import locate_file
 from alit.tokenizer.origin import Origin, read_origin
 from alit.tokenizer.published import read_published
@@ -86,7 +87,7 @@ def require_same_networks(expected: TokenizerConfig, found: TokenizerConfig, sou
     Raises:
         CheckpointError: the first key that differs, with both values.
     """
-    ours, theirs = (_flat(effective_settings(config)) for config in (expected, found))
+    ours, theirs = (flat(effective_settings(config)) for config in (expected, found))
     left_open = {f"base.{key}" for key in FILLED_IN if getattr(expected.base, key, "") is None}
     for key in dict.fromkeys([*ours, *theirs]):
         if ours.get(key) != theirs.get(key) and ".".join(key.split(".")[:2]) not in left_open:
@@ -111,10 +112,3 @@ def effective_settings(config: TokenizerConfig) -> dict[str, Any]:
     if not config.distillation.quantize:
         del distillation["latent_codebook_size"]
     return content
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -1,20 +1,20 @@
-"""Train a variant of a profile: stages 1 and 2 with some settings changed, on a base tokenizer that variants share."""
+"""Variants of a profile: stages 1 and 2 with some settings changed, trained here or finished before."""
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from alit.data.imageset import ImageSet
 from alit.data.prepare import DataConfig, ImageSetConfig
-from alit.errors import ConfigError
+from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import load_published
 from alit.models.losses import PerceptualDistance
-from alit.settings import Settings, parse_settings
+from alit.settings import Settings, flat, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
@@ -32,6 +32,21 @@ class VariantConfig(Settings):
     name: str
     set: dict[str, Any]  # dotted key -> value; numbers index lists, as in data.sets.0.images
     seeds: tuple[int, ...]  # of what is trained on top of the base tokenizer
+    # seed -> folder of a finished training, relative to the checkout, that is taken instead of trained
+    checkpoints: dict[int, str] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_no_checkpoints(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out checkpoints where there are none: what is kept of a profile does not change with the key."""
+        content = dump(self)
+        return content if self.checkpoints else {key: content[key] for key in content if key != "checkpoints"}
+
+    @model_validator(mode="after")
+    def _checkpoints_have_seeds(self) -> "VariantConfig":
+        unknown = [seed for seed in self.checkpoints if seed not in self.seeds]
+        if unknown:
+            raise ValueError(f"variant {self.name}: expected checkpoints of its seeds, found one of seed {unknown[0]}")
+        return self
 
 
 class VariantsConfig(Settings):
@@ -44,6 +59,7 @@ class VariantsConfig(Settings):
 # What a variant may change; of the data, only where its images come from, and how many of them it trains on.
 VARIED = re.compile(r"(tokenizer|base_training|distill|finetune)\.|data\.sets\.\d+\.(images|path)$")
 
+Stage = BaseTrainingConfig | DistillTrainingConfig | FinetuneTrainingConfig
 MakePerceptual = Callable[[str], PerceptualDistance]  # from the name of its trunk
 
 
@@ -201,6 +217,52 @@ def variant_settings(variant: TrainingSettings, seed: int) -> dict[str, Any]:
         "training": variant.distill,
         "finetune": variant.finetune,
     }
+
+
+def require_trained_by(variant: TrainingSettings, seed: int, records: Mapping[str, Any], source: str) -> None:
+    """Check that a finished training was made by the settings of a variant; its networks are another check.
+
+    Args:
+        variant: the profile with the variant's changes.
+        seed: of the training.
+        records: what its stages wrote as training.json, by stage: "distill", "finetune" where there was a stage 2, and
+            "base" where the base tokenizer is not a published one.
+        source: what an error names.
+
+    Raises:
+        CheckpointError: a record is missing, or a setting differs: the message has the first, with both values.
+        ConfigError: a record has an unknown, missing or impossible setting.
+    """
+    stages: dict[str, tuple[int, Stage]] = {"distill": (seed, variant.distill)}
+    if variant.tokenizer.base.pretrained is None:
+        stages["base"] = (variant.seed, variant.base_training)
+    if variant.finetune.optimization.steps or "finetune" in records:
+        stages["finetune"] = (seed, variant.finetune)
+    for stage, (seeded, config) in stages.items():
+        if stage not in records:
+            raise CheckpointError(
+                f"{source}: expected the record of stage {stage} (training.json) with the weights, found none, so that "
+                "its settings cannot be compared with the variant's"
+            )
+        record, where = records[stage], f"{source}: record of stage {stage}"
+        data = parse_settings(DataConfig, record.get("data"), source=where)
+        training = parse_settings(type(config), record.get("training"), source=where)
+        expected, found = _compared(seeded, variant.data, config), _compared(record.get("seed"), data, training)
+        for key in expected if config.optimization.steps else ["training.optimization.steps"]:
+            if expected[key] != found[key]:
+                raise CheckpointError(
+                    f"{source}: expected {key} {expected[key]} of stage {stage} as the variant has it, found "
+                    f"{found[key]}; make set and the training agree, or leave the checkpoint out"
+                )
+
+
+def _compared(seed: int | None, data: DataConfig, training: Settings) -> dict[str, Any]:
+    """Return the settings by dotted key that the numbers of a training depend on, but for its networks."""
+    content = data.model_dump(mode="json", exclude={"sets", "rejected_share"})
+    train = next((part for part in data.sets if part.role == "train"), None)
+    content["set"] = None if train is None else train.model_dump(mode="json", exclude={"name", "role", "pack"})
+    found = flat({"seed": seed, "data": content, "training": training.model_dump(mode="json")})
+    return {key: value for key, value in found.items() if not key.endswith((".save_every", ".log_every"))}
 
 
 def train_variant_base(

@@ -189,6 +189,20 @@ def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(t
     assert all("pretrained" in need.stages for need in needs)
 
 
+def test_finished_variants_are_looked_for_with_the_published_base_that_they_name(tmp_path):
+    entry = {"name": "again", "set": {}, "seeds": [0, 1], "checkpoints": {0: "zoo/one", 1: "zoo/two"}}
+    profile = {"init_from": "scratch", "variants": {"trainings": [entry, {"name": "brief", "set": {}, "seeds": [0]}]}}
+    folder = tmp_path / "zoo/one"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
+    save_file({"distillation.x": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    found = {need.name: need.remedy for need in check.variant_needs(profile, tmp_path)}
+    assert list(found) == ["zoo/one", "zoo/two"]
+    assert not found["zoo/one"]
+    assert "expected a checkpoint folder" in found["zoo/two"]
+    assert [need.name for need in check.base_needs(profile, tmp_path)] == ["owner/tiny"]
+
+
 def test_other_trainings_are_looked_for_with_the_published_base_that_they_name(tmp_path):
     targets = {1: "zoo/one", 2: "zoo/two", 3: "variants/another_seed/3"}
     baselines = {"trainings": [{"seed": seed, "target": target} for seed, target in targets.items()]}

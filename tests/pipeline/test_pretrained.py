@@ -54,6 +54,23 @@ def test_the_stages_take_the_checkpoints_networks_over(paths):
     assert (paths.pretrained / "init_from.txt").read_text() == "zoo/tiny\n"
 
 
+def test_finished_variants_are_taken_as_they_lie_in_the_checkout(paths):
+    content = yaml.safe_load(paths.config.read_text())
+    entry = {"name": "again", "set": {}, "seeds": [0, 3], "checkpoints": {3: "zoo/tiny"}}
+    content["variants"]["trainings"] = [entry]
+    content["ablations"]["comparisons"] = []
+    paths.config.write_text(yaml.safe_dump(content))
+    pretrained.main(["tiny"])
+    assert [str(path.relative_to(paths.kept)) for path in paths.kept.glob("*/*")] == ["again/3"]
+    kept, source = paths.kept / "again" / "3", paths.root / "zoo" / "tiny"
+    assert (kept / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+    assert (kept / "stage_1" / "log.csv").read_text() == "stage_1\n"
+    entry["checkpoints"] = {3: "zoo/huge"}
+    paths.config.write_text(yaml.safe_dump(content))
+    with pytest.raises(CheckpointError, match=r"config\.json in .*zoo/huge \(variants\.trainings again\), found none"):
+        pretrained.main(["tiny"])
+
+
 @pytest.mark.parametrize("form", ["bare folder", "absolute folder", "hub id", "file of the authors"])
 def test_any_form_of_a_checkpoint_starts_and_brings_its_own_base(paths, form, monkeypatch):
     original = AdaptiveTokenizer.from_pretrained(paths.root / "zoo" / "tiny")

@@ -1,5 +1,8 @@
 """The stages of the ablations, on a few tiny scenes: training variants, baselines, measuring, timing."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,7 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 from toy_sweep import MeanColor
 
 from alit.config import load_profile
-from alit.errors import NotMeasurable
+from alit.errors import CheckpointError, NotMeasurable
 from alit.models.weights import save_network
 from alit.studies import assess
 from alit.studies.ablations.measure import read_stage_1
@@ -19,6 +22,7 @@ from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training import variants as training
+from alit.training.engine.checkpoint import plain
 from experiments import baselines, distill, finetune, measure, sweep, variants
 
 VARIANTS = [
@@ -165,6 +169,66 @@ def test_each_variant_is_trained_once_per_seed_on_a_base_that_is_shared(paths, t
     assert load(paths.variants / "recurrent/1").fingerprint != load(paths.variants / "recurrent/2").fingerprint
     assert load(paths.variants / "continuous_vae/0").config.base.kind == "vae"
     assert not any(paths.scratch.iterdir())
+
+
+def test_a_finished_training_is_taken_instead_of_trained(paths, trained):
+    content = yaml.safe_load(paths.config.read_text())
+    content["variants"]["trainings"] = [{"name": "recurrent", "set": {}, "seeds": [1, 2]}]
+    content["ablations"]["comparisons"], content["baselines"]["tokenizers"] = [], BASELINES[:1]
+    paths.config.write_text(yaml.safe_dump(content))
+    save_records(paths, load_profile(paths.config))
+    variants.main(["tiny"])
+    shutil.move(paths.variants / "recurrent" / "1", paths.kept / "recurrent" / "1")
+    shutil.copytree(paths.base, paths.kept / "recurrent" / "1" / "base")
+    before = {path.name: path.read_bytes() for path in (paths.kept / "recurrent" / "1").glob("*.*")}
+    content["variants"]["trainings"][0]["checkpoints"] = {1: "zoo/one"}
+    paths.config.write_text(yaml.safe_dump(content))
+    del trained[:]
+    variants.main(["tiny"])
+    assert [seed for _, _, seed in trained] == [2]
+    found = paths.variants / "recurrent" / "1"
+    assert {path.name for path in found.iterdir()} == {"config.json", "model.safetensors", "training.json", "log.csv"}
+    assert all(
+        (found / name).read_bytes() == before[name] for name in ("model.safetensors", "training.json", "log.csv")
+    )
+    assert read_stage_1(found) == read_stage_1(paths.variants / "recurrent" / "2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distill.optimization.steps": 5}, "expected training.optimization.steps 5 of stage distill as the variant "),
+        ({"data.sets.0.images": 3}, r"expected data\.set\.images 3 of stage distill as the variant has it, found 16"),
+        (
+            {"tokenizer.distillation.width": 32},
+            r"expected tokenizer\.distillation\.width 32 as in the profile, found 16",
+        ),
+        ({"base_training.l1_weight": 3.0}, r"expected training\.l1_weight 3\.0 of stage base"),
+        ({"finetune.optimization.steps": 1}, r"expected training\.optimization\.steps 1 of stage finetune"),
+    ],
+)
+def test_a_finished_training_of_other_settings_is_one_line(paths, changes, message):
+    own = load_profile(paths.config)
+    save_records(paths, own)
+    folder = paths.kept / "recurrent" / "1"
+    shutil.copytree(paths.tokenizer, folder)
+    shutil.copytree(paths.base, folder / "base")
+    record = training.variant_settings(training.vary_training(own.training, own.variants, "recurrent"), 1)
+    (folder / "training.json").write_text(json.dumps(plain(record)))
+    content = yaml.safe_load(paths.config.read_text())
+    entry = {"name": "recurrent", "set": changes, "seeds": [1], "checkpoints": {1: "zoo/one"}}
+    content["variants"]["trainings"] = [entry]
+    content["ablations"]["comparisons"], content["baselines"]["tokenizers"] = [], BASELINES[:1]
+    paths.config.write_text(yaml.safe_dump(content))
+    with pytest.raises(CheckpointError, match=rf"variants\.trainings recurrent: zoo/one: {message}") as caught:
+        variants.main(["tiny"])
+    assert "\n" not in str(caught.value)
+
+
+def save_records(paths, profile):
+    """Write what the base tokenizer's stage would have, and the settings of the image sets."""
+    record = training.base_settings(profile.training)
+    (paths.base / "training.json").write_text(json.dumps(plain(record)))
 
 
 def test_a_killed_run_keeps_the_trainings_that_are_finished(paths, trained, monkeypatch):

@@ -12,13 +12,13 @@ from tiny import images as random_images
 
 from alit.config import load_profile
 from alit.data.prepare import materialize_sets
-from alit.errors import DataError
+from alit.errors import CheckpointError, DataError
 from alit.models.loading import local_copy
 from alit.models.weights import save_network
 from alit.paths import RunPaths
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import plain
-from experiments import pretrained, release
+from experiments import pretrained, release, variants
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,21 @@ def test_the_cards_of_this_repository_are_those_of_their_files(folder):
         if stage != "base" or base is None:  # a published base was not trained
             assert card["settings"][stage]["training"] == plain(getattr(settings, section)), stage
     assert card["settings"]["distill"]["tokenizer"] == plain(settings.tokenizer)
+
+
+PROFILES = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_finished_variants_are_trainings_by_the_settings_of_their_profile(path):
+    profile = load_profile(path)
+    for entry in profile.variants.trainings:
+        for seed, folder in entry.checkpoints.items():
+            variant = variants.variants.vary_training(profile.training, profile.variants, entry.name)
+            taken = variants.take(ROOT / folder, entry, variant, seed)
+            assert taken.log is not None
+            with pytest.raises(CheckpointError, match=f"expected seed {seed + 100} of stage distill"):
+                variants.variants.require_trained_by(variant, seed + 100, variants.records(ROOT / folder), folder)
 
 
 def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):

@@ -26,7 +26,7 @@ OPTIONAL_KEYS = {
     "baselines.trainings",
     "probe.compared_images",
 }  # have a default, which older profiles need not name
-OPTIONAL_OF_ENTRIES = {"crop_scale"}  # the same, of the entries of lists
+OPTIONAL_OF_ENTRIES = {"crop_scale", "checkpoints"}  # the same, of the entries of lists
 OWN_KEYS = {"variants.common", "tokenizer.base"}  # a mapping whose keys are the profile's own choice
 
 
