@@ -58,7 +58,7 @@ def add_encode(commands: Subparsers) -> None:
         "encode",
         help="pictures to a token file",
         description="Encode every readable picture; unreadable ones are named, left out, and end the command with "
-        "status 2.",
+        "status 2. The same command again goes on where it was stopped.",
     )
     parser.add_argument(
         "images",
@@ -67,7 +67,7 @@ def add_encode(commands: Subparsers) -> None:
         help="files, folders, globs, or - for paths on standard input, one a line or between NULs",
     )
     parser.add_argument("-o", "--output", type=path, required=True, help="the token file to write")
-    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable picture, and write nothing")
+    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable picture")
     add_force(parser)
     add_model(parser)
     add_lengths(parser, mean="--mean-length")

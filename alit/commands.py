@@ -22,16 +22,16 @@ from tqdm import tqdm
 from alit.data.sources.opening import open_source
 from alit.errors import ConfigError, DataError
 from alit.files import is_special, is_standard_output, require_free, write_whole
-from alit.inputs import Pictures, find_images
+from alit.inputs import find_images
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
 from alit.tokenizer.dataset import tokenize as tokenize_set
-from alit.tokenizer.encoding import ReconstructionLoss
 from alit.tokenizer.engines import here, processes, ray_actors
 from alit.tokenizer.opening import open_file
 from alit.tokenizer.origin import ORIGIN_FILE, Origin, write_origin
 from alit.tokenizer.parquet import part_files, read_card, read_columns
+from alit.tokenizer.pictures import encode_files, finished_pictures
 from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.tokenizer.tokens import MAGIC, TokenFile, TokenSet, pack, read_tokens, unpack
@@ -50,16 +50,30 @@ def encode(arguments: Namespace) -> None:
     if not arguments.force:
         require_free(arguments.output, paths, lambda head: head.startswith(MAGIC), kind="a token file")
     tokenizer = load_onto(arguments.model, arguments.device)
-    pictures = Pictures(paths, tokenizer.image_size, arguments.batch_size, strict=arguments.strict)
-    until = None if arguments.until_l1 is None else ReconstructionLoss(l1=arguments.until_l1)
-    tokens = tokenizer.encode(pictures, length=arguments.length, until=until, budget=arguments.mean_length)
+    config = TokenizeConfig(
+        length=arguments.length,
+        until_l1=arguments.until_l1,
+        budget=arguments.mean_length,
+        batch_size=arguments.batch_size,
+    )
     with writing(arguments.output):
-        write_whole(arguments.output, pack(tokens, pictures.names))
+        finished = finished_pictures(arguments.output, tokenizer, config)
+        if finished:
+            print(f"{arguments.output}: goes on after {len(finished)} pictures that are done", file=sys.stderr)
+        try:
+            tokens, names, unreadable = encode_files(paths, tokenizer, config, finished, strict=arguments.strict)
+        except KeyboardInterrupt as error:
+            if finished.path is None or not finished:
+                raise
+            done = f"{len(finished)} pictures are done, run the same command again to continue"
+            raise KeyboardInterrupt(done) from error
+        write_whole(arguments.output, pack(tokens, names))
+        finished.remove()
     print(describe(tokens), file=sys.stderr if is_standard_output(arguments.output) else sys.stdout)
-    if pictures.unreadable:
+    if unreadable:
         raise DataError(
-            f"{len(pictures.unreadable)} of {len(paths)} pictures could not be read and are not in "
-            f"{arguments.output}: {'; '.join(pictures.unreadable)}"
+            f"{len(unreadable)} of {len(paths)} pictures could not be read and are not in {arguments.output}: "
+            f"{'; '.join(unreadable)}"
         )
 
 

@@ -97,7 +97,8 @@ def run_command(
 
     An optional package that is missing counts as an `AlitError`, and so does a standard output that takes no more;
     where nobody reads that any longer the exit is 141, as if SIGPIPE had ended it. Ctrl-C exits with 130 and one line,
-    which says what is `interrupted`. Every other exception is a bug and keeps its stack trace.
+    which says what is `interrupted`, unless the exception itself does. Every other exception is a bug and keeps its
+    stack trace.
     """
     _open_standard_files()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -114,8 +115,8 @@ def run_command(
         if module not in EXTRAS:
             raise
         _exit(MissingPackageError(module))
-    except KeyboardInterrupt:
-        print(f"interrupted: {interrupted}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted: {str(error) or interrupted}", file=sys.stderr)
         _drop_output()
         sys.exit(130)
     except OSError as error:

@@ -56,12 +56,12 @@ def file_sha256(path: Path) -> str:
 def is_special(path: Path) -> bool:
     """Whether a path is a device, a pipe or a socket: something that is written to and never replaced."""
     try:
-        return not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)) or _is_standard(path)
+        return not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)) or is_open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _is_standard(path: Path) -> bool:
+def is_open_file(path: Path) -> bool:
     """Whether a path names an open file of this process, such as /dev/stdout, whatever it leads to."""
     return str(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
 

@@ -1,50 +1,14 @@
-"""The pictures that a command's arguments lead to: files, folders, globs and lists of paths, and their views."""
+"""The pictures that a command's arguments lead to: files, folders, globs and lists of paths."""
 
 import codecs
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
-from tqdm import tqdm
-
-from alit.data.images import batch_of, read_view
 from alit.data.listing import find_pictures
 from alit.errors import DataError
-from alit.files import name_to_text
-
-
-class Pictures:
-    """Batches of the center views of picture files, in order; remembers which files could be read."""
-
-    def __init__(self, paths: Sequence[Path], size: int, batch_size: int, *, strict: bool = False) -> None:
-        self.names: list[str] = []  # of the pictures so far
-        self.unreadable: list[str] = []  # "path: reason"
-        self._paths, self._size, self._batch_size, self._strict = paths, size, batch_size, strict
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield images (b, 3, size, size) in [0, 1], with b up to the batch size.
-
-        Raises:
-            DataError: a picture cannot be read, where `strict`.
-        """
-        views: list[np.ndarray] = []
-        for path in tqdm(self._paths, unit="image", disable=None):
-            try:
-                views.append(read_view(path, self._size))
-                self.names.append(name_to_text(path.name))
-            except DataError as error:
-                if self._strict:
-                    raise
-                self.unreadable.append(str(error))
-            if len(views) == self._batch_size:
-                yield batch_of(views, self._size)
-                views = []
-        if views:
-            yield batch_of(views, self._size)
 
 
 def find_images(arguments: Sequence[str]) -> list[Path]:

@@ -61,10 +61,8 @@ def decode(file: PictureFile, least: Callable[[Size], Size] | None = None) -> De
     """
     try:
         return _decode(file, least, None)
-    except (DataError, Image.DecompressionBombError, MemoryError) as error:
+    except (DataError, FileNotFoundError, Image.DecompressionBombError, MemoryError) as error:
         raise DataError(describe_fault(error)) from error
-    except FileNotFoundError as error:
-        raise DataError("no such file") from error
     except Exception as error:  # decoders fail with anything
         try:
             content = _content(file)
@@ -85,8 +83,6 @@ def read_pixels(file: PictureFile) -> np.ndarray:
     try:
         with Image.open(file) as image:
             return np.array(image)
-    except FileNotFoundError as error:
-        raise DataError("no such file") from error
     except Exception as error:
         raise DataError(describe_fault(error)) from error
 
@@ -95,6 +91,8 @@ def describe_fault(error: BaseException) -> str:
     """Return one line on why a file could not be read, without the path, which the caller names."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -31,7 +31,13 @@ from alit.errors import ConfigError, DataError, require
 from alit.files import write_whole
 from alit.settings import Settings
 from alit.tokenizer.budget import allocate_budget
-from alit.tokenizer.encoding import Encoded, ReconstructionLoss, encode_all_lengths
+from alit.tokenizer.encoding import (
+    Encoded,
+    ReconstructionLoss,
+    encode_all_lengths,
+    encode_to_length,
+    encode_until,
+)
 from alit.tokenizer.parquet import (
     PartCard,
     TokenRows,
@@ -115,14 +121,7 @@ class PartEncoder:
         """
         names: list[str] = []
         rejected: list[Rejected] = []
-        batches = self._batches(part, names, rejected, advance)
-        try:
-            tokens, losses = self._encode(batches)
-        except torch.OutOfMemoryError as error:
-            size, device = self._job.config.batch_size, self._tokenizer.device
-            raise ConfigError(
-                f"a batch of {size} images does not fit the memory of {device}: lower --batch-size"
-            ) from error
+        tokens, losses = self._encode(self._batches(part, names, rejected, advance))
         card = PartCard(
             model=tokens.model,
             codebook_size=tokens.codebook_size,
@@ -138,21 +137,18 @@ class PartEncoder:
     def _encode(self, batches: Iterator[Tensor]) -> tuple[TokenSet, np.ndarray | None]:
         """Return tokens; for a budget those of all lengths in one run, and the L1 (images, lengths) of each."""
         config, tokenizer = self._job.config, self._tokenizer
-        if config.length is not None:
-            return tokenizer.encode(batches, length=config.length), None
-        if config.until_l1 is not None:
-            return tokenizer.encode(batches, until=ReconstructionLoss(l1=config.until_l1)), None
         encoded: list[Encoded] = []
-        losses = [np.empty((0, len(tokenizer.lengths)))]
-        with torch.no_grad():
-            checked = checked_batches(
-                batches, size=tokenizer.image_size, batch_size=config.batch_size, device=tokenizer.device
-            )
-            for images in checked:
-                tokens, losses_of_batch = encode_all_lengths(tokenizer, images)
-                encoded += [Encoded(torch.cat([step.values for step in image]), True) for image in tokens]
-                losses.append(losses_of_batch)
-        return tokenizer.token_set(encoded), np.concatenate(losses)
+        losses: list[np.ndarray] = []
+        checked = checked_batches(
+            batches, size=tokenizer.image_size, batch_size=config.batch_size, device=tokenizer.device
+        )
+        for images in checked:
+            of_batch, losses_of_batch = encode_batch(tokenizer, images, config)
+            encoded += of_batch
+            losses.append(losses_of_batch)
+        if config.budget is None:
+            return tokenizer.token_set(encoded), None
+        return tokenizer.token_set(encoded), np.concatenate([np.empty((0, len(tokenizer.lengths))), *losses])
 
     def _batches(self, part: int, names: list[str], rejected: list[Rejected], advance: Advance) -> Iterator[Tensor]:
         """Yield images (b, 3, h, w) of a part, and note each picture as named or as rejected."""
@@ -186,6 +182,35 @@ class PartEncoder:
             return name, str(error)
 
 
+@torch.no_grad()
+def encode_batch(
+    tokenizer: AdaptiveTokenizer, images: Tensor, config: TokenizeConfig
+) -> tuple[list[Encoded], np.ndarray]:
+    """Encode images (b, 3, h, w) in [0, 1] to as many tokens as asked for.
+
+    Returns:
+        Tokens of each image; for a budget those of all lengths, one behind the other. And the L1 (b, lengths) of each
+        length for a budget, else (b, 0).
+
+    Raises:
+        ConfigError: the batch does not fit the device's memory.
+    """
+    try:
+        if config.budget is not None:
+            tokens, losses = encode_all_lengths(tokenizer, images)
+            return [Encoded(torch.cat([step.values for step in image]), True) for image in tokens], losses
+        if config.until_l1 is not None:
+            encoded = encode_until(tokenizer, images, ReconstructionLoss(l1=config.until_l1))
+        else:
+            assert config.length is not None
+            encoded = encode_to_length(tokenizer, images, config.length)
+        return encoded, np.empty((len(images), 0))
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"a batch of {len(images)} images does not fit the memory of {tokenizer.device}: lower --batch-size"
+        ) from error
+
+
 def _loss_column(losses: np.ndarray | None) -> dict[str, Any]:
     if losses is None:
         return {}
@@ -217,7 +242,7 @@ def tokenize(
         DataError: more images than allowed could not be read.
     """
     require("pyarrow")
-    _check_rule(job.config, tokenizer)
+    check_rule(job.config, tokenizer)
     _claim(job, tokenizer)
     most = rejected_share * len(job.source)
     finished = {card.part: card.rejected for card in map(read_card, _encoded_parts(job))}
@@ -235,12 +260,17 @@ def tokenize(
     return _list_rejected(job)
 
 
-def _check_rule(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> None:
+def check_rule(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> None:
+    """Check that a tokenizer can do what is asked for, before any work.
+
+    Raises:
+        ConfigError: it has no such length, or the budget is below the shortest.
+    """
     lengths = tokenizer.lengths
     if config.length is not None and config.length not in lengths:
         raise ConfigError(f"expected a length among {', '.join(map(str, lengths))}, found {config.length}")
     if config.budget is not None and config.budget < lengths[0]:
-        raise ConfigError(f"expected a budget of at least the shortest length {lengths[0]}, found {config.budget:g}")
+        raise ConfigError(f"expected a mean of at least the shortest length {lengths[0]}, found {config.budget:g}")
 
 
 def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
