@@ -35,6 +35,7 @@ def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
     config = stage.read("baselines", BaselinesConfig)
     swept = [card for card in read_cards(paths.data) if card.swept]
     cards = [card for card in swept if card.name in config.sets]
+    settings = stage.read("sweep", SweepConfig)
     models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, device)
     load = partial(load_tokenizer, folder=paths.run, image_size=stage.evaluation_set.image_size, device=device)
     scratch = paths.scratch / f"baselines-{paths.profile}"
@@ -56,9 +57,10 @@ def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
         stage.sets(config.sets),
         models.tasks,
         models.extractors,
-        config=stage.read("sweep", SweepConfig),
+        config=settings,
         scratch=scratch,
         fabric=fabric,
+        training=stage.train_set if settings.training_images else None,
     )
     if fabric.is_global_zero:
         move_whole(finished, paths.baselines)

@@ -29,15 +29,17 @@ def _sweep(stage: NetworkStage, fabric: "Fabric") -> None:
     cards = [card for card in read_cards(paths.data) if card.swept]
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(fabric.device).eval()
     models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, fabric.device)
+    config = stage.read("sweep", SweepConfig)
     sweep(
         tokenizer,
         stage.sets([card.name for card in cards]),
         models.tasks,
         models.extractors,
-        config=stage.read("sweep", SweepConfig),
+        config=config,
         scratch=paths.scratch,
         out=paths.sweep,
         fabric=fabric,
+        training=stage.train_set if config.training_images else None,
         settings={
             "profile": paths.profile,
             "origin": None if (origin := read_origin(paths.tokenizer)) is None else origin.model_dump(),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,8 +21,14 @@ from alit.errors import DataError
 from alit.models.weights import weights_sha256
 from alit.settings import Settings
 from alit.sweep.overlap import training_overlap
-from alit.sweep.schema import CODECS, as_table, column_of, validate_table
+from alit.sweep.schema import CODECS, ENTROPY_BITS, as_table, column_of, validate_table
 from alit.sweep.store import CONFIG_FILE, ChunkStore
+from alit.sweep.training_reference import (
+    TrainingReference,
+    choose_training_images,
+    measure_training_images,
+    training_distance,
+)
 from alit.tasks.protocol import ROUNDING, FeatureExtractor, SweepBatch, Task, round_to_8_bit
 from alit.tokenizer.adapters import compress
 from alit.tokenizer.protocol import (
@@ -39,10 +45,11 @@ if TYPE_CHECKING:  # Fabric loads torchmetrics, and with it transformers and tor
 
 
 class SweepConfig(Settings):
-    """Chunk and batch size of a sweep."""
+    """Chunk and batch size of a sweep, and how much it knows of the training images."""
 
     chunk_size: PositiveInt  # images per resumable chunk
     tokenizer_batch: PositiveInt  # images at once
+    training_images: NonNegativeInt = 0  # at most so many: entropy-coded bits and training distances; 0: neither
 
 
 CODEC_QUALITY = 75  # Pillow's default for JPEG
@@ -66,6 +73,7 @@ class SweepModels(NamedTuple):
     tasks: tuple[Task, ...]
     extractors: tuple[FeatureExtractor, ...]
     device: torch.device
+    reference: TrainingReference | None = None  # None: nothing is known of the training images
 
 
 Features = dict[str, np.ndarray]  # by extractor: (rows, f) float32
@@ -111,7 +119,8 @@ def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -
         lengths.append(reconstruction.length)
         measured.append(_measure_length(rounded, batch, references, models))
     columns, features = zip(*measured, strict=True)
-    table = _in_table_order(images, indices, batch, lengths, columns)
+    distances = _training_distances(features[0], models)
+    table = _in_table_order(images, indices, batch, lengths, columns, distances)
     names = [extractor.name for extractor in models.extractors]
     return table, {name: rearrange([part[name] for part in features], "length b f -> (b length) f") for name in names}
 
@@ -132,7 +141,7 @@ def _measure_length(
     step: Reconstruction, batch: SweepBatch, references: Sequence[object], models: SweepModels
 ) -> tuple[dict[str, np.ndarray], Features]:
     """Return the columns (b,) and features (b, f) of the images of one length."""
-    columns = {"bits": step.bits.float().cpu().numpy()}
+    columns = {"bits": step.bits.float().cpu().numpy(), **_entropy_bits(step, models)}
     for task, reference in zip(models.tasks, references, strict=True):
         columns.update(task.score(step.images, reference, batch))
     features = {
@@ -141,14 +150,45 @@ def _measure_length(
     return columns, features
 
 
+def _entropy_bits(step: Reconstruction, models: SweepModels) -> dict[str, np.ndarray]:
+    """Return the entropy-coded sizes (b,) of a length's codes; NaN where a code is no ids, such as continuous latents.
+
+    A code that is entropy-coded already, such as a JPEG file, has its own size.
+    """
+    if models.reference is None:
+        return {}
+    if getattr(models.tokenizer, "entropy_coded", False):
+        return dict.fromkeys(ENTROPY_BITS, step.bits.float().cpu().numpy())
+    if step.ids is None or models.reference.code_model is None:
+        return dict.fromkeys(ENTROPY_BITS, np.full(len(step.images), np.nan))
+    found = models.reference.code_model.bits(step.ids.cpu().numpy(), step.length)
+    return dict(zip(ENTROPY_BITS, found, strict=True))
+
+
+def _training_distances(untouched: Features, models: SweepModels) -> dict[str, np.ndarray]:
+    """Return how far images are from the training images, (b,) for each extractor."""
+    if models.reference is None:
+        return {}
+    return {
+        f"training_distance_{name}": training_distance(
+            torch.from_numpy(untouched[name]).to(models.device), models.reference.features[name]
+        )
+        for name in untouched
+    }
+
+
 def _in_table_order(
     images: ImageSet,
     indices: np.ndarray,
     batch: SweepBatch,
     lengths: Sequence[int],
     columns: Sequence[Mapping[str, np.ndarray]],
+    distances: Mapping[str, np.ndarray],
 ) -> pd.DataFrame:
-    """Return the rows of a batch, sorted by image, then length; `columns` holds the scores (b,) of each length."""
+    """Return the rows of a batch, sorted by image, then length.
+
+    `columns` holds the scores (b,) of each length, `distances` what is known of each image beside its set's manifest.
+    """
     manifest = images.manifest.iloc[indices]
     known = np.where(batch.labels.numpy() >= 0, batch.labels.numpy(), np.nan)
     per_image = {
@@ -160,6 +200,7 @@ def _in_table_order(
         "rms_contrast": rms_contrast(batch.images),
         **{f"{codec}_bytes": file_sizes(batch.images, codec) for codec in CODECS},
     }
+    per_image |= distances
     repeated = {name: np.repeat(values, len(lengths)) for name, values in per_image.items()}
     scored = {name: rearrange([part[name] for part in columns], "length b -> (b length)") for name in columns[0]}
     return as_table({**repeated, "length": np.tile(lengths, len(indices)), **scored})
@@ -176,6 +217,7 @@ def sweep(
     out: Path,
     fabric: "Fabric | None" = None,
     settings: Mapping[str, Any] | None = None,
+    training: ImageSet | None = None,
 ) -> None:
     """Measure every image of every set at every length and write `table.parquet`, features and `config.json`.
 
@@ -194,14 +236,19 @@ def sweep(
         out: folder of the result, replaced whole.
         fabric: the processes that share the work; by default this one alone, on the CPU.
         settings: anything else that the numbers depend on or that `config.json` should state (JSON values).
+        training: the tokenizer's training images. With `config.training_images` of them the table has entropy-coded
+            bits and training distances, and the result a code model.
 
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
     """
     fabric = fabric or _this_process()
     models = SweepModels(tokenizer, tuple(tasks), tuple(extractors), fabric.device)
-    ordered, record = _plan(sets, models, config, settings or {})
-    _measure(ordered, models, record, config, scratch, out, fabric)
+    plan = _plan(sets, models, config, settings or {}, scratch, fabric, training)
+    _measure(plan, config, scratch, out, fabric)
+    if fabric.is_global_zero and plan.models.reference is not None:
+        for folder in plan.models.reference.folders:
+            shutil.rmtree(folder)
 
 
 def _this_process() -> "Fabric":
@@ -211,46 +258,76 @@ def _this_process() -> "Fabric":
     return build_fabric("cpu", 1)
 
 
+class _Plan(NamedTuple):
+    """What is to be swept, checked."""
+
+    sets: list[ImageSet]  # in the table's order
+    models: SweepModels
+    record: Any  # as it will be read back
+    behavior: str  # of a tokenizer without weights: one that has been changed begins anew
+
+
 def _plan(
-    sets: Iterable[ImageSet], models: SweepModels, config: SweepConfig, settings: Mapping[str, Any]
-) -> tuple[list[ImageSet], Any]:
-    """Check what is to be swept; return the sets in the table's order, and the record as it will be read back."""
+    sets: Iterable[ImageSet],
+    models: SweepModels,
+    config: SweepConfig,
+    settings: Mapping[str, Any],
+    scratch: Path,
+    fabric: "Fabric",
+    training: ImageSet | None,
+) -> _Plan:
+    """Check what is to be swept, and measure the training images that it is compared with, if any."""
     ordered = sorted(sets, key=lambda images: images.name)
     _check(ordered, models)
-    return ordered, json.loads(json.dumps(_record(ordered, models, config, settings)))
-
-
-def _measure(
-    ordered: list[ImageSet],
-    models: SweepModels,
-    record: Any,
-    config: SweepConfig,
-    scratch: Path,
-    out: Path,
-    fabric: "Fabric",
-) -> None:
-    """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
-    # A tokenizer without weights is known by what it does alone: one that has been changed begins anew.
     with fail_together(fabric):
         own = _behavior(ordered, models)
     behavior = fabric.broadcast(own)
-    digest = hashlib.sha256((json.dumps(record, sort_keys=True) + behavior).encode()).hexdigest()
+    record = _record(ordered, models, config, settings)
+    if training is not None and config.training_images:
+        weights = record["tokenizer"]["weights_sha256"]
+        reference = measure_training_images(
+            choose_training_images(training, ordered, config.training_images),
+            models.tokenizer,
+            weights or behavior,
+            models.extractors,
+            piece_size=config.chunk_size,
+            batch_size=config.tokenizer_batch,
+            scratch=scratch,
+            fabric=fabric,
+        )
+        models = models._replace(reference=reference)
+        record["training_images"] = reference.record
+    return _Plan(ordered, models, json.loads(json.dumps(record)), behavior)
+
+
+def _measure(plan: _Plan, config: SweepConfig, scratch: Path, out: Path, fabric: "Fabric") -> None:
+    """Measure the chunks that are not finished yet in all processes, and write the whole in the first."""
+    digest = hashlib.sha256((json.dumps(plan.record, sort_keys=True) + plan.behavior).encode()).hexdigest()
     store = ChunkStore(scratch / f"sweep-{digest[:16]}")
-    chunks = _chunks(ordered, config.chunk_size)
+    chunks = _chunks(plan.sets, config.chunk_size)
     finished = store.finished()
     pending = [index for index in range(len(chunks)) if index not in finished]
     total, left = sum(map(len, chunks)), sum(len(chunks[index]) for index in pending)
 
     def work(index: int) -> None:
-        store.write(index, *measure_chunk(chunks[index], models, config.tokenizer_batch))
+        store.write(index, *measure_chunk(chunks[index], plan.models, config.tokenizer_batch))
 
     silent = not fabric.is_global_zero
     with tqdm(total=total, initial=total - left, desc="sweep", unit="image", disable=silent) as bar:
         for index in share_pieces(fabric, pending, work):
             bar.update(len(chunks[index]))
     if fabric.is_global_zero:
-        store.assemble(len(chunks), [extractor.name for extractor in models.extractors], record, out)
+        extractors = [extractor.name for extractor in plan.models.extractors]
+        store.assemble(len(chunks), extractors, plan.record, out, lambda folder: _keep_code_model(plan, folder))
     check_all(fabric)
+
+
+def _keep_code_model(plan: _Plan, folder: Path) -> None:
+    """Write the model that entropy-coded bits are by, where there is one, with a card of what it was fitted on."""
+    reference = plan.models.reference
+    if reference is not None and reference.code_model is not None:
+        card = {"tokenizer": plan.record["tokenizer"], "training_images": plan.record["training_images"]}
+        reference.code_model.save(folder, card)
 
 
 @torch.no_grad()
@@ -350,6 +427,7 @@ def sweep_many(
     config: SweepConfig,
     scratch: Path,
     fabric: "Fabric | None" = None,
+    training: ImageSet | None = None,
 ) -> Path:
     """Sweep one tokenizer after another and return the folder that holds their sweeps, `<folder>/<name>`.
 
@@ -358,8 +436,8 @@ def sweep_many(
 
     Args:
         jobs: tokenizers by the name of their folder.
-        sets: as for `sweep`, of all jobs that name no others; and so are tasks, extractors, config and fabric.
-        scratch: a folder for this caller alone; sweeps of names that are not in `jobs` are removed from it.
+        sets: as for `sweep`, of all jobs that name no others; and so are tasks, extractors, config, fabric, training.
+        scratch: a folder for this caller alone, who removes it; sweeps of names that are not in `jobs` are removed.
     """
     fabric = fabric or _this_process()
     sets, tasks, extractors = list(sets), list(tasks), list(extractors)
@@ -372,10 +450,11 @@ def sweep_many(
         if fabric.is_global_zero:
             print(f"sweep of {name}", flush=True)
         models = SweepModels(job.load(), tuple(tasks), tuple(extractors), fabric.device)
-        ordered, record = _plan(sets if job.sets is None else job.sets, models, config, job.settings)
+        swept = sets if job.sets is None else job.sets
+        plan = _plan(swept, models, config, job.settings, scratch, fabric, training)
         finished = folder / name / CONFIG_FILE  # by a run that was stopped later
-        if not finished.is_file() or json.loads(finished.read_text()) != record:
-            _measure(ordered, models, record, config, scratch, folder / name, fabric)
+        if not finished.is_file() or json.loads(finished.read_text()) != plan.record:
+            _measure(plan, config, scratch, folder / name, fabric)
     return folder
 
 

@@ -19,6 +19,7 @@ from alit.errors import DataError
 
 CODECS = ("jpeg", "webp")  # whose file sizes an image has, as `<codec>_bytes`
 TEXT = ("dataset", "split", "image_id")
+ENTROPY_BITS = ("entropy_bits", "entropy_bits_by_position")  # of sweeps that know training images
 TASK_COLUMNS = {
     r"^perceptual_\w+$": pa.Column("float32", pa.Check.ge(0), nullable=True, regex=True, required=False),
     r"^class_rank_\w+$": pa.Column("Int32", pa.Check.ge(0), nullable=True, regex=True, required=False),
@@ -32,6 +33,7 @@ TASK_COLUMNS = {
     r"^caption_true_score_\w+$": pa.Column(
         "float32", pa.Check.in_range(0, 1), nullable=True, regex=True, required=False
     ),
+    r"^training_distance_\w+$": pa.Column("float32", pa.Check.in_range(0, 2.0001), regex=True, required=False),
 }
 COLUMNS = {
     **{name: pa.Column(str) for name in TEXT},
@@ -41,6 +43,8 @@ COLUMNS = {
     **{f"{codec}_bytes": pa.Column("float32", pa.Check.gt(0)) for codec in CODECS},
     "length": pa.Column("int32", pa.Check.ge(0)),
     "bits": pa.Column("float32", pa.Check.gt(0), nullable=True),
+    "entropy_bits": pa.Column("float32", pa.Check.ge(0), nullable=True, required=False),
+    "entropy_bits_by_position": pa.Column("float32", pa.Check.ge(0), nullable=True, required=False),
     "l1": pa.Column("float32", pa.Check.in_range(0, 1)),
     "l2": pa.Column("float32", pa.Check.in_range(0, 1)),
     "psnr": pa.Column("float32", pa.Check.ge(0)),
@@ -54,6 +58,11 @@ def _some_rows(table: pd.DataFrame) -> bool:
 
 def _bits_but_for_originals(table: pd.DataFrame) -> bool:
     return bool((table["bits"].isna() == (table["length"] == 0)).all())
+
+
+def _no_entropy_bits_of_originals(table: pd.DataFrame) -> bool:
+    untouched = table.loc[table["length"] == 0, [name for name in ENTROPY_BITS if name in table]]
+    return bool(untouched.isna().all(axis=None))
 
 
 def _lengths_rise_within_each_image(table: pd.DataFrame) -> bool:
@@ -99,6 +108,7 @@ SCHEMA = pa.DataFrameSchema(
     checks=[
         _check(_some_rows, "at least one row"),
         _check(_bits_but_for_originals, "bits in every row but those of length 0"),
+        _check(_no_entropy_bits_of_originals, "no entropy-coded bits in rows of length 0"),
         _check(_originals_start_each_image, "each image's rows to start with length 0"),
         _check(_lengths_rise_within_each_image, "lengths to rise within each image"),
         _check(_sorted_by_dataset, "rows sorted by dataset"),
@@ -123,7 +133,7 @@ def validate_table(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 def _check_names(table: pd.DataFrame, source: str) -> None:
     names = [str(name) for name in table.columns]
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name, column in COLUMNS.items() if column.required and name not in names]
     unknown = [name for name in names if column_of(name) is None]
     if missing or unknown or len(set(names)) < len(names):
         found = f"found {', '.join(unknown)}" if unknown else "found none" if missing else "found one twice"

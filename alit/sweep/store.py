@@ -47,8 +47,17 @@ class ChunkStore:
         rows = pyarrow.Table.from_pandas(table, preserve_index=False)
         _write_whole(self._table(chunk), lambda file: pyarrow.parquet.write_table(rows, file))
 
-    def assemble(self, chunks: int, extractors: list[str], config: Mapping[str, Any], out: Path) -> None:
+    def assemble(
+        self,
+        chunks: int,
+        extractors: list[str],
+        config: Mapping[str, Any],
+        out: Path,
+        write_beside: Callable[[Path], object],
+    ) -> None:
         """Join chunks 0 ... chunks - 1 into the folder `out` (replaced whole) and remove the parts.
+
+        `write_beside` may write more into the folder that it is given, before that becomes `out`.
 
         Raises:
             DataError: a chunk that another process has measured is not there.
@@ -67,6 +76,7 @@ class ChunkStore:
                 for chunk in range(chunks):
                     writer.extend(np.load(self._features(chunk, extractor)).astype(np.float32, copy=False))
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        write_beside(partial)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
         shutil.rmtree(self._folder)

@@ -35,6 +35,8 @@ class CodecTokenizer:
     axis. Bits are those of the whole file, header included.
     """
 
+    entropy_coded = True  # by the codec itself: no model of ids makes its files smaller
+
     def __init__(self, image_format: Format, *, image_size: int, qualities: tuple[int, ...] = QUALITIES) -> None:
         """Choose the codec.
 
@@ -103,17 +105,23 @@ class GridTokenizer(nn.Module):
         return self.lengths[0]
 
     @property
+    def codebook_size(self) -> int | None:
+        """Number of codes of the base tokenizer; None when continuous."""
+        return self.base.config.codebook_size
+
+    @property
     def bits_per_token(self) -> int:
         """Bits of one image token: an id's, or 32 a number when continuous."""
-        size = self.base.config.codebook_size
+        size = self.codebook_size
         return 32 * self.base.config.code_size if size is None else math.ceil(math.log2(size))
 
     @torch.no_grad()
     def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
         """Yield the reconstruction of images (b, 3, h, w) in [0, 1] from all image tokens."""
         bits = torch.full((len(images),), float(self.lengths[0] * self.bits_per_token))
-        rebuilt = self.base.decode(self.base.encode(images).codes)
-        yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1))
+        tokens = self.base.encode(images)
+        rebuilt = self.base.decode(tokens.codes)
+        yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1), tokens.ids)
 
 
 def _no_training(name: str) -> str:

@@ -19,11 +19,17 @@ class Reconstruction(NamedTuple):
     length: int
     bits: Tensor  # (b,) float32, size of each image's code
     images: Tensor  # (b, 3, h, w) float32 in [0, 1]
+    ids: Tensor | None = None  # (b, k) integers below `codebook_size`, the code itself; None where it is no ids
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """A variable-length image tokenizer, as the sweep sees it; one file is enough to implement it."""
+    """A variable-length image tokenizer, as the sweep sees it; one file is enough to implement it.
+
+    Three members more are read where a tokenizer has them: `codebook_size`, the number of codes that `ids` of its
+    reconstructions are among; `token_ids(images)`, yielding (length, ids) at every length without the reconstructions,
+    which costs less; and `entropy_coded`, true where `bits` are those of a code that is entropy-coded already.
+    """
 
     @property
     def name(self) -> str:
@@ -88,7 +94,7 @@ def checked_reconstructions(tokenizer: Tokenizer, images: Tensor) -> Iterator[Re
     """
     found: list[int] = []
     for step in tokenizer.reconstructions(images):
-        if not isinstance(step, tuple) or len(step) != len(Reconstruction._fields):
+        if not isinstance(step, tuple) or len(step) not in (3, len(Reconstruction._fields)):  # ids may be left out
             raise DataError(f"expected a Reconstruction from {tokenizer.name}, found {type(step).__name__}")
         try:
             length = operator.index(step[0])  # also a tensor of one whole number
@@ -96,8 +102,11 @@ def checked_reconstructions(tokenizer: Tokenizer, images: Tensor) -> Iterator[Re
             raise DataError(f"expected a whole number as length from {tokenizer.name}, found {step[0]!r}") from error
         _check_images(step[2], images, length, tokenizer.name)
         _check_bits(step[1], len(images), length, tokenizer.name)
+        ids = step[3] if len(step) > 3 else None
+        if ids is not None:
+            check_ids(ids, len(images), length, tokenizer)
         found.append(length)
-        yield Reconstruction(length, step[1], step[2])
+        yield Reconstruction(length, step[1], step[2], ids)
     if tuple(found) != tuple(tokenizer.lengths):
         expected = tuple(tokenizer.lengths)
         raise DataError(f"expected reconstructions at lengths {expected} from {tokenizer.name}, found {tuple(found)}")
@@ -125,6 +134,43 @@ def _check_bits(bits: Any, count: int, length: int, name: str) -> None:
         raise DataError(f"expected finite bits of at least 0 from {name} at length {length}, found {bits.tolist()}")
 
 
+def codebook_size_of(tokenizer: Tokenizer) -> int | None:
+    """Return the number of codes that a tokenizer's ids are among; None where its code is no ids."""
+    return getattr(tokenizer, "codebook_size", None)
+
+
+def ids_of(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield (length, ids (b, k)) at every length for images (b, 3, h, w), of a tokenizer with a `codebook_size`.
+
+    Raises:
+        DataError: it does not keep to the protocol.
+    """
+    if hasattr(tokenizer, "token_ids"):
+        steps: Iterator[tuple[int, Any]] = tokenizer.token_ids(images)  # type: ignore[attr-defined]
+    else:
+        steps = ((step.length, step.ids) for step in checked_reconstructions(tokenizer, images))
+    for length, ids in steps:
+        check_ids(ids, len(images), length, tokenizer)
+        yield length, ids
+
+
+def check_ids(ids: Any, count: int, length: int, tokenizer: Tokenizer) -> None:
+    """Refuse what are no ids (count, k) below the codebook size of a tokenizer.
+
+    Raises:
+        DataError: what was expected, and what was found.
+    """
+    where, size = f"from {tokenizer.name} at length {length}", codebook_size_of(tokenizer)
+    if size is None:
+        raise DataError(f"expected a codebook_size of {tokenizer.name} beside its ids, found none")
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or len(ids) != count or ids.is_floating_point():
+        found = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise DataError(f"expected integer ids ({count}, k) {where}, found {found}")
+    if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < size):
+        low, high = int(ids.min()), int(ids.max())
+        raise DataError(f"expected ids of 0 to {size - 1} {where}, found {low} to {high}")
+
+
 def behavior_of(tokenizer: Tokenizer, images: Tensor) -> str:
     """Return a digest of what a tokenizer makes of images (b, 3, h, w), b one or two, after 8-bit rounding.
 
@@ -147,5 +193,6 @@ def behavior_of(tokenizer: Tokenizer, images: Tensor) -> str:
                     f"{change:.3g} at length {one.length}; let it draw nothing, or the same for an image in any batch"
                 )
         digest.update(f"{one.length} {one.bits.tolist()}".encode())
+        digest.update(b"" if one.ids is None else str(one.ids.tolist()).encode())
         digest.update((one.images * 255).round().to(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -72,6 +72,12 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             return math.ceil(math.log2(settings.latent_codebook_size))
         return 32 * settings.latent_code_size
 
+    @property
+    def codebook_size(self) -> int | None:
+        """Number of latent codes m; None when continuous."""
+        settings = self.config.distillation
+        return settings.latent_codebook_size if settings.quantize else None
+
     def rollout(
         self,
         images: Tensor,
@@ -200,7 +206,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             lengths=torch.tensor([len(value) for value in values[1:]], dtype=torch.int64, device="cpu"),
             values=torch.cat([value.to(dtype) for value in values]),
             satisfied=torch.tensor([tokens.satisfied for tokens in encoded], dtype=torch.bool, device="cpu"),
-            codebook_size=settings.latent_codebook_size if settings.quantize else None,
+            codebook_size=self.codebook_size,
             model=self.fingerprint,
         )
 
@@ -210,7 +216,20 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         for step in self.rollout(images, image_tokens=False):
             assert step.reconstruction is not None
             bits = torch.full((len(images),), float(step.length * self.bits_per_token), device="cpu")
-            yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1).float())
+            yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1).float(), step.ids)
+
+    @torch.no_grad()
+    def token_ids(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield each length and the ids (b, k) of images (b, 3, h, w) at it; the decoder never runs.
+
+        Raises:
+            ConfigError: the latents are continuous.
+        """
+        base, iterations = self.base.encode(images), self.config.iterations
+        for step in self.distillation.iterate(images, base, self.base.codebook, last=iterations, decode=()):
+            if step.ids is None:
+                raise ConfigError(f"expected a quantized tokenizer, found continuous latents in {self.name}")
+            yield step.length, step.ids
 
 
 def checked_batches(
