@@ -66,7 +66,7 @@ def choose_training_images(training: ImageSet, swept: Sequence[ImageSet], limit:
     """
     same = np.zeros(len(training), dtype=bool)
     for key in ("image_id", "sha256"):
-        known = {str(value) for images in swept for value in images.manifest[key]}
+        known = [str(value) for images in swept for value in images.manifest[key]]
         same |= training.manifest[key].astype(str).isin(known).to_numpy(bool)
     others = np.flatnonzero(~same)
     if len(others) < NEIGHBORS:

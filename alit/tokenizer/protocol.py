@@ -149,6 +149,7 @@ def ids_of(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple[int, Tensor]]
         steps: Iterator[tuple[int, Any]] = tokenizer.token_ids(images)  # type: ignore[attr-defined]
     else:
         steps = ((step.length, step.ids) for step in checked_reconstructions(tokenizer, images))
+    ids: Any
     for length, ids in steps:
         check_ids(ids, len(images), length, tokenizer)
         yield length, ids

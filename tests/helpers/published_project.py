@@ -20,7 +20,6 @@ IMAGES = 4  # a set
 BLIP_SIZE = 384
 CLASSES = ("n01558993", "n01692333")
 SETTINGS_OF_LITTLE = {
-    ("sweep", "training_images"): 0,
     ("cost", "images"): 2,
     ("attention", "layer"): 2,
     ("attention", "examples"): 1,
@@ -54,7 +53,6 @@ def savoias_alone(content: dict[str, Any]) -> dict[str, Any]:
     content["data"]["sets"] = [part for part in content["data"]["sets"] if part["name"].startswith("savoias")]
     content["baselines"] |= {"sets": ["savoias_art"]}
     content["attention"]["sets"] = []
-    content["sweep"]["training_images"] = 0
     content["task_models"] = []
     content["analysis"] |= {"familiarity": [], "classifiers": [], "depth_models": [], "captioners": []}
     content["analysis"] |= {"perceptual_model": "", "feature_extractor": ""}

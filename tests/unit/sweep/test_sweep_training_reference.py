@@ -91,7 +91,7 @@ def test_the_table_has_the_distance_of_every_untouched_image(tmp_path):
     )
     expected = (1 - own @ known.T).sort(dim=1).values[:, :NEIGHBORS].mean(dim=1)
     found = table["training_distance_contrast"].to_numpy().reshape(6, 3)
-    np.testing.assert_allclose(found, np.repeat(expected[:, None], 3, axis=1), rtol=1e-3)
+    np.testing.assert_allclose(found, np.repeat(expected.numpy()[:, None], 3, axis=1), rtol=1e-3)
 
 
 def test_entropy_coded_bits_are_those_of_the_model_beside_the_table(tmp_path):
