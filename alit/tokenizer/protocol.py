@@ -103,8 +103,7 @@ def checked_reconstructions(tokenizer: Tokenizer, images: Tensor) -> Iterator[Re
         _check_images(step[2], images, length, tokenizer.name)
         _check_bits(step[1], len(images), length, tokenizer.name)
         ids = step[3] if len(step) > 3 else None
-        if ids is not None:
-            check_ids(ids, len(images), length, tokenizer)
+        ids = None if ids is None else _checked_ids(ids, len(images), length, tokenizer)
         found.append(length)
         yield Reconstruction(length, step[1], step[2], ids)
     if tuple(found) != tuple(tokenizer.lengths):
@@ -149,18 +148,12 @@ def ids_of(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple[int, Tensor]]
         steps: Iterator[tuple[int, Any]] = tokenizer.token_ids(images)  # type: ignore[attr-defined]
     else:
         steps = ((step.length, step.ids) for step in checked_reconstructions(tokenizer, images))
-    ids: Any
     for length, ids in steps:
-        check_ids(ids, len(images), length, tokenizer)
-        yield length, ids
+        yield length, _checked_ids(ids, len(images), length, tokenizer)
 
 
-def check_ids(ids: Any, count: int, length: int, tokenizer: Tokenizer) -> None:
-    """Refuse what are no ids (count, k) below the codebook size of a tokenizer.
-
-    Raises:
-        DataError: what was expected, and what was found.
-    """
+def _checked_ids(ids: Any, count: int, length: int, tokenizer: Tokenizer) -> Tensor:
+    """Return ids (count, k), and refuse those that are not below the codebook size of their tokenizer."""
     where, size = f"from {tokenizer.name} at length {length}", codebook_size_of(tokenizer)
     if size is None:
         raise DataError(f"expected a codebook_size of {tokenizer.name} beside its ids, found none")
@@ -170,6 +163,7 @@ def check_ids(ids: Any, count: int, length: int, tokenizer: Tokenizer) -> None:
     if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < size):
         low, high = int(ids.min()), int(ids.max())
         raise DataError(f"expected ids of 0 to {size - 1} {where}, found {low} to {high}")
+    return ids
 
 
 def behavior_of(tokenizer: Tokenizer, images: Tensor) -> str:
