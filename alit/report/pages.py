@@ -110,6 +110,8 @@ def write_training(site: Site, paths: RunPaths) -> None:
         if not (folder / "log.csv").is_file():
             continue
         log = pd.read_csv(folder / "log.csv")
+        if log.empty:  # a stage without steps, as stage 2 where a profile leaves it out
+            continue
         curves = log.drop(columns=BOOKKEEPING, errors="ignore")
         name = f"training_{folder.name}"
         plot = training_curves(curves, title).save(site.folder / IMAGES, name)

@@ -14,7 +14,7 @@ from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.report.claims_page import read_claims
 from alit.report.notebooks import describe_study, read_alt, results_html, run_notebook, scrub
-from alit.report.pages import write_reconstructions
+from alit.report.pages import write_reconstructions, write_training
 from alit.report.site import Provenance, Site
 from alit.report.study_page import read_study
 from experiments import notebook
@@ -151,6 +151,19 @@ def test_a_figure_without_a_description_is_refused(tmp_path):
 def test_a_missing_input_is_one_line_that_says_what_to_run(tmp_path, call, remedy):
     with pytest.raises(DataError, match=remedy):
         call(tmp_path)
+
+
+def test_a_stage_that_took_no_step_has_no_curves(tmp_path):
+    paths = RunPaths(tmp_path, "a")
+    paths.config.parent.mkdir()
+    paths.config.write_text("init_from: zoo/a\n")
+    for folder, rows in ((paths.distilled, "1,2.0\n2,1.0\n"), (paths.tokenizer, "")):
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text(f"step,loss\n{rows}")
+    write_training(Site(paths.report, Provenance("a", "", "", "")), paths)
+    text = (paths.report / "training.html").read_text(encoding="utf-8")
+    assert "Stage 1" in text
+    assert "Stage 2" not in text
 
 
 def test_an_unknown_study_names_the_known_ones(project, monkeypatch, capsys):
