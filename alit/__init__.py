@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from alit.data.images import load_images
     from alit.models.distillation import Halting
     from alit.tokenizer.encoding import CodeLoss, ReconstructionLoss
+    from alit.tokenizer.length_predictor import PredictedLoss
     from alit.tokenizer.protocol import Reconstruction, Tokenizer
     from alit.tokenizer.published import load_published
     from alit.tokenizer.tokenizer import AdaptiveTokenizer
@@ -17,6 +18,7 @@ __all__ = [
     "AdaptiveTokenizer",
     "CodeLoss",
     "Halting",
+    "PredictedLoss",
     "Reconstruction",
     "ReconstructionLoss",
     "TokenSet",
@@ -29,6 +31,7 @@ _HOME = {
     "AdaptiveTokenizer": "alit.tokenizer.tokenizer",
     "CodeLoss": "alit.tokenizer.encoding",
     "Halting": "alit.models.distillation",
+    "PredictedLoss": "alit.tokenizer.length_predictor",
     "Reconstruction": "alit.tokenizer.protocol",
     "ReconstructionLoss": "alit.tokenizer.encoding",
     "TokenSet": "alit.tokenizer.tokens",

@@ -86,6 +86,19 @@ def add_lengths(parser: argparse.ArgumentParser, *, mean: str) -> None:
         help="the fewest tokens, per picture, with a mean absolute pixel error below this; pixels count from 0 to 1",
     )
     how.add_argument(
+        "--until-predicted-l1",
+        type=positive_number,
+        metavar="L1",
+        help="the fewest tokens, per picture, that are predicted to keep the error below this; tries none, and takes a "
+        "checkpoint with a length predictor",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=share,
+        metavar="SHARE",
+        help="least share of the pictures that can keep --until-predicted-l1 that is to keep it (default: 0.9)",
+    )
+    how.add_argument(
         mean,
         type=positive_number,
         metavar="TOKENS",

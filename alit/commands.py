@@ -28,6 +28,7 @@ from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
 from alit.tokenizer.dataset import tokenize as tokenize_set
 from alit.tokenizer.engines import here, processes, ray_actors
+from alit.tokenizer.length_predictor import PredictedLoss
 from alit.tokenizer.opening import open_file
 from alit.tokenizer.origin import ORIGIN_FILE, Origin, write_origin
 from alit.tokenizer.parquet import part_files, read_card, read_columns
@@ -44,18 +45,14 @@ HEADINGS = ("tokens", "bits", "encode ms", "decode ms", "encode GFLOP", "decode 
 
 def encode(arguments: Namespace) -> None:
     """Encode every readable picture; unreadable ones are named, left out, and end the command with status 2."""
+    rule = lengths_by(arguments)
     require_device(arguments.device)
     paths = find_images(arguments.images)
     make_room(arguments.output)
     if not arguments.force:
         require_free(arguments.output, paths, lambda head: head.startswith(MAGIC), kind="a token file")
     tokenizer = load_onto(arguments.model, arguments.device)
-    config = TokenizeConfig(
-        length=arguments.length,
-        until_l1=arguments.until_l1,
-        budget=arguments.mean_length,
-        batch_size=arguments.batch_size,
-    )
+    config = TokenizeConfig(**rule, budget=arguments.mean_length, batch_size=arguments.batch_size)
     with writing(arguments.output):
         finished = finished_pictures(arguments.output, tokenizer, config)
         if finished:
@@ -77,12 +74,26 @@ def encode(arguments: Namespace) -> None:
         )
 
 
+def lengths_by(arguments: Namespace) -> dict[str, Any]:
+    """Return what says how many tokens a picture gets, but for a mean: settings of `TokenizeConfig`.
+
+    Raises:
+        ConfigError: a confidence without a predicted length, or one that nothing can promise.
+    """
+    found = {name: getattr(arguments, name) for name in ("length", "until_l1", "until_predicted_l1")}
+    if arguments.until_predicted_l1 is None and arguments.confidence is not None:
+        raise ConfigError("--confidence goes with --until-predicted-l1")
+    if arguments.until_predicted_l1 is None:
+        return found
+    confidence = PredictedLoss.confidence if arguments.confidence is None else arguments.confidence
+    return found | {"confidence": PredictedLoss(arguments.until_predicted_l1, confidence).confidence}
+
+
 def tokenize(arguments: Namespace) -> None:
     """Encode a data set into Parquet parts; unreadable pictures are listed, left out, and end it with status 2."""
     require_device("cpu" if arguments.engine == "ray" else arguments.device)
     config = TokenizeConfig(
-        length=arguments.length,
-        until_l1=arguments.until_l1,
+        **lengths_by(arguments),
         budget=arguments.budget,
         images_per_part=arguments.images_per_part,
         batch_size=arguments.batch_size,

@@ -19,6 +19,7 @@ from alit.studies.probe.measure import ProbeConfig
 from alit.sweep.engine import SweepConfig
 from alit.tasks.registry import TaskModelConfig
 from alit.tokenizer.adapters import BaselinesConfig
+from alit.tokenizer.length_predictor import LengthPredictorConfig
 from alit.training.base import BaseTrainingConfig
 from alit.training.distill import DistillTrainingConfig
 from alit.training.engine.execution import ExecutionConfig
@@ -46,6 +47,7 @@ class Profile(Settings):
     distill: DistillTrainingConfig | None
     finetune: FinetuneTrainingConfig | None
     finetune_from_checkpoint: FinetuneFromCheckpointConfig | None
+    length_predictor: LengthPredictorConfig
     task_models: tuple[TaskModelConfig, ...]
     sweep: SweepConfig
     baselines: BaselinesConfig

@@ -86,6 +86,11 @@ class RunPaths(NamedTuple):
         return self.run / "tokenizer"
 
     @property
+    def length_predictor(self) -> Path:
+        """What predicts the loss of that tokenizer at every length, or a note why there is nothing."""
+        return self.run / "length_predictor"
+
+    @property
     def sweep(self) -> Path:
         """`table.parquet` and one `features_<extractor>.npy` per extractor, row-aligned."""
         return self.baselines / self.swept if self.swept else self.run / "sweep"

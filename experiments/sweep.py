@@ -7,6 +7,7 @@ from alit.data.imageset import SetDescription, read_cards
 from alit.errors import run_command
 from alit.sweep.engine import SweepConfig, sweep
 from alit.tasks.registry import TaskModelConfig, build_task_models
+from alit.tokenizer.length_predictor import find_length_predictor
 from alit.tokenizer.origin import read_origin
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.processes import fail_together
@@ -28,6 +29,7 @@ def _sweep(stage: NetworkStage, fabric: "Fabric") -> None:
     paths = stage.paths
     cards = [card for card in read_cards(paths.data) if card.swept]
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(fabric.device).eval()
+    tokenizer.length_predictor = find_length_predictor(paths.length_predictor)
     models = build_task_models(stage.read("task_models", tuple[TaskModelConfig, ...]), paths.task_models, fabric.device)
     config = stage.read("sweep", SweepConfig)
     sweep(

@@ -119,10 +119,21 @@ def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -
         lengths.append(reconstruction.length)
         measured.append(_measure_length(rounded, batch, references, models))
     columns, features = zip(*measured, strict=True)
+    predicted = _predicted_losses(models.tokenizer, batch.images, len(lengths))
+    columns = [known | {"predicted_l1": losses} for known, losses in zip(columns, predicted, strict=True)]
     distances = _training_distances(features[0], models)
     table = _in_table_order(images, indices, batch, lengths, columns, distances)
     names = [extractor.name for extractor in models.extractors]
     return table, {name: rearrange([part[name] for part in features], "length b f -> (b length) f") for name in names}
+
+
+def _predicted_losses(tokenizer: Tokenizer, images: Tensor, lengths: int) -> np.ndarray:
+    """Return the L1 (lengths, b) that a tokenizer predicts for images; NaN of those untouched, or where it does not."""
+    predict = getattr(tokenizer, "predicted_losses", None)  # beyond the protocol
+    losses = None if predict is None else predict(images)
+    if losses is None:
+        return np.full((lengths, len(images)), np.nan)
+    return np.concatenate([np.full((1, len(images)), np.nan), rearrange(losses.cpu().numpy(), "b length -> length b")])
 
 
 def _read_batch(images: ImageSet, indices: np.ndarray, device: torch.device) -> SweepBatch:
@@ -375,6 +386,7 @@ def _record(
 ) -> dict[str, Any]:
     """Return the provenance of the numbers, which becomes config.json; its digest names the resume state."""
     tokenizer = models.tokenizer
+    predictor = getattr(tokenizer, "length_predictor", None)  # beyond the protocol
     judges = [dict(task.record) for task in models.tasks] + [dict(each.record) for each in models.extractors]
     overlap = training_overlap({images.name: list(images.manifest["image_id"]) for images in sets}, judges)
     return {
@@ -384,6 +396,7 @@ def _record(
             "lengths": list(tokenizer.lengths),
             "base_tokens": tokenizer.base_tokens,
             "weights_sha256": weights_sha256(tokenizer) if isinstance(tokenizer, nn.Module) else None,
+            "length_predictor": None if predictor is None else predictor.describe(),
         },
         "images": [
             {

@@ -22,6 +22,7 @@ from alit.models.hub import fetch_file
 from alit.models.loading import is_published, load_published
 from alit.models.weights import check_weights, checksum, weights_digest
 from alit.settings import parse_settings
+from alit.tokenizer.length_predictor import FOLDER, LengthPredictor, find_length_predictor, load_length_predictor
 
 # How the hub's mixin turns the settings into config.json; `read_checkpoint` reads it.
 CODERS: dict[type, tuple[Any, Any]] = {
@@ -50,10 +51,12 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
 
     base: BaseTokenizer
     bits_per_token: int
+    fingerprint: str
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
+        self.length_predictor: LengthPredictor | None = None  # no weights of the tokenizer's own
 
     @classmethod
     def from_pretrained(
@@ -72,7 +75,9 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
         """
         source = str(pretrained_model_name_or_path)
         checkpoint = with_published_base(read_checkpoint(source, **options))
-        return cls.with_weights(checkpoint.config, checkpoint.weights, source=source).to(map_location)
+        tokenizer = cls.with_weights(checkpoint.config, checkpoint.weights, source=source).to(map_location)
+        tokenizer.length_predictor = read_length_predictor(source, **options)
+        return tokenizer
 
     @classmethod
     def with_weights(cls, config: TokenizerConfig, weights: Mapping[str, Tensor], *, source: str) -> Self:
@@ -92,7 +97,13 @@ class HubCheckpoint(nn.Module, PyTorchModelHubMixin, coders=CODERS):
         return tokenizer.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the weights; those of a base tokenizer that is as published are named in config.json, not copied."""
+        """Write the weights; those of a base tokenizer that is as published are named in config.json, not copied.
+
+        The length predictor is written where it is one of these weights; they may have changed since it was fitted.
+        """
+        predictor = self.length_predictor
+        if predictor is not None and predictor.record.tokenizer == self.fingerprint:
+            predictor.save(save_directory / FOLDER)
         if not is_published(self.base):
             return super()._save_pretrained(save_directory)
         own = {name: tensor.contiguous() for name, tensor in self.state_dict().items() if not name.startswith(BASE)}
@@ -127,6 +138,21 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights_file} cannot be read as weights (truncated?): {error}") from error
     return Checkpoint(config, weights)
+
+
+def read_length_predictor(model: str, **options: Any) -> LengthPredictor | None:
+    """Return the length predictor of a checkpoint, from a folder or from the hub; None where it has none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if Path(model).is_dir():
+        return find_length_predictor(Path(model) / FOLDER)
+    try:
+        config_file, _ = (locate_file(model, f"{FOLDER}/{name}", **options) for name in (CONFIG_NAME, WEIGHTS))
+    except CheckpointError:  # it is no part of most checkpoints
+        return None
+    return load_length_predictor(config_file.parent)
 
 
 def with_published_base(checkpoint: Checkpoint) -> Checkpoint:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from alit.data.images import batch_of, center_view
@@ -38,6 +38,7 @@ from alit.tokenizer.encoding import (
     encode_to_length,
     encode_until,
 )
+from alit.tokenizer.length_predictor import PredictedLoss, encode_predicted
 from alit.tokenizer.parquet import (
     PartCard,
     TokenRows,
@@ -58,20 +59,30 @@ CANDIDATES = "_candidates"  # folder of every image's tokens at all lengths, unt
 
 
 class TokenizeConfig(Settings):
-    """How many tokens an image gets, by exactly one of the first three; and how the work is cut."""
+    """How many tokens an image gets, by exactly one of the first four; and how the work is cut."""
 
     length: PositiveInt | None = None  # tokens of every image
     until_l1: PositiveFloat | None = None  # the fewest tokens with a mean absolute error below this; in [0, 1]
+    until_predicted_l1: PositiveFloat | None = None  # the fewest that are predicted to keep the error below this
     budget: PositiveFloat | None = None  # mean tokens over the whole set
+    confidence: float = Field(default=0.9, gt=0, lt=1)  # of the predicted length
     images_per_part: PositiveInt = 1000
     batch_size: PositiveInt = 64  # images encoded at once
     readers: PositiveInt = 4  # threads that decode pictures, in each process
 
     @model_validator(mode="after")
     def _one_rule(self) -> "TokenizeConfig":
-        if sum(rule is not None for rule in (self.length, self.until_l1, self.budget)) != 1:
-            raise ValueError("expected exactly one of length, until_l1 and budget")
+        rules = (self.length, self.until_l1, self.until_predicted_l1, self.budget)
+        if sum(rule is not None for rule in rules) != 1:
+            raise ValueError("expected exactly one of length, until_l1, until_predicted_l1 and budget")
         return self
+
+    @property
+    def until(self) -> ReconstructionLoss | PredictedLoss | None:
+        """What each image is encoded until; None where that is a length or a budget."""
+        if self.until_predicted_l1 is not None:
+            return PredictedLoss(self.until_predicted_l1, self.confidence)
+        return None if self.until_l1 is None else ReconstructionLoss(l1=self.until_l1)
 
 
 Rejected = tuple[str, str]  # id of an image that could not be read, and the reason
@@ -199,8 +210,11 @@ def encode_batch(
         if config.budget is not None:
             tokens, losses = encode_all_lengths(tokenizer, images)
             return [Encoded(torch.cat([step.values for step in image]), True) for image in tokens], losses
-        if config.until_l1 is not None:
-            encoded = encode_until(tokenizer, images, ReconstructionLoss(l1=config.until_l1))
+        if isinstance(until := config.until, PredictedLoss):
+            predictor = tokenizer.require_length_predictor()
+            encoded = encode_predicted(tokenizer, images, predictor, until, predictor.margin(until))
+        elif until is not None:
+            encoded = encode_until(tokenizer, images, until)
         else:
             assert config.length is not None
             encoded = encode_to_length(tokenizer, images, config.length)
@@ -264,13 +278,15 @@ def check_rule(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> None:
     """Check that a tokenizer can do what is asked for, before any work.
 
     Raises:
-        ConfigError: it has no such length, or the budget is below the shortest.
+        ConfigError: it has no such length, the budget is below the shortest, or no length can be predicted so.
     """
     lengths = tokenizer.lengths
     if config.length is not None and config.length not in lengths:
         raise ConfigError(f"expected a length among {', '.join(map(str, lengths))}, found {config.length}")
     if config.budget is not None and config.budget < lengths[0]:
         raise ConfigError(f"expected a mean of at least the shortest length {lengths[0]}, found {config.budget:g}")
+    if isinstance(config.until, PredictedLoss):
+        tokenizer.require_length_predictor().margin(config.until)  # or it cannot be promised
 
 
 def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
@@ -281,6 +297,7 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         "tokenizer": tokenizer.fingerprint,
         "view": f"short side resized (bicubic, antialiased), center crop of {tokenizer.image_size} px",
         **{name: getattr(config, name) for name in ("length", "until_l1", "budget", "images_per_part")},
+        **prediction_settings(config, tokenizer),
         "images": len(job.source),
         "ids_sha256": _ids_sha256(job.source),
     }
@@ -293,6 +310,7 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         return
     try:
         found = json.loads(path.read_text())
+        found = dict.fromkeys(prediction_settings(config, tokenizer)) | found  # which folders of other rules do not name
         differing = next((name for name in record if found[name] != record[name]), None)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: remove {job.out} or choose another folder") from error
@@ -301,6 +319,15 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
             f"{job.out} holds parts of another run, with {differing} {found[differing]}, and this one has "
             f"{record[differing]}; give the same settings to go on with it, or choose another folder"
         )
+
+
+def prediction_settings(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> dict[str, Any]:
+    """Return what predicted lengths depend on beside the tokenizer; nothing where they are not predicted."""
+    if config.until_predicted_l1 is None:
+        return {}
+    names = ("until_predicted_l1", "confidence")
+    digest = {"length_predictor": tokenizer.require_length_predictor().digest}
+    return {name: getattr(config, name) for name in names} | digest
 
 
 def _ids_sha256(source: ImageSource) -> str:

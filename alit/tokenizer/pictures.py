@@ -25,7 +25,7 @@ from alit.data.images import batch_of, center_view, read_image
 from alit.errors import DataError
 from alit.files import is_open_file, is_special, name_to_text
 from alit.tokenizer.budget import allocate_budget
-from alit.tokenizer.dataset import TokenizeConfig, check_rule, encode_batch
+from alit.tokenizer.dataset import TokenizeConfig, check_rule, encode_batch, prediction_settings
 from alit.tokenizer.encoding import Encoded
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.tokenizer.tokens import TokenSet
@@ -130,6 +130,7 @@ def finished_pictures(output: Path, tokenizer: AdaptiveTokenizer, config: Tokeni
         "version": __version__,
         "tokenizer": tokenizer.fingerprint,
         **{name: getattr(config, name) for name in ("length", "until_l1", "budget")},
+        **prediction_settings(config, tokenizer),
     }
     return FinishedPictures(None if is_special(output) else unfinished_file(output), json.dumps(settings))
 

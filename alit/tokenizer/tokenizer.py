@@ -23,6 +23,7 @@ from alit.tokenizer.encoding import (
     encode_until,
     roll_out,
 )
+from alit.tokenizer.length_predictor import LengthPredictor, PredictedLoss, encode_predicted, first_iteration
 from alit.tokenizer.protocol import Reconstruction
 from alit.tokenizer.tokens import TokenSet
 
@@ -117,7 +118,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         images: Tensor | Iterable[Tensor],
         *,
         length: int | None = None,
-        until: Criterion | None = None,
+        until: Criterion | PredictedLoss | None = None,
         budget: float | None = None,
         batch_size: int = 64,
         halting: Halting | None = None,
@@ -132,15 +133,17 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
                 iterable of such batches, for sets that memory does not hold.
             length: as many tokens for every image; one of `lengths`.
             until: the fewest tokens that satisfy a criterion, per image (see `alit.tokenizer.encoding`); an image that
-                never satisfies it keeps the longest length, and `TokenSet.satisfied` says so.
+                never satisfies it keeps the longest length, and `TokenSet.satisfied` says so. With `PredictedLoss`
+                each image is encoded once, at a predicted length, and `satisfied` is a prediction too.
             budget: mean tokens per image over the whole set, spent where they lower the total L1 most.
             batch_size: images processed at once, where `images` is one tensor.
-            halting: mask well-predicted image tokens between iterations, as the published code does; not with `budget`.
+            halting: mask well-predicted image tokens between iterations, as the published code does; not with `budget`
+                or a predicted length.
             generator: source of halting's draws, on the tokenizer's device.
 
         Raises:
-            ConfigError: not exactly one of the three is given, the length is not one of `lengths`, or halting does not
-                go with the rest.
+            ConfigError: not exactly one of the three is given, the length is not one of `lengths`, halting does not
+                go with the rest, or there is no length predictor for `PredictedLoss` or none that can promise it.
             DataError: the images are of another shape, not finite or outside [0, 1], or the budget is too small.
         """
         if sum(choice is not None for choice in (length, until, budget)) != 1:
@@ -149,9 +152,17 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             raise ConfigError(f"expected a length among {', '.join(map(str, self.lengths))}, found {length}")
         if halting is not None and budget is not None:
             raise ConfigError("halting goes with length= or until=, found budget=")
+        if isinstance(until, PredictedLoss):
+            if halting is not None:
+                raise ConfigError("halting goes with length= or a criterion that tries lengths, found PredictedLoss")
+            predictor = self.require_length_predictor()
+            margin = predictor.margin(until)  # before any image is read
         batches = checked_batches(images, size=self.image_size, batch_size=batch_size, device=self.device)
         if budget is not None:
             return self.token_set(encode_to_budget(self, batches, budget))
+        if isinstance(until, PredictedLoss):
+            encode = partial(encode_predicted, self, predictor=predictor, promise=until, margin=margin)
+            return self.token_set([tokens for batch in batches for tokens in encode(batch)])
         criterion = until if length is None else FixedLength(length)
         assert criterion is not None
         if halting is not None:
@@ -161,6 +172,31 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         else:
             encode = partial(encode_until, self, criterion=criterion)
         return self.token_set([tokens for batch in batches for tokens in encode(batch)])
+
+    def require_length_predictor(self) -> LengthPredictor:
+        """Return the length predictor of these weights.
+
+        Raises:
+            ConfigError: there is none, or it was fitted for other weights.
+        """
+        if self.length_predictor is None:
+            raise ConfigError(
+                "expected a length predictor for PredictedLoss, found none with this checkpoint; fit one "
+                "(docs/predicted-lengths.md), or use ReconstructionLoss"
+            )
+        if self.length_predictor.record.tokenizer != self.fingerprint:
+            raise ConfigError(
+                f"expected a length predictor of the tokenizer {self.fingerprint}, found one of "
+                f"{self.length_predictor.record.tokenizer}; fit it again for these weights (docs/predicted-lengths.md)"
+            )
+        return self.length_predictor
+
+    @torch.no_grad()
+    def predicted_losses(self, images: Tensor) -> Tensor | None:
+        """Return the predicted L1 (b, lengths) of images (b, 3, h, w) in [0, 1]; None without a length predictor."""
+        if self.length_predictor is None:
+            return None
+        return self.require_length_predictor().predict(first_iteration(self, images).features)
 
     @torch.no_grad()
     def decode(self, tokens: TokenSet, *, batch_size: int = 64) -> Tensor:

@@ -37,7 +37,8 @@ CURVE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # where figures show rules
 LEVEL = 0.95  # one image in twenty may be worse
 FOLDS = 5  # of images, in the cross-fitting of the predictor
 BUDGETS = 57  # mean lengths at which a family of budgets is computed; between two of them it is mixed
-PREDICTED = "predicted_l1"  # column that the predictor adds to the grid
+PREDICTED = "predicted_l1"  # rule: a threshold on an L1 that is predicted
+CROSS_FITTED = "cross_fitted_l1"  # column that the study's own predictor adds to the grid; a tokenizer's is another
 TOKENS = "tokens"
 BITS = ("entropy_bits", "bits")  # columns of an image's size, the first that is there: entropy-coded, as stored
 # Networks of one task, longest prefix first: one of them chooses, another judges.
@@ -74,7 +75,7 @@ class Rules(Mapping[str, CostedAllocation]):
 class Comparison(NamedTuple):
     """Rules for the same n images, and what lengths cost."""
 
-    grid: SweepGrid  # with the column `PREDICTED`
+    grid: SweepGrid  # with the column `CROSS_FITTED`
     cost: str  # `TOKENS`, or the column of bits
     costs: np.ndarray  # (n, l)
     rules: Rules  # "uniform" among them
@@ -119,13 +120,14 @@ def compare_rules(data: StudyData, cost: str = TOKENS) -> Comparison:
     if len(whole) < 4 * FOLDS:
         raise NotMeasurable(f"{len(whole)} images are too few to fit a predictor on others; {4 * FOLDS} are needed")
     predicted = predicted_losses(whole, seed=data.seed)
-    grid = replace(whole, scores={**whole.scores, PREDICTED: predicted})
+    grid = replace(whole, scores={**whole.scores, CROSS_FITTED: predicted})
     costs = costs_of(grid, cost)
     makers: dict[str, Callable[[], Allocation]] = {"uniform": partial(uniform_allocation, grid)}
-    makers |= {name: partial(threshold_family, grid, name) for name in (*data.criterion_columns(), PREDICTED)}
+    makers |= {name: partial(threshold_family, grid, name) for name in data.criterion_columns()}
+    makers[PREDICTED] = partial(threshold_family, grid, CROSS_FITTED)
     makers["budget"] = partial(budget_family, grid, "l1", "budget: largest fall of L1 per token first")
     words = "budget: largest predicted fall of L1 first"
-    makers["predicted_budget"] = partial(budget_family, grid, PREDICTED, words, spread=True)
+    makers["predicted_budget"] = partial(budget_family, grid, CROSS_FITTED, words, spread=True)
     for task in tasks_of(data):
         makers |= oracles(grid, task)
     rules = Rules(makers, costs)
@@ -160,7 +162,7 @@ def costs_of(grid: SweepGrid, cost: str) -> np.ndarray:
 def threshold_family(grid: SweepGrid, column: str) -> Allocation:
     """Return the smallest length that satisfies a threshold on a score, for thresholds that cover every cost."""
     allocation = allocate_by_threshold(grid, criterion_on(column), covering_thresholds(grid, column))
-    return allocation._replace(label="predicted L1 < threshold") if column == PREDICTED else allocation
+    return allocation._replace(label="predicted L1 < threshold") if column == CROSS_FITTED else allocation
 
 
 def budget_family(grid: SweepGrid, column: str, label: str, *, spread: bool = False) -> Allocation:

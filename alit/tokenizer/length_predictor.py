@@ -1,0 +1,308 @@
+"""Predicting an image's L1 at every length from one iteration, so that it is encoded once, at a predicted length.
+
+A ridge regression, in closed form, on what the first iteration knows: how much detail the image has at each scale, the
+mean and spread of its base features, and the codes of its first latents. No decoder runs. `LengthPredictor` holds the
+regression together with predicted and true losses of calibration images, which it was not fitted on:
+`alit.tokenizer.promise` turns them into the margin for any threshold and confidence. It belongs to one tokenizer's
+weights and travels with its checkpoint as the folder `length_predictor/`. Not in the paper, whose criteria all try one
+length after another.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from pydantic import Field, PositiveInt
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alit.errors import CheckpointError, ConfigError
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, weights_digest
+from alit.settings import Settings, parse_settings
+from alit.tokenizer.encoding import Encoded, Networks, roll_out
+from alit.tokenizer.promise import Losses, calibrated_margin, choose_lengths
+
+FOLDER = "length_predictor"  # in a checkpoint
+PENALTIES = tuple(10.0**power for power in range(-1, 6))  # of the ridge regression; cross-validation chooses
+FOLDS = 5
+SMALLEST = 1e-4  # of a loss or a difference whose logarithm is taken
+RECORDED = tuple(step / 100 for step in range(2, 31))  # thresholds whose margins a sweep's record holds
+
+
+@dataclass(frozen=True)
+class PredictedLoss:
+    """The smallest length at which the predicted L1 keeps a promise; no length is tried, and no decoder runs.
+
+    Needs a checkpoint with a length predictor. What is guaranteed, and what not: `alit.tokenizer.promise`.
+
+    Attributes:
+        l1: the promise: a mean absolute error in [0, 1] below this.
+        confidence: least share, of the images whose L1 at the longest length is below `l1`, that is to keep it.
+    """
+
+    l1: float
+    confidence: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.l1 <= 1:
+            raise ConfigError(f"PredictedLoss expects l1 above 0 and at most 1, found {self.l1:g}")
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"PredictedLoss expects a confidence between 0 and 1, found {self.confidence:g}")
+
+
+class LengthPredictorConfig(Settings):
+    """What a length predictor is fitted and calibrated on."""
+
+    images: PositiveInt  # training images, at most
+    calibration_share: float = Field(gt=0, lt=1)  # of them, to calibrate on; the others fit the regression
+    batch_size: PositiveInt  # images measured at once
+
+
+class PredictorRecord(Settings):
+    """What a length predictor was made for and from."""
+
+    tokenizer: str  # fingerprint of the tokenizer whose losses it predicts
+    lengths: tuple[PositiveInt, ...]
+    data: str  # the training images
+    seed: int  # of the split into images to fit on and to calibrate on
+    fitted: PositiveInt  # images
+    calibrated: PositiveInt  # images
+    penalty: float  # of the ridge regression
+
+
+@dataclass(frozen=True)
+class LengthPredictor:
+    """A regression from what the first iteration knows to the L1 at every length, and its calibration.
+
+    Attributes:
+        record: what it was made for and from.
+        tensors: float32: `mean`, `scale` (f,) of the features, `weight` (f, l), `bias` (l,) of the regression of the
+            logarithm of L1; `predicted` and `losses` (n, l) of the calibration images.
+    """
+
+    record: PredictorRecord
+    tensors: dict[str, Tensor]
+
+    def predict(self, known: Tensor) -> Tensor:
+        """Return predicted L1 (b, l), float32 in [0, 1], that never rise with the length, from features (b, f)."""
+        mean, scale, weight, bias = (
+            self.tensors[name].to(known.device) for name in ("mean", "scale", "weight", "bias")
+        )
+        losses = (((known - mean) / scale) @ weight + bias).exp().clamp(0, 1)
+        return losses.cummin(dim=1).values
+
+    def margin(self, promise: PredictedLoss) -> float:
+        """Return the margin that keeps a promise.
+
+        Raises:
+            ConfigError: too few calibration images can keep it.
+        """
+        predicted, losses = (self.tensors[name].numpy() for name in ("predicted", "losses"))
+        return calibrated_margin(predicted, losses, promise.l1, promise.confidence)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the record and all numbers."""
+        return weights_digest(self.record.model_dump_json(), self.tensors)
+
+    def describe(self, confidence: float = 0.9) -> dict[str, Any]:
+        """Return a record for a sweep: where it comes from, its digest, and margins where there is one."""
+        margins: list[list[float]] = []
+        for threshold in RECORDED:
+            try:
+                margin = self.margin(PredictedLoss(threshold, confidence))
+            except ConfigError:  # too few images can keep it
+                continue
+            margins.append([threshold, max(margin, -1.0)])  # no L1 is further from another; JSON has no infinity
+        record = self.record.model_dump(mode="json")
+        return {**record, "digest": self.digest, "confidence": confidence, "margins": margins}
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` and `config.json` into `folder`, which need not be there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.tensors, folder / WEIGHTS_FILE, {"format": "pt"})
+        content = json.dumps(self.record.model_dump(mode="json"), indent=2)
+        (folder / CONFIG_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def load_length_predictor(folder: Path) -> LengthPredictor:
+    """Read what `LengthPredictor.save` wrote.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the two do not fit each other.
+        ConfigError: config.json has an unknown, missing or impossible setting.
+    """
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(
+            f"expected a length predictor in {folder}: {error}; remove the folder, or put it back whole"
+        ) from error
+    record = parse_settings(PredictorRecord, content, source=str(folder / CONFIG_FILE))
+    features, lengths = len(tensors.get("mean", ())), len(record.lengths)
+    shapes = {"mean": (features,), "scale": (features,), "weight": (features, lengths), "bias": (lengths,)}
+    shapes |= dict.fromkeys(("predicted", "losses"), (record.calibrated, lengths))
+    check_weights({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, tensors, str(folder))
+    return LengthPredictor(record, tensors)
+
+
+def find_length_predictor(folder: Path) -> LengthPredictor | None:
+    """Read a length predictor; None where the folder holds neither its settings nor its weights.
+
+    Raises:
+        CheckpointError: one of the two is missing, or damaged.
+    """
+    there = any((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
+    return load_length_predictor(folder) if there else None
+
+
+class Known(NamedTuple):
+    """What one iteration knows of a batch of b images."""
+
+    features: Tensor  # (b, f) float32
+    sequence: Tensor  # (b, 1 + n + s, d), the encoder's tokens, to go on from
+
+
+def first_iteration(networks: Networks, images: Tensor) -> Known:
+    """Run one iteration on images (b, 3, h, w) in [0, 1]; return what the regression reads, and where to go on."""
+    base = networks.base.encode(images)
+    encoder = networks.distillation.encoder
+    sequence = encoder.iterate(encoder.start(images, base.features), 1)
+    codes = networks.distillation.read(encoder.latents(sequence, 1)).raw_codes
+    spread = base.features.std(dim=1, correction=0)
+    parts = [detail(images), base.features.mean(dim=1), spread, rearrange(codes, "b k z -> b (k z)")]
+    return Known(torch.cat([part.float() for part in parts], dim=1), sequence)
+
+
+def detail(images: Tensor) -> Tensor:
+    """Return how far pixels lie from the mean of their block of 2, 4, ... pixels a side, and from their neighbors.
+
+    Logarithms (b, f) of mean absolute differences, and their squares: of white images, too.
+    """
+    sizes = [2**power for power in range(1, 12) if images.shape[-1] % 2**power == 0]
+    means = [F.interpolate(F.avg_pool2d(images, size), scale_factor=size, mode="nearest") for size in sizes]
+    differences = [images - mean for mean in means]
+    differences += [images.diff(dim=dim) for dim in (-1, -2)]
+    known = torch.stack([reduce(each.abs(), "b c h w -> b", "mean") for each in differences], dim=1)
+    logarithms = known.clamp_min(SMALLEST).log()
+    return torch.cat([logarithms, logarithms.square()], dim=1)
+
+
+def encode_predicted(
+    networks: Networks, images: Tensor, predictor: LengthPredictor, promise: PredictedLoss, margin: float
+) -> list[Encoded]:
+    """Encode each image once, at its predicted length; images of one length go on together.
+
+    An image whose predicted L1 is too high at every length gets the longest and is marked unsatisfied.
+    """
+    known = first_iteration(networks, images)
+    predicted = predictor.predict(known.features).cpu().numpy()
+    chosen = choose_lengths(predicted, promise.l1, margin)
+    encoded: list[Encoded | None] = [None] * len(images)
+    for position in np.unique(chosen.positions).tolist():
+        rows = np.flatnonzero(chosen.positions == position)
+        for row, values in zip(rows, _go_on(networks, known.sequence[rows], position + 1), strict=True):
+            encoded[row] = Encoded(values, bool(chosen.satisfied[row]))
+    return [tokens for tokens in encoded if tokens is not None]
+
+
+def _go_on(networks: Networks, sequence: Tensor, last: int) -> Tensor:
+    """Return what a token file keeps of images at the iteration `last`, from their tokens after the first."""
+    encoder = networks.distillation.encoder
+    for iteration in range(2, last):
+        sequence = encoder.iterate(sequence, iteration)
+    if last > 1:
+        sequence = encoder.iterate(sequence, last, encoder.latent_rows)
+    read = networks.distillation.read(encoder.latents(sequence, last))
+    return read.codes if read.ids is None else read.ids
+
+
+class Examples(NamedTuple):
+    """What is known of n images after one iteration, and their L1 at every length."""
+
+    features: Losses  # (n, f)
+    losses: Losses  # (n, l)
+
+
+@torch.no_grad()
+def measure_examples(networks: Networks, images: Tensor) -> Examples:
+    """Return features and losses of images (b, 3, h, w) in [0, 1]."""
+    known = first_iteration(networks, images)
+    losses = [
+        reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean")
+        for step in roll_out(networks, images, image_tokens=False)
+        if step.reconstruction is not None
+    ]
+    return Examples(known.features.cpu().numpy(), torch.stack(losses, dim=1).float().cpu().numpy())
+
+
+def fit_length_predictor(
+    examples: Examples, *, tokenizer: str, lengths: Sequence[int], data: str, calibration_share: float, seed: int
+) -> LengthPredictor:
+    """Fit a predictor on a part of the examples, and keep the rest to calibrate on; both are drawn by the seed.
+
+    Args:
+        examples: of training images, in any order.
+        tokenizer: the fingerprint of the tokenizer that they were measured with.
+        lengths: its lengths.
+        data: what the images are, in words.
+        calibration_share: of the images, from 0 to 1.
+        seed: of the split.
+
+    Raises:
+        ConfigError: fewer than `FOLDS` images are left on either side.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples.losses))
+    held = round(calibration_share * len(order))
+    if min(held, len(order) - held) < FOLDS:
+        raise ConfigError(f"expected at least {FOLDS} images to fit on and to calibrate on, found {len(order)} in all")
+    calibration, fit = np.sort(order[:held]), np.sort(order[held:])
+    known, targets = examples.features[fit].astype(np.float64), _targets(examples.losses[fit])
+    penalty = min(PENALTIES, key=lambda each: _validated_error(known, targets, each, seed))
+    tensors = {name: torch.from_numpy(value).float() for name, value in _ridge(known, targets, penalty).items()}
+    losses = torch.from_numpy(examples.losses[calibration]).float()
+    record = PredictorRecord(
+        tokenizer=tokenizer,
+        lengths=tuple(lengths),
+        data=data,
+        seed=seed,
+        fitted=len(fit),
+        calibrated=len(calibration),
+        penalty=penalty,
+    )
+    predicted = LengthPredictor(record, tensors).predict(torch.from_numpy(examples.features[calibration]).float())
+    return LengthPredictor(record, {**tensors, "predicted": predicted, "losses": losses})
+
+
+def _targets(losses: Losses) -> Losses:
+    """Return what the regression predicts of losses (n, l): logarithms, as errors are a share of the loss."""
+    return np.log(np.maximum(losses.astype(np.float64), SMALLEST))
+
+
+def _ridge(features: Losses, targets: Losses, penalty: float) -> dict[str, Losses]:
+    """Return the ridge regression of targets (n, l) on standardized features (n, f), as `LengthPredictor` has it."""
+    mean, bias = features.mean(axis=0), targets.mean(axis=0)
+    scale = np.maximum(features.std(axis=0), 1e-6)
+    standardized = (features - mean) / scale
+    gram = standardized.T @ standardized + penalty * np.eye(features.shape[1])
+    weight = np.linalg.solve(gram, standardized.T @ (targets - bias))
+    return {"mean": mean, "scale": scale, "weight": weight, "bias": bias}
+
+
+def _validated_error(features: Losses, targets: Losses, penalty: float, seed: int) -> float:
+    """Return the squared error of a penalty on images that it was not fitted on, over `FOLDS` folds."""
+    folds = np.random.default_rng(seed).permutation(len(features)) % FOLDS
+    errors = 0.0
+    for fold in range(FOLDS):
+        fitted = _ridge(features[folds != fold], targets[folds != fold], penalty)
+        standardized = (features[folds == fold] - fitted["mean"]) / fitted["scale"]
+        errors += float(np.square(standardized @ fitted["weight"] + fitted["bias"] - targets[folds == fold]).sum())
+    return errors
