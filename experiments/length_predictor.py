@@ -3,19 +3,24 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+import torch
+from scipy.stats import binomtest
+from tqdm import tqdm
 
 from alit.data.imageset import ImageSet, Subset, read_card, read_cards
-from alit.errors import NotMeasurable, run_command
+from alit.errors import ConfigError, NotMeasurable, run_command
 from alit.tokenizer.length_predictor import (
     Examples,
     LengthPredictor,
     LengthPredictorConfig,
+    PredictedLoss,
     fit_length_predictor,
     measure_examples,
 )
+from alit.tokenizer.promise import Outcome, outcome
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.processes import PieceStore, fail_together
@@ -47,7 +52,10 @@ def _fit(
 ) -> LengthPredictor | NotMeasurable:
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         return NotMeasurable("the profile has no training images (data.sets with role: train) to fit one on")
-    return fit_for(tokenizer, stage.train_set, config, seed, stage.paths.scratch, fabric)
+    try:
+        return fit_for(tokenizer, stage.train_set, config, seed, stage.paths.scratch, fabric)
+    except NotMeasurable as reason:
+        return reason
 
 
 def fit_for(
@@ -69,7 +77,7 @@ def fit_for(
         fabric: the processes that share the work.
 
     Raises:
-        ConfigError: too few images.
+        NotMeasurable: too few images.
     """
     chosen = Subset(images, config.images)
     settings = {"tokenizer": tokenizer.fingerprint, "images": config.images, "batch_size": config.batch_size}
@@ -96,6 +104,73 @@ def fit_for(
     if fabric.is_global_zero:
         shutil.rmtree(folder, ignore_errors=True)
     return predictor
+
+
+class PromiseCheck(TypedDict):
+    """What became of one promise on images that neither the predictor nor its calibration has seen."""
+
+    data: str
+    images: int
+    promise: float  # L1
+    confidence: float
+    able: int  # images whose L1 at the longest length is below the promise: those that the confidence is about
+    kept: int  # of them that keep it at the predicted length
+    kept_low: float  # 95 % interval of that share (Clopper and Pearson)
+    kept_high: float
+    satisfied: int  # images that are said to keep it
+    kept_of_satisfied: int  # of them that do
+    tokens: float  # mean
+    searched: float  # mean tokens of the smallest length that keeps it, else the longest
+
+
+def check_promises(
+    tokenizer: AdaptiveTokenizer, images: ImageSet, promises: Sequence[float], batch_size: int = 64
+) -> list[PromiseCheck]:
+    """Encode images at all lengths and compare the predicted one with that of a search, for each promised L1.
+
+    Promises that too few calibration images can keep are left out.
+
+    Raises:
+        ConfigError: the tokenizer has no length predictor.
+    """
+    predictor = tokenizer.require_length_predictor()
+    batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
+    found = [
+        measure_examples(tokenizer, images.images(rows).to(tokenizer.device))
+        for rows in tqdm(batches, desc=images.name, unit="batch")
+    ]
+    features, losses = (np.concatenate(part) for part in zip(*found, strict=True))
+    predicted = predictor.predict(torch.from_numpy(features)).numpy()
+    checks = []
+    for promise in map(PredictedLoss, promises):
+        try:
+            margin = predictor.margin(promise)
+        except ConfigError as reason:
+            print(f"left out: {reason}", flush=True)
+            continue
+        made = outcome(predicted, losses, promise.l1, margin)
+        checks.append(_in_numbers(images.name, promise, made, np.array(tokenizer.lengths)))
+    return checks
+
+
+def _in_numbers(name: str, promise: PredictedLoss, made: Outcome, lengths: np.ndarray) -> PromiseCheck:
+    able, keeps, satisfied, chosen, searched = made
+    total, kept = int(able.sum()), int(keeps[able].sum())
+    share = binomtest(kept, total).proportion_ci(0.95) if total else (0.0, 1.0)
+    return {
+        "data": name,
+        "images": len(able),
+        "promise": promise.l1,
+        "confidence": promise.confidence,
+        "able": total,
+        "kept": kept,
+        "kept_low": float(share[0]),
+        "kept_high": float(share[1]),
+        "satisfied": int(satisfied.sum()),
+        "kept_of_satisfied": int(keeps[satisfied].sum()),
+        "tokens": float(lengths[chosen].mean()),
+        "searched": float(lengths[searched].mean()),
+    }
 
 
 def write(found: LengthPredictor | NotMeasurable, folder: Path) -> None:

@@ -3,6 +3,7 @@
     python -m experiments.release imagenette                          its results: results/ and RESULTS.md
     python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
 
+With `--length-predictor` only what predicts the checkpoint's lengths is fitted and checked again, after stage `data`.
 `--check` writes nothing: it computes the verdicts again from the tables in results/, or compares a training that was
 run again with its card. `--text` writes only RESULTS.md and the tables of README.md and docs/claims.md, or the
 checkpoint's README.md, from what is kept. `--reassess` first computes the kept ledger again from the kept tables: after
@@ -45,6 +46,7 @@ from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import TRAINING_FILE
 from alit.training.engine.loop import LOG_FILE
 from alit.training.optim import perplexity
+from experiments.release_predictor import PromiseChecks, keep_length_predictor, read_checks
 from experiments.site import judge_notes
 from experiments.texts import render, replace_part, results_text, statement_table, verdict_table
 
@@ -84,12 +86,13 @@ class Card(TypedDict):
     sha256: dict[str, str]  # file -> digest
 
 
-def training_notes(card: Card, paper: Mapping[str, Any]) -> str:
+def training_notes(card: Card, paper: Mapping[str, Any], checks: PromiseChecks | None = None) -> str:
     """Return the Markdown that a checkpoint's model card holds as its notes.
 
     Args:
         card: the content of `card.json`.
         paper: the published settings, those of `configs/paper.yaml` with what it leaves to defaults.
+        checks: what became of the length predictor's promises, where the checkpoint has one.
     """
     stages = card["settings"]
     here = {
@@ -101,7 +104,7 @@ def training_notes(card: Card, paper: Mapping[str, Any]) -> str:
         "finetune": stages["finetune"]["training"],
     }
     published = {key: paper[key] for key in here} | {"data": _training_data(paper["data"])}
-    return render("training_notes.md", card=card, differences=settings_diff(published, here)).strip()
+    return render("training_notes.md", card=card, differences=settings_diff(published, here), checks=checks).strip()
 
 
 def compare_cards(card: Card, again: Card) -> dict[str, tuple[float, float]]:
@@ -153,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", help="that the training ran on, such as 'one NVIDIA H100'; for its card")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--check", action="store_true", help="write nothing, compare what is kept")
+    only.add_argument("--length-predictor", action="store_true", help="fit only a checkpoint's length predictor again")
     only.add_argument("--text", action="store_true", help="write only the texts, from what is kept")
     only.add_argument("--reassess", action="store_true", help="compute the kept ledger again from the kept tables, too")
     arguments = parser.parse_args(argv)
@@ -263,7 +267,7 @@ def check_results(kept: RunPaths, root: Path) -> None:
 
 def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namespace) -> None:
     """Write a trained profile and its card to a folder of zoo/, or compare a training with that card."""
-    if arguments.check or arguments.text:
+    if arguments.check or arguments.text or arguments.length_predictor:
         if not (folder / CARD_FILE).is_file():
             kept = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{CARD_FILE}"))) or "none"
             raise DataError(f"expected a checkpoint among those of zoo/ ({kept}), found {folder.name}")
@@ -275,6 +279,8 @@ def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namesp
     if arguments.check:
         check_checkpoint(paths, folder)
     else:
+        if not arguments.text:
+            keep_length_predictor(paths, load_profile(paths.config), folder)
         (folder / "README.md").write_text(readme(folder, paths.root), encoding="utf-8")
 
 
@@ -283,7 +289,7 @@ def readme(folder: Path, root: Path) -> str:
     card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
     paper = load_profile(root / "configs" / "paper.yaml").model_dump(mode="json")
     tokenizer = AdaptiveTokenizer.from_pretrained(folder)
-    notes, source = training_notes(card, paper), f"zoo/{folder.name}"
+    notes, source = training_notes(card, paper, read_checks(folder)), f"zoo/{folder.name}"
     return f"{tokenizer.generate_model_card(source=source, license='apache-2.0', notes=notes)}\n"
 
 

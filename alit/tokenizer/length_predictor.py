@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alit.errors import CheckpointError, ConfigError
+from alit.errors import CheckpointError, ConfigError, NotMeasurable
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, weights_digest
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.encoding import Encoded, Networks, roll_out
@@ -258,12 +258,12 @@ def fit_length_predictor(
         seed: of the split.
 
     Raises:
-        ConfigError: fewer than `FOLDS` images are left on either side.
+        NotMeasurable: fewer than `FOLDS` images are left on either side.
     """
     order = np.random.default_rng(seed).permutation(len(examples.losses))
     held = round(calibration_share * len(order))
     if min(held, len(order) - held) < FOLDS:
-        raise ConfigError(f"expected at least {FOLDS} images to fit on and to calibrate on, found {len(order)} in all")
+        raise NotMeasurable(f"{len(order)} images are too few to fit and to calibrate a prediction of lengths")
     calibration, fit = np.sort(order[:held]), np.sort(order[held:])
     known, targets = examples.features[fit].astype(np.float64), _targets(examples.losses[fit])
     penalty = min(PENALTIES, key=lambda each: _validated_error(known, targets, each, seed))

@@ -48,6 +48,24 @@ def choose_lengths(predicted: Losses, threshold: float, margin: float) -> Chosen
     return ChosenLengths(np.where(satisfied, passes.argmax(axis=1), passes.shape[1] - 1), satisfied)
 
 
+class Outcome(NamedTuple):
+    """What became of a promise to n images whose losses are known."""
+
+    able: NDArray[np.bool_]  # (n,) can keep it
+    keeps: NDArray[np.bool_]  # (n,) keeps it at the chosen length
+    satisfied: NDArray[np.bool_]  # (n,) is said to keep it
+    chosen: NDArray[np.int64]  # (n,) index of the chosen length
+    searched: NDArray[np.int64]  # (n,) of the smallest length whose loss is below the threshold, else the longest
+
+
+def outcome(predicted: Losses, losses: Losses, threshold: float, margin: float) -> Outcome:
+    """Return what the rule gives for images with predicted and true losses (n, l)."""
+    chosen = choose_lengths(predicted, threshold, margin)
+    searched = choose_lengths(losses, threshold, 0.0).positions
+    keeps = _below(losses, threshold)[np.arange(len(losses)), chosen.positions]
+    return Outcome(can_keep(losses, threshold), keeps, chosen.satisfied, chosen.positions, searched)
+
+
 def calibrated_margin(predicted: Losses, losses: Losses, threshold: float, confidence: float) -> float:
     """Return the smallest margin with which enough calibration images keep the promise; -infinity where any does.
 
@@ -76,14 +94,18 @@ def calibrated_margin(predicted: Losses, losses: Losses, threshold: float, confi
 def smallest_margins(predicted: Losses, losses: Losses, threshold: float) -> NDArray[np.float64]:
     """Return the smallest margin with which each image that can keep the promise keeps it; -infinity where any does."""
     can = can_keep(losses, threshold)
-    above = losses[can] >= threshold
+    above = ~_below(losses[can], threshold)
     too_short = np.flip(np.logical_or.accumulate(np.flip(above, axis=1), axis=1), axis=1)  # this or a longer one fails
     return np.where(too_short, _room(predicted[can], threshold), -np.inf).max(axis=1, initial=-np.inf)
 
 
 def can_keep(losses: Losses, threshold: float) -> NDArray[np.bool_]:
     """Return (n,) whether the loss at the longest length lies below the threshold."""
-    return losses[:, -1] < threshold
+    return _below(losses[:, -1], threshold)
+
+
+def _below(losses: Losses, threshold: float) -> NDArray[np.bool_]:
+    return losses.astype(np.float64) < threshold
 
 
 def _room(predicted: Losses, threshold: float) -> NDArray[np.float64]:

@@ -12,9 +12,8 @@ import pandas as pd
 
 from alit.analysis.bootstrap import Estimate, estimate, resampled_means
 from alit.analysis.grid import SweepGrid
-from alit.analysis.selection import first_satisfying
 from alit.analysis.study_data import StudyData
-from alit.tokenizer.promise import can_keep, choose_lengths
+from alit.tokenizer.promise import outcome
 
 COLUMN = "predicted_l1"
 ONE_PASS_COLUMNS = ["dataset", "promise", "confidence", "images", "able", "kept", "kept_low", "kept_high"]
@@ -57,12 +56,9 @@ def _promises(
 
 
 def _one_promise(data: StudyData, grid: SweepGrid, promise: float, margin: float) -> dict[str, float]:
-    losses, lengths = grid.score("l1"), grid.lengths
-    chosen = choose_lengths(grid.score(COLUMN), promise, margin)
-    searched = np.minimum(first_satisfying(losses, "below", np.array([promise]))[:, 0], len(lengths) - 1)
-    keeps = losses[np.arange(len(grid)), chosen.positions] < promise
-    able = can_keep(losses, promise)
-    tokens = np.stack([lengths[chosen.positions], lengths[searched]], axis=1).astype(np.float64)
+    lengths = grid.lengths
+    able, keeps, satisfied, chosen, searched = outcome(grid.score(COLUMN), grid.score("l1"), promise, margin)
+    tokens = np.stack([lengths[chosen], lengths[searched]], axis=1).astype(np.float64)
     means = resampled_means(tokens, data.bootstrap.resamples, data.bootstrap.seed)
     kept, regret = _share(data, keeps[able]), estimate(means[:, 0] / means[:, 1] - 1, data.bootstrap.confidence)
     return {
@@ -71,15 +67,15 @@ def _one_promise(data: StudyData, grid: SweepGrid, promise: float, margin: float
         "kept": kept.value,
         "kept_low": kept.low,
         "kept_high": kept.high,
-        "satisfied": float(chosen.satisfied.mean()),
-        "kept_of_satisfied": float(keeps[chosen.satisfied].mean()) if chosen.satisfied.any() else np.nan,
+        "satisfied": float(satisfied.mean()),
+        "kept_of_satisfied": float(keeps[satisfied].mean()) if satisfied.any() else np.nan,
         "tokens": float(means[0, 0]),
         "searched": float(means[0, 1]),
         "regret": regret.value,
         "regret_low": regret.low,
         "regret_high": regret.high,
-        "shorter": float((chosen.positions < searched).mean()),
-        "longer": float((chosen.positions > searched).mean()),
+        "shorter": float((chosen < searched).mean()),
+        "longer": float((chosen > searched).mean()),
     }
 
 

@@ -50,6 +50,31 @@ def test_rows_are_sorted_by_dataset_image_and_length(tmp_path):
     assert (table.loc[table["image_id"] == "val-4", "complexity"] == 4).all()
 
 
+class Predicting(FadingTokenizer):
+    """Says beforehand what the losses will be, and where it knows that from."""
+
+    class length_predictor:
+        @staticmethod
+        def describe():
+            return {"digest": "of the predictor", "margins": [[0.1, 0.01]]}
+
+    def predicted_losses(self, images):
+        return torch.stack([(0.5 - images).abs().mean(dim=(1, 2, 3)) / length for length in self.lengths], dim=1)
+
+
+def test_predicted_losses_lie_beside_the_losses(tmp_path):
+    out = run(tmp_path, Predicting())
+    table = read_table(out / "table.parquet")
+    untouched = table["length"] == 0
+    assert table.loc[untouched, "predicted_l1"].isna().all()
+    np.testing.assert_allclose(table.loc[~untouched, "predicted_l1"], table.loc[~untouched, "l1"], atol=2e-3)
+    record = json.loads((out / "config.json").read_text())["tokenizer"]["length_predictor"]
+    assert record["margins"] == [[0.1, 0.01]]
+    plain = run(tmp_path, out="plain")
+    assert read_table(plain / "table.parquet")["predicted_l1"].isna().all()
+    assert json.loads((plain / "config.json").read_text())["tokenizer"]["length_predictor"] is None
+
+
 def test_scores_are_those_of_the_8_bit_reconstruction(tmp_path):
     images = ToySet("val", 6)
     out = run(tmp_path, sets=[images])

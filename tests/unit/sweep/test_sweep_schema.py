@@ -45,6 +45,14 @@ def test_a_table_survives_the_file(tmp_path):
     pd.testing.assert_frame_equal(read_table(tmp_path / "table.parquet"), table())
 
 
+def test_predicted_losses_may_be_null_and_tables_of_earlier_sweeps_lack_them(tmp_path):
+    with_nulls = table().assign(predicted_l1=np.where(table()["length"] == 0, np.nan, 0.2).astype("float32"))
+    assert "predicted_l1" not in validate_table(table(), "an old table")
+    assert validate_table(with_nulls, "a table")["predicted_l1"].isna().sum() == 3
+    with pytest.raises(DataError, match="predicted_l1"):
+        validate_table(with_nulls.assign(predicted_l1=np.float32(1.5)), "a table")
+
+
 def test_unknown_labels_and_ranks_are_null_and_whole_numbers_stay_whole():
     assert str(table()["label"].dtype) == "Int32"
     assert table()["class_rank_cnn"].isna().tolist() == [False, False, True] * 3

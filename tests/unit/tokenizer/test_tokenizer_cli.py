@@ -14,6 +14,7 @@ from alit import AdaptiveTokenizer
 from alit.cli import SIZES, main
 from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
 from alit.tokenizer import published
+from alit.tokenizer.length_predictor import fit_length_predictor, measure_examples
 from alit.tokenizer.tokens import pack
 
 
@@ -45,6 +46,41 @@ def test_a_folder_is_encoded_described_and_decoded(how, model, pictures, tmp_pat
     assert sorted(path.name for path in out.iterdir()) == ["00000-p0.png", "00001-p1.png", "00002-p2.png"]
     with Image.open(out / "00001-p1.png") as image:
         assert image.size == (16, 16)
+
+
+def test_lengths_can_be_predicted(model, pictures, tmp_path, capsys):
+    predicting = AdaptiveTokenizer.from_pretrained(model)
+    examples = measure_examples(predicting, images(60))
+    options = {"data": "noise", "calibration_share": 0.5, "seed": 0}
+    predicting.length_predictor = fit_length_predictor(
+        examples, tokenizer=predicting.fingerprint, lengths=predicting.lengths, **options
+    )
+    predicting.save_pretrained(tmp_path / "predicting")
+    how = ["--until-predicted-l1", "0.9", "--confidence", "0.8"]
+    main(["encode", str(pictures), "-o", str(tmp_path / "t"), "-m", str(tmp_path / "predicting"), *how])
+    assert capsys.readouterr().out.startswith("3 images")
+    main(["tokenize", str(pictures), str(tmp_path / "set"), "-m", str(tmp_path / "predicting"), *how])
+    record = json.loads((tmp_path / "set" / "_tokenize.json").read_text())
+    assert (record["until_predicted_l1"], record["confidence"]) == (0.9, 0.8)
+    assert record["length_predictor"] == predicting.length_predictor.digest
+    with pytest.raises(ConfigError, match=r"confidence 0\.8, and this one has 0.9"):
+        main(["tokenize", str(pictures), str(tmp_path / "set"), "-m", str(tmp_path / "predicting"), *how[:2]])
+
+
+@pytest.mark.parametrize("command", ["encode", "tokenize"])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("--until-predicted-l1 0.1", "expected a length predictor for PredictedLoss, found none"),
+        ("--until-predicted-l1 0.1 --confidence 1", "confidence between 0 and 1, found 1"),
+        ("--until-predicted-l1 2", "l1 above 0 and at most 1, found 2"),
+        ("--length 2 --confidence 0.9", "--confidence goes with --until-predicted-l1"),
+    ],
+)
+def test_lengths_that_cannot_be_predicted_are_refused(command, how, message, model, pictures, tmp_path):
+    out = ["-o", str(tmp_path / "t")] if command == "encode" else [str(tmp_path / "t")]
+    with pytest.raises(ConfigError, match=message):
+        main([command, str(pictures), *out, "-m", model, *how.split()])
 
 
 def test_globs_and_paths_on_standard_input_are_inputs_too(model, pictures, tmp_path, capsys, monkeypatch):
