@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import torch
 from scipy.stats import binomtest
-from tqdm import tqdm
 
 from alit.data.imageset import ImageSet, Subset, read_card, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
@@ -79,20 +78,9 @@ def fit_for(
     Raises:
         NotMeasurable: too few images.
     """
-    chosen = Subset(images, config.images)
-    settings = {"tokenizer": tokenizer.fingerprint, "images": config.images, "batch_size": config.batch_size}
-    folder = resume_dir(scratch, "length_predictor", settings, [images.folder / "manifest.csv"])
-    pieces = np.split(np.arange(len(chosen)), range(config.batch_size, len(chosen), config.batch_size))
-
-    def measure(piece: int) -> dict[str, np.ndarray]:
-        return measure_examples(tokenizer, chosen.images(pieces[piece]).to(fabric.device))._asdict()
-
-    store = PieceStore(folder)
-    store.fill(fabric, [len(piece) for piece in pieces], measure, "length_predictor")
-    parts = [store.read(piece) for piece in range(len(pieces))]
-    examples = Examples(*(np.concatenate([part[name] for part in parts]) for name in Examples._fields))
+    examples = measure_set(tokenizer, Subset(images, config.images), config.batch_size, scratch, fabric)
     card = read_card(images.folder)
-    predictor = fit_length_predictor(
+    return fit_length_predictor(
         examples,
         tokenizer=tokenizer.fingerprint,
         lengths=tokenizer.lengths,
@@ -100,10 +88,26 @@ def fit_for(
         calibration_share=config.calibration_share,
         seed=seed,
     )
+
+
+def measure_set(
+    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, scratch: Path, fabric: "Fabric"
+) -> Examples:
+    """Return what one iteration knows of every image of a set, and its losses; a killed run continues."""
+    settings = {"tokenizer": tokenizer.fingerprint, "images": len(images), "batch_size": batch_size}
+    folder = resume_dir(scratch, "length_predictor", settings, [images.folder / "manifest.csv"])
+    pieces = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
+
+    def measure(piece: int) -> dict[str, np.ndarray]:
+        return measure_examples(tokenizer, images.images(pieces[piece]).to(fabric.device))._asdict()
+
+    store = PieceStore(folder)
+    store.fill(fabric, [len(piece) for piece in pieces], measure, f"losses of {images.name}")
+    parts = [store.read(piece) for piece in range(len(pieces))]
     fabric.barrier()
     if fabric.is_global_zero:
         shutil.rmtree(folder, ignore_errors=True)
-    return predictor
+    return Examples(*(np.concatenate([part[name] for part in parts]) for name in Examples._fields))
 
 
 class PromiseCheck(TypedDict):
@@ -124,23 +128,23 @@ class PromiseCheck(TypedDict):
 
 
 def check_promises(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, promises: Sequence[float], batch_size: int = 64
+    tokenizer: AdaptiveTokenizer, name: str, examples: Examples, promises: Sequence[float]
 ) -> list[PromiseCheck]:
-    """Encode images at all lengths and compare the predicted one with that of a search, for each promised L1.
+    """Compare the predicted length of images with that of a search, for each promised L1.
 
     Promises that too few calibration images can keep are left out.
+
+    Args:
+        tokenizer: with a length predictor.
+        name: of the images.
+        examples: what `measure_set` gives for them.
+        promises: L1.
 
     Raises:
         ConfigError: the tokenizer has no length predictor.
     """
     predictor = tokenizer.require_length_predictor()
-    batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
-    found = [
-        measure_examples(tokenizer, images.images(rows).to(tokenizer.device))
-        for rows in tqdm(batches, desc=images.name, unit="batch")
-    ]
-    features, losses = (np.concatenate(part) for part in zip(*found, strict=True))
-    predicted = predictor.predict(torch.from_numpy(features)).numpy()
+    predicted, losses = predictor.predict(torch.from_numpy(examples.features)).numpy(), examples.losses
     checks = []
     for promise in map(PredictedLoss, promises):
         try:
@@ -149,7 +153,7 @@ def check_promises(
             print(f"left out: {reason}", flush=True)
             continue
         made = outcome(predicted, losses, promise.l1, margin)
-        checks.append(_in_numbers(images.name, promise, made, np.array(tokenizer.lengths)))
+        checks.append(_in_numbers(name, promise, made, np.array(tokenizer.lengths)))
     return checks
 
 

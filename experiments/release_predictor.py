@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from alit.config import Profile
 from alit.data.imageset import open_set
@@ -18,7 +18,10 @@ from alit.paths import RunPaths
 from alit.tokenizer.length_predictor import FOLDER
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
-from experiments.length_predictor import PromiseCheck, check_promises, fit_for
+from experiments.length_predictor import PromiseCheck, check_promises, fit_for, measure_set
+
+if TYPE_CHECKING:  # slow to import, and settings do not need it
+    from lightning_fabric import Fabric
 
 PROMISES = (0.1, 0.08, 0.12)  # L1; chosen before any image was looked at, the first is the one that is held to
 CHECKS_FILE = "promises.json"
@@ -46,23 +49,26 @@ def keep_length_predictor(paths: RunPaths, profile: Profile, folder: Path) -> No
     except NotMeasurable as reason:
         return print(f"no length predictor: {reason}", flush=True)
     tokenizer.length_predictor = predictor
-    checks = check(paths, profile, tokenizer)
+    checks = check(paths, profile, tokenizer, fabric)
     predictor.save(folder / FOLDER)
     checks["command"] = f"python -m experiments.release {paths.profile} --checkpoint {folder.name} --length-predictor"
     (folder / FOLDER / CHECKS_FILE).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
 
 
-def check(paths: RunPaths, profile: Profile, tokenizer: AdaptiveTokenizer) -> PromiseChecks:
+def check(paths: RunPaths, profile: Profile, tokenizer: AdaptiveTokenizer, fabric: "Fabric") -> PromiseChecks:
     """Return what becomes of `PROMISES`, on whole sets where the profile's sweep takes a part of them."""
     sets = {each.name: each for each in profile.data.sets}
     first = next(each for each in profile.data.sets if each.role == "evaluate")
     whole = first if first.source == "scenes" else first.model_copy(update={"images": None})
     chosen = (whole, *(sets[name] for name in profile.analysis.familiarity))
     config = profile.data.model_copy(update={"sets": chosen})
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        materialize_sets(config, folder, Path(scratch) / "rejected.csv", data_roots(paths.root))
-        found = [check_promises(tokenizer, open_set(folder / each.name), PROMISES) for each in chosen]
+    batch_size, found = profile.length_predictor.batch_size, []
+    with tempfile.TemporaryDirectory() as data:
+        folder = Path(data)
+        materialize_sets(config, folder, folder / "rejected.csv", data_roots(paths.root))
+        for each in chosen:
+            examples = measure_set(tokenizer, open_set(folder / each.name), batch_size, paths.scratch, fabric)
+            found.append(check_promises(tokenizer, each.name, examples, PROMISES))
     return {"command": "", "same": found[0], "others": [each for part in found[1:] for each in part]}
 
 

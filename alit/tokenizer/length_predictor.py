@@ -1,11 +1,11 @@
 """Predicting an image's L1 at every length from one iteration, so that it is encoded once, at a predicted length.
 
 A ridge regression, in closed form, on what the first iteration knows: how much detail the image has at each scale, the
-mean and spread of its base features, and the codes of its first latents. No decoder runs. `LengthPredictor` holds the
-regression together with predicted and true losses of calibration images, which it was not fitted on:
-`alit.tokenizer.promise` turns them into the margin for any threshold and confidence. It belongs to one tokenizer's
-weights and travels with its checkpoint as the folder `length_predictor/`. Not in the paper, whose criteria all try one
-length after another.
+mean and spread of its image tokens before and after that iteration, and the codes of its first latents. No decoder
+runs. `LengthPredictor` holds the regression together with predicted and true losses of calibration images, which it was
+not fitted on: `alit.tokenizer.promise` turns them into the margin for any threshold and confidence. It belongs to one
+tokenizer's weights and travels with its checkpoint as the folder `length_predictor/`. Not in the paper, whose criteria
+all try one length after another.
 """
 
 import json
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alit.errors import CheckpointError, ConfigError, NotMeasurable
+from alit.models.base import BaseTokens
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, weights_digest
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.encoding import Encoded, Networks, roll_out
@@ -176,10 +177,20 @@ def first_iteration(networks: Networks, images: Tensor) -> Known:
     base = networks.base.encode(images)
     encoder = networks.distillation.encoder
     sequence = encoder.iterate(encoder.start(images, base.features), 1)
-    codes = networks.distillation.read(encoder.latents(sequence, 1)).raw_codes
-    spread = base.features.std(dim=1, correction=0)
-    parts = [detail(images), base.features.mean(dim=1), spread, rearrange(codes, "b k z -> b (k z)")]
-    return Known(torch.cat([part.float() for part in parts], dim=1), sequence)
+    image_tokens = sequence[:, 1 : 1 + networks.distillation.config.image_tokens]
+    return Known(_features(networks, images, base, image_tokens, encoder.latents(sequence, 1)), sequence)
+
+
+def _features(networks: Networks, images: Tensor, base: BaseTokens, image_tokens: Tensor, latents: Tensor) -> Tensor:
+    """Return what the regression reads (b, f) of images, their base tokens, and what the first iteration made."""
+    codes = networks.distillation.encoder.read_out(latents)
+    parts = [detail(images), *_moments(base.features), *_moments(image_tokens), rearrange(codes, "b k z -> b (k z)")]
+    return torch.cat([part.float() for part in parts], dim=1)
+
+
+def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation (b, d) of tokens (b, n, d)."""
+    return tokens.mean(dim=1), tokens.std(dim=1, correction=0)
 
 
 def detail(images: Tensor) -> Tensor:
@@ -235,13 +246,15 @@ class Examples(NamedTuple):
 @torch.no_grad()
 def measure_examples(networks: Networks, images: Tensor) -> Examples:
     """Return features and losses of images (b, 3, h, w) in [0, 1]."""
-    known = first_iteration(networks, images)
-    losses = [
-        reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean")
-        for step in roll_out(networks, images, image_tokens=False)
-        if step.reconstruction is not None
-    ]
-    return Examples(known.features.cpu().numpy(), torch.stack(losses, dim=1).float().cpu().numpy())
+    features, losses = torch.empty(0), []
+    one_iteration = networks.distillation.config.iterations == 1  # which is the last, too
+    for step in roll_out(networks, images, image_tokens=one_iteration):
+        assert step.reconstruction is not None
+        losses.append(reduce((step.reconstruction.clamp(0, 1) - images).abs(), "b c h w -> b", "mean"))
+        if step.iteration == 1:
+            assert step.image_tokens is not None
+            features = _features(networks, images, step.base, step.image_tokens, step.latents)
+    return Examples(features.cpu().numpy(), torch.stack(losses, dim=1).float().cpu().numpy())
 
 
 def fit_length_predictor(

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from tiny import images, telling_tokenizer, tokenizer, tokenizer_config
+from tiny import images, tokenizer, tokenizer_config
 
 from alit import AdaptiveTokenizer, Halting, PredictedLoss
 from alit.errors import CheckpointError, ConfigError
@@ -38,16 +38,17 @@ def fit(model, examples=None, **changes):
 
 def spread_out(predictor, lengths=3):
     """A predictor whose chosen lengths differ between images: those of random weights hardly lower a loss."""
-    falling = torch.linspace(0, -0.6, lengths)
-    losses = predictor.tensors["predicted"] * falling.exp()
-    changes = {"bias": predictor.tensors["bias"] + falling, "predicted": losses, "losses": losses}
+    predicted = predictor.tensors["predicted"]
+    falling = torch.linspace(0, -float(predicted[:, 0].log().std()), lengths)
+    losses = predicted * falling.exp()
+    changes = {"bias": predictor.tensors["bias"] + falling, "predicted": losses, "losses": losses.clone()}
     return LengthPredictor(predictor.record, predictor.tensors | changes)
 
 
 @pytest.fixture(scope="module")
 def predicting():
-    """A tokenizer with a predictor, and a promise under which images get all of its lengths."""
-    model = telling_tokenizer(graded_images(8))
+    """A tokenizer with a predictor, and a promise under which images get all of its lengths; codes have no ties."""
+    model = tokenizer(tokenizer_config(quantize=False))
     model.length_predictor = spread_out(fit(model))
     batch = graded_images(24, seed=1)
     return model, batch, PredictedLoss(l1=float(model.predicted_losses(batch).quantile(0.5)))
@@ -97,7 +98,7 @@ def test_each_image_gets_the_tokens_of_its_predicted_length(predicting):
     assert len(set(tokens.lengths.tolist())) == 3
     for row, image in enumerate(batch):
         alone = model.encode(image[None], length=int(tokens.lengths[row]))
-        assert torch.equal(tokens[row].values, alone.values)
+        torch.testing.assert_close(tokens[row].values, alone.values, atol=1e-5, rtol=1e-5)
 
 
 def test_the_result_for_an_image_does_not_depend_on_its_companions(predicting):
@@ -107,8 +108,9 @@ def test_the_result_for_an_image_does_not_depend_on_its_companions(predicting):
     backwards = model.encode(batch.flip(0), until=promise, batch_size=5)
     for row in range(len(batch)):
         for other in (alone[row][0], backwards[len(batch) - 1 - row]):
-            assert torch.equal(together[row].values, other.values)
-            assert bool(together.satisfied[row]) == bool(other.satisfied)
+            assert together[row].lengths.tolist() == other.lengths.tolist()
+            assert together[row].satisfied.tolist() == other.satisfied.tolist()
+            torch.testing.assert_close(together[row].values, other.values, atol=1e-5, rtol=1e-5)
 
 
 def test_one_pass_and_no_decoder(predicting, monkeypatch):
@@ -172,7 +174,7 @@ def test_it_travels_with_the_checkpoint_and_changes_nothing_else(predicting, tmp
     assert AdaptiveTokenizer.from_pretrained(tmp_path / "without").length_predictor is None
     for name in ("config.json", WEIGHTS_FILE):
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
-    assert set(again.state_dict()) == set(tokenizer().state_dict())
+    assert set(again.state_dict()) == set(tokenizer(tokenizer_config(quantize=False)).state_dict())
 
 
 def test_weights_that_have_changed_since_are_refused_and_not_saved(tmp_path):

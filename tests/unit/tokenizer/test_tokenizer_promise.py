@@ -53,8 +53,8 @@ def test_an_image_keeps_the_promise_with_its_smallest_margin_and_with_every_larg
     margins = smallest_margins(predicted, losses, threshold)
     able = can_keep(losses, threshold)
     for row, margin in zip(np.flatnonzero(able), margins, strict=True):
-        for larger in (0.0, 0.1, np.inf):
-            assert kept(predicted[[row]], losses[[row]], threshold, margin + larger).all()
+        for enough in (margin, margin + 0.1, np.inf):
+            assert kept(predicted[[row]], losses[[row]], threshold, enough).all()
 
 
 def test_a_loss_that_rises_again_counts_from_where_it_stays_low():
