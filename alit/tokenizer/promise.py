@@ -44,7 +44,7 @@ def choose_lengths(predicted: Losses, threshold: float, margin: float) -> Chosen
         margin: of `calibrated_margin`; infinity gives every image the longest length.
     """
     passes = _room(predicted, threshold) > margin
-    satisfied = passes.any(axis=1)
+    satisfied = np.asarray(passes.any(axis=1))
     return ChosenLengths(np.where(satisfied, passes.argmax(axis=1), passes.shape[1] - 1), satisfied)
 
 

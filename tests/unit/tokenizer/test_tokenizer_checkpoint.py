@@ -96,13 +96,18 @@ def test_a_hub_id_is_fetched_with_the_options_given(folder, monkeypatch):
 
     def download(model, name, **options):
         asked.append((model, name, options))
+        if not (folder / name).is_file():
+            raise LocalEntryNotFoundError(f"no {name}")
         return str(folder / name)
 
+    monkeypatch.setattr(hub, "fault_of_hub", lambda _: "")
     monkeypatch.setattr(hub, "hf_hub_download", download)
     loaded = AdaptiveTokenizer.from_pretrained("someone/model", revision="v2", local_files_only=True)
     assert loaded.fingerprint == tokenizer().fingerprint
     options = {"revision": "v2", "local_files_only": True}
-    assert asked == [("someone/model", name, options) for name in ("config.json", "model.safetensors")]
+    names = ("config.json", "model.safetensors", "length_predictor/config.json")  # the last is no part of most
+    assert asked == [("someone/model", name, options) for name in names]
+    assert loaded.length_predictor is None
 
 
 def test_a_hub_that_does_not_answer_is_one_line(monkeypatch):
