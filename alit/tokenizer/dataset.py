@@ -310,7 +310,9 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         return
     try:
         found = json.loads(path.read_text())
-        found = dict.fromkeys(prediction_settings(config, tokenizer)) | found  # which folders of other rules do not name
+        found = (
+            dict.fromkeys(prediction_settings(config, tokenizer)) | found
+        )  # which folders of other rules do not name
         differing = next((name for name in record if found[name] != record[name]), None)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: remove {job.out} or choose another folder") from error
