@@ -49,9 +49,8 @@ COLUMNS = {
     "l2": pa.Column("float32", pa.Check.in_range(0, 1)),
     "psnr": pa.Column("float32", pa.Check.ge(0)),
     "ssim": pa.Column("float32", pa.Check.in_range(-1.001, 1.001)),
+    "predicted_l1": pa.Column("float32", pa.Check.in_range(0, 1), nullable=True, required=False),
 }
-# What tokenizers say of themselves; null where one does not, absent from tables of earlier sweeps.
-TOKENIZER_COLUMNS = {"predicted_l1": pa.Column("float32", pa.Check.in_range(0, 1), nullable=True, required=False)}
 
 
 def _some_rows(table: pd.DataFrame) -> bool:
@@ -106,7 +105,7 @@ def _check(function: Any, error: str) -> pa.Check:
 
 
 SCHEMA = pa.DataFrameSchema(
-    {**COLUMNS, **TOKENIZER_COLUMNS, **TASK_COLUMNS},
+    {**COLUMNS, **TASK_COLUMNS},
     checks=[
         _check(_some_rows, "at least one row"),
         _check(_bits_but_for_originals, "bits in every row but those of length 0"),
@@ -146,7 +145,7 @@ def _check_names(table: pd.DataFrame, source: str) -> None:
 def column_of(name: str) -> pa.Column | None:
     """Return the declaration of a column, or None for a name that the table has no place for."""
     declared = (column for pattern, column in TASK_COLUMNS.items() if re.match(pattern, name))
-    return COLUMNS.get(name) or TOKENIZER_COLUMNS.get(name) or next(declared, None)
+    return COLUMNS.get(name) or next(declared, None)
 
 
 def _fault(error: SchemaError) -> str:

@@ -7,7 +7,7 @@ import pytest
 from checkout import ROOT
 
 from alit.errors import DataError
-from alit.sweep.schema import COLUMNS, TASK_COLUMNS, TOKENIZER_COLUMNS, as_table, column_of, read_table, validate_table
+from alit.sweep.schema import COLUMNS, TASK_COLUMNS, as_table, column_of, read_table, validate_table
 
 LENGTHS = (0, 4, 8)
 
@@ -112,4 +112,4 @@ def test_the_documentation_lists_every_column():
     text = (ROOT / "docs" / "sweep-table.md").read_text().partition("## How an image is seen")[0]
     documented = re.findall(r"^\| `([\w<>]+)`", text, re.MULTILINE)
     patterns = [pattern.removeprefix("^").removesuffix(r"\w+$") + "<model>" for pattern in TASK_COLUMNS]
-    assert documented == [*COLUMNS, *TOKENIZER_COLUMNS, *patterns]
+    assert documented == [*COLUMNS, *patterns]
