@@ -220,7 +220,7 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
 
 def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str]:
     """Return the texts that follow from what is kept, by file; README.md and docs/claims.md where they are there."""
-    notes = kept.root / "notes.md"
+    notes = kept.root / "notes" / f"{kept.profile}.md"  # remarks on this run, if any: their numbers are its own
     table = pd.read_parquet(kept.table, columns=["dataset", "length", "l1"])
     settings = read_yaml(kept.config)
     found = {

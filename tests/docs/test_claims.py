@@ -4,14 +4,14 @@ import json
 import re
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, run_of_record
 
 from alit.analysis.ledger import ledger_from_json
 from alit.analysis.verdicts import SYMBOLS, VERDICTS, marked
 from alit.studies import all_claims, all_statements
 from experiments.texts import replace_part, statement_table, verdict_table
 
-KEPT = ROOT / "results" / "runs" / "imagenette" / "claims.json"
+KEPT = run_of_record().claims
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
 RULE = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import shlex
 import pandas as pd
 import pytest
 import yaml
-from checkout import ROOT
+from checkout import ROOT, run_of_record
 from PIL import Image
 from skimage.data import astronaut
 from tiny import tokenizer
@@ -111,7 +111,7 @@ def test_a_setting_named_in_the_readme_exists():
 def test_errors_in_the_readme_are_those_of_the_reference_run():
     part = section("Results so far").split("<!-- end of verdicts -->")[1]
     head, _, row = [re.findall(r"[\d.]+", line) for line in part.splitlines() if line[:1] == "|"]
-    table = pd.read_parquet(ROOT / "results" / "runs" / "imagenette" / "sweep" / "table.parquet")
+    table = pd.read_parquet(run_of_record().table)
     means = mean_errors(table, ["imagenette_val"]).loc["imagenette_val"]
     assert [int(length) for length in head] == list(means.index)
     assert row == [f"{value:.4f}" for value in means]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from checkout import ROOT
+from checkout import ROOT, run_of_record
 from synthetic_report import synthetic_project
 from synthetic_tables import synthetic_features, synthetic_table
 
@@ -126,8 +126,8 @@ def paths(tmp_path, monkeypatch):
     figures.mkdir(parents=True)
     (figures / "curve.png").touch()
     (figures / "images_of_people.png").touch()
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "notes.md").write_text("## What surprised\n\nNothing.\n")
+    (tmp_path / "results" / "notes").mkdir(parents=True)
+    (tmp_path / "results" / "notes" / f"{paths.profile}.md").write_text("## What surprised\n\nNothing.\n")
     return paths
 
 
@@ -139,6 +139,14 @@ def test_results_are_kept_and_stand_when_checked(paths, capsys):
     assert not list(paths.root.glob("results/**/images_*"))
     release.main([paths.profile, "--check"])
     assert "follow from the kept tables" in capsys.readouterr().out
+
+
+def test_remarks_on_another_run_stay_out_of_its_results(paths):
+    notes = paths.root / "results" / "notes"
+    (notes / f"{paths.profile}.md").rename(notes / "another.md")
+    (notes / "another.md").write_text('{{ value("C6", "of_a_network_that_this_run_lacks") }}')
+    release.main([paths.profile])
+    assert "What surprised" not in (paths.root / "RESULTS.md").read_text()
 
 
 def test_distances_are_kept_in_place_of_features_and_give_the_same_claims(paths):
@@ -167,7 +175,7 @@ def test_other_trainings_are_kept_with_their_records_and_give_the_same_claims(pa
 
 
 def test_numbers_of_the_remarks_come_from_the_ledger(paths):
-    notes = paths.root / "results" / "notes.md"
+    notes = paths.root / "results" / "notes" / f"{paths.profile}.md"
     notes.write_text('C2: {{ number("C2", "loss_val") }}.\n')
     release.main([paths.profile])
     found = {each.name: each for each in ledger_from_json(paths.claims.read_text())[1].measurements}["loss_val"]
@@ -239,8 +247,12 @@ def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths
     assert file.read_text() == text
 
 
+def test_make_checks_the_run_that_results_are_about():
+    assert f"experiments.release {run_of_record().profile} --check" in (ROOT / "Makefile").read_text()
+
+
 @pytest.mark.slow
 def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    release.main(["imagenette", "--check"])
+    release.main([run_of_record().profile, "--check"])
     assert f"{len(all_claims())} claims" in capsys.readouterr().out
