@@ -41,7 +41,8 @@ def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
     scratch = paths.scratch / f"baselines-{paths.profile}"
     jobs = {
         entry.name: SweepJob(
-            partial(load, entry.target, entry.arguments), {"baseline": entry.model_dump(), "sets": record_sets(cards)}
+            partial(load, entry.target, entry.arguments, options=entry.options),
+            {"baseline": entry.model_dump(), "sets": record_sets(cards)},
         )
         for entry in config.tokenizers
     }

@@ -48,6 +48,7 @@ LOSS_STAGES = frozenset({"base", "finetune", "variants"})
 MEASURES = frozenset({"examples", "cost", "measure@attention", "measure@codebook", "probe"})
 NETWORK_STAGES = TASK_STAGES | LOSS_STAGES | MEASURES | {"data", "task_models", "distill"}
 # A checkpoint names a published base tokenizer that it does not hold, so that whatever loads it needs that too.
+BASELINE_STAGES = frozenset({"baselines", "examples", "cost"})
 BASE_STAGES = NETWORK_STAGES - {"data", "task_models"} | {"pretrained"}
 ESTIMATE = "estimate"  # the kind of a row that is about what a run takes
 SECONDS = 3  # that a host has to answer
@@ -259,7 +260,7 @@ def named_base(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
-    """Yield the published base tokenizers of the profile or its checkpoint, of its other trainings and its variants."""
+    """Yield the published base tokenizers of the profile or its checkpoint, its trainings, variants and baselines."""
     source = str(profile.get("init_from", "scratch"))
     own = (profile.get("tokenizer") or {}).get("base")
     bases = [own if source == "scratch" else named_base(root / Path(source).expanduser())]
@@ -268,18 +269,27 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})
-    for name in dict.fromkeys(str(base["pretrained"]) for base in bases if base and base.get("pretrained")):
+    stages = dict.fromkeys(baselines_of_the_hub(profile), BASELINE_STAGES)
+    stages |= {str(base["pretrained"]): BASE_STAGES for base in bases if base and base.get("pretrained")}
+    for name in stages:
         from alit.models.loading import DIFFUSERS_FILES, LOCAL_FOLDER, WEIGHTS_SUFFIXES, local_copy
 
         if local_copy(name) is not None:
-            yield Need("base tokenizer", name, "tokenizer.base.pretrained", "on this machine", stages=BASE_STAGES)
+            yield Need("base tokenizer", name, "tokenizer.base.pretrained", "on this machine", stages=stages[name])
             continue
         owner, repository, *below = name.split("/") if name.count("/") else ("", name)
         is_file = name.endswith(WEIGHTS_SUFFIXES)  # of a VQGAN or KL-VAE
         files = (("/".join(below),),) if is_file else tuple(("/".join([*below, file]),) for file in DIFFUSERS_FILES)
         weights = PublishedWeights(f"{owner}/{repository}", HUB, files, None, "", "" if is_file else "diffusers")
         instead = f", or put them into data/{LOCAL_FOLDER}/{'/'.join([repository, *below])}"
-        yield _published("base tokenizer", name, weights, instead, BASE_STAGES)
+        yield _published("base tokenizer", name, weights, instead, stages[name])
+
+
+def baselines_of_the_hub(profile: dict[str, Any]) -> list[str]:
+    """Return the hub ids among the targets of `baselines.tokenizers`: checkpoint folders of a run have other forms."""
+    listed = (profile.get("baselines") or {}).get("tokenizers") or ()
+    targets = [str(each["target"]) for each in listed]
+    return [target for target in targets if ":" not in target and target.count("/") == 1 and target[0] not in "./~"]
 
 
 def network_needs(models: Sequence[TaskModelConfig], profile: dict[str, Any], root: Path) -> Iterator[Need]:

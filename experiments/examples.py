@@ -14,7 +14,7 @@ from torch import Tensor
 from alit.data.imageset import ImageSet, SetCard, open_set, read_cards
 from alit.errors import ConfigError, run_command
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
-from alit.tokenizer.protocol import Tokenizer
+from alit.tokenizer.protocol import Tokenizer, checked_reconstructions
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments.network_stage import NetworkStage
 
@@ -47,7 +47,7 @@ def _keep_examples(stage: NetworkStage, tokenizer: AdaptiveTokenizer, images: Im
     originals = images.images(rows)
     with torch.no_grad():
         shown = torch.stack(
-            [step.images for step in tokenizer.reconstructions(originals.to(stage.device))], dim=1
+            [step.images for step in checked_reconstructions(tokenizer, originals.to(stage.device))], dim=1
         )  # n k c h w
     ids = images.manifest["image_id"].iloc[rows].astype(str).tolist()
     pictures = _to_8_bit(shown)
@@ -97,7 +97,7 @@ def _pictures(stage: NetworkStage, own: Tokenizer, images: ImageSet, wanted: int
     originals = images.images(rows)
     yield pictures_of(own, originals, known, stage.device).assign(kind="own", tokenizer="own")
     for entry in stage.read("baselines", BaselinesConfig).tokenizers:
-        shown = pictures_of(load(entry.target, entry.arguments), originals, known, stage.device)
+        shown = pictures_of(load(entry.target, entry.arguments, options=entry.options), originals, known, stage.device)
         yield shown.assign(kind="baseline", tokenizer=entry.name)
     for variant in sorted(path for path in paths.variants.glob("*") if path.is_dir()):
         first = min(variant.iterdir(), key=lambda path: int(path.name))  # by the seed
@@ -117,7 +117,7 @@ def pictures_of(tokenizer: Tokenizer, originals: Tensor, known: pd.DataFrame, de
     pixels = _to_8_bit(originals)
     parts = [known.assign(length=0, bits=np.nan, l1=0.0, picture=[_png(each) for each in pixels])]
     with torch.no_grad():
-        for step in tokenizer.reconstructions(originals.to(device)):
+        for step in checked_reconstructions(tokenizer, originals.to(device)):
             rebuilt = _to_8_bit(step.images)
             parts.append(
                 known.assign(

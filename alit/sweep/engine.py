@@ -36,7 +36,9 @@ from alit.tokenizer.protocol import (
     Tokenizer,
     behavior_of,
     checked_reconstructions,
+    options_of,
     require_protocol,
+    token_counts,
 )
 from alit.training.engine.processes import check_all, fail_together, share_pieces
 
@@ -112,7 +114,8 @@ def measure_chunk(chunk: Chunk, models: SweepModels, batch_size: int) -> tuple[p
 def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -> tuple[pd.DataFrame, Features]:
     batch = _read_batch(images, indices, models.device)
     references = [task.reference(batch) for task in models.tasks]
-    untouched = Reconstruction(0, torch.full((len(indices),), torch.nan), batch.images)
+    nothing = torch.full((len(indices),), torch.nan)
+    untouched = Reconstruction(0, nothing, batch.images, nothing)
     lengths, measured = [0], [_measure_length(untouched, batch, references, models)]
     for reconstruction in checked_reconstructions(models.tokenizer, batch.images):
         rounded = reconstruction._replace(images=round_to_8_bit(reconstruction.images))
@@ -152,7 +155,8 @@ def _measure_length(
     step: Reconstruction, batch: SweepBatch, references: Sequence[object], models: SweepModels
 ) -> tuple[dict[str, np.ndarray], Features]:
     """Return the columns (b,) and features (b, f) of the images of one length."""
-    columns = {"bits": step.bits.float().cpu().numpy(), **_entropy_bits(step, models)}
+    sizes = {"tokens": token_counts(step).numpy(), "bits": step.bits.float().cpu().numpy()}
+    columns = {**sizes, **_entropy_bits(step, models)}
     for task, reference in zip(models.tasks, references, strict=True):
         columns.update(task.score(step.images, reference, batch))
     features = {
@@ -346,7 +350,8 @@ def _behavior(ordered: list[ImageSet], models: SweepModels) -> str:
     """Check in each process that the tokenizer draws nothing; return what tells one without weights from another."""
     images = next(images for images in ordered if len(images))
     behavior = behavior_of(models.tokenizer, images.images(range(min(2, len(images)))).to(models.device))
-    return "" if isinstance(models.tokenizer, nn.Module) else behavior
+    has_weights = isinstance(models.tokenizer, nn.Module) and bool(models.tokenizer.state_dict())
+    return "" if has_weights else behavior
 
 
 def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:
@@ -363,10 +368,11 @@ def _check(sets: list[ImageSet], models: SweepModels) -> None:
     if len(set(names)) < len(names):
         raise DataError(f"expected image sets of different names, found {', '.join(names)}; rename one")
     for images in sets:
-        if images.image_size != models.tokenizer.image_size:
+        if images.image_size != models.tokenizer.image_size and not options_of(models.tokenizer).resize_images:
             raise DataError(
                 f"expected images of {models.tokenizer.image_size} px for {models.tokenizer.name}, "
-                f"found {images.image_size} px in {images.name}; make the set at the tokenizer's size"
+                f"found {images.image_size} px in {images.name}; make the set at the tokenizer's size, or say "
+                "resize_images: true in its options"
             )
         twice = images.manifest.loc[images.manifest["image_id"].duplicated(), "image_id"].tolist()
         if twice:
@@ -397,6 +403,7 @@ def _record(
             "base_tokens": tokenizer.base_tokens,
             "weights_sha256": weights_sha256(tokenizer) if isinstance(tokenizer, nn.Module) else None,
             "length_predictor": None if predictor is None else predictor.describe(),
+            **options_of(tokenizer).model_dump(mode="json"),
         },
         "images": [
             {
@@ -411,7 +418,8 @@ def _record(
             for images in sets
         ],
         "reconstructions": ROUNDING,
-        "seed": None,  # nothing is drawn: halting is off in the evaluation phase
+        # Nothing is drawn, halting is off in the evaluation phase; or a decoder draws with these seeds.
+        "seed": "the 8-bit pixels of each image" if options_of(tokenizer).draws else None,
         "tasks": [dict(task.record) for task in models.tasks],
         "extractors": [dict(extractor.record) for extractor in models.extractors],
         "sweep": config.model_dump(),

@@ -42,6 +42,7 @@ COLUMNS = {
     "rms_contrast": pa.Column("float32", pa.Check.in_range(0, 0.5001)),
     **{f"{codec}_bytes": pa.Column("float32", pa.Check.gt(0)) for codec in CODECS},
     "length": pa.Column("int32", pa.Check.ge(0)),
+    "tokens": pa.Column("float32", pa.Check.ge(0), nullable=True, required=False),  # older tables have none
     "bits": pa.Column("float32", pa.Check.gt(0), nullable=True),
     "entropy_bits": pa.Column("float32", pa.Check.ge(0), nullable=True, required=False),
     "entropy_bits_by_position": pa.Column("float32", pa.Check.ge(0), nullable=True, required=False),

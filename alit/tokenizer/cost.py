@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alit.tokenizer.adapters import GridTokenizer
 from alit.tokenizer.encoding import FixedLength, encode_to_length, encode_until
-from alit.tokenizer.protocol import Tokenizer
+from alit.tokenizer.protocol import PreparedImages, Tokenizer, prepare_images, run_tokenizer
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 ENCODE, ENCODE_UNTIL, DECODE, BOTH = "encode", "encode until it suffices", "decode", "encode and decode"
@@ -51,7 +51,9 @@ def operations(tokenizer: Tokenizer) -> list[Operation]:
             Operation(DECODE, 1, length, codes, tokenizer.base.decode),
         ]
     return [
-        Operation(BOTH, iteration, length, _as_it_is, partial(_reconstruct, tokenizer, iteration))
+        Operation(
+            BOTH, iteration, length, partial(prepare_images, tokenizer), partial(_reconstruct, tokenizer, iteration)
+        )
         for iteration, length in enumerate(tokenizer.lengths, start=1)
     ]
 
@@ -81,8 +83,8 @@ def _adaptive(tokenizer: AdaptiveTokenizer, iteration: int, length: int) -> list
     ]
 
 
-def _reconstruct(tokenizer: Tokenizer, count: int, images: Tensor) -> object:
-    return list(islice(tokenizer.reconstructions(images), count))
+def _reconstruct(tokenizer: Tokenizer, count: int, prepared: PreparedImages) -> object:
+    return list(islice(run_tokenizer(tokenizer, prepared), count))
 
 
 def _as_it_is(images: Tensor) -> Tensor:

@@ -3,12 +3,16 @@
 import hashlib
 import operator
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from contextlib import nullcontext
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt, field_validator
 from torch import Tensor
 
 from alit.errors import ConfigError, DataError
+from alit.settings import Settings, parse_settings
 
 SAME = 1e-2  # mean absolute difference below which two reconstructions of an image count as the same
 
@@ -18,8 +22,9 @@ class Reconstruction(NamedTuple):
 
     length: int
     bits: Tensor  # (b,) float32, size of each image's code
-    images: Tensor  # (b, 3, h, w) float32 in [0, 1]
+    images: Tensor  # (b, 3, h, w) float32 in [0, 1], or in the tokenizer's own `value_range`
     ids: Tensor | None = None  # (b, k) integers below `codebook_size`, the code itself; None where it is no ids
+    tokens: Tensor | None = None  # (b,) float32 tokens of each image, NaN for a code without any; None: `length`
 
 
 @runtime_checkable
@@ -57,6 +62,40 @@ class Tokenizer(Protocol):
 
 
 MEMBERS = tuple(name for name in vars(Tokenizer) if not name.startswith("_"))
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TokenizerOptions(Settings):
+    """What a tokenizer may say of itself beside the protocol, as attributes of these names; a profile may say it, too.
+
+    `alit.tokenizer.protocol.checked_reconstructions` sees to all of it, so that no study has to.
+    """
+
+    version: str = ""  # stands in the record: a sweep of one version never continues that of another
+    value_range: tuple[float, float] = (0.0, 1.0)  # of the images that it takes and gives
+    batch_size: PositiveInt | None = None  # most images at once; None takes any number
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # other than float32: under torch's autocast
+    resize_images: bool = False  # takes sets of another size: resized to `image_size`, and its answers back again
+    # Its decoder draws at random: `reconstructions(images, generators)` gets a CPU generator for each image, seeded by
+    # the image alone, so that no score depends on the batch, the order or the number of processes.
+    draws: bool = False
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascends(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError("expected a value_range (low, high) with low < high")
+        return value
+
+
+def options_of(tokenizer: Any, source: str = "") -> TokenizerOptions:
+    """Return what a tokenizer says of itself, defaults where it says nothing.
+
+    Raises:
+        ConfigError: an attribute is of another kind.
+    """
+    said = {name: getattr(tokenizer, name) for name in TokenizerOptions.model_fields if hasattr(tokenizer, name)}
+    return parse_settings(TokenizerOptions, said, source=source or str(getattr(tokenizer, "name", "the tokenizer")))
 
 
 def require_protocol(tokenizer: Any, source: str) -> None:
@@ -80,6 +119,7 @@ def require_protocol(tokenizer: Any, source: str) -> None:
             raise ConfigError(f"expected {name} of {source} as a whole number, found {getattr(tokenizer, name)!r}")
     if not isinstance(tokenizer.name, str) or not tokenizer.name:
         raise ConfigError(f"expected name of {source} as text, found {tokenizer.name!r}")
+    options_of(tokenizer, source)
 
 
 def _is_count(value: Any) -> bool:
@@ -87,31 +127,114 @@ def _is_count(value: Any) -> bool:
 
 
 def checked_reconstructions(tokenizer: Tokenizer, images: Tensor) -> Iterator[Reconstruction]:
-    """Yield what a tokenizer makes of images (b, 3, h, w), lengths as plain numbers.
+    """Yield what a tokenizer makes of images (b, 3, h, w) in [0, 1]: of their size and range, lengths as plain numbers.
+
+    The tokenizer gets images of its own size and range, in its precision, at most its `batch_size` at once.
 
     Raises:
         DataError: it does not keep to the protocol: the message names what was expected and what was found.
     """
-    found: list[int] = []
-    for step in tokenizer.reconstructions(images):
-        if not isinstance(step, tuple) or len(step) not in (3, len(Reconstruction._fields)):  # ids may be left out
-            raise DataError(f"expected a Reconstruction from {tokenizer.name}, found {type(step).__name__}")
-        try:
-            length = operator.index(step[0])  # also a tensor of one whole number
-        except (TypeError, RuntimeError) as error:
-            raise DataError(f"expected a whole number as length from {tokenizer.name}, found {step[0]!r}") from error
-        _check_images(step[2], images, length, tokenizer.name)
-        _check_bits(step[1], len(images), length, tokenizer.name)
-        ids = step[3] if len(step) > 3 else None
-        ids = None if ids is None else _checked_ids(ids, len(images), length, tokenizer)
-        found.append(length)
-        yield Reconstruction(length, step[1], step[2], ids)
+    options, found = options_of(tokenizer), list[int]()
+    parts = images.split(options.batch_size) if options.batch_size and len(images) else (images,)
+    for steps in zip(*(_reconstruct(tokenizer, part, options) for part in parts), strict=False):
+        if len({step.length for step in steps}) > 1:
+            lengths = sorted({step.length for step in steps})
+            raise DataError(f"expected one length for all images from {tokenizer.name}, found {lengths}")
+        found.append(steps[0].length)
+        yield steps[0] if len(steps) == 1 else _join(steps)
     if tuple(found) != tuple(tokenizer.lengths):
         expected = tuple(tokenizer.lengths)
         raise DataError(f"expected reconstructions at lengths {expected} from {tokenizer.name}, found {tuple(found)}")
 
 
-def _check_images(rebuilt: Any, images: Tensor, length: int, name: str) -> None:
+def _join(steps: tuple[Reconstruction, ...]) -> Reconstruction:
+    """Join the reconstructions of one length."""
+    tokens = [token_counts(step) for step in steps]
+    bits, images = (torch.cat(parts) for parts in zip(*((step.bits, step.images) for step in steps), strict=True))
+    known = [step.ids for step in steps if step.ids is not None]
+    ids = torch.cat(known) if len(known) == len(steps) else None
+    return steps[0]._replace(bits=bits, images=images, ids=ids, tokens=torch.cat(tokens))
+
+
+def token_counts(step: Reconstruction) -> Tensor:
+    """Return the tokens (b,) float32 of each image of a reconstruction, on the CPU; NaN for a code without any."""
+    if step.tokens is None:
+        return torch.full((len(step.images),), float(step.length), device="cpu")
+    return step.tokens.detach().float().cpu()
+
+
+class PreparedImages(NamedTuple):
+    """Images as a tokenizer wants them."""
+
+    images: Tensor  # (b, 3, h, w) of its size and in its range
+    generators: list[torch.Generator] | None  # of each image; None for a tokenizer that draws nothing
+
+
+def prepare_images(tokenizer: Tokenizer, images: Tensor) -> PreparedImages:
+    """Return images (b, 3, h, w) in [0, 1] as a tokenizer wants them."""
+    options = options_of(tokenizer)
+    low, high = options.value_range
+    sized = _resized(images, tokenizer.image_size) if options.resize_images else images
+    inputs = sized if options.value_range == (0, 1) else sized * (high - low) + low
+    return PreparedImages(inputs, image_generators(images) if options.draws else None)
+
+
+def run_tokenizer(tokenizer: Tokenizer, prepared: PreparedImages) -> Iterator[Reconstruction]:
+    """Yield what a tokenizer answers, unchecked and in its own size and range, computed in its own precision."""
+    options, (images, generators) = options_of(tokenizer), prepared
+    drawn = {} if generators is None else {"generators": generators}
+    steps = iter(tokenizer.reconstructions(images, **drawn))
+    while True:
+        with _precision(images.device, options):  # not around the yield: the caller's networks are not ours to cast
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def _reconstruct(tokenizer: Tokenizer, images: Tensor, options: TokenizerOptions) -> Iterator[Reconstruction]:
+    """Run a tokenizer on images (b, 3, h, w) in [0, 1], check its answers, and give them the images' size and range."""
+    (low, high), prepared = options.value_range, prepare_images(tokenizer, images)
+    for step in run_tokenizer(tokenizer, prepared):
+        if not isinstance(step, tuple) or not 3 <= len(step) <= len(Reconstruction._fields):
+            raise DataError(f"expected a Reconstruction from {tokenizer.name}, found {type(step).__name__}")
+        step = Reconstruction(*step)
+        try:
+            length = operator.index(step.length)  # also a tensor of one whole number
+        except (TypeError, RuntimeError) as error:
+            found = repr(step.length)
+            raise DataError(f"expected a whole number as length from {tokenizer.name}, found {found}") from error
+        _check_images(step.images, prepared.images, options.value_range, length, tokenizer.name)
+        _check_bits("bits", step.bits, len(images), length, tokenizer.name)
+        if step.ids is not None:
+            _checked_ids(step.ids, len(images), length, tokenizer)
+        if step.tokens is not None:
+            _check_bits("tokens", step.tokens, len(images), length, tokenizer.name)
+        rebuilt = step.images if options.value_range == (0, 1) else (step.images - low) / (high - low)
+        yield step._replace(length=length, images=_resized(rebuilt.float(), images.shape[-1]))
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """Resize square images (b, 3, h, w) in [0, 1]: bicubic, antialiased and clipped."""
+    if images.shape[-1] == size or not len(images):
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _precision(device: torch.device, options: TokenizerOptions) -> Any:
+    if options.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[options.precision])
+
+
+def image_generators(images: Tensor) -> list[torch.Generator]:
+    """Return a CPU generator for each of b images (b, 3, h, w) in [0, 1], seeded by its 8-bit pixels alone."""
+    pixels = (images * 255).round().to(torch.uint8).cpu().numpy()
+    seeds = (int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:7], "big") for image in pixels)
+    return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
+
+
+def _check_images(rebuilt: Any, images: Tensor, values: tuple[float, float], length: int, name: str) -> None:
     where = f"from {name} at length {length}"
     if not isinstance(rebuilt, Tensor):
         raise DataError(f"expected reconstructions as a tensor {where}, found {type(rebuilt).__name__}")
@@ -120,17 +243,20 @@ def _check_images(rebuilt: Any, images: Tensor, length: int, name: str) -> None:
         raise DataError(f"expected reconstructions of shape {tuple(images.shape)} {where}, found {found}")
     if not rebuilt.is_floating_point() or rebuilt.device != images.device:
         raise DataError(f"expected floats on {images.device} {where}, found {rebuilt.dtype} on {rebuilt.device}")
-    if rebuilt.numel() and not (float(rebuilt.min()) >= 0 and float(rebuilt.max()) <= 1):  # also refuses NaN
+    if rebuilt.numel() and not (float(rebuilt.min()) >= values[0] and float(rebuilt.max()) <= values[1]):  # also NaN
         low, high = float(rebuilt.min()), float(rebuilt.max())
-        raise DataError(f"expected reconstructions in [0, 1] {where}, found {low:g} to {high:g}; clip them")
+        expected = f"[{values[0]:g}, {values[1]:g}]"
+        raise DataError(f"expected reconstructions in {expected} {where}, found {low:g} to {high:g}; clip them")
 
 
-def _check_bits(bits: Any, count: int, length: int, name: str) -> None:
+def _check_bits(what: str, bits: Any, count: int, length: int, name: str) -> None:
+    """Refuse anything but one number per image; tokens may be NaN, bits may not."""
     if not isinstance(bits, Tensor) or bits.shape != (count,) or bits.is_complex():
         found = tuple(bits.shape) if isinstance(bits, Tensor) else type(bits).__name__
-        raise DataError(f"expected bits ({count},), one per image, from {name} at length {length}, found {found}")
-    if count and not (float(bits.min()) >= 0 and float(bits.max()) < float("inf")):
-        raise DataError(f"expected finite bits of at least 0 from {name} at length {length}, found {bits.tolist()}")
+        raise DataError(f"expected {what} ({count},), one per image, from {name} at length {length}, found {found}")
+    known = bits[~bits.isnan()] if what == "tokens" else bits
+    if len(known) and not (float(known.min()) >= 0 and float(known.max()) < float("inf")):
+        raise DataError(f"expected finite {what} of at least 0 from {name} at length {length}, found {bits.tolist()}")
 
 
 def codebook_size_of(tokenizer: Tokenizer) -> int | None:
@@ -145,7 +271,8 @@ def ids_of(tokenizer: Tokenizer, images: Tensor) -> Iterator[tuple[int, Tensor]]
         DataError: it does not keep to the protocol.
     """
     if hasattr(tokenizer, "token_ids"):
-        steps: Iterator[tuple[int, Any]] = tokenizer.token_ids(images)  # type: ignore[attr-defined]
+        prepared = prepare_images(tokenizer, images).images
+        steps: Iterator[tuple[int, Any]] = tokenizer.token_ids(prepared)  # type: ignore[attr-defined]
     else:
         steps = ((step.length, step.ids) for step in checked_reconstructions(tokenizer, images))
     for length, ids in steps:
@@ -185,9 +312,9 @@ def behavior_of(tokenizer: Tokenizer, images: Tensor) -> str:
             if change > SAME:
                 raise DataError(
                     f"expected the same reconstructions from {tokenizer.name} for {what}, found a mean difference of "
-                    f"{change:.3g} at length {one.length}; let it draw nothing, or the same for an image in any batch"
+                    f"{change:.3g} at length {one.length}; let it draw nothing, or say draws = True and take generators"
                 )
-        digest.update(f"{one.length} {one.bits.tolist()}".encode())
+        digest.update(f"{one.length} {one.bits.tolist()} {token_counts(one).tolist()}".encode())
         digest.update(b"" if one.ids is None else str(one.ids.tolist()).encode())
         digest.update((one.images * 255).round().to(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()

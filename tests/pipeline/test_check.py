@@ -178,6 +178,14 @@ def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp
     assert not list(check.base_needs(profile | {"init_from": "zoo/some", "variants": None}, tmp_path))
 
 
+def test_autoencoders_among_the_baselines_are_found_too(tmp_path):
+    listed = [{"target": "owner/tiny"}, {"target": "base"}, {"target": "module:Class"}, {"target": "variants/fixed/0"}]
+    profile = {"init_from": "scratch", "baselines": {"tokenizers": listed}}
+    (need,) = check.base_needs(profile, tmp_path)
+    assert need.name == "owner/tiny"
+    assert need.stages == check.BASELINE_STAGES
+
+
 @pytest.mark.parametrize(("tensor", "needed"), [("distillation.x", ["owner/tiny"]), ("base.x", [])])
 def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(tmp_path, tensor, needed):
     folder = tmp_path / "zoo/some"

@@ -1,4 +1,7 @@
-"""Other tokenizers behind the protocol: image codecs, the base tokenizer alone, checkpoints and classes by name."""
+"""Other tokenizers behind the protocol: image codecs, the base tokenizer alone, checkpoints and classes by name.
+
+Published tokenizers of others have a file each; what each needs is imported when it is used.
+"""
 
 import io
 import json
@@ -12,16 +15,18 @@ import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, features
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
-from alit.models.loading import load_base
+from alit.models.loading import find_published, load_base, local_copy
 from alit.models.weights import CONFIG_FILE
 from alit.paths import TRAINING
 from alit.settings import Settings
-from alit.tokenizer.protocol import Reconstruction, Tokenizer, require_protocol
+from alit.tokenizer.adapters.autoencoder import CLASS_KEY, AutoencoderTokenizer
+from alit.tokenizer.opening import HUB_ID
+from alit.tokenizer.protocol import Reconstruction, Tokenizer, TokenizerOptions, require_protocol
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 Format = Literal["jpeg", "webp", "avif"]
@@ -71,7 +76,7 @@ class CodecTokenizer:
             decoded = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
             bits = torch.tensor([8.0 * len(file) for file in files])
             rebuilt = rearrange(torch.from_numpy(decoded), "b h w c -> b c h w").float() / 255
-            yield Reconstruction(quality, bits, rebuilt.to(images.device))
+            yield Reconstruction(quality, bits, rebuilt.to(images.device), tokens=torch.full_like(bits, torch.nan))
 
 
 def compress(image: np.ndarray, image_format: str, quality: int) -> bytes:
@@ -130,13 +135,25 @@ def _no_training(name: str) -> str:
     return name
 
 
-class BaselineConfig(Settings):
-    """Another tokenizer: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
+def _known_options(options: dict[str, Any]) -> dict[str, Any]:
+    TokenizerOptions(**options)  # an unknown key or another kind is an error here, not when it is used
+    return options
+
+
+class TargetConfig(Settings):
+    """A tokenizer by name: whatever offers `alit.tokenizer.protocol.Tokenizer`."""
+
+    target: str  # a checkpoint folder below runs/<profile>/, "module:Class" or a hub id; see `load_tokenizer`
+    arguments: dict[str, Any] = Field(default_factory=dict)  # keyword arguments of the class; empty for a checkpoint
+    # What it does not say of itself, or says otherwise: keys of `TokenizerOptions`.
+    options: Annotated[dict[str, Any], AfterValidator(_known_options)] = Field(default_factory=dict)
+
+
+class BaselineConfig(TargetConfig):
+    """A tokenizer that is measured beside the profile's own."""
 
     # Its folder below runs/<profile>/baselines/, and its name in tables; no training's.
     name: Annotated[str, AfterValidator(_no_training)]
-    target: str  # a checkpoint folder below runs/<profile>/, or "module:Class"; see `load_tokenizer`
-    arguments: dict[str, Any]  # keyword arguments of the class; empty for a checkpoint
 
 
 class TrainingConfig(Settings):
@@ -160,33 +177,44 @@ class BaselinesConfig(Settings):
 
 
 def load_tokenizer(
-    target: str, arguments: Mapping[str, Any], *, folder: Path, image_size: int, device: torch.device
+    target: str,
+    arguments: Mapping[str, Any],
+    *,
+    folder: Path,
+    image_size: int,
+    device: torch.device,
+    options: Mapping[str, Any] | None = None,
 ) -> Tokenizer:
     """Return a tokenizer on `device`, networks in eval mode.
 
     Args:
-        target: a checkpoint folder, or "module:Class" (any callable) of a module that Python finds.
-        arguments: keyword arguments of that class.
+        target: a checkpoint folder, "module:Class" (any callable) of a module that Python finds, or a hub id.
+        arguments: keyword arguments of that class, or of a published autoencoder's adapter.
         folder: what a relative checkpoint folder is relative to; `runs/<profile>`.
         image_size: pixels per side, for checkpoints of a base tokenizer, which do not say.
         device: where networks run.
+        options: what the tokenizer is to say of itself, as attributes; see `TokenizerOptions`.
 
     Raises:
         ConfigError: no such folder, module or class, arguments that it refuses, or a member of
             `alit.tokenizer.protocol.Tokenizer` that it lacks.
-        CheckpointError: a folder without a checkpoint that can be read.
+        CheckpointError: a folder or a hub's repository without a checkpoint that can be read.
     """
     if ":" in target:
-        tokenizer = _call(target, arguments)
+        tokenizer: Any = _call(target, arguments)
     elif (folder / target).is_dir():
-        tokenizer = _load_checkpoint(folder / target, image_size)
+        tokenizer = _load_checkpoint(folder / target, str(folder / target), arguments, image_size)
+    elif HUB_ID.fullmatch(target) or local_copy(target) is not None:
+        tokenizer = _load_checkpoint(find_published(target, (CONFIG_FILE,)), target, arguments, image_size)
     else:
         raise ConfigError(
-            f"expected a tokenizer as module:Class or a checkpoint folder below {folder}, found {target}; "
+            f"expected a tokenizer as module:Class, a checkpoint folder below {folder} or a hub id, found {target}; "
             "a class in tokenizer.py beside dvc.yaml is tokenizer:Class"
         )
+    for name, value in (options or {}).items():
+        setattr(tokenizer, name, value)
     require_protocol(tokenizer, target)
-    return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer  # type: ignore[return-value]
+    return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer
 
 
 def _call(target: str, arguments: Mapping[str, Any]) -> Any:
@@ -194,18 +222,32 @@ def _call(target: str, arguments: Mapping[str, Any]) -> Any:
         make = resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"expected a tokenizer class at {target}, found none: {error}") from error
+    return _make(make, target, arguments)
+
+
+def _make(make: Any, target: str, arguments: Mapping[str, Any]) -> Any:
     try:
         return make(**arguments)
     except TypeError as error:
         raise ConfigError(f"{target} cannot be made with the arguments {dict(arguments)}: {error}") from error
 
 
-def _load_checkpoint(folder: Path, image_size: int) -> Tokenizer:
-    """Load what lies in a folder: an adaptive tokenizer, or a base tokenizer alone."""
+def _load_checkpoint(folder: Path, source: str, arguments: Mapping[str, Any], image_size: int) -> Tokenizer:
+    """Load what a folder holds: an adaptive tokenizer, a base tokenizer alone, or an autoencoder of diffusers.
+
+    Args:
+        folder: with its config.json.
+        source: the folder, or the hub id that it is a copy of.
+        arguments: of the adapter, for an autoencoder of diffusers.
+        image_size: pixels per side, where the folder does not say.
+    """
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"expected a checkpoint with {CONFIG_FILE} in {folder}, found none: {error}") from error
+    if CLASS_KEY in content:
+        own = {"image_size": image_size, **arguments, "pretrained": source}
+        return _make(AutoencoderTokenizer, source, own)
     if "distillation" in content:
-        return AdaptiveTokenizer.from_pretrained(folder)
+        return AdaptiveTokenizer.from_pretrained(source)
     return GridTokenizer(load_base(folder), image_size)
