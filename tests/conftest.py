@@ -11,7 +11,7 @@ from alit.paths import RunPaths
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A checkout whose report was built from synthetic inputs by the pipeline's own scripts."""
-    from experiments import notebook
+    from experiments import leaderboard, notebook
     from experiments import site as build_site
 
     paths = synthetic_project(tmp_path_factory.mktemp("checkout") / "suite")
@@ -20,6 +20,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
         for study in STUDIES:
             notebook.main([PROFILE, study])
         build_site.main([PROFILE])
+        leaderboard.main([PROFILE])
     return paths
 
 

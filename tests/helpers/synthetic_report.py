@@ -43,6 +43,12 @@ def synthetic_project(root: Path) -> RunPaths:
     synthetic_table(images=40).to_parquet(paths.table)
     judge = {"name": "net", "kind": "classifier", "architecture": "timm/resnet18", "weights": "pretrained"}
     (paths.sweep / "config.json").write_text(json.dumps({"tasks": [judge]}), encoding="utf-8")
+    for name, lengths in {"base": (64,), "codec": (8, 32, 64)}.items():
+        (paths.baselines / name).mkdir(parents=True)
+        other = synthetic_table(images=40, datasets=("val",), lengths=lengths)
+        other.assign(tokens=np.nan if name == "codec" else other["length"]).to_parquet(
+            paths.baselines / name / "table.parquet"
+        )
     for study, claims in zip(STUDIES, (synthetic_claims()[:1], synthetic_claims()[1:]), strict=True):
         paths.study_claims(study).parent.mkdir(exist_ok=True)
         paths.study_claims(study).write_text(ledger_to_json(claims), encoding="utf-8")

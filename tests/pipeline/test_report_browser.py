@@ -23,6 +23,7 @@ FLAGS = (
 PAGES = [
     "index.html",
     "claims.html",
+    "leaderboard.html",
     "training.html",
     "reconstructions.html",
     "differences.html",
@@ -85,6 +86,25 @@ def test_a_reader_gets_from_the_front_page_to_a_study_its_code_and_back(browser,
     assert browser.current_url.endswith("first/code.html")
     browser.find_element("link text", "Overview").click()
     assert browser.current_url.endswith("toy/index.html")
+
+
+def test_the_leaderboard_is_sorted_by_the_keyboard(browser, site: Path):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get((site / "leaderboard.html").as_uri())
+    browser.find_element("css selector", ".sortable button").send_keys(Keys.ENTER)
+    values = "return [...document.querySelector('.sortable').tBodies[0].rows].map(row => row.cells[2].dataset.value)"
+    heads = browser.find_elements("css selector", ".sortable thead th")
+    assert heads[0].get_attribute("aria-sort") == "ascending"
+    bits = next(head for head in heads if head.text == "bits")
+    button = bits.find_element("css selector", "button")
+    for direction in ("ascending", "descending"):
+        button.send_keys(Keys.SPACE)
+        assert bits.get_attribute("aria-sort") == direction
+        found = [float(value) for value in browser.execute_script(values)]
+        assert found == sorted(found, reverse=direction == "descending")
+        assert len(found) == 3
+    assert browser.get_log("browser") == []
 
 
 def test_a_missing_picture_would_be_seen(browser, site: Path, tmp_path):

@@ -1,0 +1,362 @@
+"""What a leaderboard compares of one tokenizer: computed from its sweep, and sent in as a file by others.
+
+Every number is one of a study's own functions. docs/leaderboard.md describes the file.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, PositiveInt, model_validator
+
+from alit.analysis.bootstrap import Estimate, estimate, resampled_means
+from alit.analysis.grid import SweepGrid
+from alit.analysis.rank_correlation import spearman_samples
+from alit.analysis.selection import (
+    CurveSamples,
+    SelectionCriterion,
+    allocate_by_threshold,
+    at_tokens,
+    middle_threshold,
+)
+from alit.analysis.study_data import StudyData
+from alit.errors import DataError, NotMeasurable
+from alit.settings import Settings, parse_settings
+from alit.studies.adaptivity.tables import (
+    BITS,
+    Asked,
+    advantage,
+    compare_rules,
+    cost_columns,
+    sample_means,
+    sample_tails,
+    sample_uniform_tails,
+    saved,
+)
+from alit.studies.codebook.tables import prefix_survival
+from alit.studies.complexity.tables import correlation_table
+from alit.studies.cost.tables import cost_table
+from alit.studies.reconstruction.tables import reconstruction_columns
+
+FORMAT = 1
+SHARE = 0.6  # of the cost of the longest length: where adapting is judged, as in the paper's Fig. 6
+BUDGETS = tuple(2**power for power in range(4, 25))  # bits of an image at which tokenizers are compared
+OPERATIONS = {"encode": "encode_ms", "decode": "decode_ms", "encode and decode": "both_ms"}
+
+
+class Number(Settings):
+    """A measured value with its interval; without one where none was computed."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, found: Estimate) -> "Number":
+        """Take an estimate."""
+        return cls(value=found.value, low=found.low, high=found.high)
+
+
+Reason = Annotated[str, Field(min_length=3)]  # why there is no number
+
+
+class LengthResult(Settings):
+    """One length: means over the images."""
+
+    length: int = Field(ge=0)
+    tokens: float | None  # of an image; null for a code without any
+    bits: float = Field(gt=0)  # of an image, as stored
+    entropy_bits: float | None  # of an image, entropy-coded; null where the sweep did not ask
+    scores: dict[str, Number]  # columns of the sweep table
+
+
+class BudgetResult(Settings):
+    """Scores at exactly so many bits, interpolated linearly over the logarithm of the mean bits."""
+
+    bits: PositiveInt
+    scores: dict[str, Number]
+
+
+class ResultFile(Settings):
+    """The result of one tokenizer on one set of images."""
+
+    format: Literal[1]
+    tokenizer: str = Field(pattern=r"^[\w][\w .()+-]*$")  # its name in the table
+    kind: Literal["own", "baseline", "another training", "sent in"]
+    version: str
+    checkpoint: str = Field(pattern=r"^([0-9a-f]{12,64})?$")  # sha256 of the weights, or its first digits; codecs: ""
+    command: str = Field(min_length=3)  # that makes the file again
+    dataset: str
+    images: PositiveInt
+    image_size: PositiveInt | None
+    image_ids: str = Field(pattern=r"^[0-9a-f]{64}$")  # sha256 of the ids, see `hash_of_images`
+    judges: dict[str, str]  # task model -> sha256 of its weights
+    rate: Literal["bits", "entropy_bits"]  # what `budgets` are of
+    lengths: tuple[LengthResult, ...] = Field(min_length=1)
+    budgets: tuple[BudgetResult, ...]
+    measures: dict[str, Number | Reason]  # see `MEASURES` in `alit.report.leaderboard`
+
+    @model_validator(mode="after")
+    def _lengths_ascend(self) -> "ResultFile":
+        found = [each.length for each in self.lengths]
+        if found != sorted(set(found)):
+            raise ValueError("lengths: expected ascending lengths, each once")
+        if self.rate == "entropy_bits" and any(each.entropy_bits is None for each in self.lengths):
+            raise ValueError("lengths: expected entropy_bits of each, since rate is entropy_bits")
+        return self
+
+    def rate_of(self, length: LengthResult) -> float:
+        """Return the bits that the tokenizer is compared by."""
+        return float(length.entropy_bits or length.bits) if self.rate == "entropy_bits" else length.bits
+
+
+def read_result(path: Path) -> ResultFile:
+    """Read a result file.
+
+    Raises:
+        DataError: it is missing or no JSON.
+        ConfigError: a key is unknown, missing or of the wrong kind.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"expected a result file at {path}, found none that can be read: {error}") from error
+    return parse_settings(ResultFile, content, source=str(path))
+
+
+def write_result(result: ResultFile, path: Path) -> None:
+    """Write a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+
+
+def hash_of_images(grid: SweepGrid) -> str:
+    """Return what tells two sets of images apart: the sha256 of their ids, in order of the ids."""
+    ids = sorted(grid.images["image_id"].astype(str))
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def compute_result(
+    data: StudyData,
+    *,
+    name: str,
+    kind: Literal["own", "baseline", "another training"],
+    cost_name: str,
+    command: str,
+) -> ResultFile:
+    """Return the result of a tokenizer on the in-distribution images of its sweep.
+
+    Args:
+        data: its sweep; `tables` with the run's cost study, and for the run's own tokenizer the codebook study.
+        name: in the table.
+        kind: whose it is.
+        cost_name: its name in the cost study.
+        command: that makes the file again.
+    """
+    columns = scores_of(data)
+    grid = data.grid.dataset(data.dataset).complete(columns)
+    rate, record = rate_column(grid), data.record
+    tokenizer, judges = record.get("tokenizer", {}), record.get("tasks", ())
+    sizes = {each["dataset"]: each["image_size"] for each in record.get("images", ())}
+    return ResultFile(
+        format=FORMAT,
+        tokenizer=name,
+        kind=kind,
+        version=str(tokenizer.get("version", "")),
+        checkpoint=str(tokenizer.get("weights_sha256") or ""),
+        command=command,
+        dataset=data.dataset,
+        images=len(grid),
+        image_size=sizes.get(data.dataset),
+        image_ids=hash_of_images(grid),
+        judges={each["name"]: each["weights_sha256"] for each in judges if each.get("weights_sha256")},
+        rate=rate,
+        lengths=_lengths(data, grid, columns),
+        budgets=tuple(_budgets(data, grid, columns, rate)),
+        measures={**adaptivity(data), **complexity(data, grid), **stability(data), **costs(data, cost_name)},
+    )
+
+
+def scores_of(data: StudyData) -> list[str]:
+    """Return the score columns that a leaderboard shows: reconstruction, and the reference tasks."""
+    wanted = [*reconstruction_columns(data.grid), *data.task_columns()]
+    shown = [name for name in wanted if not name.startswith("perceptual_") or name == data.perceptual_column]
+    return list(dict.fromkeys(data.measured(*shown)))
+
+
+def rate_column(grid: SweepGrid) -> Literal["bits", "entropy_bits"]:
+    """Return what is paid: entropy-coded bits where every image has them, else bits as stored."""
+    known = (name for name in BITS if name in grid.scores and np.isfinite(grid.score(name)).all())
+    return "entropy_bits" if next(known, "bits") == "entropy_bits" else "bits"
+
+
+def _lengths(data: StudyData, grid: SweepGrid, columns: Sequence[str]) -> tuple[LengthResult, ...]:
+    def mean(column: str, place: int) -> float | None:
+        values = grid.scores[column][:, place] if column in grid.scores else np.array([np.nan])
+        return float(values.mean()) if np.isfinite(values).all() else None
+
+    bootstrap = data.bootstrap
+    samples = {name: resampled_means(grid.score(name), bootstrap.resamples, bootstrap.seed) for name in columns}
+    known = "tokens" in grid.scores  # tables that were made before have none
+    return tuple(
+        LengthResult(
+            length=int(length),
+            tokens=mean("tokens", place) if known else float(length),
+            bits=float(grid.score("bits")[:, place].mean()),
+            entropy_bits=mean("entropy_bits", place),
+            scores={name: Number.of(estimate(each[:, place], bootstrap.confidence)) for name, each in samples.items()},
+        )
+        for place, length in enumerate(grid.lengths)
+    )
+
+
+def _budgets(data: StudyData, grid: SweepGrid, columns: Sequence[str], rate: str) -> Iterator[BudgetResult]:
+    """Yield the scores at each of `BUDGETS` that the lengths span in every resample."""
+    bootstrap, paid = data.bootstrap, grid.score(rate)
+    spent = resampled_means(paid, bootstrap.resamples, bootstrap.seed)
+    within = [budget for budget in BUDGETS if spent[:, 0].max() <= budget <= spent[:, -1].min()]
+    samples = {name: resampled_means(grid.score(name), bootstrap.resamples, bootstrap.seed) for name in columns}
+    for budget in within:
+        found = {
+            name: at_tokens(CurveSamples(np.log2(spent), values), float(np.log2(budget)))
+            for name, values in samples.items()
+        }
+        scores = {name: Number.of(estimate(values, bootstrap.confidence)) for name, values in found.items()}
+        yield BudgetResult(bits=budget, scores=scores)
+
+
+def adaptivity(data: StudyData) -> dict[str, Number | Reason]:
+    """Return what lengths by an L1 threshold gain over the same length for all, at equal cost: does adapting pay?
+
+    `adaptive_l1` is the share by which the mean L1 is lower, `adaptive_saved` the share of the longest length's cost
+    that the same length for all needs on top, for the promise that holds for 19 of 20 images. Cost is bits where an
+    image's bits say more than a constant number for each token, else tokens.
+    """
+    names = ("adaptive_l1", "adaptive_saved")
+    try:
+        comparison = compare_rules(data, cost_columns(data.task_grid())[-1])
+        share = min(comparison.shares, key=lambda each: abs(each - SHARE))
+        asked = Asked("l1", share, "l1")
+        pair = sample_means(comparison, [asked], data.bootstrap)[asked]
+        tails = sample_tails(comparison, ["l1"], share, "l1", data.bootstrap)["l1"]
+        kept = saved(comparison, tails, sample_uniform_tails(comparison, "l1", data.bootstrap), share)
+    except NotMeasurable as reason:
+        return dict.fromkeys(names, str(reason))
+    found = (advantage(pair, "l1", "mean"), kept)
+    return dict(zip(names, (Number.of(estimate(each, data.bootstrap.confidence)) for each in found), strict=True))
+
+
+def complexity(data: StudyData, grid: SweepGrid) -> dict[str, Number | Reason]:
+    """Return rank correlations of the length under an L1 threshold: with people's complexity, and with JPEG bytes.
+
+    The threshold is `middle_threshold`. The first is that of the set with the most images that people scored.
+    """
+    names = ("complexity_human", "complexity_jpeg")
+    if len(grid.lengths) < 2:
+        return dict.fromkeys(names, "one length: nothing is chosen")
+    threshold = middle_threshold(grid, data.settings.l1_thresholds)
+    table = correlation_table(data.grid, [threshold], data.bootstrap)
+    rows = table.loc[table["kind"] == "length"].sort_values("images", kind="stable")
+    human: Number | Reason = "no set with complexities of people was swept"
+    if len(rows):
+        human = Number(**{key: float(rows.iloc[-1][key]) for key in ("value", "low", "high")})
+    if "jpeg_bytes" not in grid.codecs():
+        return {"complexity_human": human, "complexity_jpeg": "the table has no file sizes"}
+    chosen = grid.lengths[allocate_by_threshold(grid, SelectionCriterion("l1"), [threshold]).positions]  # image 1
+    if not np.ptp(chosen):
+        return {"complexity_human": human, "complexity_jpeg": "all images have the same length"}
+    samples = spearman_samples(grid.per_image("jpeg_bytes"), chosen.astype(np.float64), data.bootstrap)
+    return {
+        "complexity_human": human,
+        "complexity_jpeg": Number.of(estimate(samples[:, 0], data.bootstrap.confidence)),
+    }
+
+
+def stability(data: StudyData) -> dict[str, Number | Reason]:
+    """Return the share of the shortest code's ids that the longest code has at the same places, on these images."""
+    try:
+        table = prefix_survival(data)
+    except (NotMeasurable, KeyError):
+        return {"prefix": "its ids were not written down"}
+    rows = table.loc[table["dataset"] == data.dataset] if len(table) else table
+    if not len(rows):
+        return {"prefix": "its ids were not written down"}
+    row = rows.loc[rows["iteration"] == rows["iteration"].min()].sort_values("later").iloc[-1]
+    return {"prefix": Number(**{key: float(row[key]) for key in ("value", "low", "high")})}
+
+
+def costs(data: StudyData, name: str) -> dict[str, Number | Reason]:
+    """Return milliseconds of one image at the longest length, median over rounds on the machine of the run."""
+    table = cost_table(data)
+    own = table.loc[table["tokenizer"] == name]
+    found: dict[str, Number | Reason] = {}
+    for operation, measure in OPERATIONS.items():
+        rows = own.loc[own["operation"] == operation].sort_values("length")
+        if len(rows):
+            found[measure] = Number(**{key: float(rows.iloc[-1][key]) for key in ("value", "low", "high")})
+        else:
+            found[measure] = "not timed apart" if len(own) else "not timed"
+    return found
+
+
+def tidy(results: Sequence[ResultFile]) -> pd.DataFrame:
+    """Return every number of the results, one a row.
+
+    Returns:
+        Columns tokenizer, kind, checkpoint, dataset, images, rate, at ("length", "bits" or "": the whole), setting
+        (the length, or the bits), measure, value, low, high, reason (why there is no value).
+    """
+    rows = [
+        (each.tokenizer, each.kind, each.checkpoint[:12], each.dataset, each.images, each.rate, *row)
+        for each in results
+        for row in _numbers(each)
+    ]
+    names = ["tokenizer", "kind", "checkpoint", "dataset", "images", "rate", "at", "setting", "measure"]
+    return pd.DataFrame(rows, columns=[*names, "value", "low", "high", "reason"])
+
+
+def _numbers(result: ResultFile) -> Iterator[tuple[object, ...]]:
+    for length in result.lengths:
+        rates = {"tokens": length.tokens, "bits": length.bits, "entropy_bits": length.entropy_bits}
+        for name, value in rates.items():
+            if value is not None:
+                yield "length", length.length, name, value, None, None, ""
+        for name, number in length.scores.items():
+            yield "length", length.length, name, number.value, number.low, number.high, ""
+    for budget in result.budgets:
+        for name, number in budget.scores.items():
+            yield "bits", budget.bits, name, number.value, number.low, number.high, ""
+    for name, found in result.measures.items():
+        numbers = (None, None, None, found) if isinstance(found, str) else (found.value, found.low, found.high, "")
+        yield "", None, name, *numbers
+
+
+def require_comparable(sent: ResultFile, own: ResultFile, taken: Mapping[str, object], source: str) -> None:
+    """Check that a result that was sent in is about the images and the judges of a run.
+
+    Raises:
+        DataError: the images or a judge are others, the name is taken, or it names no checkpoint and is no codec.
+    """
+    if sent.tokenizer in taken:
+        raise DataError(f"{source}: expected a name that is not taken, found {sent.tokenizer}; change `tokenizer`")
+    facts = {
+        "the data set": (own.dataset, sent.dataset),
+        "images with the ids": (own.image_ids[:12], sent.image_ids[:12]),
+        "images of the size": (own.image_size, sent.image_size),
+    }
+    facts |= {
+        f"weights of the judge {name}": (own.judges[name][:12], sent.judges[name][:12])
+        for name in own.judges
+        if name in sent.judges
+    }
+    for what, (expected, found) in facts.items():
+        if expected is not None and found != expected:
+            raise DataError(
+                f"{source}: expected {what} {expected} as in the run, found {found}; sweep the run's images"
+            )
+    if not sent.checkpoint and any(each.tokens is not None for each in sent.lengths):
+        raise DataError(f"{source}: expected the sha256 of the weights as `checkpoint`, found none")
