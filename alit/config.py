@@ -1,14 +1,15 @@
 """A profile: the complete settings of a run, read strictly from `configs/<profile>.yaml`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import PositiveInt, ValidationError, model_validator
 
 from alit.analysis.study_data import AnalysisConfig
 from alit.data.prepare import DataConfig
 from alit.models.distillation import TokenizerConfig
+from alit.paths import TARGET
 from alit.report.site import ReportConfig
 from alit.settings import Settings, parse_settings, read_yaml
 from alit.studies.ablations.measure import AblationsConfig
@@ -18,7 +19,7 @@ from alit.studies.cost.measure import CostConfig
 from alit.studies.probe.measure import ProbeConfig
 from alit.sweep.engine import SweepConfig
 from alit.tasks.registry import TaskModelConfig
-from alit.tokenizer.adapters import BaselinesConfig
+from alit.tokenizer.adapters import BaselinesConfig, TargetConfig
 from alit.tokenizer.length_predictor import LengthPredictorConfig
 from alit.training.base import BaseTrainingConfig
 from alit.training.distill import DistillTrainingConfig
@@ -36,12 +37,14 @@ class Profile(Settings):
 
     about: tuple[str, ...]  # what the profile is for, what it needs, what to expect
     seed: int
-    init_from: str  # "scratch", or a checkpoint: a folder, a hub id or a file; see `alit.tokenizer.opening`
+    # "scratch"; a checkpoint: a folder, a hub id or a file, see `alit.tokenizer.opening`; or "target": `target` below.
+    init_from: str
     device: Literal["auto", "cpu", "cuda"]  # Lightning Fabric's accelerator
     devices: PositiveInt  # processes on each node
     execution: ExecutionConfig
     data: DataConfig
     tokenizer: TokenizerConfig | None
+    target: TargetConfig | None = None  # what section tokenizer holds where it names somebody else's tokenizer
     perceptual_trunk: str | None
     base_training: BaseTrainingConfig | None
     distill: DistillTrainingConfig | None
@@ -59,6 +62,15 @@ class Profile(Settings):
     probe: ProbeConfig
     analysis: AnalysisConfig
     report: ReportConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_target(cls, content: Any) -> Any:
+        """Tell the two kinds of section tokenizer apart: one of the key `target` names somebody else's."""
+        named = content.get("tokenizer") if isinstance(content, Mapping) else None
+        if isinstance(named, Mapping) and "target" in named:
+            return {**content, "tokenizer": None, "target": named}
+        return content
 
     @property
     def training(self) -> TrainingSettings | None:
@@ -90,6 +102,19 @@ class Profile(Settings):
         asked += [untrained] if any(m.trained_here and m.train_on is None for m in self.task_models) else []
         if asked and not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError(f"data.sets must hold a set with role: train, for {asked[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _target_is_taken(self) -> "Profile":
+        """Refuse a tokenizer of somebody else's that something is asked of which only one of ours can do."""
+        if (self.init_from == TARGET) != (self.target is not None):
+            raise ValueError(
+                "init_from: target goes with a section tokenizer that has the key target, and only with it"
+            )
+        if self.target is not None and any(each.target == "base" for each in self.baselines.tokenizers):
+            raise ValueError(
+                "baselines.tokenizers: expected no target base, which a tokenizer of somebody else has not"
+            )
         return self
 
     @model_validator(mode="after")

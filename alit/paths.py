@@ -7,6 +7,8 @@ from typing import NamedTuple
 from alit.errors import DataError
 
 TRAINING = "seed_"  # begins the names of the sweeps, beside those of baselines, of other trainings of the tokenizer
+TARGET = "target"  # as `init_from`: the profile's tokenizer is somebody else's, which section tokenizer names
+TARGET_FILE = "target.json"  # of a folder that stands for a tokenizer by name: its target, arguments and options
 NOT_MEASURED = (
     "not_measured"  # `<study>_` before it: the table of a study that could not measure; one row, column reason
 )

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from alit.data.locate import count_images, data_roots, how_to_get, locate_data, whole_size
 from alit.data.prepare import SETTINGS_FILE, DataConfig, ImageSetConfig, build_source
 from alit.errors import CheckpointError, DataError, run_command
-from alit.paths import RunPaths, project_root
+from alit.paths import TARGET, RunPaths, project_root
 from alit.settings import parse_settings, read_yaml
 from alit.tasks.weights import (
     FINE_TUNE,
@@ -192,7 +192,7 @@ def _rows(folder: Path) -> int:
 def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     """Yield the checkpoint that the profile goes on from, if any."""
     source = str(profile.get("init_from", "scratch"))
-    if source == "scratch":
+    if source in ("scratch", TARGET):
         return
     stages = frozenset({"pretrained"})
     path = root / Path(source).expanduser()
@@ -262,8 +262,9 @@ def named_base(checkpoint: Path) -> dict[str, Any] | None:
 def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     """Yield the published base tokenizers of the profile or its checkpoint, its trainings, variants and baselines."""
     source = str(profile.get("init_from", "scratch"))
-    own = (profile.get("tokenizer") or {}).get("base")
-    bases = [own if source == "scratch" else named_base(root / Path(source).expanduser())]
+    section = profile.get("tokenizer") or {}
+    own = {"pretrained": section["target"]} if is_hub_id(str(section.get("target", ""))) else section.get("base")
+    bases = [own if source in ("scratch", TARGET) else named_base(root / Path(source).expanduser())]
     named = [*(target for _, target in trainings(profile)), *finished_variants(profile)]
     bases += [named_base(root / target) for target in named]
     for variant in (profile.get("variants") or {}).get("trainings", ()):
@@ -286,10 +287,14 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
 
 
 def baselines_of_the_hub(profile: dict[str, Any]) -> list[str]:
-    """Return the hub ids among the targets of `baselines.tokenizers`: checkpoint folders of a run have other forms."""
+    """Return the hub ids among the targets of `baselines.tokenizers`."""
     listed = (profile.get("baselines") or {}).get("tokenizers") or ()
-    targets = [str(each["target"]) for each in listed]
-    return [target for target in targets if ":" not in target and target.count("/") == 1 and target[0] not in "./~"]
+    return [target for each in listed if is_hub_id(target := str(each["target"]))]
+
+
+def is_hub_id(target: str) -> bool:
+    """Whether the name of a tokenizer is a hub id."""
+    return ":" not in target and target.count("/") == 1 and target[0] not in "./~"
 
 
 def network_needs(models: Sequence[TaskModelConfig], profile: dict[str, Any], root: Path) -> Iterator[Need]:

@@ -15,7 +15,6 @@ from alit.data.imageset import ImageSet, SetCard, open_set, read_cards
 from alit.errors import ConfigError, run_command
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
 from alit.tokenizer.protocol import Tokenizer, checked_reconstructions
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments.network_stage import NetworkStage
 
 
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if known[name] != "scenes":
         print(f"The pictures of {name} are not this project's to publish: keep this profile's report to yourself")
     images, wanted = open_set(paths.data / name), stage.read("report.example_images", int)
-    own = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(stage.device).eval()
+    own = load_tokenizer("tokenizer", {}, folder=paths.run, image_size=images.image_size, device=stage.device)
     paths.examples.mkdir(parents=True, exist_ok=True)
     _keep_examples(stage, own, images, spread_rows(len(images), wanted))
     if (scenes := publishable_set(cards, name)) is not None:
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures.to_parquet(paths.pictures, index=False)
 
 
-def _keep_examples(stage: NetworkStage, tokenizer: AdaptiveTokenizer, images: ImageSet, rows: np.ndarray) -> None:
+def _keep_examples(stage: NetworkStage, tokenizer: Tokenizer, images: ImageSet, rows: np.ndarray) -> None:
     originals = images.images(rows)
     with torch.no_grad():
         shown = torch.stack(

@@ -10,7 +10,15 @@ from alit.analysis.study_data import StudyData, find_sweep, load_study_data, rea
 from alit.errors import DataError, run_command
 from alit.paths import TRAINING, RunPaths, project_root
 from alit.report.leaderboard import FOLDER, write_leaderboard
-from alit.report.result_file import ResultFile, compute_result, read_result, require_comparable, write_result
+from alit.report.result_file import (
+    BUDGETS,
+    ResultFile,
+    compute_result,
+    own_budget,
+    read_result,
+    require_comparable,
+    write_result,
+)
 from alit.report.site import Site, provenance
 from alit.settings import read_yaml
 from experiments.stage import Stage
@@ -49,10 +57,11 @@ def run_results(paths: RunPaths) -> list[ResultFile]:
         data = load_study_data(find_sweep(table.parent), trainings=False)
         if own.dataset in data.grid.datasets:
             sweeps[table.parent.name] = _on(data, own)._replace(tables=costs)
+    budgets = BUDGETS | {bits for data in sweeps.values() if (bits := own_budget(data)) is not None}
     results = []
     for name, data in sweeps.items():
         kind = "own" if name == OWN else "another training" if name.startswith(TRAINING) else "baseline"
-        results.append(compute_result(data, name=name, kind=kind, cost_name=name, command=command))
+        results.append(compute_result(data, name=name, kind=kind, cost_name=name, command=command, budgets=budgets))
     return results
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from alit.data.imageset import ImageSet, Subset, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
 from alit.models.weights import WEIGHTS_FILE
-from alit.paths import NOT_MEASURED
+from alit.paths import NOT_MEASURED, TARGET_FILE
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
@@ -59,10 +59,10 @@ def codebook(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame
 
     cards = [card for card in read_cards(stage.paths.data) if card.role == "evaluate" and not card.controlled]
     shown = [card.name for card in cards if card.source == "scenes"]  # others are not ours to show
-    images = stage.sets([card.name for card in cards])
+    tokenizer, images = _own_tokenizer(stage, fabric), stage.sets([card.name for card in cards])
     config = stage.read("codebook", CodebookConfig)
     scratch = _scratch(stage, images, {"batch_size": config.batch_size})
-    return _finish(measure_codebook(_own_tokenizer(stage, fabric), images, shown, config, scratch, fabric), scratch)
+    return _finish(measure_codebook(tokenizer, images, shown, config, scratch, fabric), scratch)
 
 
 def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
@@ -72,6 +72,7 @@ def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
 
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         raise NotMeasurable("the profile has no training images to fit a probe on (data.sets, role: train)")
+    tokenizer = _own_tokenizer(stage, fabric)
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
     seed = stage.read("seed", int)
     pairs = [
@@ -85,7 +86,7 @@ def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     settings = config.model_dump(include={"train_images", "compared_images", "batch_size"}) | {"pairs": pairs}
     scratch = _scratch(stage, [train, test], settings, [folder / WEIGHTS_FILE for folder in folders.values()])
     tables = measure_probes(
-        _own_tokenizer(stage, fabric),
+        tokenizer,
         train,
         test,
         config,
@@ -169,6 +170,13 @@ def _finish(tables: Any, scratch: Path) -> Mapping[str, pd.DataFrame]:
 
 
 def _own_tokenizer(stage: NetworkStage, fabric: "Fabric") -> AdaptiveTokenizer:
+    """Load the profile's tokenizer for a study that looks into it.
+
+    Raises:
+        NotMeasurable: it is somebody else's, and shows its reconstructions alone.
+    """
+    if (stage.paths.tokenizer / TARGET_FILE).is_file():
+        raise NotMeasurable(f"{stage.study} looks into networks of this suite; the profile's tokenizer is another's")
     return _load(stage.paths.tokenizer, fabric)
 
 

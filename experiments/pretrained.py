@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alit.errors import CheckpointError, run_command
+import torch
+from torch import nn
+
+from alit.errors import CheckpointError, ConfigError, run_command
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import save_base
-from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
-from alit.paths import RunPaths
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, weights_sha256
+from alit.paths import TARGET, RunPaths
+from alit.tokenizer.adapters import TargetConfig, load_tokenizer, write_target
 from alit.tokenizer.opening import OpenedCheckpoint, open_checkpoint, require_same_networks
-from alit.tokenizer.origin import write_origin
+from alit.tokenizer.origin import Origin, write_origin
+from alit.tokenizer.protocol import options_of
 from experiments.stage import Stage
 
 LOGS = ("log.csv", "training.json")  # of a training; the report draws its curves
@@ -24,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `runs/<profile>/pretrained/`, networks and origin of `init_from`, and `kept/`, finished variants."""
     stage = Stage(argv, main.__doc__)
     init_from, folder = stage.read("init_from", str), stage.paths.pretrained
-    tokenizer = stage.read("tokenizer", TokenizerConfig | None)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "init_from.txt").write_text(f"{init_from}\n")
-    if init_from != "scratch":
+    if init_from == TARGET:
+        name_target(stage.read("tokenizer", TargetConfig), stage.read("data.image_size", int), stage.paths)
+    elif init_from != "scratch":
+        tokenizer = stage.read("tokenizer", TokenizerConfig | None)
         heads = None if tokenizer is None else tokenizer.distillation.heads
         opened = open_checkpoint(init_from, stage.paths.root, heads=heads)
         if tokenizer is not None:
@@ -56,6 +63,27 @@ def keep_variants(trainings: Sequence[Mapping[str, Any]], paths: RunPaths) -> No
                 if not (folder / file).is_file():
                     raise CheckpointError(f"expected {file} in {folder} (variants.trainings {name}), found none")
             shutil.copytree(folder, paths.kept / name / str(seed))
+
+
+def name_target(named: TargetConfig, image_size: int, paths: RunPaths) -> None:
+    """Let the profile's folders stand for somebody else's tokenizer, once it was loaded and is of the images' size."""
+    folder, device = paths.pretrained, torch.device("cpu")
+    tokenizer = load_tokenizer(
+        named.target, named.arguments, folder=paths.run, image_size=image_size, device=device, options=named.options
+    )
+    if tokenizer.image_size != image_size and not options_of(tokenizer).resize_images:
+        raise ConfigError(
+            f"{named.target}: expected data.image_size {tokenizer.image_size}, found {image_size}; or say "
+            "resize_images: true in its options"
+        )
+    for part in ("tokenizer", "base"):
+        write_target(named, folder / part)
+    (folder / "distilled").mkdir()
+    digest = weights_sha256(tokenizer) if isinstance(tokenizer, nn.Module) else "no weights"
+    version = options_of(tokenizer).version
+    origin = Origin(checkpoint=f"{tokenizer.name} {version}".rstrip() + f", {named.target}", sha256=digest)
+    write_origin(folder / "tokenizer", origin)
+    print(f"tokenizer: {origin.describe()}", flush=True)
 
 
 def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:

@@ -25,7 +25,8 @@ MEASURES = {
     "adaptive_l1": Measure(
         "L1 saved by adapting",
         "Share by which the mean L1 is lower with lengths by an L1 threshold than with the same length for all, at "
-        f"{SHARE:.0%} of the cost of the longest length (adaptivity, A1). Below 0: adapting costs quality.",
+        f"{SHARE:.0%} of the cost of the longest length, or the nearest share that lengths can cost (adaptivity, A1). "
+        "Below 0: adapting costs quality.",
         "higher",
     ),
     "adaptive_saved": Measure(
@@ -114,10 +115,14 @@ def whole_board(results: Sequence[ResultFile], scores: Sequence[str]) -> Board:
         for name, about in MEASURES.items()
         if any(isinstance(each.measures.get(name), Number) for each in results)
     }
+    coded = any(length.entropy_bits is not None for each in results for length in each.lengths)
     columns = [
         Column("tokens", "Of an image, shortest to longest length; a codec has none.", ""),
         Column("bits", "Of an image as stored, mean over images, shortest to longest length.", ""),
-        Column("entropy-coded", "Bits of the same codes after entropy coding with a model of training images.", ""),
+        *(
+            [Column("entropy-coded", "Bits of the same codes, entropy-coded with a model of training images.", "")]
+            * coded
+        ),
         *(Column(f"{metric_info(name).label}", "At the longest length.", metric_info(name).better) for name in scores),
         *(Column(*about) for about in measures.values()),
     ]
@@ -127,7 +132,7 @@ def whole_board(results: Sequence[ResultFile], scores: Sequence[str]) -> Board:
         cells = [
             _range([length.tokens for length in each.lengths]),
             _range([length.bits for length in each.lengths]),
-            _range([length.entropy_bits for length in each.lengths]),
+            *([_range([length.entropy_bits for length in each.lengths])] * coded),
             *(_cell(last.scores.get(name)) for name in scores),
             *(_cell(each.measures.get(name)) for name in measures),
         ]

@@ -5,7 +5,7 @@ Every number is one of a study's own functions. docs/leaderboard.md describes th
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,7 +44,7 @@ from alit.studies.reconstruction.tables import reconstruction_columns
 
 FORMAT = 1
 SHARE = 0.6  # of the cost of the longest length: where adapting is judged, as in the paper's Fig. 6
-BUDGETS = tuple(2**power for power in range(4, 25))  # bits of an image at which tokenizers are compared
+BUDGETS = frozenset(2**power for power in range(4, 25))  # bits of an image at which tokenizers are compared
 OPERATIONS = {"encode": "encode_ms", "decode": "decode_ms", "encode and decode": "both_ms"}
 
 
@@ -147,6 +147,7 @@ def compute_result(
     kind: Literal["own", "baseline", "another training"],
     cost_name: str,
     command: str,
+    budgets: Iterable[int] = BUDGETS,
 ) -> ResultFile:
     """Return the result of a tokenizer on the in-distribution images of its sweep.
 
@@ -156,6 +157,7 @@ def compute_result(
         kind: whose it is.
         cost_name: its name in the cost study.
         command: that makes the file again.
+        budgets: bits of an image at which it is compared with others.
     """
     columns = scores_of(data)
     grid = data.grid.dataset(data.dataset).complete(columns)
@@ -176,7 +178,7 @@ def compute_result(
         judges={each["name"]: each["weights_sha256"] for each in judges if each.get("weights_sha256")},
         rate=rate,
         lengths=_lengths(data, grid, columns),
-        budgets=tuple(_budgets(data, grid, columns, rate)),
+        budgets=tuple(_budgets(data, grid, columns, sorted(set(budgets)))),
         measures={**adaptivity(data), **complexity(data, grid), **stability(data), **costs(data, cost_name)},
     )
 
@@ -201,11 +203,11 @@ def _lengths(data: StudyData, grid: SweepGrid, columns: Sequence[str]) -> tuple[
 
     bootstrap = data.bootstrap
     samples = {name: resampled_means(grid.score(name), bootstrap.resamples, bootstrap.seed) for name in columns}
-    known = "tokens" in grid.scores  # tables that were made before have none
+    tokens = _tokens(grid)
     return tuple(
         LengthResult(
             length=int(length),
-            tokens=mean("tokens", place) if known else float(length),
+            tokens=tokens[place],
             bits=float(grid.score("bits")[:, place].mean()),
             entropy_bits=mean("entropy_bits", place),
             scores={name: Number.of(estimate(each[:, place], bootstrap.confidence)) for name, each in samples.items()},
@@ -214,15 +216,38 @@ def _lengths(data: StudyData, grid: SweepGrid, columns: Sequence[str]) -> tuple[
     )
 
 
-def _budgets(data: StudyData, grid: SweepGrid, columns: Sequence[str], rate: str) -> Iterator[BudgetResult]:
-    """Yield the scores at each of `BUDGETS` that the lengths span in every resample."""
-    bootstrap, paid = data.bootstrap, grid.score(rate)
-    spent = resampled_means(paid, bootstrap.resamples, bootstrap.seed)
-    within = [budget for budget in BUDGETS if spent[:, 0].max() <= budget <= spent[:, -1].min()]
+def _tokens(grid: SweepGrid) -> list[float | None]:
+    """Return the mean tokens of an image at each length, None for a code without any.
+
+    Tables that were made before have no such column: there, a length that costs every image the same number of bits a
+    token is a number of tokens, and anything else is a codec's setting.
+    """
+    if "tokens" in grid.scores:
+        return [float(values.mean()) if np.isfinite(values).all() else None for values in grid.score("tokens").T]
+    ratio = grid.score("bits") / grid.lengths
+    are_tokens = bool(np.allclose(ratio, ratio[0, 0], rtol=1e-6))
+    return [float(length) if are_tokens else None for length in grid.lengths]
+
+
+def own_budget(data: StudyData) -> int | None:
+    """Return the bits of a tokenizer with one length, at which others can be compared with it."""
+    grid = data.grid.dataset(data.dataset)
+    return round(float(grid.score(rate_column(grid)).mean())) if len(grid.lengths) == 1 else None
+
+
+def _budgets(
+    data: StudyData, grid: SweepGrid, columns: Sequence[str], budgets: Sequence[int]
+) -> Iterator[BudgetResult]:
+    """Yield the scores at each number of bits that the lengths span in every resample; of one length, at its own."""
+    bootstrap, own = data.bootstrap, own_budget(data)
+    spent = resampled_means(grid.score(rate_column(grid)), bootstrap.resamples, bootstrap.seed)
+    within = [budget for budget in budgets if spent[:, 0].max() <= budget <= spent[:, -1].min()]
     samples = {name: resampled_means(grid.score(name), bootstrap.resamples, bootstrap.seed) for name in columns}
-    for budget in within:
+    for budget in within if own is None else [own]:
         found = {
             name: at_tokens(CurveSamples(np.log2(spent), values), float(np.log2(budget)))
+            if own is None
+            else values[:, 0]
             for name, values in samples.items()
         }
         scores = {name: Number.of(estimate(values, bootstrap.confidence)) for name, values in found.items()}

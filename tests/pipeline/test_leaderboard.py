@@ -17,6 +17,7 @@ from alit.report.result_file import (
     ResultFile,
     compute_result,
     hash_of_images,
+    own_budget,
     read_result,
     require_comparable,
     tidy,
@@ -72,8 +73,19 @@ def test_bits_that_differ_between_images_are_the_rate_and_entropy_coded_ones_com
 
 
 def test_a_code_without_tokens_has_none():
-    table = synthetic_table(IMAGES, ("val",)).assign(tokens=np.nan)
-    assert {each.tokens for each in result(table).lengths} == {None}
+    table = synthetic_table(IMAGES, ("val",))
+    assert {each.tokens for each in result(table.assign(tokens=np.nan)).lengths} == {None}
+    of_a_codec = table.assign(bits=table["bits"] * np.linspace(1, 2, len(table)))  # and a table without the column
+    assert {each.tokens for each in result(of_a_codec).lengths} == {None}
+
+
+def test_others_are_compared_at_the_bits_of_a_tokenizer_with_one_length():
+    single = synthetic_study_data(synthetic_table(IMAGES, ("val",), lengths=(20,)))
+    assert own_budget(single) == 160
+    data = synthetic_study_data(synthetic_table(IMAGES, ("val",)))
+    assert own_budget(data) is None
+    found = compute_result(data, name="a", kind="own", cost_name="a", command="make repro", budgets={160, 10**6})
+    assert [each.bits for each in found.budgets] == [160]
 
 
 def test_measures_are_those_of_the_studies():

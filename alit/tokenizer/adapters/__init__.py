@@ -22,8 +22,8 @@ from alit.errors import CheckpointError, ConfigError
 from alit.models.base import BaseTokenizer
 from alit.models.loading import find_published, load_base, local_copy
 from alit.models.weights import CONFIG_FILE
-from alit.paths import TRAINING
-from alit.settings import Settings
+from alit.paths import TARGET_FILE, TRAINING
+from alit.settings import Settings, parse_settings
 from alit.tokenizer.adapters.autoencoder import CLASS_KEY, AutoencoderTokenizer
 from alit.tokenizer.opening import HUB_ID
 from alit.tokenizer.protocol import Reconstruction, Tokenizer, TokenizerOptions, require_protocol
@@ -136,7 +136,10 @@ def _no_training(name: str) -> str:
 
 
 def _known_options(options: dict[str, Any]) -> dict[str, Any]:
-    TokenizerOptions(**options)  # an unknown key or another kind is an error here, not when it is used
+    try:
+        parse_settings(TokenizerOptions, options, source="options")
+    except ConfigError as error:  # in the profile's name, before anything is loaded
+        raise ValueError(str(error)) from None
     return options
 
 
@@ -176,6 +179,22 @@ class BaselinesConfig(Settings):
     trainings: tuple[TrainingConfig, ...] = ()  # swept over all sets: claims are then about several trainings
 
 
+def write_target(named: TargetConfig, folder: Path) -> None:
+    """Let a new folder stand for a tokenizer by name, as a checkpoint's folder does for one with weights."""
+    folder.mkdir(parents=True)
+    (folder / TARGET_FILE).write_text(json.dumps(named.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+def read_target(folder: Path) -> TargetConfig:
+    """Read what `write_target` wrote."""
+    path = folder / TARGET_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"expected the name of a tokenizer in {path}, found none: {error}") from error
+    return parse_settings(TargetConfig, content, source=str(path))
+
+
 def load_tokenizer(
     target: str,
     arguments: Mapping[str, Any],
@@ -202,6 +221,12 @@ def load_tokenizer(
     """
     if ":" in target:
         tokenizer: Any = _call(target, arguments)
+    elif (folder / target / TARGET_FILE).is_file():
+        named = read_target(folder / target)
+        options = {**named.options, **(options or {})}
+        tokenizer = load_tokenizer(
+            named.target, named.arguments, folder=folder, image_size=image_size, device=device, options=options
+        )
     elif (folder / target).is_dir():
         tokenizer = _load_checkpoint(folder / target, str(folder / target), arguments, image_size)
     elif HUB_ID.fullmatch(target) or local_copy(target) is not None:

@@ -79,7 +79,8 @@ class AutoencoderTokenizer(nn.Module):
         """Yield the reconstruction of images (b, 3, h, w) in [-1, 1]."""
         code = self._encode(images)
         bits = torch.full((len(images),), float(self.lengths[0] * self.bits_per_token), device="cpu")
-        yield Reconstruction(self.lengths[0], bits, self._decode(code).float().clamp(-1, 1))
+        ids = None if self.codebook_size is None else code.flatten(1).long()
+        yield Reconstruction(self.lengths[0], bits, self._decode(code).float().clamp(-1, 1), ids)
 
     @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class FlexTokTokenizer(nn.Module):
                 for ids, generator in zip(tokens, generators, strict=True)
             ]
             bits = torch.full((len(images),), float(length * bits_per_token), device="cpu")
-            yield Reconstruction(length, bits, torch.cat(rebuilt).float().clamp(-1, 1))
+            ids = torch.cat(tokens)[:, :length].long()
+            yield Reconstruction(length, bits, torch.cat(rebuilt).float().clamp(-1, 1), ids)
 
     @staticmethod
     def _like(generator: torch.Generator, images: Tensor) -> torch.Generator:

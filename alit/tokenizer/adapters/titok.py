@@ -95,7 +95,9 @@ class TiTokTokenizer(nn.Module):
         tokens = found["min_encoding_indices"] if self._mode == "vq" else found.mode()  # b 1 k, or b z 1 k
         for length in self.lengths:
             bits = torch.full((len(images),), float(length * self.bits_per_token), device="cpu")
-            yield Reconstruction(length, bits, self._decode(tokens[..., :length]).float().clamp(0, 1))
+            kept = tokens[..., :length]
+            ids = kept.flatten(1).long() if self._mode == "vq" else None
+            yield Reconstruction(length, bits, self._decode(kept).float().clamp(0, 1), ids)
 
     def _decode(self, tokens: Tensor) -> Tensor:
         return self.network.decode_tokens(tokens)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from alit.errors import CheckpointError
 from alit.files import file_sha256
 from alit.models.weights import WEIGHTS_FILE
+from alit.paths import TARGET_FILE
 from alit.training.engine.loop import LOG_FILE
 
 if TYPE_CHECKING:  # slow to import, and settings do not need it
@@ -84,7 +85,7 @@ def copy_checkpoint(finished: Path, folder: Path) -> None:
     Raises:
         CheckpointError: there is none.
     """
-    if not (finished / WEIGHTS_FILE).is_file():
+    if not any((finished / file).is_file() for file in (WEIGHTS_FILE, TARGET_FILE)):
         raise CheckpointError(f"expected a finished checkpoint in {finished}, found none; run stage pretrained again")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(finished, folder)

@@ -99,7 +99,7 @@ def test_published_weights_are_taken_by_their_hub_id_and_stored_as_their_own_for
     (step,) = checked_reconstructions(tokenizer, smooth)
     assert step.length == 64
     assert step.bits.tolist() == [64.0 * 8 * numbers] * 2
-    assert (step.images - smooth).abs().mean() < 0.05
+    assert (step.images - smooth).abs().mean() < 0.1
     own = (tokenizer.network(2 * smooth - 1).sample.clamp(-1, 1) + 1) / 2
     torch.testing.assert_close(step.images, own, atol=1e-4, rtol=0)
 
