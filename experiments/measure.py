@@ -12,6 +12,7 @@ from alit.data.imageset import ImageSet, Subset, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
 from alit.models.weights import WEIGHTS_FILE
 from alit.paths import NOT_MEASURED, TARGET_FILE
+from alit.tokenizer.protocol import Tokenizer, codebook_size_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import fail_together
@@ -59,7 +60,11 @@ def codebook(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame
 
     cards = [card for card in read_cards(stage.paths.data) if card.role == "evaluate" and not card.controlled]
     shown = [card.name for card in cards if card.source == "scenes"]  # others are not ours to show
-    tokenizer, images = _own_tokenizer(stage, fabric), stage.sets([card.name for card in cards])
+    tokenizer, images = _any_tokenizer(stage, fabric), stage.sets([card.name for card in cards])
+    if codebook_size_of(tokenizer) is None and not isinstance(tokenizer, AdaptiveTokenizer):
+        raise NotMeasurable(
+            f"the code of {tokenizer.name} is no ids, or it does not give them (docs/bring-your-own.md)"
+        )
     config = stage.read("codebook", CodebookConfig)
     scratch = _scratch(stage, images, {"batch_size": config.batch_size})
     return _finish(measure_codebook(tokenizer, images, shown, config, scratch, fabric), scratch)
@@ -157,7 +162,9 @@ def _scratch(
     """Return the folder of a study's resume state for these images, settings, and weights beside the tokenizer's."""
     from alit.training.engine.checkpoint import resume_dir
 
-    inputs = [*(each.folder / "manifest.csv" for each in images), stage.paths.tokenizer / WEIGHTS_FILE, *weights]
+    own = [stage.paths.tokenizer / file for file in (WEIGHTS_FILE, TARGET_FILE)]
+    manifests = [each.folder / "manifest.csv" for each in images]
+    inputs = [*manifests, *(path for path in own if path.is_file()), *weights]
     return resume_dir(stage.paths.scratch, stage.study, settings, inputs)
 
 
@@ -167,6 +174,14 @@ def _finish(tables: Any, scratch: Path) -> Mapping[str, pd.DataFrame]:
         return {}
     shutil.rmtree(scratch, ignore_errors=True)
     return tables._asdict()
+
+
+def _any_tokenizer(stage: NetworkStage, fabric: "Fabric") -> Tokenizer:
+    """Load the profile's tokenizer, of this suite or somebody else's."""
+    from alit.tokenizer.adapters import load_tokenizer
+
+    size = stage.evaluation_set.image_size
+    return load_tokenizer("tokenizer", {}, folder=stage.paths.run, image_size=size, device=fabric.device)
 
 
 def _own_tokenizer(stage: NetworkStage, fabric: "Fabric") -> AdaptiveTokenizer:

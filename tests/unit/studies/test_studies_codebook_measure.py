@@ -21,6 +21,7 @@ from alit.studies.codebook.measure import (
     nearest_images,
     rollout_ids,
 )
+from alit.tokenizer.protocol import Reconstruction
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import measure
 
@@ -160,3 +161,27 @@ def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     }
     assert all(set(table["dataset"]) == evaluated for table in written.values())
     assert written["codebook_pairs"]["image"].notna().all()
+
+
+class Dots:
+    """Somebody else's tokenizer: brightness of a corner, of two, as ids; two numbers a token at the second length."""
+
+    name, lengths, base_tokens, codebook_size = "dots", (1, 2), 2, 5
+
+    def __init__(self, image_size):
+        self.image_size = image_size
+
+    def reconstructions(self, images):
+        for length, ids in zip(self.lengths, (3, 4), strict=True):
+            code = (images[:, 0, 0, :ids] * 4).round().long()
+            yield Reconstruction(length, torch.full((len(images),), 3.0 * ids), torch.zeros_like(images), code)
+
+
+def test_any_tokenizer_that_gives_its_ids_is_measured(tmp_path):
+    some = TinySet()
+    found = measure_codebook(Dots(some.pixels.shape[-1]), [some], [], CONFIG, tmp_path)
+    assert found.ids.groupby("iteration")["position"].max().to_dict() == {1: 3, 2: 4}
+    ids = found.ids.loc[found.ids["iteration"] == 2].sort_values(["image_id", "position"])["id"].to_numpy()
+    np.testing.assert_array_equal(ids, (some.pixels[:, 0, 0, :4] * 4).round().flatten().numpy())
+    assert found.usage.groupby("iteration")["tokens"].sum().to_dict() == {1: 27, 2: 36}
+    assert found.usage["code"].max() == 4

@@ -16,7 +16,7 @@ from torch import Tensor
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.settings import Settings
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
+from alit.tokenizer.protocol import Tokenizer, codebook_size_of, ids_of
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.processes import PieceStore
 
@@ -88,7 +88,7 @@ EMPTY = CodebookTables(
 
 
 def measure_codebook(
-    tokenizer: AdaptiveTokenizer,
+    tokenizer: Tokenizer,
     sets: Iterable[ImageSet],
     shown: Iterable[str],
     config: CodebookConfig,
@@ -98,7 +98,7 @@ def measure_codebook(
     """Tokenize every image of every set at every iteration.
 
     Args:
-        tokenizer: frozen, in eval mode; sets are read at its image size.
+        tokenizer: frozen, in eval mode; sets are read at its image size. Any whose code is ids: see `ids_of`.
         sets: image sets of different names.
         shown: names of the sets whose pictures may be shown; the pairs of the others have none.
         config: batch size, and how many pairs of each set are kept.
@@ -108,7 +108,7 @@ def measure_codebook(
     Returns:
         The tables; None in every process but the first.
     """
-    if not tokenizer.config.quantize:
+    if codebook_size_of(tokenizer) is None:
         return EMPTY
     fabric, sets, shown = fabric or build_fabric("cpu", 1), list(sets), set(shown)
     for images in sets:
@@ -123,46 +123,42 @@ def measure_codebook(
     return CodebookTables(ids.astype({"dataset": "category", "image_id": "category"}), usage, neighbors, pairs)
 
 
-def fill_ids(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, store: PieceStore, fabric: "Fabric"
-) -> None:
+def fill_ids(tokenizer: Tokenizer, images: ImageSet, batch_size: int, store: PieceStore, fabric: "Fabric") -> None:
     """Keep the ids (b, T, k) int32 of every batch at every iteration, `ABSENT` where a token is still to come."""
     batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
     store.fill(
         fabric,
         list(map(len, batches)),
-        lambda number: {"ids": rollout_ids(tokenizer, images.images(batches[number]))},
+        lambda number: {"ids": rollout_ids(tokenizer, images.images(batches[number]).to(fabric.device))},
         f"ids of {images.name}",
     )
 
 
 @torch.no_grad()
-def rollout_ids(tokenizer: AdaptiveTokenizer, images: Tensor) -> np.ndarray:
+def rollout_ids(tokenizer: Tokenizer, images: Tensor) -> np.ndarray:
     """Return the ids (b, T, k) int32 of images (b, 3, h, w) in [0, 1] at every iteration, `ABSENT` as above.
 
-    The latent decoder does not run: no id depends on it.
+    An iteration is one of the tokenizer's lengths, shortest first; k is the most ids of an image.
     """
-    config = tokenizer.config
-    images = images.to(next(tokenizer.parameters()).device)
-    ids = np.full((len(images), config.iterations, config.lengths[-1]), ABSENT, np.int32)
-    base_tokens, codebook = tokenizer.base.encode(images), tokenizer.base.codebook
-    for step in tokenizer.distillation.iterate(images, base_tokens, codebook, decode=()):
-        assert step.ids is not None
-        ids[:, step.iteration - 1, : step.length] = step.ids.cpu().numpy()
+    steps = [found.cpu().numpy() for _, found in ids_of(tokenizer, images)]
+    ids = np.full((len(images), len(steps), max(step.shape[1] for step in steps)), ABSENT, np.int32)
+    for place, step in enumerate(steps):
+        ids[:, place, : step.shape[1]] = step
     return ids
 
 
 def _measure_set(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, store: PieceStore, is_shown: bool, config: CodebookConfig
+    tokenizer: Tokenizer, images: ImageSet, store: PieceStore, is_shown: bool, config: CodebookConfig
 ) -> CodebookTables:
     ids = np.concatenate([store.read(number)["ids"] for number in range(-(-len(images) // config.batch_size))])
     names = images.manifest["image_id"].astype(str).to_numpy()
-    by_iteration = [nearest_images(ids[:, step, :length]) for step, length in enumerate(tokenizer.config.lengths)]
+    counts = (ids[0] != ABSENT).sum(axis=1)  # of ids at each iteration, the same for all images
+    by_iteration = [nearest_images(ids[:, step, :count]) for step, count in enumerate(counts)]
     nearest = by_iteration[-1]
     pairs = closest_pairs(nearest, config.pairs)
     tables = CodebookTables(
         _tidy_ids(ids, names),
-        _count_codes(ids, tokenizer.config.distillation.latent_codebook_size),
+        _count_codes(ids, codebook_size_of(tokenizer) or 0),
         pd.concat([_tidy_nearest(each, names, step) for step, each in enumerate(by_iteration, start=1)]),
         pd.DataFrame(
             {
