@@ -1,6 +1,7 @@
 """What a tokenizer must offer to be measured: reconstructions at its lengths, cheapest first."""
 
 import hashlib
+import math
 import operator
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from alit.errors import ConfigError, DataError
 from alit.settings import Settings, parse_settings
@@ -31,9 +32,10 @@ class Reconstruction(NamedTuple):
 class Tokenizer(Protocol):
     """A variable-length image tokenizer, as the sweep sees it; one file is enough to implement it.
 
-    Three members more are read where a tokenizer has them: `codebook_size`, the number of codes that `ids` of its
+    Four members more are read where a tokenizer has them: `codebook_size`, the number of codes that `ids` of its
     reconstructions are among; `token_ids(images)`, yielding (length, ids) at every length without the reconstructions,
-    which costs less; and `entropy_coded`, true where `bits` are those of a code that is entropy-coded already.
+    which costs less; `attention_maps(images)`, yielding an `AttentionStep` at every length; and `entropy_coded`, true
+    where `bits` are those of a code that is entropy-coded already.
     """
 
     @property
@@ -257,6 +259,43 @@ def _check_bits(what: str, bits: Any, count: int, length: int, name: str) -> Non
     known = bits[~bits.isnan()] if what == "tokens" else bits
     if len(known) and not (float(known.min()) >= 0 and float(known.max()) < float("inf")):
         raise DataError(f"expected finite {what} of at least 0 from {name} at length {length}, found {bits.tolist()}")
+
+
+class AttentionStep(NamedTuple):
+    """Where a tokenizer looks at one length: what opens the attention study to it."""
+
+    length: int
+    layers: Tensor  # (l, b, k, n) weight with which each of n places of a square grid goes into, or reads, each token
+    features: Tensor  # (b, n, z) of the image at the same places, for a control that clusters them
+
+
+def device_of(tokenizer: Tokenizer) -> torch.device:
+    """Return where a tokenizer's networks are; the CPU for one without any."""
+    parameters = tokenizer.parameters() if isinstance(tokenizer, nn.Module) else iter(())
+    first = next(parameters, None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def attention_of(tokenizer: Any, images: Tensor) -> Iterator[AttentionStep]:
+    """Yield where a tokenizer that has `attention_maps(images)` looks, for images (b, 3, h, w) in [0, 1].
+
+    Raises:
+        DataError: maps or features are of another shape, or maps are negative or not finite.
+    """
+    for step in tokenizer.attention_maps(prepare_images(tokenizer, images).images):
+        length, layers, features = step
+        where = f"from {tokenizer.name} at length {length}"
+        if layers.ndim != 4 or layers.shape[1] != len(images) or math.isqrt(layers.shape[-1]) ** 2 != layers.shape[-1]:
+            expected = f"maps (layers, {len(images)}, tokens, n) of a square grid"
+            raise DataError(f"expected {expected} {where}, found {tuple(layers.shape)}")
+        if features.shape[:2] != (len(images), layers.shape[-1]):
+            expected = (len(images), layers.shape[-1])
+            raise DataError(
+                f"expected features {expected} of a few numbers each {where}, found {tuple(features.shape)}"
+            )
+        if not (float(layers.min()) >= 0 and float(layers.max()) < float("inf")):
+            raise DataError(f"expected finite maps of at least 0 {where}")
+        yield AttentionStep(length, layers, features)
 
 
 def codebook_size_of(tokenizer: Tokenizer) -> int | None:

@@ -53,7 +53,7 @@ def test_the_stages_name_it_and_sweep_it(paths, monkeypatch, capsys):
     assert read_origin(paths.tokenizer).describe().startswith("jpeg turbo, alit.tokenizer.adapters:CodecTokenizer")
     assert "jpeg turbo" in capsys.readouterr().out
     assert (paths.examples / "examples.npz").is_file()
-    reasons = {"codebook": "the code of jpeg is no ids", "probe": "is another's", "attention": "is another's"}
+    reasons = {"codebook": "the code of jpeg is no ids", "probe": "is another's", "attention": "no attention_maps"}
     for study, expected in reasons.items():
         measure.main(["tiny", study])
         (reason,) = pd.read_parquet(paths.measured(study) / f"{study}_not_measured.parquet")["reason"]

@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+import torch
 from PIL import Image
 from scene_project import save_tokenizer, scene_project
 
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, build_source, write_set
-from alit.errors import DataError
+from alit.errors import ConfigError, DataError
 from alit.studies.attention import measure as attention
 from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
+from alit.studies.attention.measure.maps import latent_maps
+from alit.tokenizer.protocol import AttentionStep
 from experiments import measure as stage
 
 SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks"]
@@ -212,3 +215,46 @@ def test_the_stage_writes_one_file_per_table(tmp_path, monkeypatch):
     assert set(written) == {f"attention_{name}" for name in names}
     assert all(set(table["dataset"]) == {"val"} for table in written.values())
     assert written["attention_examples"]["publishable"].all()
+
+
+class Foreign(torch.nn.Module):
+    """Somebody else's tokenizer, which looks exactly where one of ours does."""
+
+    name, base_tokens = "foreign", 6
+
+    def __init__(self, **changes) -> None:
+        super().__init__()
+        self.inner = tiny.tokenizer()
+        self.image_size, self.lengths = self.inner.image_size, self.inner.lengths
+        self.changes = changes
+
+    def attention_maps(self, images):
+        for step in self.inner.rollout(images, reconstruct=False, attention=True):
+            found = AttentionStep(step.length, latent_maps(step.attention), step.base.features)
+            yield found._replace(**{name: change(getattr(found, name)) for name, change in self.changes.items()})
+
+
+def test_any_tokenizer_that_says_where_it_looks_is_measured_like_ours(tables, scenes, tmp_path):
+    found = measure_attention(Foreign(), [scenes], ("val",), config(halting=3), 0, tmp_path)
+    assert found.overlap.equals(tables.overlap)
+    assert found.sparsity.equals(tables.sparsity)
+    assert found.halting.empty
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"layers": lambda maps: maps[0]}, "expected maps"),
+        ({"layers": lambda maps: -maps}, "finite maps of at least 0"),
+        ({"layers": lambda maps: maps[..., 1:]}, "of a square grid"),
+        ({"features": lambda features: features[:, 1:]}, "expected features"),
+    ],
+)
+def test_maps_of_another_form_are_named(scenes, tmp_path, changes, reason):
+    with pytest.raises(DataError, match=reason):
+        measure_attention(Foreign(**changes), [scenes], (), config(), 0, tmp_path)
+
+
+def test_a_layer_that_a_tokenizer_does_not_have_is_named(scenes, tmp_path):
+    with pytest.raises(ConfigError, match=r"attention\.layer: expected one of"):
+        measure_attention(Foreign(), [scenes], (), config(layer=9), 0, tmp_path)

@@ -33,6 +33,7 @@ from alit.studies.attention.measure.maps import (
 )
 from alit.studies.attention.measure.overlap import Segments, fit_maps, mean_best, rule_scores, segment_masks
 from alit.tokenizer.halting import HaltingStep, compare_halting
+from alit.tokenizer.protocol import Tokenizer, device_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.processes import PieceStore
@@ -73,7 +74,7 @@ def read_segments(
 
 
 def trace_examples(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, rows: Sequence[int], config: AttentionConfig
+    tokenizer: Tokenizer, images: ImageSet, rows: Sequence[int], config: AttentionConfig
 ) -> pd.DataFrame:
     """Follow two latents for the largest mask of each image: the best of the first iteration's, and the best of all.
 
@@ -84,7 +85,7 @@ def trace_examples(
         One row per image, latent and iteration that has it: image_id, among ("first_latents" or "latents"), latent
         (from 1), iteration, jaccard, map (n numbers), picture and outline (PNG files of the image and of the mask).
     """
-    device = next(tokenizer.parameters()).device
+    device = device_of(tokenizer)
     shown = images.images(rows).to(device)
     segments = read_segments(images, rows, config.smallest_mask, device)
     largest = (segments.masks.sum(-1) * segments.counted).argmax(dim=1)
@@ -96,7 +97,7 @@ def trace_examples(
     for number, row in enumerate(rows):
         picture = _png(rearrange(shown[number], "c h w -> h w c"))
         outline = _png(rearrange(segments.masks[number, 0], "(h w) -> h w", h=images.image_size))
-        for among, count in (("first_latents", tokenizer.config.tokens_per_iteration), ("latents", None)):
+        for among, count in (("first_latents", tokenizer.lengths[0]), ("latents", None)):
             latent = int(fits[-1][number, :count].argmax())
             there = [place for place, step in enumerate(steps) if step.maps.shape[1] > latent]
             trace = {
@@ -128,7 +129,7 @@ class AttentionTables(NamedTuple):
 
 @torch.no_grad()
 def measure_attention(
-    tokenizer: AdaptiveTokenizer,
+    tokenizer: Tokenizer,
     sets: Iterable[ImageSet],
     shown: Collection[str],
     config: AttentionConfig,
@@ -141,7 +142,7 @@ def measure_attention(
     The masks themselves are scored like maps under the rules that fix how many pixels are kept: no map can fit better.
 
     Args:
-        tokenizer: in eval mode; sets are read at its image size.
+        tokenizer: in eval mode; sets are read at its image size. Any with `attention_maps`: see `attention_of`.
         sets: image sets with masks, of different names.
         shown: names of the sets whose pictures anyone may be shown.
         config: images of each set, layer, shares of a map that are kept, smallest mask, examples.
@@ -167,7 +168,7 @@ def measure_attention(
 
 
 def _measure_set(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, config: AttentionConfig, seed: int, scratch: Path, fabric: "Fabric"
+    tokenizer: Tokenizer, images: ImageSet, config: AttentionConfig, seed: int, scratch: Path, fabric: "Fabric"
 ) -> AttentionTables | None:
     # A set may be sorted by class; in random order the maps of another image are those of any image.
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()[: config.images]
@@ -181,7 +182,8 @@ def _measure_set(
 
     store = PieceStore(scratch)
     store.fill(fabric, list(map(len, batches)), work, f"attention on {images.name}")
-    halting, halted = measure_halting(tokenizer, images, rows[: config.halting], config, seed, scratch, fabric)
+    halts = config.halting if isinstance(tokenizer, AdaptiveTokenizer) else 0
+    halting, halted = measure_halting(tokenizer, images, rows[:halts], config, seed, scratch, fabric)
     if not fabric.is_global_zero:
         return None
     measured = [BatchScores(**store.read(number)) for number in range(len(batches))]
@@ -212,14 +214,14 @@ class BatchScores(NamedTuple):
 
 
 def _measure_batch(
-    tokenizer: AdaptiveTokenizer,
+    tokenizer: Tokenizer,
     images: ImageSet,
     rows: np.ndarray,
     config: AttentionConfig,
     generator: torch.Generator,
     seed: int,
 ) -> BatchScores:
-    device, first = next(tokenizer.parameters()).device, tokenizer.config.tokens_per_iteration
+    device, first = device_of(tokenizer), tokenizer.lengths[0]
     segments = read_segments(images, rows, config.smallest_mask, device)
     most = fit_maps(segments.masks, (segments,), config.shares)[0]
     lasting: Mapping[str, Tensor] | None = None
@@ -328,7 +330,7 @@ def _sparsity_rows(names: np.ndarray, part: BatchScores, shown: int) -> pd.DataF
 
 
 def measure_halting(
-    tokenizer: AdaptiveTokenizer,
+    tokenizer: Tokenizer,
     images: ImageSet,
     rows: np.ndarray,
     config: AttentionConfig,
@@ -345,13 +347,14 @@ def measure_halting(
         Both are empty where no images are asked for, where the tokenizer makes one pass, and in every process but the
         first.
     """
-    device, names = next(tokenizer.parameters()).device, images.manifest["image_id"].astype(str).to_numpy()
+    device, names = device_of(tokenizer), images.manifest["image_id"].astype(str).to_numpy()
     batches = np.array_split(rows, max(1, len(rows) // config.batch_size)) if len(rows) else []
     halting = Halting(probability=config.halting_probability)
 
     def work(number: int) -> Mapping[str, np.ndarray]:
         generator = derive_generator(seed, "halting", images.name, number, device=device)
         shown = images.images(batches[number]).to(device)
+        assert isinstance(tokenizer, AdaptiveTokenizer)  # of somebody else's no images are asked for
         try:
             steps = list(compare_halting(tokenizer, shown, halting, generator))
         except NotMeasurable:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from alit.errors import ConfigError
+from alit.tokenizer.protocol import Tokenizer, attention_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
@@ -31,8 +33,20 @@ class LatentMaps(NamedTuple):
         return self.layers[self.layer - 1]
 
 
-def rollout_maps(tokenizer: AdaptiveTokenizer, images: Tensor, layer: int) -> Iterator[LatentMaps]:
-    """Yield the maps of images (b, 3, h, w) in [0, 1] at each iteration; `layer` as in `LatentMaps`."""
+def rollout_maps(tokenizer: Tokenizer, images: Tensor, layer: int) -> Iterator[LatentMaps]:
+    """Yield the maps of images (b, 3, h, w) in [0, 1] at each iteration; `layer` as in `LatentMaps`.
+
+    An iteration of somebody else's tokenizer is one of its lengths.
+
+    Raises:
+        ConfigError: the tokenizer has no such layer.
+    """
+    if not isinstance(tokenizer, AdaptiveTokenizer):
+        for iteration, found in enumerate(attention_of(tokenizer, images), start=1):
+            if layer > len(found.layers):
+                raise ConfigError(f"attention.layer: expected one of {len(found.layers)}, found {layer}")
+            yield LatentMaps(iteration, found.layers, layer, found.features)
+        return
     for step in tokenizer.rollout(images, reconstruct=False, attention=True):
         assert step.attention is not None
         yield LatentMaps(step.iteration, latent_maps(step.attention), layer, step.base.features)
