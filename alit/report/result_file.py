@@ -91,9 +91,9 @@ class ResultFile(Settings):
     checkpoint: str = Field(pattern=r"^([0-9a-f]{12,64})?$")  # sha256 of the weights, or its first digits; codecs: ""
     command: str = Field(min_length=3)  # that makes the file again
     dataset: str
-    images: PositiveInt
+    images: PositiveInt  # with all scores
     image_size: PositiveInt | None
-    image_ids: str = Field(pattern=r"^[0-9a-f]{64}$")  # sha256 of the ids, see `hash_of_images`
+    image_ids: str = Field(pattern=r"^[0-9a-f]{64}$")  # sha256 of the ids of all swept, see `hash_of_images`
     judges: dict[str, str]  # task model -> sha256 of its weights
     rate: Literal["bits", "entropy_bits"]  # what `budgets` are of
     lengths: tuple[LengthResult, ...] = Field(min_length=1)
@@ -160,7 +160,8 @@ def compute_result(
         budgets: bits of an image at which it is compared with others.
     """
     columns = scores_of(data)
-    grid = data.grid.dataset(data.dataset).complete(columns)
+    swept = data.grid.dataset(data.dataset)
+    grid = swept.complete(columns)
     rate, record = rate_column(grid), data.record
     tokenizer, judges = record.get("tokenizer", {}), record.get("tasks", ())
     sizes = {each["dataset"]: each["image_size"] for each in record.get("images", ())}
@@ -174,7 +175,7 @@ def compute_result(
         dataset=data.dataset,
         images=len(grid),
         image_size=sizes.get(data.dataset),
-        image_ids=hash_of_images(grid),
+        image_ids=hash_of_images(swept),
         judges={each["name"]: each["weights_sha256"] for each in judges if each.get("weights_sha256")},
         rate=rate,
         lengths=_lengths(data, grid, columns),
