@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from alit.data.imageset import ImageSet, Subset, read_card, read_cards
 from alit.errors import ConfigError, NotMeasurable, run_command
+from alit.paths import TARGET_FILE
 from alit.tokenizer.length_predictor import (
     Examples,
     LengthPredictor,
@@ -37,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = stage.paths
     fabric = stage.fabric()
     with fail_together(fabric):
+        if (paths.tokenizer / TARGET_FILE).is_file():
+            reason = NotMeasurable("the profile's tokenizer is another's: predictors are fitted to those of this suite")
+            return write(reason, paths.length_predictor) if fabric.is_global_zero else None
         config, seed = stage.read("length_predictor", LengthPredictorConfig), stage.read("seed", int)
         tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer).to(fabric.device).eval()
         found: LengthPredictor | NotMeasurable | None = tokenizer.length_predictor

@@ -12,7 +12,18 @@ from alit.errors import ConfigError
 from alit.paths import RunPaths
 from alit.sweep.schema import read_table
 from alit.tokenizer.origin import read_origin
-from experiments import base, check, distill, examples, finetune, measure, pretrained, sweep, task_models
+from experiments import (
+    base,
+    check,
+    distill,
+    examples,
+    finetune,
+    length_predictor,
+    measure,
+    pretrained,
+    sweep,
+    task_models,
+)
 
 JPEG = {
     "target": "alit.tokenizer.adapters:CodecTokenizer",
@@ -42,7 +53,7 @@ def change(paths, **sections):
 @pytest.mark.slow
 def test_the_stages_name_it_and_sweep_it(paths, monkeypatch, capsys):
     monkeypatch.chdir(paths.root)
-    for stage in (pretrained, base, distill, finetune, task_models, sweep, examples):
+    for stage in (pretrained, base, distill, finetune, length_predictor, task_models, sweep, examples):
         stage.main(["tiny"])
     table = read_table(paths.table)
     assert sorted(table["length"].unique()) == [0, 10, 90]
