@@ -79,6 +79,19 @@ class Profile(Settings):
         return None if None in sections.values() else TrainingSettings(**sections)
 
     @model_validator(mode="after")
+    def _target_is_taken(self) -> "Profile":
+        """Refuse a tokenizer of somebody else's that something is asked of which only one of ours can do."""
+        if (self.init_from == TARGET) != (self.target is not None):
+            raise ValueError(
+                "init_from: target goes with a section tokenizer that has the key target, and only with it"
+            )
+        if self.target is not None and any(each.target == "base" for each in self.baselines.tokenizers):
+            raise ValueError(
+                "baselines.tokenizers: expected no target base, which a tokenizer of somebody else has not"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _training_can_run(self) -> "Profile":
         """Refuse to train without settings or images."""
         try:
@@ -102,19 +115,6 @@ class Profile(Settings):
         asked += [untrained] if any(m.trained_here and m.train_on is None for m in self.task_models) else []
         if asked and not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError(f"data.sets must hold a set with role: train, for {asked[0]}")
-        return self
-
-    @model_validator(mode="after")
-    def _target_is_taken(self) -> "Profile":
-        """Refuse a tokenizer of somebody else's that something is asked of which only one of ours can do."""
-        if (self.init_from == TARGET) != (self.target is not None):
-            raise ValueError(
-                "init_from: target goes with a section tokenizer that has the key target, and only with it"
-            )
-        if self.target is not None and any(each.target == "base" for each in self.baselines.tokenizers):
-            raise ValueError(
-                "baselines.tokenizers: expected no target base, which a tokenizer of somebody else has not"
-            )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """The picture of a leaderboard: what each tokenizer gives for its bits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ def rate_distortion(points: pd.DataFrame) -> Plot:
                     continue
                 turn, color = place // len(PALETTE), PALETTE[place % len(PALETTE)]
                 marker = MARKERS[(place + turn) % len(MARKERS)]
-                look = {
+                look: dict[str, Any] = {
                     "color": color,
                     "marker": marker,
                     "markerfacecolor": "white" if turn else color,

@@ -115,7 +115,7 @@ def _measure_batch(images: ImageSet, indices: np.ndarray, models: SweepModels) -
     batch = _read_batch(images, indices, models.device)
     references = [task.reference(batch) for task in models.tasks]
     nothing = torch.full((len(indices),), torch.nan)
-    untouched = Reconstruction(0, nothing, batch.images, nothing)
+    untouched = Reconstruction(0, nothing, batch.images, tokens=nothing)
     lengths, measured = [0], [_measure_length(untouched, batch, references, models)]
     for reconstruction in checked_reconstructions(models.tokenizer, batch.images):
         rounded = reconstruction._replace(images=round_to_8_bit(reconstruction.images))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -239,7 +239,7 @@ def load_tokenizer(
     for name, value in (options or {}).items():
         setattr(tokenizer, name, value)
     require_protocol(tokenizer, target)
-    return tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer
+    return cast(Tokenizer, tokenizer.to(device).eval() if isinstance(tokenizer, nn.Module) else tokenizer)
 
 
 def _call(target: str, arguments: Mapping[str, Any]) -> Any:

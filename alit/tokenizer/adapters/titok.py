@@ -142,6 +142,7 @@ class TATiTokTokenizer(TiTokTokenizer):
             text: read by CLIP (ViT-L-14-336 of OpenAI, by the package open_clip), the text encoder of its training.
         """
         super().__init__(pretrained, image_size=image_size)
+        self.guidance: Tensor
         self.register_buffer("guidance", clip_features(text), persistent=False)
 
     def _decode(self, tokens: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def test_a_folder_with_a_base_tokenizer_gives_that_alone(tmp_path, kind):
 @pytest.mark.parametrize(
     ("target", "arguments", "expected"),
     [
-        ("nowhere", {}, "module:Class or a checkpoint folder"),
+        ("nowhere", {}, "module:Class, a checkpoint folder"),
         ("no_such_module:Tokenizer", {}, "No module named 'no_such_module'"),
         ("alit.tokenizer.adapters:NoSuchClass", {}, "has no attribute 'NoSuchClass'"),
         (
