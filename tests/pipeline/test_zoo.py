@@ -16,9 +16,10 @@ from alit.errors import CheckpointError, DataError
 from alit.models.loading import local_copy
 from alit.models.weights import save_network
 from alit.paths import RunPaths
+from alit.tokenizer.length_predictor import PredictedLoss
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import plain
-from experiments import pretrained, release, variants
+from experiments import pretrained, release, release_predictor, variants
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def checkpoint(tmp_path_factory):
     (root / "configs").mkdir()
     content = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
     for part in content["data"]["sets"]:
-        part["images"] = 5
+        part["images"] = 40 if part["role"] == "train" else 5
     shutil.copy(ROOT / "configs" / "paper.yaml", root / "configs")
     paths = RunPaths(root, "tiny")
     paths.config.write_text(yaml.safe_dump(content))
@@ -81,6 +82,24 @@ def test_its_card_says_what_was_measured(checkpoint):
     assert f"| {card['scores'][0]['tokens']} |" in text
     assert card["sha256"]["model.safetensors"] in text
     assert "`OMP_NUM_THREADS=2 make repro PROFILE=tiny INIT_FROM=scratch`" in text
+
+
+def test_its_length_predictor_travels_with_what_became_of_its_promises(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.root)
+    monkeypatch.setattr(release_predictor, "PROMISES", (0.9, 1e-4))  # what random weights keep, and what they cannot
+    folder = checkpoint.root / "zoo" / "alit-tiny"
+    weights = (folder / "model.safetensors").read_bytes()
+    release.main(["tiny", "--checkpoint", "alit-tiny", "--length-predictor"])
+    tokenizer = AdaptiveTokenizer.from_pretrained(folder)
+    assert len(tokenizer.encode(random_images(2, tokenizer.image_size), until=PredictedLoss(l1=0.9))) == 2
+    checks = json.loads((folder / "length_predictor" / "promises.json").read_text())
+    assert [each["data"] for each in (*checks["same"], *checks["others"])] == ["val", "near", "far"]
+    assert [(each["images"], each["able"], each["kept"]) for each in checks["same"]] == [(5, 5, 5)]
+    text = (folder / "README.md").read_text()
+    assert "### Lengths in one pass" in text
+    assert "| 5 of val | 0.9 | 100.0 % | 100.0 %" in text
+    assert text == release.readme(folder, ROOT)
+    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 @pytest.fixture
