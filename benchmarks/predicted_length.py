@@ -1,7 +1,7 @@
 """What predicting an image's length costs: `python benchmarks/predicted_length.py [-o FILE]`.
 
 `encode(until=PredictedLoss(...))` against `encode(length=...)` of the same lengths: networks of a profile with random
-weights, 64 images, for each length all images at it, and as many for each at once. The regression runs as a fitted one
+weights, 32 images, for each length all images at it, and as many for each at once. The regression runs as a fitted one
 does, and its answer is replaced by the planned length. Ratios of times are of rounds by turns on one thread, those of
 FLOPs are exact. Exits with 1 beyond the bar.
 """
@@ -29,7 +29,7 @@ from alit.tokenizer.length_predictor import (
 )
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
-IMAGES, CALIBRATION = 64, 4000
+IMAGES, CALIBRATION = 32, 2000
 MOST = 1.3  # cost / cost of a fixed length
 
 
@@ -105,7 +105,7 @@ def compare(profile: str, rounds: int) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write, and compare with the bar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profiles", nargs="+", default=["cpu", "imagenette"], help="whose networks to time")
+    parser.add_argument("--profiles", nargs="+", default=["imagenette"], help="whose networks to time")
     parser.add_argument("--rounds", type=int, default=5, help="repeats of each call (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args(argv)
