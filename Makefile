@@ -3,7 +3,7 @@
 # make test    the whole test suite
 # All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|published|paper
 # switches the profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again
-# what the profile otherwise takes from zoo/.
+# what the profile otherwise takes from zoo/. PUBLIC=1 leaves pictures out of the report whose terms forbid publishing them.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,11 +32,11 @@ check: $(STAMP)
 	@python -m experiments.check $(PROFILE) $(if $(INIT_FROM),--init-from '$(INIT_FROM)')
 
 repro: $(STAMP)
-	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from '$(INIT_FROM)')
+	@python -m experiments.repro $(PROFILE) $(if $(INIT_FROM),--init-from '$(INIT_FROM)') $(if $(PUBLIC),--public)
 
 # Only the pages: whatever they are made from must be there already, or is made first.
 report: $(STAMP)
-	@python -m experiments.repro $(PROFILE) --target site
+	@python -m experiments.repro $(PROFILE) --target site $(if $(PUBLIC),--public)
 
 # The verdicts of RESULTS.md, computed again from the tables kept in results/.
 results-check: $(STAMP)

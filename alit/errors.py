@@ -35,6 +35,7 @@ EXTRAS = {
     "papermill": "notebooks",
     "seaborn": "notebooks",
     "traitlets": "notebooks",
+    "vl_convert": "notebooks",
 }
 
 

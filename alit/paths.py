@@ -131,6 +131,11 @@ class RunPaths(NamedTuple):
         """Composed scenes by the tokenizer, its baselines and its variants; none where the profile has no scenes."""
         return self.examples / "pictures.parquet"
 
+    @property
+    def thumbnails(self) -> Path:
+        """Small pictures of images of the evaluation set at every length, for the explorer."""
+        return self.run / "thumbnails.parquet"
+
     def study_claims(self, study: str) -> Path:
         """The claims of one study, assessed by its stage."""
         return self.run / "claims" / f"{study}.json"

@@ -12,6 +12,7 @@ from alit.errors import run_command
 from alit.paths import project_root
 from alit.report.notebooks import NOTEBOOK_FILE, describe_study, run_notebook
 from alit.report.study_page import write_study
+from alit.report.terms import shows_private_pictures
 from experiments.stage import Stage
 
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     offered = {
         "sweep": str(paths.sweep.relative_to(paths.root)),
         "figures": str(figures.relative_to(paths.root)),
+        "private": shows_private_pictures(paths.root),
     }
     declared = papermill.inspect_notebook(source)
     parameters = {name: value for name, value in offered.items() if name in declared}

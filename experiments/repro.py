@@ -31,10 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "profile", nargs="?", help="a file of configs/ without its suffix; by default as in params.yaml"
     )
     parser.add_argument("--init-from", help="'scratch', or a checkpoint such as zoo/alit-scenes; kept in the profile")
+    parser.add_argument(
+        "--public", action="store_true", help="leave out of the report pictures whose terms forbid publishing them"
+    )
     parser.add_argument("--target", help="bring only this stage, and what it needs, up to date")
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
     profile = switch_profile(root, arguments.profile)
+    set_value(root / "params.yaml", "pictures", "publishable" if arguments.public else "all")
     if arguments.init_from:
         set_value(root / "configs" / f"{profile}.yaml", "init_from", arguments.init_from)
     allow_no_git(root)

@@ -11,7 +11,7 @@ from alit.paths import RunPaths
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A checkout whose report was built from synthetic inputs by the pipeline's own scripts."""
-    from experiments import leaderboard, notebook
+    from experiments import explorer, leaderboard, notebook
     from experiments import site as build_site
 
     paths = synthetic_project(tmp_path_factory.mktemp("checkout") / "suite")
@@ -19,6 +19,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
         patch.chdir(paths.root)
         for study in STUDIES:
             notebook.main([PROFILE, study])
+        explorer.main([PROFILE])
         build_site.main([PROFILE])
         leaderboard.main([PROFILE])
     return paths

@@ -291,9 +291,10 @@ def at_tokens(curve: CurveSamples, tokens: float | np.ndarray) -> np.ndarray:
     """Return (1 + r,) values interpolated linearly where a curve spends `tokens` per image; nan outside its range.
 
     A point between two thresholds can be had: give each image the one or the other threshold at random. `tokens` may
-    be (1 + r,), what another rule spends in each resample.
+    be (1 + r,), what another rule spends in each resample, or (1 + r, k), what k rules do, which gives (1 + r, k).
     """
-    targets = np.broadcast_to(np.asarray(tokens, dtype=np.float64), len(curve.tokens))
+    wanted = np.asarray(tokens, dtype=np.float64)
+    targets = wanted if wanted.ndim == 2 else np.broadcast_to(wanted, len(curve.tokens))
     return np.array(
         [
             np.interp(target, *_ascending(spent, values), left=np.nan, right=np.nan)

@@ -19,6 +19,7 @@ from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, sty
 from alit.report.claims_page import verdict_counts
 from alit.report.site import IMAGES, ReportConfig, Site
 from alit.report.study_page import StudyPage
+from alit.report.terms import shows_private_pictures
 from alit.settings import read_section, read_yaml
 
 SMOOTHING = 9  # logged rows in the running median, few enough to keep a jump of the schedule; short logs use a fifth
@@ -134,12 +135,26 @@ def write_training(site: Site, paths: RunPaths) -> None:
 def write_reconstructions(site: Site, paths: RunPaths) -> None:
     """Write the example images with their reconstructions at every length, L1 under each.
 
+    Pictures whose terms forbid publishing them are left out where params.yaml says so.
+
     Raises:
         DataError: the examples are not there.
     """
     file = paths.examples / "examples.npz"
     if not file.is_file():
         raise DataError(f"expected {file}, found none; run: dvc repro examples")
+    shown = read_section(paths.config, "report", ReportConfig).example_set
+    scenes = any(
+        part["name"] == shown and part["source"] == "scenes" for part in read_yaml(paths.config)["data"]["sets"]
+    )
+    examples = _examples(site, paths) if scenes or shows_private_pictures(paths.root) else []
+    content = {"examples": examples, "scenes": scenes}
+    site.write("reconstructions.html", "reconstructions.html", title="Reconstructions", command=site.command, **content)
+
+
+def _examples(site: Site, paths: RunPaths) -> list[dict[str, Any]]:
+    """Write the pictures of the examples, and return what the page says of each."""
+    file = paths.examples / "examples.npz"
     (site.folder / IMAGES / "reconstructions").mkdir(parents=True, exist_ok=True)
     table = pd.read_csv(paths.examples / "examples.csv", dtype={"image_id": str})
     errors = {(image_id, length): l1 for image_id, length, l1 in table[["image_id", "length", "l1"]].to_numpy()}
@@ -157,12 +172,7 @@ def write_reconstructions(site: Site, paths: RunPaths) -> None:
                 Image.fromarray(reconstructions[row, column]).save(site.folder / (name := f"{stem}_{length:03d}.png"))
                 pictures.append({"file": name, "alt": alt, "length": length, "l1": l1})
             examples.append({"image_id": image_id, "pictures": pictures})
-    shown = read_section(paths.config, "report", ReportConfig).example_set
-    scenes = any(
-        part["name"] == shown and part["source"] == "scenes" for part in read_yaml(paths.config)["data"]["sets"]
-    )
-    content = {"examples": examples, "scenes": scenes}
-    site.write("reconstructions.html", "reconstructions.html", title="Reconstructions", command=site.command, **content)
+    return examples
 
 
 class Difference(NamedTuple):

@@ -100,3 +100,4 @@ class ReportConfig(Settings):
 
     example_images: PositiveInt
     example_set: str
+    explorer_images: PositiveInt  # of the first set that is evaluated

@@ -25,7 +25,13 @@ LOCK_LINES = [
     line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
 ]
 LOCKED = [Requirement(line) for line in LOCK_LINES]
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "vl_convert": "vl-convert-python",
+}
 
 
 def declared() -> list[Requirement]:

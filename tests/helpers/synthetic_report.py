@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from checkout import ROOT
 from synthetic_tables import synthetic_table
+from synthetic_thumbnails import synthetic_thumbnails
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_to_json
@@ -35,12 +36,15 @@ def synthetic_project(root: Path) -> RunPaths:
     paths.config.write_text((configs / "smoke.yaml").read_text())
     shutil.copyfile(configs / "paper.yaml", root / "configs" / "paper.yaml")
     (root / "dvc.yaml").touch()
-    (root / "params.yaml").write_text(f"profile: {PROFILE}\nstudies: {{{', '.join(STUDIES)}}}\n")
+    (root / "params.yaml").write_text(f"profile: {PROFILE}\npictures: all\nstudies: {{{', '.join(STUDIES)}}}\n")
     (root / "notebooks").mkdir()
     for number, name in enumerate(STUDIES):
         nbformat.write(synthetic_notebook(name, f"Study number {number + 1}"), root / "notebooks" / f"{name}.ipynb")
     paths.sweep.mkdir(parents=True)
-    synthetic_table(images=40).to_parquet(paths.table)
+    table = synthetic_table(images=40)
+    table.to_parquet(paths.table)
+    shown = table.loc[table["dataset"] == "val", "image_id"].unique()[:6]
+    synthetic_thumbnails(shown, len(LENGTHS)).to_parquet(paths.thumbnails)
     judge = {"name": "net", "kind": "classifier", "architecture": "timm/resnet18", "weights": "pretrained"}
     (paths.sweep / "config.json").write_text(json.dumps({"tasks": [judge]}), encoding="utf-8")
     for name, lengths in {"base": (64,), "codec": (8, 32, 64)}.items():

@@ -36,12 +36,14 @@ from experiments import (
     data,
     distill,
     examples,
+    explorer,
     finetune,
     measure,
     notebook,
     pretrained,
     sweep,
     task_models,
+    thumbnails,
     variants,
 )
 
@@ -147,7 +149,19 @@ def alone(tmp_path_factory) -> RunPaths:
         patch.chdir(root)
         patch.setenv("ALIT_DATA", str(root / "images"))
         alit(["convert", "alit_tiny.pth", "alit-tiny", "--heads", "2"])
-        for stage in (data, task_models, pretrained, base, distill, finetune, sweep, examples, variants, baselines):
+        for stage in (
+            data,
+            task_models,
+            pretrained,
+            base,
+            distill,
+            finetune,
+            sweep,
+            thumbnails,
+            examples,
+            variants,
+            baselines,
+        ):
             stage.main(["published"])
         analysis.main(["published"])
         for study in measure.MEASUREMENTS:
@@ -173,6 +187,24 @@ def test_savoias_alone_gives_the_complexity_study_and_the_others_say_what_they_l
         "C12": "no pair of trainings",
     }.items():
         assert words in ledger[name].reason, ledger[name]
+
+
+@pytest.mark.parametrize("pictures", ["all", "publishable"])
+def test_the_explorer_needs_no_network_and_shows_pictures_with_terms_to_their_owner_alone(alone, pictures, monkeypatch):
+    monkeypatch.chdir(alone.root)
+    params = alone.root / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("pictures: all", f"pictures: {pictures}"))
+    explorer.main(["published"])
+    params.write_text(before)
+    text = (alone.report / "explorer.html").read_text(encoding="utf-8")
+    content = json.loads(text.split('id="explorer-data">')[1].split("</script>")[0])
+    assert [criterion["column"] for criterion in content["criteria"]] == ["l1"]
+    assert content["measures"]["complexity"] == "complexity"
+    assert len(content["shown"]) == 20
+    assert len(content["pictures"]) == (20 if pictures == "all" else 0)
+    assert ("keep this page to yourself" in text) == (pictures == "all")
+    assert ("forbid publishing its images" in text) == (pictures == "publishable")
 
 
 @pytest.mark.parametrize(

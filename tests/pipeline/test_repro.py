@@ -38,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
     for profile in ("smoke", "cpu", "my-run"):
         (tmp_path / "configs").mkdir(exist_ok=True)
         shutil.copyfile(ROOT / "configs" / "smoke.yaml", tmp_path / "configs" / f"{profile}.yaml")
-    (tmp_path / "params.yaml").write_text("profile: cpu # smoke | cpu\nstudies:\n- tsc_toi\n")
+    (tmp_path / "params.yaml").write_text("profile: cpu # smoke | cpu\npictures: all\nstudies:\n- tsc_toi\n")
     (tmp_path / "stage.py").write_text(SLOW_STAGE)
     stage = "{cmd: 'python stage.py ${profile}', deps: [stage.py], outs: [out.txt]}"
     (tmp_path / "dvc.yaml").write_text(f"stages:\n  slow: {stage}\n")
@@ -101,7 +101,7 @@ def test_a_profile_may_have_any_name_that_a_file_may_have(checkout):
     before = (checkout / "params.yaml").read_text()
     for name in ("my-run", "my-run", "cpu"):
         assert switch_profile(checkout, name) == name
-        assert read_yaml(checkout / "params.yaml") == {"profile": name, "studies": ["tsc_toi"]}
+        assert read_yaml(checkout / "params.yaml") == {"profile": name, "pictures": "all", "studies": ["tsc_toi"]}
     assert (checkout / "params.yaml").read_text() == before
 
 

@@ -20,7 +20,7 @@ from alit.errors import ConfigError
 from alit.sweep.schema import read_table
 from alit.tasks.protocol import round_to_8_bit
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments import examples, sweep, task_models
+from experiments import examples, sweep, task_models, thumbnails
 
 
 @pytest.fixture
@@ -161,6 +161,19 @@ def test_scenes_are_kept_as_every_tokenizer_rebuilds_them(paths):
         )
         assert np.abs(original - rebuilt).mean() == pytest.approx(row["l1"], abs=1e-9)
     assert own["bits"].groupby("length").first()[lengths[1]] == 2 * own["bits"].groupby("length").first()[lengths[0]]
+
+
+@pytest.mark.usefixtures("tokenizers")
+def test_the_thumbnails_stage_keeps_images_from_all_over_the_evaluation_set(paths):
+    thumbnails.main(["tiny"])
+    kept = pd.read_parquet(paths.thumbnails)
+    known = open_set(paths.data / "val").manifest["image_id"].astype(str)
+    assert set(kept["image_id"]) <= set(known)
+    assert len(kept) == min(len(known), load_profile(paths.config).report.explorer_images)
+    assert kept["publishable"].all()
+    profile = load_profile(paths.config).tokenizer
+    strip = Image.open(io.BytesIO(kept["strip"].iat[0]))
+    assert strip.size == ((1 + len(profile.lengths)) * profile.image_size, profile.image_size)
 
 
 def test_no_picture_but_of_composed_scenes_is_kept_for_the_studies():

@@ -10,7 +10,7 @@ from synthetic_tables import synthetic_study_data, synthetic_table
 from alit.analysis.study_data import AnalysisConfig, StudyData
 from alit.plots.style import Plot, style
 from alit.studies.attention import figures, tables
-from alit.studies.attention.figures import attention_halting, attention_maps
+from alit.studies.attention.figures import attention_halted, attention_halting, attention_maps
 
 NAMES = ("overlap", "lead", "sparsity", "layers", "maps", "halted")
 
@@ -114,6 +114,14 @@ def test_pictures_that_are_not_ours_carry_a_note(drawn):
     assert not any("keep them to yourself" in text for text in words(drawn.plot("maps").figure))
     table = drawn.tables["maps"].assign(publishable=False)
     assert any("keep them to yourself" in text for text in words(attention_maps(table).figure))
+
+
+def test_pictures_that_are_not_ours_are_left_out_where_all_may_be_published(drawn):
+    table = drawn.tables["maps"]
+    assert len(attention_maps(table, private=False).figure.axes) > 1
+    assert attention_maps(table.assign(publishable=False), private=False).alt.startswith("Left out: the terms")
+    halted = pd.DataFrame({"picture": [b""], "publishable": [False]})
+    assert attention_halted(halted, private=False).alt.startswith("Left out: the terms")
 
 
 def test_halting_is_drawn_with_what_it_saves_and_costs(drawn, tmp_path):
