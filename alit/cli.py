@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from alit.errors import run_command
+from alit.errors import require, run_command
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 SIZES = ("tiny", "small", "base", "semilarge")  # names of `alit.tokenizer.published.SIZES`, without its imports
@@ -22,10 +22,16 @@ SIZES = ("tiny", "small", "base", "semilarge")  # names of `alit.tokenizer.publi
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the commands; torch is imported only after the arguments have been checked."""
     arguments = build_parser().parse_args(argv)
+    if arguments.command == "explore":
+        require("pandas", "pandera", "pyarrow", "scipy", "vl_convert")
     with interrupts_end_at_once():
-        from alit.commands import COMMANDS
+        if arguments.command == "explore":
+            from alit.explore import explore as command
+        else:
+            from alit.commands import COMMANDS
 
-    COMMANDS[arguments.command](arguments)
+            command = COMMANDS[arguments.command]
+    command(arguments)
 
 
 @contextmanager
@@ -47,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="alit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_to in (add_encode, add_tokenize, add_decode, add_info, add_convert, add_bench):
+    for add_to in (add_encode, add_tokenize, add_decode, add_explore, add_info, add_convert, add_bench):
         add_to(commands)
     return parser
 
@@ -164,6 +170,32 @@ def add_decode(commands: Subparsers) -> None:
         "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
     )
     parser.add_argument("-o", "--output", type=path, required=True, help="the folder to write to")
+    add_force(parser)
+    add_model(parser)
+    add_batch_size(parser, "pictures", default=16)
+    add_device(parser)
+
+
+def add_explore(commands: Subparsers) -> None:
+    """Add `alit explore`."""
+    parser = commands.add_parser(
+        "explore",
+        help="a page on which criteria can be tried on pictures",
+        description="Measure a folder's pictures at every length and write an explorer of them: one HTML file that "
+        "needs no network. It is opened in the browser. Unreadable pictures are named, left out, and "
+        "end the command with status 2.",
+    )
+    parser.add_argument("images", type=path, help="a folder of pictures, searched to any depth")
+    parser.add_argument(
+        "-o", "--output", type=path, default=Path("explorer.html"), help="the page to write (default: %(default)s)"
+    )
+    parser.add_argument("--no-open", action="store_true", help="do not open the page in the browser")
+    parser.add_argument(
+        "--most",
+        type=positive_integer,
+        default=100,
+        help="most pictures, evenly over the folder (default: %(default)s)",
+    )
     add_force(parser)
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
