@@ -49,12 +49,17 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def page(driver, address) -> Any:
     """The page, freshly opened, with its charts drawn."""
+    driver.set_window_size(1280, 900)
+    open_whole(driver, address)
+    return driver
+
+
+def open_whole(driver: Any, address: str) -> None:
+    """Open the page and wait until its charts are drawn."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    driver.set_window_size(1280, 900)
     driver.get(address)
     WebDriverWait(driver, 30).until(lambda it: it.find_elements("css selector", "body.ready"))
-    return driver
 
 
 def text(page: Any, name: str) -> str:
@@ -196,6 +201,9 @@ def test_pointing_at_a_mark_shows_its_image(page):
 
 
 def test_nothing_is_on_the_console_and_no_request_leaves_the_page(page, address):
+    for kind in ("browser", "performance"):
+        page.get_log(kind)  # of the browser's own first page
+    open_whole(page, address)
     set_slider(page, "threshold", 5)
     set_slider(page, "tokens", 2)
     assert [entry["message"] for entry in page.get_log("browser")] == []
@@ -208,15 +216,12 @@ def test_nothing_is_on_the_console_and_no_request_leaves_the_page(page, address)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_checker_of_accessibility_finds_no_serious_fault(page, address, width, scheme, axe):
-    from selenium.webdriver.support.ui import WebDriverWait
-
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page.get(address)
-    WebDriverWait(page, 30).until(lambda it: it.find_elements("css selector", "body.ready"))
+    open_whole(page, address)
     measures = "const it = document.documentElement; return [it.scrollWidth, it.clientWidth]"
     needed, there = page.execute_script(measures)
     assert needed <= there

@@ -144,11 +144,17 @@ function markOf(place) {
   return { image: place, x: images[place].measures[at("measure").value], y: length + spread, met: isMet(place) };
 }
 
-const lengthRows = () => ({ marks: images.map((image) => markOf(image.place)), pointed: [markOf(now.pointed)] });
+const lengthRows = () => ({ marks: images.map((image) => markOf(image.place)) });
+const pointedRows = () => ({ pointed: [markOf(now.pointed)] });
 
 function showLengths() {
   if (!now.views.length) return;
   setRows(now.views.length, lengthRows());
+  showPointed();
+}
+
+function showPointed() {
+  setRows(now.views.length, pointedRows());
   const image = images[now.pointed];
   const length = data.lengths[stopOf(now.pointed)];
   const measure = at("measure");
@@ -163,12 +169,12 @@ function showLengths() {
 function point(place) {
   now.pointed = place;
   at("pointer").value = inOrder().indexOf(place);
-  showLengths();
+  showPointed();
 }
 
 async function makeLengthChart() {
   if (!at("measure")) return;
-  const view = (now.views.length = await draw(at("length-chart"), data.charts.length, lengthRows()));
+  const view = (now.views.length = await draw(at("length-chart"), data.charts.length, { ...lengthRows(), ...pointedRows() }));
   const placeOf = (item) => item?.datum?.image;
   view.addEventListener("pointerover", (_, item) => placeOf(item) !== undefined && point(placeOf(item)));
   view.addEventListener("click", (_, item) => {
@@ -176,7 +182,10 @@ async function makeLengthChart() {
   });
   at("pointer").max = images.length - 1;
   at("pointer").addEventListener("input", (event) => point(inOrder()[event.target.valueAsNumber]));
-  at("measure").addEventListener("change", () => point(now.pointed));
+  at("measure").addEventListener("change", () => {
+    showLengths();
+    point(now.pointed);
+  });
   point(inOrder()[0]);
 }
 
