@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from alit.data.imageset import chosen_indices, read_cards
 from alit.errors import run_command
+from alit.tokenizer.adapters import load_tokenizer
 from alit.tokenizer.thumbnails import thumbnails_of
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments.network_stage import NetworkStage
 
 BATCH = 16
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage = NetworkStage(argv, main.__doc__)
     images, layer = stage.evaluation_set, stage.read("attention.layer", int)
     rows = np.array(chosen_indices(len(images), stage.read("report.explorer_images", int)))
-    tokenizer = AdaptiveTokenizer.from_pretrained(stage.paths.tokenizer).to(stage.device).eval()
+    own = {"folder": stage.paths.run, "image_size": images.image_size, "device": stage.device}
+    tokenizer = load_tokenizer("tokenizer", {}, **own)
     kept = []
     for start in tqdm(range(0, len(rows), BATCH), desc="thumbnails", unit="batch", disable=None):
         shown = images.images(rows[start : start + BATCH]).to(stage.device)

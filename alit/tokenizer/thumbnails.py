@@ -10,6 +10,8 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from alit.errors import ConfigError
+from alit.tokenizer.protocol import Tokenizer, attention_of, checked_reconstructions
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 LOSSLESS_SIDE = 64  # pixels per side of images that are kept exactly
@@ -22,41 +24,46 @@ class Thumbnails(NamedTuple):
     """One image at every length, as the file of one picture, and where its latents look, as another."""
 
     strip: bytes  # WebP, RGB: the original, then the reconstructions, cheapest first, side by side
-    maps: (
-        bytes  # PNG, gray: a square map per latent, side by side; brightness is the root of the weight over its maximum
-    )
+    maps: bytes  # PNG, gray: a square map per latent, side by side; brightness is the root of the weight over its maximum; or empty
     latents: tuple[int, ...]  # the latents of the maps, from 1
 
 
 @torch.no_grad()
-def thumbnails_of(tokenizer: AdaptiveTokenizer, images: Tensor, layer: int) -> list[Thumbnails]:
-    """Return the thumbnails of images (b, 3, h, w) in [0, 1].
+def thumbnails_of(tokenizer: Tokenizer, images: Tensor, layer: int) -> list[Thumbnails]:
+    """Return the thumbnails of images (b, 3, h, w) in [0, 1], on the tokenizer's device.
 
-    Maps are those of the longest length: the weight with which each image token attends to a latent, in one layer of
-    the latent decoder, averaged over heads (paper, section 5). At most `MOST_MAPS` latents have one, evenly from the
-    first to the last.
+    Maps are those of the longest length: the weight with which each image token attends to a latent, in one layer
+    (from 1) of the latent decoder, averaged over heads (paper, section 5). At most `MOST_MAPS` latents have one, evenly
+    from the first to the last; of a tokenizer that does not say where it looks, none has.
 
-    Args:
-        tokenizer: in evaluation mode.
-        images: on the tokenizer's device.
-        layer: of the latent decoder, from 1.
+    Raises:
+        ConfigError: the tokenizer has no such layer.
     """
-    frames, attention = [to_8_bit(images)], None
-    for step in tokenizer.rollout(images, attention=True):
-        assert step.reconstruction is not None
-        assert step.attention is not None
-        frames.append(to_8_bit(step.reconstruction))
-        attention = step.attention[layer - 1]  # b n k
-    assert attention is not None
-    latents = attention.shape[-1]
+    frames = [to_8_bit(images), *(to_8_bit(step.images) for step in checked_reconstructions(tokenizer, images))]
+    strips = [_strip(each) for each in rearrange(frames, "t b c h w -> b t h w c")]
+    if (attention := _last_attention(tokenizer, images)) is None:
+        return [Thumbnails(strip, b"", ()) for strip in strips]
+    if layer > len(attention):
+        raise ConfigError(f"attention.layer: expected one of {len(attention)}, found {layer}")
+    latents = attention.shape[2]
     shown = np.unique(np.linspace(0, latents - 1, min(latents, MOST_MAPS)).round().astype(int))
-    weights = attention[..., torch.from_numpy(shown).to(attention.device)]
-    tiles = to_8_bit((weights / weights.amax(dim=1, keepdim=True).clamp_min(1e-12)).sqrt())
-    grid = math.isqrt(attention.shape[1])
-    maps = rearrange(tiles, "b (h w) k -> b h (k w)", h=grid)
+    weights = attention[layer - 1][:, torch.from_numpy(shown).to(attention.device)]  # b k n
+    tiles = to_8_bit((weights / weights.amax(dim=2, keepdim=True).clamp_min(1e-12)).sqrt())
+    maps = rearrange(tiles, "b k (h w) -> b h (k w)", h=math.isqrt(attention.shape[3]))
     numbers = tuple(int(latent) + 1 for latent in shown)
-    pictures = rearrange(frames, "t b c h w -> b t h w c")
-    return [Thumbnails(_strip(pictures[i]), _png(maps[i]), numbers) for i in range(len(images))]
+    return [Thumbnails(strip, _png(each), numbers) for strip, each in zip(strips, maps, strict=True)]
+
+
+def _last_attention(tokenizer: Tokenizer, images: Tensor) -> Tensor | None:
+    """Return where latents look at the longest length (l, b, k, n); None of a tokenizer that does not say."""
+    if isinstance(tokenizer, AdaptiveTokenizer):
+        *_, last = tokenizer.rollout(images, reconstruct=False, attention=True)
+        assert last.attention is not None
+        return rearrange(last.attention, "l b n k -> l b k n")
+    if hasattr(tokenizer, "attention_maps"):
+        *_, step = attention_of(tokenizer, images)
+        return step.layers
+    return None
 
 
 def to_8_bit(values: Tensor) -> np.ndarray:

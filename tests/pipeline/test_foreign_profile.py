@@ -23,6 +23,7 @@ from experiments import (
     pretrained,
     sweep,
     task_models,
+    thumbnails,
 )
 
 JPEG = {
@@ -53,7 +54,7 @@ def change(paths, **sections):
 @pytest.mark.slow
 def test_the_stages_name_it_and_sweep_it(paths, monkeypatch, capsys):
     monkeypatch.chdir(paths.root)
-    for stage in (pretrained, base, distill, finetune, length_predictor, task_models, sweep, examples):
+    for stage in (pretrained, base, distill, finetune, length_predictor, task_models, sweep, examples, thumbnails):
         stage.main(["tiny"])
     table = read_table(paths.table)
     assert sorted(table["length"].unique()) == [0, 10, 90]
@@ -64,6 +65,7 @@ def test_the_stages_name_it_and_sweep_it(paths, monkeypatch, capsys):
     assert read_origin(paths.tokenizer).describe().startswith("jpeg turbo, alit.tokenizer.adapters:CodecTokenizer")
     assert "jpeg turbo" in capsys.readouterr().out
     assert (paths.examples / "examples.npz").is_file()
+    assert not pd.read_parquet(paths.thumbnails)["maps"].any()  # a codec does not say where it looks
     reasons = {"codebook": "the code of jpeg is no ids", "probe": "is another's", "attention": "no attention_maps"}
     for study, expected in reasons.items():
         measure.main(["tiny", study])

@@ -253,7 +253,7 @@ function showLosses() {
 
 function showMaps() {
   const { picture, image_id } = images[now.image];
-  at("maps-part").hidden = !picture;
+  at("maps-part").hidden = !picture?.latents.length;
   const items = (picture?.latents ?? []).map((latent, tile) => {
     const map = element("div", { className: "picture", role: "img", ariaLabel: `Where latent ${latent} of ${image_id} looks` });
     map.style.setProperty("--maps", `url(${picture.maps})`);

@@ -7,7 +7,9 @@ import pytest
 import tiny
 from PIL import Image
 
+from alit.errors import ConfigError
 from alit.tokenizer import thumbnails
+from alit.tokenizer.adapters import CodecTokenizer
 from alit.tokenizer.thumbnails import thumbnails_of, to_8_bit
 
 
@@ -40,6 +42,18 @@ def test_maps_are_the_attention_to_each_latent_at_the_longest_length():
         np.testing.assert_allclose(
             maps[:, 4 * latent : 4 * latent + 4], 255 * np.sqrt(weights / weights.max()), atol=0.51
         )
+
+
+def test_a_tokenizer_that_does_not_say_where_it_looks_has_no_maps():
+    codec = CodecTokenizer("jpeg", image_size=16, qualities=(10, 90))
+    made = thumbnails_of(codec, tiny.images(2), layer=1)
+    assert [(each.maps, each.latents) for each in made] == [(b"", ())] * 2
+    assert opened(made[0].strip).shape == (16, 16 * 3, 3)
+
+
+def test_a_layer_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="expected one of 2, found 3"):
+        thumbnails_of(tiny.tokenizer(), tiny.images(1), layer=3)
 
 
 def test_many_latents_are_thinned_evenly(monkeypatch):
