@@ -24,7 +24,7 @@ class Thumbnails(NamedTuple):
     """One image at every length, as the file of one picture, and where its latents look, as another."""
 
     strip: bytes  # WebP, RGB: the original, then the reconstructions, cheapest first, side by side
-    maps: bytes  # PNG, gray: a square map per latent, side by side; brightness is the root of the weight over its maximum; or empty
+    maps: bytes  # PNG, gray, a map per latent side by side: the root of the weight over its maximum; or empty
     latents: tuple[int, ...]  # the latents of the maps, from 1
 
 
