@@ -1,6 +1,7 @@
 # make check   one table of all that the profile needs, and what of it is there
 # make repro   checks, trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite
+# make docs    the site of the documentation, docs/_build/html/index.html
 # All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|published|paper
 # switches the profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again
 # what the profile otherwise takes from zoo/. PUBLIC=1 leaves pictures out of the report whose terms forbid publishing them.
@@ -16,7 +17,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # A pip configured to install elsewhere, or less, must not reach into this environment.
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PYTHONHOME
 
-.PHONY: setup check repro report results-check test lint clean
+.PHONY: setup check repro report results-check docs test lint clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,11 @@ report: $(STAMP)
 results-check: $(STAMP)
 	@python -m experiments.release imagenette --check
 
+# Without network; a warning, such as a link that leads nowhere, is an error.
+docs: $(STAMP)
+	@python -m sphinx -c docs -d docs/_build/doctrees -b html -q -W --keep-going . docs/_build/html
+	@echo "The documentation: docs/_build/html/index.html"
+
 test: $(STAMP)
 	@python -m pytest -rs
 
@@ -53,4 +59,4 @@ lint: $(STAMP)
 
 # Results and environment; images under data/ and the DVC cache stay.
 clean:
-	rm -rf $(VENV) runs reports .scratch dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs reports .scratch dvc_plots docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis

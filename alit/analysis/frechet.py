@@ -47,7 +47,7 @@ def features_to_statistics(features: np.ndarray, rows: np.ndarray | None = None)
 
 
 def statistics_to_distance(reference: FeatureStatistics, other: FeatureStatistics) -> float:
-    """Return |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), at least 0.
+    """Return `|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`, at least 0.
 
     The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric,
     so that singular covariances (fewer images than features) need no special case.

@@ -1,18 +1,18 @@
 """From image files to the square views that networks take; every unusual kind of file is handled on purpose.
 
-| kind of file | what happens |
-|---|---|
-| grayscale, bilevel | the value is repeated in three channels |
-| transparent (RGBA, LA, palette or tRNS transparency) | composited over white |
-| palette | looked up; an index without a color is refused |
-| CMYK, YCbCr, LAB | Pillow's conversion; color profiles are ignored, as ImageNet pipelines do |
-| 12-bit and 16-bit grayscale | scaled so that the largest value becomes 255; transparency and white-is-zero count |
-| 16-bit color | Pillow keeps the high byte of each channel; a single transparent color is refused |
-| EXIF orientation | applied; no other metadata are read, and none that is damaged matters |
-| animation, multi-page | the first frame |
-| floating point, 32-bit or signed integers | refused: their range is not known |
-| truncated, corrupt, not an image | refused |
-| any format but AVIF, BMP, GIF, ICO, JPEG, JPEG 2000, PNG, PPM, TIFF, WebP | refused |
+What happens to a file that is
+
+- grayscale, bilevel: the value is repeated in three channels
+- transparent (RGBA, LA, palette or tRNS transparency): composited over white
+- palette: looked up; an index without a color is refused
+- CMYK, YCbCr, LAB: Pillow's conversion; color profiles are ignored, as ImageNet pipelines do
+- 12-bit and 16-bit grayscale: scaled so that the largest value becomes 255; transparency and white-is-zero count
+- 16-bit color: Pillow keeps the high byte of each channel; a single transparent color is refused
+- EXIF orientation: applied; no other metadata are read, and none that is damaged matters
+- animation, multi-page: the first frame
+- floating point, 32-bit or signed integers: refused: their range is not known
+- truncated, corrupt, not an image: refused
+- any format but AVIF, BMP, GIF, ICO, JPEG, JPEG 2000, PNG, PPM, TIFF, WebP: refused
 
 Files are decoded without torch, which only the functions that return tensors import.
 """

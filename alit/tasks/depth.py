@@ -126,7 +126,7 @@ def _blind_depths(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def relative_depth_error(depth: Tensor, reference: Tensor) -> Tensor:
-    """Return (b,) means of |depth - reference| / reference where the reference (b, h, w) is known.
+    """Return (b,) means of `|depth - reference| / reference` where the reference (b, h, w) is known.
 
     Pixels at 0 or not finite are left out (no measurement, or an inverse depth of infinitely far). The
     denominator is at least 1 % of the image's mean reference, so that inverse depths near zero do not
