@@ -84,6 +84,13 @@ class Stage(NamedTuple):
     light: int  # side that the light comes from
 
 
+def photographs_of(stage: Stage) -> frozenset[str]:
+    """Return the names of the photographs that a scene is composed from (data/README.md has their licenses)."""
+    crops = [layer.crop for layer in (stage.backdrop, stage.ground)]
+    crops += [body.texture.crop for body in stage.bodies if body.texture.pattern == "mottled"]
+    return frozenset(crop.photo for crop in crops)
+
+
 def draw_stage(draws: Draws, variant: Variant) -> Stage:
     """Choose a scene.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alit.data.scenes.layout import GROUND_NAMES, LEVELS, Stage, draw_controlled, draw_stage
+from alit.data.scenes.layout import GROUND_NAMES, LEVELS, Stage, draw_controlled, draw_stage, photographs_of
 from alit.data.scenes.render import Raster, draw_raster
 from alit.data.scenes.shapes import SCENE_CLASSES
 from alit.data.scenes.textures import (
@@ -240,6 +240,12 @@ class SceneSource:
     def read(self, index: int) -> np.ndarray:
         """Return one scene, uint8 (h, w, 3)."""
         return self._scene(index).image
+
+    def photographs(self, index: int) -> frozenset[str]:
+        """Return the names of the photographs in one scene; not of variant `far`, which is drawn in another way."""
+        if self._variant == "far":
+            raise ConfigError("expected scenes of variant base or near to name their photographs, found far")
+        return photographs_of(draw_stage(Draws(self._seed(index), _STREAMS[self._variant]), self._variant))
 
     def depth(self, index: int) -> np.ndarray:
         """Return one depth map, float32 (h, w), meters."""
