@@ -33,8 +33,8 @@ def thumbnails_of(tokenizer: Tokenizer, images: Tensor, layer: int) -> list[Thum
     """Return the thumbnails of images (b, 3, h, w) in [0, 1], on the tokenizer's device.
 
     Maps are those of the longest length: the weight with which each image token attends to a latent, in one layer
-    (from 1) of the latent decoder, averaged over heads (paper, section 5). At most `MOST_MAPS` latents have one, evenly
-    from the first to the last; of a tokenizer that does not say where it looks, none has.
+    (from 1) of the latent decoder, averaged over heads (paper, section 5). At most `MOST_MAPS` latents have one,
+    evenly from the first to the last; of a tokenizer that does not say where it looks, none has.
 
     Raises:
         ConfigError: the tokenizer has no such layer.
