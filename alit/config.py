@@ -111,7 +111,7 @@ class Profile(Settings):
                 f"expected the section {absent}, found null, but {asked[0]} trains; or name a checkpoint as init_from "
                 "and train nothing"
             )
-        asked += ["sweep.training_images"] if self.sweep.training_images else []
+        asked += [f"sweep.{key}" for key in ("training_images", "code_model_images") if getattr(self.sweep, key)]
         asked += [untrained] if any(m.trained_here and m.train_on is None for m in self.task_models) else []
         if asked and not any(image_set.role == "train" for image_set in self.data.sets):
             raise ValueError(f"data.sets must hold a set with role: train, for {asked[0]}")

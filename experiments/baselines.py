@@ -61,7 +61,7 @@ def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
         config=settings,
         scratch=scratch,
         fabric=fabric,
-        training=stage.train_set if settings.training_images else None,
+        training=stage.train_set if settings.reads_training_images else None,
     )
     if fabric.is_global_zero:
         move_whole(finished, paths.baselines)

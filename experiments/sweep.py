@@ -47,7 +47,7 @@ def _sweep(stage: NetworkStage, fabric: "Fabric") -> None:
         scratch=paths.scratch,
         out=paths.sweep,
         fabric=fabric,
-        training=stage.train_set if config.training_images else None,
+        training=stage.train_set if config.reads_training_images else None,
         settings={
             "profile": paths.profile,
             "origin": None if (origin := read_origin(paths.tokenizer)) is None else origin.model_dump(),

@@ -51,7 +51,14 @@ class SweepConfig(Settings):
 
     chunk_size: PositiveInt  # images per resumable chunk
     tokenizer_batch: PositiveInt  # images at once
-    training_images: NonNegativeInt = 0  # at most so many: entropy-coded bits and training distances; 0: neither
+    # Training images at most: those that distances are to, and those that models of ids are fitted on; 0: neither.
+    training_images: NonNegativeInt = 0
+    code_model_images: NonNegativeInt = 0
+
+    @property
+    def reads_training_images(self) -> bool:
+        """Whether the sweep is to know any training images."""
+        return self.training_images > 0 or self.code_model_images > 0
 
 
 CODEC_QUALITY = 75  # Pillow's default for JPEG
@@ -170,7 +177,7 @@ def _entropy_bits(step: Reconstruction, models: SweepModels) -> dict[str, np.nda
 
     A code that is entropy-coded already, such as a JPEG file, has its own size.
     """
-    if models.reference is None:
+    if models.reference is None or not models.reference.has_code_lengths:
         return {}
     if getattr(models.tokenizer, "entropy_coded", False):
         return dict.fromkeys(ENTROPY_BITS, step.bits.float().cpu().numpy())
@@ -188,7 +195,7 @@ def _training_distances(untouched: Features, models: SweepModels) -> dict[str, n
         f"training_distance_{name}": training_distance(
             torch.from_numpy(untouched[name]).to(models.device), models.reference.features[name]
         )
-        for name in untouched
+        for name in models.reference.features
     }
 
 
@@ -251,8 +258,8 @@ def sweep(
         out: folder of the result, replaced whole.
         fabric: the processes that share the work; by default this one alone, on the CPU.
         settings: anything else that the numbers depend on or that `config.json` should state (JSON values).
-        training: the tokenizer's training images. With `config.training_images` of them the table has entropy-coded
-            bits and training distances, and the result a code model.
+        training: the tokenizer's training images. With `config.training_images` of them the table has training
+            distances; with `config.code_model_images` entropy-coded bits, and the result a code model.
 
     Raises:
         DataError: no images, repeated names or ids, images of another size, or an undeclared column.
@@ -298,13 +305,15 @@ def _plan(
         own = _behavior(ordered, models)
     behavior = fabric.broadcast(own)
     record = _record(ordered, models, config, settings)
-    if training is not None and config.training_images:
+    if training is not None and config.reads_training_images:
         weights = record["tokenizer"]["weights_sha256"]
         reference = measure_training_images(
-            choose_training_images(training, ordered, config.training_images),
+            choose_training_images(training, ordered),
             models.tokenizer,
             weights or behavior,
             models.extractors,
+            distance_images=config.training_images,
+            code_model_images=config.code_model_images,
             piece_size=config.chunk_size,
             batch_size=config.tokenizer_batch,
             scratch=scratch,

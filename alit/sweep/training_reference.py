@@ -11,7 +11,7 @@ Both are computed once, before the sweep, piece by piece: finished pieces are ke
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,24 +40,33 @@ class TrainingImages(NamedTuple):
     rows: np.ndarray  # (n,) of the set
     left_out: tuple[str, ...]  # ids of training images that are swept as well, and are therefore not among `rows`
 
+    def at_most(self, limit: int) -> "TrainingImages":
+        """Return at most `limit` of the images, spread evenly."""
+        return self._replace(rows=self.rows[chosen_indices(len(self.rows), limit)])
+
     def digest(self, *inputs: object) -> str:
         """Return a digest of which images these are, and of anything else."""
         manifest = self.images.manifest.iloc[self.rows][["image_id", "sha256"]].to_csv(index=False)
         text = json.dumps([self.images.name, self.images.image_size, manifest, *inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def describe(self) -> dict[str, Any]:
+        """Return how many and which images these are."""
+        return {"images": len(self.rows), "manifest_sha256": self.digest()}
+
 
 class TrainingReference(NamedTuple):
     """What a sweep needs of the training images."""
 
     features: Mapping[str, Tensor]  # extractor -> (n, f) unit vectors, on the device of the sweep
-    code_model: CodeModel | None  # None where the tokenizer's code is no ids
+    code_model: CodeModel | None  # None where the tokenizer's code is no ids, or it is not asked for
     record: dict[str, Any]  # where both come from; part of the sweep's record
+    has_code_lengths: bool  # whether entropy-coded bits are asked for, of whatever tokenizer
     folders: tuple[Path, ...]  # of finished pieces, to be removed when the sweep is done
 
 
-def choose_training_images(training: ImageSet, swept: Sequence[ImageSet], limit: int) -> TrainingImages:
-    """Return at most `limit` training images, spread evenly, and none that is swept: it would be its own neighbor.
+def choose_training_images(training: ImageSet, swept: Sequence[ImageSet]) -> TrainingImages:
+    """Return the training images that are not swept: such a one would be its own neighbor.
 
     The same image is one of the same content (the file's sha256) or of the same id; it is left out by name.
 
@@ -72,10 +81,9 @@ def choose_training_images(training: ImageSet, swept: Sequence[ImageSet], limit:
     if len(others) < NEIGHBORS:
         raise DataError(
             f"expected at least {NEIGHBORS} images of {training.name} that are not swept, found {len(others)}; "
-            "add training images, or set sweep.training_images: 0"
+            "add training images, or set sweep.training_images and sweep.code_model_images: 0"
         )
-    rows = others[chosen_indices(len(others), limit)]
-    return TrainingImages(training, rows, tuple(training.manifest["image_id"].astype(str)[same]))
+    return TrainingImages(training, others, tuple(training.manifest["image_id"].astype(str)[same]))
 
 
 def measure_training_images(
@@ -84,6 +92,8 @@ def measure_training_images(
     identity: str,
     extractors: Sequence[FeatureExtractor],
     *,
+    distance_images: int,
+    code_model_images: int,
     piece_size: int,
     batch_size: int,
     scratch: Path,
@@ -96,43 +106,92 @@ def measure_training_images(
         tokenizer: on the device of `fabric`.
         identity: what tells its weights, or its behavior, from others.
         extractors: on the same device.
+        distance_images: of which features are taken at most, and to which distances are; 0: none.
+        code_model_images: whose ids are counted at most; 0: none.
         piece_size: images per resumable piece.
         batch_size: images at once.
         scratch: folder of resume state, which all processes see.
         fabric: the processes that share the work.
     """
-    pieces = np.split(chosen.rows, range(piece_size, len(chosen.rows), piece_size))
-
-    def batches(piece: int) -> list[Tensor]:
-        parts = np.split(pieces[piece], range(batch_size, len(pieces[piece]), batch_size))
-        return [chosen.images.images(part).to(fabric.device) for part in parts]
-
-    @torch.no_grad()
-    def features(piece: int) -> dict[str, np.ndarray]:
-        found = [{each.name: each.features(images).float().cpu() for each in extractors} for images in batches(piece)]
-        return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
-
-    @torch.no_grad()
-    def ids(piece: int) -> dict[str, np.ndarray]:
-        found = [{str(length): ids.cpu() for length, ids in ids_of(tokenizer, each)} for each in batches(piece)]
-        return {length: torch.cat([part[length] for part in found]).int().numpy() for length in found[0]}
-
-    sizes, records = [len(piece) for piece in pieces], [dict(each.record) for each in extractors]
-    folder = scratch / f"training-features-{chosen.digest(records, piece_size, batch_size)[:16]}"
-    known: dict[str, Tensor] = {}
-    if extractors:
-        store = PieceStore(folder)
-        store.fill(fabric, sizes, features, "features of training images")
-        known = _read_features(store, len(pieces))
-    folders, size, model = [folder] if extractors else [], codebook_size_of(tokenizer), None
-    if size is not None:
-        key = chosen.digest(tokenizer.name, list(tokenizer.lengths), identity, piece_size, batch_size)
+    work = _PieceWork(tokenizer, extractors, piece_size, batch_size, fabric)
+    folders: list[Path] = []
+    features: dict[str, Tensor] = {}
+    model, codebook_size = None, codebook_size_of(tokenizer)
+    record: dict[str, Any] = {"dataset": chosen.images.name, "of": len(chosen.images)}
+    record["left_out_because_swept"] = list(chosen.left_out)
+    if extractors and distance_images:
+        near = chosen.at_most(distance_images)
+        key = near.digest([dict(each.record) for each in extractors], piece_size, batch_size)
+        folders.append(scratch / f"training-features-{key[:16]}")
+        features = work.features(near, folders[-1])
+        record["distances"] = {**near.describe(), "neighbors": NEIGHBORS, "features_sha256": _hashes(features)}
+    if codebook_size is not None and code_model_images:
+        coded = chosen.at_most(code_model_images)
+        key = coded.digest(tokenizer.name, list(tokenizer.lengths), identity, piece_size, batch_size)
         folders.append(scratch / f"training-ids-{key[:16]}")
-        store = PieceStore(folders[-1])
-        store.fill(fabric, sizes, ids, "ids of training images")
-        model = _read_code_model(store, len(pieces), size)
-    units = {name: functional.normalize(each.to(fabric.device), dim=1) for name, each in known.items()}
-    return TrainingReference(units, model, _record(chosen, known, model), tuple(folders))
+        model = work.code_model(coded, folders[-1], codebook_size)
+        record["code_model"] = {**coded.describe(), "sha256": model.sha256}
+    units = {name: functional.normalize(each.to(fabric.device), dim=1) for name, each in features.items()}
+    return TrainingReference(units, model, record, code_model_images > 0, tuple(folders))
+
+
+class _PieceWork:
+    """What is computed of training images, piece by piece, in all processes."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        extractors: Sequence[FeatureExtractor],
+        piece_size: int,
+        batch_size: int,
+        fabric: "Fabric",
+    ) -> None:
+        self._tokenizer, self._extractors, self._fabric = tokenizer, extractors, fabric
+        self._piece_size, self._batch_size = piece_size, batch_size
+
+    def features(self, chosen: TrainingImages, folder: Path) -> dict[str, Tensor]:
+        """Return the features (n, f) of images by extractor."""
+
+        def of_batch(images: Tensor) -> dict[str, Tensor]:
+            return {each.name: each.features(images).float() for each in self._extractors}
+
+        store, pieces = self._fill(chosen, folder, of_batch, "features of training images")
+        parts = [store.read(piece) for piece in range(pieces)]
+        return {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+
+    def code_model(self, chosen: TrainingImages, folder: Path, codebook_size: int) -> CodeModel:
+        """Return the model of the ids of images."""
+
+        def of_batch(images: Tensor) -> dict[str, Tensor]:
+            return {str(length): ids.int() for length, ids in ids_of(self._tokenizer, images)}
+
+        store, pieces = self._fill(chosen, folder, of_batch, "ids of training images")
+        counts: dict[int, np.ndarray] = {}
+        for piece in range(pieces):
+            for length, ids in store.read(piece).items():
+                counts[int(length)] = counts.get(int(length), 0) + count_ids(ids, codebook_size)
+        return CodeModel(counts)
+
+    def _fill(
+        self,
+        chosen: TrainingImages,
+        folder: Path,
+        of_batch: Callable[[Tensor], dict[str, Tensor]],
+        description: str,
+    ) -> tuple[PieceStore, int]:
+        """Keep what is computed of batches of images (b, 3, h, w); return the store and its number of pieces."""
+        pieces = np.split(chosen.rows, range(self._piece_size, len(chosen.rows), self._piece_size))
+
+        @torch.no_grad()
+        def work(piece: int) -> dict[str, np.ndarray]:
+            rows = pieces[piece]
+            batches = np.split(rows, range(self._batch_size, len(rows), self._batch_size))
+            found = [of_batch(chosen.images.images(each).to(self._fabric.device)) for each in batches]
+            return {name: torch.cat([part[name] for part in found]).cpu().numpy() for name in found[0]}
+
+        store = PieceStore(folder)
+        store.fill(self._fabric, [len(piece) for piece in pieces], work, description)
+        return store, len(pieces)
 
 
 def training_distance(features: Tensor, reference: Tensor) -> np.ndarray:
@@ -143,28 +202,5 @@ def training_distance(features: Tensor, reference: Tensor) -> np.ndarray:
     return ((nearest - units[:, None]).square().sum(dim=2) / 2).mean(dim=1).cpu().numpy()
 
 
-def _read_features(store: PieceStore, pieces: int) -> dict[str, Tensor]:
-    parts = [store.read(piece) for piece in range(pieces)]
-    return {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
-
-
-def _read_code_model(store: PieceStore, pieces: int, codebook_size: int) -> CodeModel:
-    counts: dict[int, np.ndarray] = {}
-    for piece in range(pieces):
-        for length, ids in store.read(piece).items():
-            counts[int(length)] = counts.get(int(length), 0) + count_ids(ids, codebook_size)
-    return CodeModel(counts)
-
-
-def _record(chosen: TrainingImages, features: Mapping[str, Tensor], model: CodeModel | None) -> dict[str, Any]:
-    hashes = {name: hashlib.sha256(each.numpy().tobytes()).hexdigest() for name, each in features.items()}
-    return {
-        "dataset": chosen.images.name,
-        "images": len(chosen.rows),
-        "of": len(chosen.images),
-        "manifest_sha256": chosen.digest(),
-        "left_out_because_swept": list(chosen.left_out),
-        "neighbors": NEIGHBORS,
-        "features_sha256": hashes,
-        "code_model_sha256": None if model is None else model.sha256,
-    }
+def _hashes(features: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: hashlib.sha256(each.numpy().tobytes()).hexdigest() for name, each in features.items()}

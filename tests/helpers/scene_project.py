@@ -23,7 +23,7 @@ def scene_project(root: Path) -> RunPaths:
         images["images"] = 16 if images["role"] == "train" else 5
     for model in content["task_models"]:
         model["steps"] = min(model["steps"], 2)
-    content["sweep"] = {"chunk_size": 4, "tokenizer_batch": 4}
+    content["sweep"] = {"chunk_size": 4, "tokenizer_batch": 4, "training_images": 8, "code_model_images": 6}
     content["report"]["example_images"] = 2
     paths = RunPaths(root, "tiny")
     paths.config.write_text(yaml.safe_dump(content))

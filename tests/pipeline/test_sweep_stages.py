@@ -19,6 +19,7 @@ from alit.data.prepare import materialize_sets
 from alit.errors import ConfigError
 from alit.sweep.schema import read_table
 from alit.tasks.protocol import round_to_8_bit
+from alit.tokenizer.code_model import CodeModel
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import examples, sweep, task_models, thumbnails
 
@@ -110,6 +111,12 @@ def test_the_sweep_stage_writes_a_table_features_and_record(paths):
     record = json.loads((paths.sweep / "config.json").read_text())
     assert record["tokenizer"]["lengths"] == list(profile.tokenizer.lengths)
     assert {task.get("weights_sha256") for task in record["tasks"]} > {None}
+    known = record["training_images"]
+    assert (known["dataset"], known["of"], known["distances"]["images"]) == ("train", 16, 8)
+    assert known["code_model"] | {"images": 6, "sha256": CodeModel.load(paths.sweep).sha256} == known["code_model"]
+    assert (table[f"training_distance_{profile.analysis.feature_extractor}"] >= 0).all()
+    assert (table["entropy_bits"].isna() == (table["length"] == 0)).all()
+    assert not [path for path in paths.scratch.iterdir() if path.name.startswith(("sweep", "training"))]
 
 
 @pytest.fixture

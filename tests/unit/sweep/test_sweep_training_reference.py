@@ -17,7 +17,7 @@ from alit.tokenizer.adapters import CodecTokenizer
 from alit.tokenizer.code_model import CodeModel
 from alit.tokenizer.protocol import Reconstruction
 
-CONFIG = SweepConfig(chunk_size=4, tokenizer_batch=3, training_images=20)
+CONFIG = SweepConfig(chunk_size=4, tokenizer_batch=3, training_images=20, code_model_images=16)
 CODES = 5
 
 
@@ -104,7 +104,7 @@ def test_entropy_coded_bits_are_those_of_the_model_beside_the_table(tmp_path):
         for name, bits in zip(ENTROPY_BITS, expected, strict=True):
             np.testing.assert_allclose(table.loc[table["length"] == length, name], bits, rtol=1e-6)
     counts = {length: counts.sum() / length for length, counts in model.counts.items()}
-    assert counts == {2: 20, 4: 20}
+    assert counts == {2: 16, 4: 16}
 
 
 def test_the_model_is_fitted_without_token_ids_too(tmp_path):
@@ -128,20 +128,31 @@ def test_codes_that_are_no_ids_have_no_entropy_coded_bits_and_files_their_own(tm
 
 
 def test_a_sweep_that_knows_no_training_images_lacks_the_columns(tmp_path):
-    config = CONFIG.model_copy(update={"training_images": 0})
+    config = CONFIG.model_copy(update={"training_images": 0, "code_model_images": 0})
     out = run(tmp_path, config=config)
     table = read_table(out / "table.parquet")
     assert not [name for name in table if name.startswith(("entropy_", "training_distance_"))]
     assert "training_images" not in json.loads((out / "config.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("left", "columns"), [("training_images", ["training_distance_contrast"]), ("code_model_images", [*ENTROPY_BITS])]
+)
+def test_either_may_be_left_out(tmp_path, left, columns):
+    both = {"training_images": 0, "code_model_images": 0} | {left: 10}
+    out = run(tmp_path, config=CONFIG.model_copy(update=both))
+    table = read_table(out / "table.parquet")
+    assert [name for name in table if name.startswith(("entropy_", "training_distance_"))] == columns
+    assert (out / "code_model.json").exists() == (left == "code_model_images")
+
+
 def test_the_record_and_the_card_say_which_training_images(tmp_path):
     out = run(tmp_path)
     record = json.loads((out / "config.json").read_text())["training_images"]
-    assert (record["dataset"], record["images"], record["of"]) == ("train", 20, 30)
-    assert record["left_out_because_swept"] == []
-    assert record["code_model_sha256"] == CodeModel.load(out).sha256
-    assert set(record["features_sha256"]) == {"contrast"}
+    assert (record["dataset"], record["of"], record["left_out_because_swept"]) == ("train", 30, [])
+    assert record["code_model"] | {"images": 16, "sha256": CodeModel.load(out).sha256} == record["code_model"]
+    assert record["distances"]["images"] == 20
+    assert set(record["distances"]["features_sha256"]) == {"contrast"}
     assert json.loads((out / "code_model.json").read_text())["training_images"] == record
 
 
@@ -149,15 +160,16 @@ def test_the_record_and_the_card_say_which_training_images(tmp_path):
 def test_training_images_that_are_swept_are_left_out_by_name(key):
     training, val = ToySet("train", 30, seed=2), ToySet("val", 6)
     training.manifest.loc[[3, 8], key] = list(val.manifest[key].iloc[[0, 5]])
-    chosen = choose_training_images(training, [val], 100)
+    chosen = choose_training_images(training, [val])
     assert chosen.left_out == tuple(training.manifest["image_id"].iloc[[3, 8]])
     assert chosen.rows.tolist() == [row for row in range(30) if row not in (3, 8)]
-    assert len(choose_training_images(training, [val], 7).rows) == 7
+    assert chosen.at_most(7).rows.tolist() == [chosen.rows[place * 28 // 7] for place in range(7)]
+    assert chosen.at_most(100).rows.tolist() == chosen.rows.tolist()
 
 
 def test_too_few_training_images_are_refused():
     with pytest.raises(DataError, match=r"at least 5 images of train .* found 4"):
-        choose_training_images(ToySet("train", 4), [], 100)
+        choose_training_images(ToySet("train", 4), [])
 
 
 @pytest.mark.parametrize("fail_at", [0, 3])
@@ -184,7 +196,7 @@ def test_killed_among_the_training_images_it_repeats_no_finished_piece(tmp_path)
         run(tmp_path, Dying())
     tokenizer = IdTokenizer()
     run(tmp_path, tokenizer)
-    assert tokenizer.coded == 20 - 8  # pieces of 4
+    assert tokenizer.coded == 16 - 8  # pieces of 4
 
 
 def test_other_training_images_start_over(tmp_path):
@@ -192,7 +204,7 @@ def test_other_training_images_start_over(tmp_path):
         run(tmp_path, IdTokenizer(fail_at=5))
     tokenizer = IdTokenizer()
     run(tmp_path, tokenizer, training=ToySet("train", 30, seed=3))
-    assert tokenizer.coded == 20
+    assert tokenizer.coded == 16
     assert tokenizer.images >= 11
 
 
