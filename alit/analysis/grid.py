@@ -38,6 +38,8 @@ _EXACT: dict[str, tuple[str, Better]] = {
     "psnr": ("PSNR (dB)", "higher"),
     "ssim": ("SSIM", "higher"),
     "bits": ("bits", "lower"),
+    "entropy_bits": ("entropy-coded bits", "lower"),
+    "entropy_bits_by_position": ("bits, entropy-coded by position", "lower"),
     "frechet_fid": ("FID", "lower"),  # no other network than the reference Inception may be called fid
     "frechet_infinity_fid": ("FID of infinitely many images", "lower"),
     "kernel_fid": ("KID", "lower"),
@@ -91,6 +93,7 @@ CODEC_LABELS = {"jpeg_bytes": "JPEG bytes", "webp_bytes": "WebP bytes"}  # colum
 KEY = ("dataset", "split", "image_id")
 CONTRAST = "rms_contrast"  # standard deviation of an image's luminance
 IMAGE_COLUMNS = ("label", "complexity", CONTRAST, *CODEC_LABELS)  # one value per image, repeated over lengths
+TRAINING_DISTANCE = "training_distance_"  # begins such columns too, one for each extractor of features
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class SweepGrid:
     """Scores of every image at every length; l lengths, n images.
 
     Attributes:
-        images: one row per image: dataset, split, image_id and those of `IMAGE_COLUMNS` that the table has.
+        images: one row per image: dataset, split, image_id and those columns of one value per image that the table
+            has: of `IMAGE_COLUMNS`, and training distances.
         lengths: (l,) token counts, ascending; the untouched image (length 0) is not among them.
         scores: column -> (n, l) float64, nan where the table holds null. `top1_<model>` (1 where the class rank
             is 0) is derived from each `class_rank_<model>`, and so is `top1_in_set_<model>`.
@@ -204,7 +208,7 @@ def to_grid(table: pd.DataFrame) -> SweepGrid:
     lengths = np.unique(table["length"].to_numpy(dtype=np.int64))
     rows = _rows_per_image(table, lengths)  # n (1 +) l
     first = table.iloc[rows[:, 0]]
-    images = first[[*KEY, *(name for name in IMAGE_COLUMNS if name in table)]].reset_index(drop=True)
+    images = first[[*KEY, *filter(_is_of_image, map(str, table))]].reset_index(drop=True)
     has_clean = lengths[0] == 0
     if has_clean and len(lengths) == 1:
         raise DataError("expected reconstructions in the sweep table, found only untouched images (length 0)")
@@ -253,12 +257,27 @@ def _describe_gap(table: pd.DataFrame, image: np.ndarray, length: np.ndarray, le
 
 
 def _score_columns(table: pd.DataFrame) -> list[str]:
-    skip = {*KEY, *IMAGE_COLUMNS, "length"}
+    skip = {*KEY, "length", *filter(_is_of_image, map(str, table))}
     return [name for name in table if name not in skip and pd.api.types.is_numeric_dtype(table[name])]
+
+
+def _is_of_image(column: str) -> bool:
+    """Whether a column has one value per image, repeated over lengths."""
+    return column in IMAGE_COLUMNS or column.startswith(TRAINING_DISTANCE)
 
 
 def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def known_confounds(grid: SweepGrid) -> dict[str, np.ndarray]:
+    """Return what a loss may owe its relation to other things to, in words -> (n,): codec bytes and RMS contrast.
+
+    Those alone that are known of every image; L1 grows with contrast as with detail.
+    """
+    found = {CODEC_LABELS[column]: grid.per_image(column) for column in grid.codecs()}
+    contrast = grid.per_image(CONTRAST)
+    return found | ({"RMS contrast": contrast} if np.isfinite(contrast).all() else {})
 
 
 MIN_IMAGES = 10  # fewer images give no distance between distributions

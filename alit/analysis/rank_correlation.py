@@ -1,4 +1,4 @@
-"""Spearman's rank correlation, plain and partial, over bootstrap resamples of images.
+"""Rank correlations over bootstrap resamples of images: Spearman's, plain and partial, and Kendall's for lengths.
 
 A resample is how often each image was drawn. Values are sorted once: the rank of a value in a resample is a running sum
 of counts in that order, which costs far less than sorting each resample.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alit.analysis.bootstrap import draw_counts, resampled
+from alit.analysis.bootstrap import Influence, draw_counts, resampled
 from alit.analysis.selection import BootstrapConfig
 
 
@@ -76,6 +76,40 @@ def _partial_correlations(moments: np.ndarray, held: int) -> np.ndarray:
     rest = np.where(rest > 1e-9 * total[:, held:], rest, 0)
     spread = np.sqrt(rest[:, :1] * rest[:, 1:])
     return np.divide(left[:, held, held + 1 :], spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+def kendall_influence(values: np.ndarray, lengths: np.ndarray) -> Influence:
+    """Return Kendall's tau-b (Kendall 1945) of values (n,) and lengths (n,) of few kinds, and each image's influence.
+
+    The need of an image that no length satisfies is censored: larger than all that were met, nobody knows by how much.
+    Spearman's correlation gives such images one rank, as if their needs were the same. Tau counts pairs: two of them
+    have no order and count neither for nor against, one of them and any other image do. Tau-b is relative to pairs that
+    each side orders. 0 where one side is constant.
+
+    Effects are the first-order change of a ratio of means over pairs.
+    """
+    n = len(values)
+    agreement = np.zeros(n)
+    categories = np.unique(lengths)
+    for place, category in enumerate(categories):
+        among = np.sort(values[lengths == category])
+        below, not_above = (np.searchsorted(among, values, side=side) for side in ("left", "right"))
+        higher = below - (len(among) - not_above)  # of this category: those whose value is lower minus those higher
+        agreement += np.sign(np.searchsorted(categories, lengths) - place) * higher
+    untied = [(n - counts[group]) for group, counts in map(_groups, (values, lengths))]
+    agreement, first, second = (part / (n - 1) for part in (agreement, *untied))
+    scale = np.sqrt(first.mean() * second.mean())
+    if scale == 0:
+        return Influence(0.0, np.zeros(n))
+    tau = agreement.mean() / scale
+    ties = first / first.mean() + second / second.mean() - 2
+    return Influence(float(tau), 2 * (agreement - agreement.mean()) / scale - tau * ties)
+
+
+def _groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group (n,) of equal values that each belongs to, and the sizes of the groups."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return group, counts
 
 
 class SortedValues:

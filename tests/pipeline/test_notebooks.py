@@ -26,7 +26,7 @@ FIGURES = {
         "by_error",
         "controlled",
     },
-    "familiarity": {"gaps", "detection"},
+    "familiarity": {"gaps", "within_sets", "detection"},
     "attention": {"overlap", "lead", "sparsity", "layers", "images_maps", "halting", "images_halted"},
     "codebook": {"usage", "use", "kept", "survival", "nearest", "retrieval", "images_closest_pairs"},
     "probe": {"by_iteration", "by_latents", "grids", "parity"},

@@ -332,6 +332,9 @@ def oracle_helps_its_task(data: StudyData) -> Claim:
     own = [Asked(name, MIDDLE, task) for task in tasks for name in [own_column(task)] if name in comparison.rules]
     parts += found.means(own, "stated", decides=False) if own else []
     parts += found.means([Asked(f"crossed_{task}", MIDDLE, task) for task in tasks], "control")
+    retrained = [Asked(f"retrained_{task}", MIDDLE, task) for task in tasks]
+    known = [each for each in retrained if each.rule in comparison.rules]
+    parts += found.means(known, "control", decides=False) if known else []
     return A5.judge(parts, gates=_gates(data, comparison, tasks))
 
 

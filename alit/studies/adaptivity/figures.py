@@ -8,17 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from alit.analysis.selection import own_column
-from alit.plots.style import BAND, EDGE, GRAY, Plot, arrow_of, looks_of_series, note, panel_title, panels, style
+from alit.plots.style import BAND, DASHES, EDGE, GRAY, Plot, arrow_of, looks_of_series, note, panel_title, panels, style
 
 NOTHING = "not measurable here: one length only, or too few images"
 # What a rule is to the task of a panel; the order gives each its look.
-THRESHOLD, OWN, BUDGET, PREDICTED_BUDGET, ORACLE, CROSSED = ROLES = (
+THRESHOLD, OWN, BUDGET, PREDICTED_BUDGET, ORACLE, CROSSED, RETRAINED = ROLES = (
     "L1 < threshold",
     "threshold on the task itself",
     "budget by L1",
     "budget by predicted L1",
     "oracle: budget by the task itself",
     "oracle of another network",
+    "oracle of other trainings",
 )
 PROMISE_RULES: dict[str, str] = {
     "l1": THRESHOLD,
@@ -26,7 +27,8 @@ PROMISE_RULES: dict[str, str] = {
     "predicted_budget": PREDICTED_BUDGET,
     "predicted_l1": "predicted L1 < threshold",
 }
-LOOKS = dict(zip(map(str, (*ROLES, "predicted L1 < threshold")), looks_of_series(), strict=False))  # in all figures
+LOOKS = dict(zip(map(str, ROLES), looks_of_series(), strict=False))  # in all figures; of no two in one panel the same
+LOOKS |= {RETRAINED: (EDGE, "X", DASHES[2]), "predicted L1 < threshold": LOOKS[OWN]}
 MIDDLE = 0.6
 
 
@@ -127,7 +129,7 @@ def _by_role(part: pd.DataFrame, column: str) -> Mapping[str, pd.DataFrame]:
     """Return the rows of each role that some rule has for a task; a task's own criterion is L1 for L1 itself."""
     own = own_column(column)
     names = {"l1": THRESHOLD, "budget": BUDGET, "predicted_budget": PREDICTED_BUDGET}
-    names |= {f"oracle_{column}": ORACLE, f"crossed_{column}": CROSSED}
+    names |= {f"oracle_{column}": ORACLE, f"crossed_{column}": CROSSED, f"retrained_{column}": RETRAINED}
     names |= {} if own == "l1" else {own: OWN}
     found = {role: part.loc[part["rule"] == rule] for rule, role in names.items()}
     return {role: found[role] for role in ROLES if role in found and len(found[role])}

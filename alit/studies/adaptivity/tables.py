@@ -19,7 +19,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import estimate, resampled_means
 from alit.analysis.equal_cost import CostedAllocation, EqualCost, cost_of, sample_upper_quantiles
-from alit.analysis.grid import SweepGrid, metric_info
+from alit.analysis.grid import KEY, SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
     BootstrapConfig,
@@ -129,7 +129,7 @@ def compare_rules(data: StudyData, cost: str = TOKENS) -> Comparison:
     words = "budget: largest predicted fall of L1 first"
     makers["predicted_budget"] = partial(budget_family, grid, CROSS_FITTED, words, spread=True)
     for task in tasks_of(data):
-        makers |= oracles(grid, task)
+        makers |= oracles(grid, task) | retrained_oracle(data, grid, task)
     rules = Rules(makers, costs)
     least, most = float(costs[:, 0].mean()), float(costs[:, -1].mean())
     shares = tuple(share for share in CURVE if least < share * most < most)
@@ -193,6 +193,30 @@ def oracles(grid: SweepGrid, task: str) -> dict[str, Callable[[], Allocation]]:
         return {f"oracle_{task}": own}
     crossed = partial(budget_family, grid, others[0], "oracle of another network", spread=True)
     return {f"oracle_{task}": own, f"crossed_{task}": crossed}
+
+
+def retrained_oracle(data: StudyData, grid: SweepGrid, task: str) -> dict[str, Callable[[], Allocation]]:
+    """Return how budgets are spent by a task's scores of other trainings, where the run has them; else nothing.
+
+    Cross-fitted: what the same network says of other seeds' reconstructions of the same images, mean over the seeds.
+    What is left of the oracle then is the image's, and not one training's luck with it.
+    """
+    found = [_scores_of_same_images(each.grid, grid, task) for each in data.trainings.values()]
+    scores = [each for each in found if each is not None]
+    if not scores or len(scores) < len(found):
+        return {}
+    others = replace(grid, scores={task: np.mean(scores, axis=0)})
+    return {f"retrained_{task}": partial(budget_family, others, task, "oracle of other trainings", spread=True)}
+
+
+def _scores_of_same_images(other: SweepGrid, grid: SweepGrid, task: str) -> np.ndarray | None:
+    """Return another sweep's scores (n, l) of the images of a grid; None where one of them, or a length, is missing."""
+    if task not in other.scores or not np.array_equal(other.lengths, grid.lengths):
+        return None
+    here, there = (each.images.set_index(list(KEY)).index for each in (grid, other))
+    rows = there.get_indexer(here)
+    scores = other.score(task)[rows]
+    return scores if (rows >= 0).all() and np.isfinite(scores).all() else None
 
 
 def counterparts(grid: SweepGrid, task: str) -> tuple[str, ...]:
@@ -348,7 +372,7 @@ def _asked(data: StudyData, comparison: Comparison, share: float) -> Iterator[As
 
 
 def _is_oracle(rule: str) -> bool:
-    return rule.startswith(("oracle_", "crossed_"))
+    return rule.startswith(("oracle_", "crossed_", "retrained_"))
 
 
 def _row(data: StudyData, comparison: Comparison, asked: Asked, kind: Kind, pair: Pair) -> tuple[object, ...]:

@@ -4,18 +4,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alit.analysis.bootstrap import resampled_influences, resampled_means
 from alit.analysis.claims import Claim, Statement, assesses
-from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid
+from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid, known_confounds
 from alit.analysis.measurements import Column, Measurement, measured, measured_together, pooled
-from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
-from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
+from alit.analysis.rank_correlation import kendall_influence, partial_spearman_samples, spearman_samples
+from alit.analysis.selection import (
+    Allocation,
+    BootstrapConfig,
+    SelectionCriterion,
+    allocate_by_threshold,
+    middle_threshold,
+)
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
 from alit.studies.complexity.tables import (
     OWN_SHARE,
     Fan,
     fan_samples,
-    known_confounds,
     measured_levels,
     own_lengths,
     scored_datasets,
@@ -110,6 +116,7 @@ def complex_images_need_more_tokens(data: StudyData) -> Claim:
         lengths.append(samples)
         words = f"Spearman of complexity and length under L1 < {threshold:g}, {name}"
         parts.append(_decides(data, here, f"length_{name}", words, samples, "stated"))
+        parts += _at_the_cap(data, here, allocation, threshold, bootstrap)
         parts += _codecs(data, here, samples, bootstrap)
         parts += _beyond(data, here, words, selected, bootstrap)
         if not np.isfinite(here.per_image(CONTRAST)).all():
@@ -118,6 +125,29 @@ def complex_images_need_more_tokens(data: StudyData) -> Claim:
     words = f"Spearman of complexity and selected length, mean over {len(lengths)} sets"
     headline = measured("length", words, pooled(*lengths), data.bootstrap.confidence, _images(sets))
     return C3.judge([*parts, *_rises(data, "length")], missing_control=missing, headline=headline)
+
+
+def _at_the_cap(
+    data: StudyData, grid: SweepGrid, allocation: Allocation, threshold: float, bootstrap: BootstrapConfig
+) -> list[Measurement]:
+    """Report how many images no length satisfies, and a correlation that puts no order between these.
+
+    Their need is censored: larger than the longest length, nobody knows by how much.
+    """
+    name, confidence, limit = grid.datasets[0], data.bootstrap.confidence, f"L1 < {threshold:g}"
+    served = allocation.satisfied[:, 0].astype(bool)
+    needs = np.where(served, grid.lengths[allocation.positions[:, 0]], np.inf)
+    found = kendall_influence(grid.per_image("complexity"), needs)
+    tau = resampled_influences([found], bootstrap.resamples, bootstrap.seed)[:, 0]
+    censored = resampled_means(~served[:, None], bootstrap.resamples, bootstrap.seed)[:, 0]
+    words = (
+        f"Kendall's tau-b of complexity and length under {limit}, {name} (images that no length satisfies: no order)"
+    )
+    share = f"share of the images that no length brings under {limit}, {name}"
+    return [
+        measured(f"length_tau_{name}", words, tau, confidence, len(grid)),
+        measured(f"length_censored_{name}", share, censored, confidence, len(grid)),
+    ]
 
 
 def _codecs(data: StudyData, grid: SweepGrid, lengths: np.ndarray, bootstrap: BootstrapConfig) -> list[Measurement]:

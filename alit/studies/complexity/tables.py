@@ -8,7 +8,7 @@ import pandas as pd
 from einops import rearrange
 
 from alit.analysis.bootstrap import interval_table, resampled_means
-from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid, metric_info
+from alit.analysis.grid import CODEC_LABELS, SweepGrid, known_confounds, metric_info
 from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
@@ -216,16 +216,6 @@ def own_lengths(grid: SweepGrid, share: float = OWN_SHARE) -> np.ndarray:
     best = losses.min(axis=1, keepdims=True)
     enough = losses <= best + (1 - share) * (losses[:, :1] - best)
     return grid.lengths[enough.argmax(axis=1)]
-
-
-def known_confounds(grid: SweepGrid) -> dict[str, np.ndarray]:
-    """Return what a loss may owe its relation to complexity to, in words -> (n,): codec bytes and RMS contrast.
-
-    Those alone that are known of every image; L1 grows with contrast as with detail.
-    """
-    found = {CODEC_LABELS[column]: grid.per_image(column) for column in grid.codecs()}
-    contrast = grid.per_image(CONTRAST)
-    return found | ({"RMS contrast": contrast} if np.isfinite(contrast).all() else {})
 
 
 def held_fixed(grid: SweepGrid) -> dict[str, tuple[np.ndarray, ...]]:

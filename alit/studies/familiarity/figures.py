@@ -15,6 +15,8 @@ from alit.plots.style import (
     style,
 )
 
+CONTROLS = ("codec", "training images")  # kinds of detectors that are no cost of an image
+
 
 def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
     """Draw a panel per measure: the value at few tokens minus that at the most, by data set; bars are 95 % intervals.
@@ -54,6 +56,27 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
     return Plot(figure, f"Excess at {quarter} tokens over the longest length: {'; '.join(changes)}.")
 
 
+def within_sets(correlations: pd.DataFrame) -> Plot:
+    """Draw, by set, how an image's distance from the training images and its code surprisal go with what it costs.
+
+    Args:
+        correlations: columns dataset, images, measure, outcome, given, value, low, high; those of the last `given` of a
+            set are drawn, which holds most fixed.
+    """
+    if correlations.empty:
+        return note("not measurable here: the sweep knows no training images, or the tokenizer has one length")
+    most = correlations.groupby("dataset", sort=False)["given"].transform("last")
+    drawn = correlations.loc[correlations["given"] == most]
+    given = str(most.iat[0])
+    figure = dot_panels(drawn, "outcome", "measure", "Spearman", 0.0)
+    with style():
+        figure.suptitle(f"given {given}", wrap=True)
+    found = []
+    for (name, measure), part in drawn.groupby(["dataset", "measure"], sort=False):
+        found.append(f"{name}, {measure} {part['value'].iat[0]:.2f} with the {part['outcome'].iat[0]}")
+    return Plot(figure, f"Rank correlations given {given}: {'; '.join(found)}.")
+
+
 def detection(areas: pd.DataFrame) -> Plot:
     """Draw the AUROC of each detector, one panel per unfamiliar set; bars are 95 % intervals, 0.5 is chance.
 
@@ -67,8 +90,10 @@ def detection(areas: pd.DataFrame) -> Plot:
     with style():
         figure.suptitle(f"against in-distribution images (n = {familiar})")
     for name, part in areas.groupby("dataset", sort=False):
-        best = part.loc[part["kind"] != "codec"].sort_values("value", ascending=False).iloc[0]
+        best = part.loc[~part["kind"].isin(CONTROLS)].sort_values("value", ascending=False).iloc[0]
         codecs = part.loc[part["kind"] == "codec"]["value"]
         compared = f", codec bytes {codecs.max():.2f}" if len(codecs) else ""
+        known = part.loc[part["kind"] == "training images"]
+        compared += "".join(f", {row.predictor} {row.value:.2f}" for row in known.itertuples())
         found.append(f"{name} by {best['predictor']} {best['value']:.2f}{compared}")
     return Plot(figure, f"AUROC against {familiar} in-distribution images, best detector: {'; '.join(found)}.")

@@ -1,8 +1,10 @@
 """Familiarity: how far sets lie from the training distribution, and what they lose at few tokens (paper, Tab. 1).
 
 The paper compares the FID at 64 tokens with that at all 256, on images of the training distribution, on near and on far
-ones. Here a quarter of the longest length stands for the 64 tokens. Sets have images of their own, so that they are
-resampled independently; the lengths of one set are paired.
+ones, and asserts which is which. Here a quarter of the longest length stands for the 64 tokens. Sets have images of
+their own, so that they are resampled independently; the lengths of one set are paired. Where the sweep knows the
+training images, familiarity is measured, image by image: as the distance from the nearest of them, and as the surprise
+of an image's ids under a model of theirs.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,16 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.distances import DistanceKind, as_distances, sample_distances, sample_kernel_between
-from alit.analysis.grid import CODEC_LABELS, MIN_IMAGES, SweepGrid, every_length, metric_info
+from alit.analysis.grid import (
+    CODEC_LABELS,
+    MIN_IMAGES,
+    TRAINING_DISTANCE,
+    SweepGrid,
+    every_length,
+    known_confounds,
+    metric_info,
+)
+from alit.analysis.rank_correlation import partial_spearman_samples
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, allocate_by_threshold, middle_threshold
 from alit.analysis.study_data import StudyData
 
@@ -157,6 +168,92 @@ def distance_table(data: StudyData) -> pd.DataFrame:
     )
 
 
+DISTANCE, SURPRISAL = "distance from training images", "code surprisal"
+SURPRISAL_COLUMN = "entropy_bits_by_position"
+WITHIN_COLUMNS = ["dataset", "images", "measure", "outcome", "given", "value", "low", "high"]
+
+
+def unfamiliarity(grid: SweepGrid, extractor: str) -> dict[str, np.ndarray]:
+    """Return how unlike the training images each image is, in words -> (n,); what the table lacks is left out.
+
+    The distance of an extractor's features from those of the nearest training images, and the code surprisal: the
+    entropy-coded bits for each token at the longest length, by a model of training images' ids at each place. Files of
+    an image codec are their own entropy-coded size, which says nothing of any training.
+    """
+    found = {DISTANCE: grid.per_image(f"{TRAINING_DISTANCE}{extractor}")}
+    if SURPRISAL_COLUMN in grid.scores and not np.array_equal(grid.score(SURPRISAL_COLUMN), grid.score("bits")):
+        found[SURPRISAL] = grid.score(SURPRISAL_COLUMN)[:, -1] / grid.longest
+    return {words: values for words, values in found.items() if np.isfinite(values).all()}
+
+
+def costs_of_few_tokens(grid: SweepGrid, threshold: float) -> dict[str, np.ndarray]:
+    """Return what familiarity may spare an image, in words -> (n,): its loss at few tokens, the gap to that at the
+    longest length, and the length under an L1 threshold.
+    """
+    losses, place = grid.score("l1"), few_lengths(grid)[-1]
+    selected = grid.lengths[allocate_by_threshold(grid, SelectionCriterion("l1"), [threshold]).positions[:, 0]]
+    return {
+        gap_words(grid): losses[:, place] - losses[:, -1],
+        f"L1 with {grid.lengths[place]} tokens": losses[:, place],
+        f"length under L1 < {threshold:g}": selected.astype(np.float64),
+    }
+
+
+def gap_words(grid: SweepGrid) -> str:
+    """Return what an image loses at few tokens, in words."""
+    return f"L1 gap, {grid.lengths[few_lengths(grid)[-1]]} to {grid.longest}"
+
+
+def within_sets(data: StudyData) -> pd.DataFrame:
+    """Return whether images that are less like the training images cost more than others of their set.
+
+    Spearman of each measure of unfamiliarity with each of `costs_of_few_tokens`, plain and with `known_confounds` held
+    fixed. The threshold is that of `middle_threshold` on in-distribution images.
+
+    Returns:
+        Columns dataset, images, measure (words), outcome (words), given (words), value, low, high. No rows where the
+        sweep knows no training images, or the tokenizer has one length.
+    """
+    if not few_lengths(data.grid):
+        return pd.DataFrame(columns=WITHIN_COLUMNS)
+    threshold = middle_threshold(data.grid.dataset(data.dataset), data.settings.l1_thresholds)
+    order, parts = ordered_sets(data), []
+    names = [*order, *(name for name in data.grid.datasets if name not in order)]
+    for number, name in enumerate(names):
+        here, bootstrap = data.grid.dataset(name), data.bootstrap._replace(seed=data.seed + number)
+        outcomes = costs_of_few_tokens(here, threshold)
+        values, confounds = np.stack(list(outcomes.values()), axis=1), known_confounds(here)
+        for measure, unlike in unfamiliarity(here, data.settings.feature_extractor).items():
+            for held in ({}, confounds) if confounds else ({},):
+                rows = interval_table(
+                    partial_spearman_samples(unlike, values, list(held.values()), bootstrap),
+                    bootstrap.confidence,
+                    dataset=name,
+                    images=len(here),
+                    measure=measure,
+                    outcome=list(outcomes),
+                    given=", ".join(held) or "nothing",
+                )
+                parts.append(rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=WITHIN_COLUMNS)
+
+
+def unfamiliarity_table(data: StudyData) -> pd.DataFrame:
+    """Return how unlike the training images each set is: columns dataset, images, measure (words), value, low, high.
+
+    Means over images; ordered sets first, in order.
+    """
+    order, parts = ordered_sets(data), []
+    for number, name in enumerate([*order, *(name for name in data.grid.datasets if name not in order)]):
+        here = data.grid.dataset(name)
+        for measure, values in unfamiliarity(here, data.settings.feature_extractor).items():
+            samples = resampled_means(values[:, None], data.bootstrap.resamples, data.seed + number)
+            labels = {"dataset": name, "images": len(here), "measure": measure}
+            parts.append(interval_table(samples, data.bootstrap.confidence, **labels))
+    columns = ["dataset", "images", "measure", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
 def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: BootstrapConfig) -> np.ndarray:
     """Return (1 + r,) areas under the ROC curve, `others` (m,) being the positive class against `familiar` (n,).
 
@@ -173,11 +270,11 @@ def auroc_samples(familiar: np.ndarray, others: np.ndarray, bootstrap: Bootstrap
     return np.clip(moved[0] + moved[1] - area, 0, 1)
 
 
-def detectors(grid: SweepGrid, threshold: float) -> dict[tuple[str, str], np.ndarray]:
+def detectors(grid: SweepGrid, threshold: float, extractor: str = "") -> dict[tuple[str, str], np.ndarray]:
     """Return numbers (n,) that should be higher the less familiar an image is, by kind and name.
 
-    The loss at each length, its fall from few tokens to the longest length ("gap"), the selected length, and the bytes
-    of codecs.
+    The loss at each length, its fall from few tokens to the longest length ("gap"), the selected length, measured
+    `unfamiliarity` where the table has it, by the features of an extractor, and the bytes of codecs.
     """
     losses = grid.score("l1")
     selected = grid.lengths[allocate_by_threshold(grid, SelectionCriterion("l1"), [threshold]).positions[:, 0]]
@@ -185,6 +282,7 @@ def detectors(grid: SweepGrid, threshold: float) -> dict[tuple[str, str], np.nda
     for k in few_lengths(grid):
         found["gap", f"L1 gap, {grid.lengths[k]} to {grid.longest}"] = losses[:, k] - losses[:, -1]
     found["length", f"length under L1 < {threshold:g}"] = selected
+    found |= {("training images", words): values for words, values in unfamiliarity(grid, extractor).items()}
     return found | {("codec", CODEC_LABELS[codec]): grid.per_image(codec) for codec in grid.codecs()}
 
 
@@ -199,12 +297,13 @@ def detection_table(data: StudyData) -> pd.DataFrame:
     """
     here = data.grid.dataset(data.dataset)
     threshold = middle_threshold(here, data.settings.l1_thresholds)
-    inside = detectors(here, threshold)
+    extractor = data.settings.feature_extractor
+    inside = detectors(here, threshold, extractor)
     order = ordered_sets(data)
     others = [*order[1:], *(name for name in data.grid.datasets if name not in order)]
     parts = []
     for name in others:
-        outside = detectors(data.grid.dataset(name), threshold)
+        outside = detectors(data.grid.dataset(name), threshold, extractor)
         known = [detector for detector in outside if detector in inside]
         samples = [auroc_samples(inside[detector], outside[detector], data.bootstrap) for detector in known]
         rows = interval_table(

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from alit.analysis.bootstrap import resampled_indices
-from alit.analysis.rank_correlation import partial_spearman_samples, spearman_samples
+from alit.analysis.rank_correlation import kendall_influence, partial_spearman_samples, spearman_samples
 from alit.analysis.selection import BootstrapConfig
 
 HOW = BootstrapConfig(resamples=20, confidence=0.95, seed=0)
@@ -66,3 +66,47 @@ def test_values_that_share_only_what_is_given_have_nothing_more_in_common():
     first, second = (shared + 0.5 * generator.normal(size=300) for _ in range(2))
     assert abs(partial_spearman_samples(first, second[:, None], [shared], HOW)[0, 0]) < 0.15
     assert partial_spearman_samples(first, second[:, None], [], HOW)[0, 0] > 0.6
+
+
+# Kendall's tau-b
+
+
+def needs(images: int, relation: float, cap: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and lengths in steps that follow them; needs beyond the cap are censored."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=images)
+    wanted = np.ceil(2 * (relation * values + generator.normal(size=images) + 2))
+    return np.round(values, 1), np.where(wanted > cap, np.inf, wanted)
+
+
+@pytest.mark.parametrize("cap", [3, 6, 100])
+def test_tau_is_scipys_ties_included(cap):
+    values, lengths = needs(200, 0.8, cap)
+    ranks = rankdata(lengths)  # scipy compares infinities as it does numbers, but subtracts them too
+    assert kendall_influence(values, lengths).value == pytest.approx(kendalltau(values, ranks).statistic)
+
+
+def test_tau_is_1_where_all_pairs_that_have_an_order_agree():
+    values, lengths = np.array([1, 2, 3, 4.0]), np.array([8, 16, 24, np.inf])
+    assert kendall_influence(values, lengths).value == pytest.approx(1)
+    assert kendall_influence(-values, lengths).value == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("relation", [0.0, 0.8])
+def test_the_influence_of_images_gives_the_spread_of_resampling_them(relation):
+    values, lengths = needs(300, relation, 5)
+    found = kendall_influence(values, lengths)
+    generator = np.random.default_rng(1)
+    draws = [generator.integers(300, size=300) for _ in range(400)]
+    resampled = [kendalltau(values[drawn], rankdata(lengths[drawn])).statistic for drawn in draws]
+    assert found.effects.std() / np.sqrt(300) == pytest.approx(np.std(resampled), rel=0.15)
+    assert found.effects.mean() == pytest.approx(0, abs=1e-12)
+    moved = [found.effects[drawn].mean() for drawn in draws]
+    assert np.corrcoef(moved, resampled)[0, 1] > 0.98
+
+
+def test_a_constant_side_has_no_tau():
+    for values, lengths in ((np.ones(9), np.arange(9)), (np.arange(9), np.full(9, np.inf))):
+        found = kendall_influence(values, lengths)
+        assert found.value == 0
+        assert (found.effects == 0).all()

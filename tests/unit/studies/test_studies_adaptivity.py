@@ -145,6 +145,51 @@ def test_an_oracle_survives_another_judge_where_both_see_the_same_need(agree, co
     assert claim.control_verdict in control
 
 
+def with_trainings(table: pd.DataFrame, *others: pd.DataFrame) -> StudyData:
+    """The inputs of a run whose tokenizer was trained several times, each with a table of the same images."""
+    trainings = {f"seed_{number}": data_of(each, TWO_NETWORKS) for number, each in enumerate(others, start=1)}
+    return data_of(table, TWO_NETWORKS)._replace(trainings=trainings)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_oracle_of_other_trainings_gains_what_is_the_images(same):
+    table = with_networks(adaptive_table(300, ALIKE), agree=True)
+    other = with_networks(adaptive_table(300, ALIKE), agree=True, seed=1 if same else 2)
+    other = other.sort_values(["image_id", "length"], ascending=[False, True])  # images in another order
+    found = {part.name: part for part in CLAIMS["A5"](with_trainings(table, other)).measurements}
+    task = next(name for name in found if "_by_retrained_" in name)
+    assert found[task].bound is None
+    own = found[task.replace("retrained", "oracle")]
+    assert found[task].low > 0.5 * own.value if same else found[task].high < own.low
+    assert (found[task].low > 0) == same
+
+
+def test_an_oracle_of_other_trainings_needs_their_scores_of_every_image():
+    table = with_networks(adaptive_table(100, GAINS), agree=True)
+    first = table["image_id"] == table["image_id"].iloc[0]
+    for other in (table[~first], table[table["length"] < 32], table.drop(columns="class_rank_strong")):
+        rules = compare_rules(with_trainings(table, other)).rules
+        assert "retrained_top1_strong" not in rules
+    assert "retrained_top1_strong" in compare_rules(with_trainings(table, table)).rules
+    assert not [name for name in compare_rules(data_of(table, TWO_NETWORKS)).rules if name.startswith("retrained")]
+
+
+def test_adapting_is_judged_on_entropy_coded_bits_where_a_sweep_has_them():
+    """Images that tokens help more have shorter codes: what adapting gains is larger at equal entropy-coded bits."""
+    table = adaptive_table(300, GAINS)
+    losses = table.pivot_table(index="image_id", columns="length", values="l1")
+    gain = (losses[4] - losses[32]).to_numpy()
+    cheaper = np.repeat(1.6 - 0.8 * (gain - gain.min()) / np.ptp(gain), len(LENGTHS))
+    coded = table.assign(entropy_bits=6 * table["length"] * cheaper)
+    grid = data_of(coded).grid
+    assert cost_columns(grid) == ("tokens", "entropy_bits")
+    found = {part.name: part for part in judge("A4", coded).measurements}
+    at_tokens, at_bits = found["mean_l1_by_budget_60"], found["mean_l1_by_budget_60_bits"]
+    assert "60% of the entropy_bits" in at_bits.statistic
+    assert at_bits.column == "control"
+    assert at_bits.value > at_tokens.value > 0
+
+
 def test_one_network_has_no_other():
     claim = judge("A5", adaptive_table(60, LEVELS))
     assert (claim.verdict, claim.control_verdict) == ("not measurable", "not measurable")

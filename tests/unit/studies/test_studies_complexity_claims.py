@@ -184,3 +184,15 @@ def test_claims_name_what_a_factor_raises_without_deciding_by_it(effect, sign):
 def test_controlled_scenes_alone_decide_no_claim():
     bare = synthetic_study_data(synthetic_table(40, columns=()), controlled=synthetic_controlled(12))
     assert all_claims()["C2"](bare).verdict == all_claims()["C3"](bare).verdict == "not measurable"
+
+
+def test_c3_reports_tau_and_the_images_that_no_length_satisfies():
+    table = synthetic_table(150, ("val",))
+    hopeless = table["image_id"].isin(sorted(table["image_id"].unique())[:30])
+    table.loc[hopeless & (table["length"] > 0), "l1"] = 0.9
+    found = parts_of(claim("C3", table))
+    censored = found["length_censored_val"]
+    assert censored.value >= 30 / 150
+    assert censored.low < censored.value < censored.high
+    assert 0 < found["length_tau_val"].low < found["length_tau_val"].value < found["length_val"].value
+    assert found["length_tau_val"].bound is None

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from figure_checks import check_plot, check_text_fits, words
 from synthetic_tables import synthetic_controlled, synthetic_study_data, synthetic_table
+from unfamiliar_tables import with_training_images
 
 from alit.analysis.grid import to_grid
 from alit.plots.style import Plot
 from alit.studies.complexity.figures import controlled_scenes, partial_correlations
 from alit.studies.complexity.tables import level_table, partial_correlation_table, rise_table
-from alit.studies.familiarity.figures import detection, familiarity_gaps
-from alit.studies.familiarity.tables import detection_table, gap_table
+from alit.studies.familiarity import tables as familiarity
+from alit.studies.familiarity.figures import detection, familiarity_gaps, within_sets
 from alit.studies.reconstruction.figures import rate_distortion_by_bits
 from alit.studies.reconstruction.tables import rates_by_bits
 
@@ -24,12 +25,14 @@ def tables() -> dict[str, tuple[pd.DataFrame, ...]]:
     table = synthetic_table(60, ("val", "near", "far"))
     sizes = table.assign(jpeg_bytes=table["complexity"] + table["length"].min() + 50)
     data = synthetic_study_data(sizes, controlled=synthetic_controlled(12))
+    familiar = synthetic_study_data(with_training_images(table))
     sweeps = {"alit": data.grid, "jpeg": to_grid(synthetic_table(60, ("val",), lengths=(10, 40, 80)))}
     return {
         "given_codecs": (partial_correlation_table(data),),
         "controlled": (level_table(data), rise_table(data)),
-        "gaps": (gap_table(data),),
-        "detection": (detection_table(data),),
+        "gaps": (familiarity.gap_table(data),),
+        "within_sets": (familiarity.within_sets(familiar),),
+        "detection": (familiarity.detection_table(familiar),),
         "bits": (rates_by_bits(sweeps, "val", data.bootstrap),),
     }
 
@@ -38,6 +41,7 @@ DRAW: dict[str, Callable[..., Plot]] = {
     "given_codecs": partial_correlations,
     "controlled": controlled_scenes,
     "gaps": familiarity_gaps,
+    "within_sets": within_sets,
     "detection": detection,
     "bits": rate_distortion_by_bits,
 }

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 from synthetic_tables import SETTINGS, Effects, synthetic_study_data, synthetic_table
+from unfamiliar_tables import with_training_images
 
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import BootstrapConfig
@@ -17,6 +18,9 @@ from alit.studies.familiarity.tables import (
     gap_table,
     measured_gaps,
     ordered_sets,
+    unfamiliarity,
+    unfamiliarity_table,
+    within_sets,
 )
 
 HOW = BootstrapConfig(resamples=400, confidence=0.95, seed=0)
@@ -217,3 +221,89 @@ def test_c4_cannot_be_measured_without_other_sets(sets, order, words):
     judged = claim(synthetic_table(60, sets), settings=SETTINGS.model_copy(update={"familiarity": order}))
     assert judged.verdict == "not measurable"
     assert words in judged.reason
+
+
+# Measured familiarity
+
+
+def test_unfamiliarity_is_read_of_the_table_image_by_image():
+    table = with_training_images(synthetic_table(40, SETS))
+    grid = synthetic_study_data(table).grid
+    found = unfamiliarity(grid, "net")
+    one = table[table["length"] == 32]
+    np.testing.assert_allclose(found["distance from training images"], one["training_distance_net"])
+    np.testing.assert_allclose(found["code surprisal"], one["entropy_bits_by_position"] / 32)
+    assert "training_distance_net" not in grid.scores
+    assert unfamiliarity(grid, "other").keys() == {"code surprisal"}
+
+
+def test_tables_of_earlier_sweeps_and_of_codecs_have_none():
+    table = synthetic_table(40, SETS)
+    for part in (table, table.assign(entropy_bits=table["bits"], entropy_bits_by_position=table["bits"])):
+        data = synthetic_study_data(part)
+        assert unfamiliarity(data.grid, "net") == {}
+        assert within_sets(data).empty
+        assert unfamiliarity_table(data).empty
+        names = parts_of(all_claims()["C4"](data))
+        assert not [name for name in names if "training_distance" in name or "surprisal" in name]
+
+
+def test_unfamiliarity_of_sets_is_a_mean_over_their_images():
+    data = synthetic_study_data(with_training_images(synthetic_table(40, (*SETS, "other"))))
+    table = unfamiliarity_table(data)
+    assert list(dict.fromkeys(table["dataset"])) == [*SETS, "other"]
+    row = table[(table["dataset"] == "near") & (table["measure"] == "distance from training images")].iloc[0]
+    assert row["value"] == pytest.approx(data.grid.dataset("near").per_image("training_distance_net").mean())
+    assert row["low"] < row["value"] < row["high"]
+
+
+def test_within_sets_correlations_are_those_that_the_table_was_made_with():
+    data = synthetic_study_data(with_training_images(synthetic_table(200, SETS), follows=1.0))
+    table = within_sets(data).set_index(["dataset", "measure", "outcome", "given"])["value"].sort_index()
+    for name in SETS:
+        given = table[name, "distance from training images", "L1 gap, 8 to 32"]
+        assert given["nothing"] == pytest.approx(1)
+        assert given["JPEG bytes, WebP bytes, RMS contrast"] == pytest.approx(1, abs=1e-6)
+        assert abs(table[name, "code surprisal", "L1 gap, 8 to 32", "nothing"]) < 0.25
+    assert "length under" in " ".join(table.index.get_level_values("outcome"))
+
+
+def test_a_relation_that_goes_by_the_bytes_is_not_left_when_these_are_held_fixed():
+    table = with_training_images(synthetic_table(300, SETS), follows=1.0)
+    table["jpeg_bytes"] = 1000 + 100 * table["training_distance_net"]
+    found = parts_of(claim(table))["l1_gap_by_training_distance"]
+    assert abs(found.value) < 0.1
+    assert found.outcome != "supported"
+
+
+@pytest.mark.parametrize(("follows", "outcome"), [(0.6, "supported"), (-0.6, "contradicted"), (0.0, "equivalent")])
+def test_c4_asks_within_sets_whether_the_gap_goes_with_the_distance(follows, outcome):
+    images = 1000 if follows == 0 else 200
+    judged = claim(with_training_images(synthetic_table(images, SETS, Effects(unfamiliar=1.0)), follows=follows))
+    found = parts_of(judged)
+    assert found["l1_gap_by_training_distance"].outcome == outcome
+    assert found["l1_gap_by_training_distance"].images == 3 * images
+    assert found["l1_gap_by_training_distance_near"].bound is None
+    assert found["l1_gap_by_surprisal"].bound is None
+    assert found["l1_gap_by_training_distance"].column == "control"
+
+
+def test_a_handful_of_images_leaves_it_open():
+    judged = claim(with_training_images(synthetic_table(15, SETS), follows=0.0))
+    assert parts_of(judged)["l1_gap_by_training_distance"].outcome == "inconclusive"
+
+
+def test_the_gap_rises_with_the_sets_mean_distance_or_does_not():
+    lose_more = synthetic_table(300, SETS, Effects(unfamiliar=1.0))
+    found = parts_of(claim(with_training_images(lose_more)))["kernel_centered_by_training_distance"]
+    assert found.outcome == "supported"
+    assert found.column == "control"
+    nearer = parts_of(claim(with_training_images(lose_more, unlike=-0.15)))["kernel_centered_by_training_distance"]
+    assert nearer.outcome == "contradicted"
+
+
+def test_what_is_known_of_training_images_is_a_detector():
+    areas = detection_table(synthetic_study_data(with_training_images(synthetic_table(60, SETS))))
+    known = areas[areas["kind"] == "training images"].set_index(["dataset", "predictor"])["value"]
+    assert known["far", "distance from training images"] == 1
+    assert known["near", "code surprisal"] == pytest.approx(0.5, abs=0.15)
