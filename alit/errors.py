@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TextIO
 
 # Modules of packages that the library does without, and the extra of pyproject.toml that installs them.
 EXTRAS = {
+    "constriction": "entropy",
     "datasets": "huggingface",
     "diffusers": "diffusers",
     "dvc": "pipeline",

@@ -10,8 +10,8 @@ each length has its own models, of the ids after that iteration:
   1995). Of the powers of two, c is the one that predicts the training ids best, each being left out of the counts that
   predict it.
 
-Bits are those of the ids alone, as at a fixed width: neither the length nor the model is counted. An arithmetic coder
-needs at most two bits a file more.
+Bits are those of the ids alone, as at a fixed width: neither the length nor the model is counted.
+`alit.tokenizer.entropy_coding` is the coder.
 """
 
 import hashlib
@@ -29,6 +29,8 @@ from alit.errors import CheckpointError
 COUNTS_FILE = "code_model.safetensors"
 CARD_FILE = "code_model.json"
 SMOOTHING = 0.5  # of the order-0 model: half an id more of every code
+# What reading a damaged card, or tensors of other names and kinds, may raise.
+DAMAGED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 STRENGTHS = 2.0 ** np.arange(-4, 21)  # c, of which leaving one out chooses
 
 
@@ -44,24 +46,28 @@ class CodeModel:
 
     Attributes:
         counts: length -> (k, m) int64, how often place j of k held each of m codes; each place as often as any other.
+        strengths: length -> c. They are kept: computed again on another machine, a near tie might come out otherwise,
+            and what was coded here could not be decoded there.
     """
 
-    def __init__(self, counts: Mapping[int, np.ndarray]) -> None:
+    def __init__(self, counts: Mapping[int, np.ndarray], strengths: Mapping[int, float] | None = None) -> None:
         self.counts = {length: np.asarray(counts[length], dtype=np.int64) for length in sorted(counts)}
+        chosen = {length: strength(each) for length, each in self.counts.items()} if strengths is None else strengths
+        self.strengths = {length: float(chosen[length]) for length in self.counts}
         self._surprisal: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
     def sha256(self) -> str:
-        """Digest of the counts, which everything else follows from."""
+        """Digest of counts and strengths, which everything else follows from."""
         digest = hashlib.sha256()
         for length, counts in self.counts.items():
-            digest.update(f"{length} {counts.shape}".encode())
+            digest.update(f"{length} {counts.shape} {self.strengths[length]!r}".encode())
             digest.update(np.ascontiguousarray(counts, dtype="<i8").tobytes())
         return digest.hexdigest()
 
     def probabilities(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the probability of each code at a length, order-0 (m,) and by position (k, m)."""
-        return _probabilities(self.counts[length], strength(self.counts[length]))
+        return _probabilities(self.counts[length], self.strengths[length])
 
     def surprisal(self, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Return -log2 p of each of ids (b, k) at a length, order-0 and by position, each (b, k) float64."""
@@ -79,7 +85,7 @@ class CodeModel:
         """Write the counts, and a card of what they were counted of, into an existing folder."""
         tensors = {str(length): counts.astype(np.int32) for length, counts in self.counts.items()}
         save_file(tensors, folder / COUNTS_FILE)
-        strengths = {str(length): strength(counts) for length, counts in self.counts.items()}
+        strengths = {str(length): found for length, found in self.strengths.items()}
         content = {**card, "sha256": self.sha256, "smoothing": SMOOTHING, "strength_by_length": strengths}
         (folder / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -93,9 +99,10 @@ class CodeModel:
         try:
             tensors = load_file(folder / COUNTS_FILE)
             card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-            model = cls({int(name): counts for name, counts in tensors.items()})
-            whole = isinstance(card, dict) and card["sha256"] == model.sha256
-        except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
+            strengths = {int(name): float(found) for name, found in card["strength_by_length"].items()}
+            model = cls({int(name): counts for name, counts in tensors.items()}, strengths)
+            whole = card["sha256"] == model.sha256
+        except (OSError, SafetensorError, *DAMAGED) as error:
             raise CheckpointError(f"expected a code model in {folder}, found none that can be read: {error}") from error
         if not whole:
             raise CheckpointError(f"expected {CARD_FILE} of the counts beside it in {folder}, found that of others")

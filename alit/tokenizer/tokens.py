@@ -6,7 +6,7 @@ length belongs to the tokens: cutting a sequence short does not give the image's
 A token file is little-endian, in this order:
 
     8 bytes   magic b"ALIT-TOK"
-    2 bytes   version, now 1
+    2 bytes   version: 1, or 2 where ids are entropy-coded
     4 bytes   h, bytes of the header
     h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model,
               names (null, or one string per image, such as its file's name)
@@ -14,12 +14,15 @@ A token file is little-endian, in this order:
               ids of ceil(log2 codebook_size) bits each, or float32 numbers of 32 bits each. One bit stream, most
               significant bit first, padded with zero bits to a whole byte
     16 bytes  BLAKE2b digest of everything before
+
+In version 2 the header has code_model, the sha256 of the code model that the ids are coded by and that alone can decode
+them, and the bit stream ends after the images' bits; ids follow as words of 32 bits (`alit.tokenizer.entropy_coding`).
 """
 
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -30,6 +33,8 @@ from torch import Tensor
 
 from alit.errors import DataError, TokenFileError
 from alit.files import write_whole
+from alit.tokenizer.code_model import CodeModel
+from alit.tokenizer.entropy_coding import WORD_BITS, check_codable, decode_ids, encode_ids
 from alit.tokenizer.parquet import part_files, read_rows
 
 
@@ -123,18 +128,32 @@ class TokenSet:
             parts[0].model,
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write a compact, self-describing file; `alit.tokenizer.tokens` has the format."""
-        write_whole(Path(path), pack(self))
+    def save(self, path: str | Path, *, entropy: CodeModel | None = None) -> None:
+        """Write a compact, self-describing file; `alit.tokenizer.tokens` has the format.
 
-    @staticmethod
-    def load(path: str | Path) -> "TokenSet":
-        """Read what `save` wrote, or what `alit tokenize` wrote: a folder of Parquet parts, or one of them.
+        Args:
+            path: of the file.
+            entropy: codes the ids with fewer bits. The file names the model, which `load` needs again.
 
         Raises:
-            TokenFileError: the file is missing, not a token file, truncated or damaged; or a part of a folder is.
+            DataError: the code model is another tokenizer's, or there are no ids.
+            MissingPackageError: ids are to be entropy-coded, and the extra `entropy` is not installed.
         """
-        return read_tokens(Path(path)).tokens
+        write_whole(Path(path), pack(self, entropy=entropy))
+
+    @staticmethod
+    def load(path: str | Path, *, entropy: CodeModel | None = None) -> "TokenSet":
+        """Read what `save` wrote, or what `alit tokenize` wrote: a folder of Parquet parts, or one of them.
+
+        Args:
+            path: of the file or folder.
+            entropy: the code model by which the ids were coded, where they were.
+
+        Raises:
+            TokenFileError: the file is missing, not a token file, truncated or damaged, or its ids are coded by another
+                code model; or a part of a folder is damaged.
+        """
+        return read_tokens(Path(path), entropy).tokens
 
 
 def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:
@@ -150,7 +169,7 @@ def _rows(index: int | slice | Sequence[int] | Tensor, count: int) -> Tensor:
 
 
 MAGIC = b"ALIT-TOK"
-VERSION = 1
+VERSION, CODED_VERSION = 1, 2
 DIGEST_BYTES = 16
 _HEADER_KEYS = {"images", "codebook_size", "code_size", "length_bits", "model", "names"}
 _PREFIX = struct.Struct("<8sHI")
@@ -163,18 +182,18 @@ class TokenFile(NamedTuple):
     names: tuple[str, ...] | None  # one per image
 
 
-def read_tokens(path: Path) -> TokenFile:
+def read_tokens(path: Path, entropy: CodeModel | None = None) -> TokenFile:
     """Read a token file, or what `alit tokenize` wrote: a folder of Parquet parts, or one of them.
 
     Raises:
-        TokenFileError: see `TokenSet.load`.
+        TokenFileError: see `TokenSet.load`, also for `entropy`.
     """
     if path.is_dir() or path.suffix == ".parquet":
         return _read_parts(path)
     if not path.exists():
         raise TokenFileError(f"expected a token file at {path}, found none")
     try:
-        return unpack(path.read_bytes(), source=str(path))
+        return unpack(path.read_bytes(), source=str(path), entropy=entropy)
     except OSError as error:
         raise TokenFileError(f"cannot read {path}: {error.strerror}") from error
 
@@ -190,9 +209,11 @@ def _read_parts(path: Path) -> TokenFile:
     return TokenFile(TokenSet.concatenate(sets), tuple(names))
 
 
-def pack(tokens: TokenSet, names: Sequence[str] | None = None) -> bytes:
-    """Return the bytes of a token file; `names`, one per image, travel with it."""
+def pack(tokens: TokenSet, names: Sequence[str] | None = None, *, entropy: CodeModel | None = None) -> bytes:
+    """Return the bytes of a token file; `names`, one per image, travel with it. See `TokenSet.save` for `entropy`."""
     assert names is None or len(names) == len(tokens)
+    if entropy is not None:
+        check_codable(entropy, tokens.lengths.numpy(), tokens.codebook_size)
     length_bits = int(tokens.lengths.max()).bit_length() if len(tokens) else 0
     header = {
         "images": len(tokens),
@@ -202,20 +223,23 @@ def pack(tokens: TokenSet, names: Sequence[str] | None = None) -> bytes:
         "model": tokens.model,
         "names": None if names is None else list(names),
     }
+    images = [_to_bits(tokens.lengths.numpy(), length_bits), tokens.satisfied.numpy().astype(np.uint8)]
+    if entropy is None:
+        values = _to_bits(_as_integers(tokens), 32 if tokens.is_continuous else tokens.bits_per_token)
+        return _signed(VERSION, header, np.packbits(np.concatenate([*images, values])).tobytes())
+    words = encode_ids(entropy, tokens.lengths.numpy(), tokens.values.numpy())
+    content = np.packbits(np.concatenate(images)).tobytes() + words.astype("<u4").tobytes()
+    return _signed(CODED_VERSION, header | {"code_model": entropy.sha256}, content)
+
+
+def _signed(version: int, header: Mapping[str, Any], content: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
-    stream = np.concatenate(
-        [
-            _to_bits(tokens.lengths.numpy(), length_bits),
-            tokens.satisfied.numpy().astype(np.uint8),
-            _to_bits(_as_integers(tokens), 32 if tokens.is_continuous else tokens.bits_per_token),
-        ]
-    )
-    body = _PREFIX.pack(MAGIC, VERSION, len(text)) + text + np.packbits(stream).tobytes()
+    body = _PREFIX.pack(MAGIC, version, len(text)) + text + content
     return body + _digest(body)
 
 
-def unpack(content: bytes, *, source: str) -> TokenFile:
-    """Read the bytes of a token file.
+def unpack(content: bytes, *, source: str, entropy: CodeModel | None = None) -> TokenFile:
+    """Read the bytes of a token file; see `TokenSet.load` for `entropy`.
 
     Raises:
         TokenFileError: anything but a whole, undamaged token file; the message names `source`.
@@ -227,6 +251,11 @@ def unpack(content: bytes, *, source: str) -> TokenFile:
     lengths = _from_bits(stream[:lengths_end], length_bits, images)
     satisfied = stream[lengths_end : lengths_end + images].astype(bool)
     codebook_size, code_size = header["codebook_size"], header["code_size"]
+    names = None if header["names"] is None else tuple(header["names"])
+    if "code_model" in header:
+        ids = _decoded(header, lengths, stream[(lengths_end + images + 7) // 8 * 8 :], entropy, source)
+        flags, values = torch.from_numpy(satisfied), torch.from_numpy(ids)
+        return TokenFile(TokenSet(torch.from_numpy(lengths), values, flags, codebook_size, header["model"]), names)
     bits = 32 if codebook_size is None else max(1, (codebook_size - 1).bit_length())
     count = int(lengths.sum()) * (code_size or 1)
     used = lengths_end + images + count * bits
@@ -239,14 +268,37 @@ def unpack(content: bytes, *, source: str) -> TokenFile:
         values = torch.from_numpy(integers)
     flags = torch.from_numpy(satisfied)
     tokens = TokenSet(torch.from_numpy(lengths), values, flags, codebook_size, header["model"])
-    return TokenFile(tokens, None if header["names"] is None else tuple(header["names"]))
+    return TokenFile(tokens, names)
+
+
+def _decoded(
+    header: Mapping[str, Any], lengths: np.ndarray, stream: np.ndarray, entropy: CodeModel | None, source: str
+) -> np.ndarray:
+    """Return the ids of a file of version 2, its stream (bits,) beginning with them."""
+    if entropy is None or entropy.sha256 != header["code_model"]:
+        found = "none" if entropy is None else f"that of sha256 {entropy.sha256[:16]}..."
+        raise TokenFileError(
+            f"{source}: its ids are entropy-coded; expected the code model of sha256 {header['code_model'][:16]}..., "
+            f"found {found}; load it with alit.tokenizer.code_model.CodeModel and give it to TokenSet.load(entropy=)"
+        )
+    try:
+        check_codable(entropy, lengths, header["codebook_size"])
+    except DataError as error:
+        raise _fault(source, f"it is damaged ({error})") from error
+    _require(len(stream) % WORD_BITS == 0, source, "its size does not fit its lengths")
+    words = np.packbits(stream).view("<u4")
+    ids = decode_ids(entropy, lengths, words.astype(np.uint32))
+    if ids is None:
+        raise _fault(source, "its size does not fit its lengths")
+    return ids
 
 
 def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
     _require(content[: len(MAGIC)] == MAGIC, source, "it is not a token file")
     _require(len(content) >= _PREFIX.size + DIGEST_BYTES, source, "it is truncated")
     _, version, header_bytes = _PREFIX.unpack_from(content)
-    _require(version == VERSION, source, f"its version is {version}, this reads {VERSION}")
+    known = version in (VERSION, CODED_VERSION)
+    _require(known, source, f"its version is {version}, this reads {VERSION} and {CODED_VERSION}")
     body = content[:-DIGEST_BYTES]
     _require(_digest(body) == content[-DIGEST_BYTES:], source, "it is damaged or truncated (checksum)")
     header_end = _PREFIX.size + header_bytes
@@ -255,13 +307,16 @@ def _open(content: bytes, source: str) -> tuple[dict[str, Any], np.ndarray]:
         header = json.loads(body[_PREFIX.size : header_end])
     except (ValueError, RecursionError):
         header = None
-    if not _is_header(header):
+    if not _is_header(header, version):
         raise _fault(source, "its header is malformed")
     return header, np.unpackbits(np.frombuffer(body[header_end:], dtype=np.uint8))
 
 
-def _is_header(header: Any) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(header, dict) or set(header) != _HEADER_KEYS:
+def _is_header(header: Any, version: int) -> TypeGuard[dict[str, Any]]:
+    coded = version == CODED_VERSION
+    if not isinstance(header, dict) or set(header) != _HEADER_KEYS | ({"code_model"} if coded else set()):
+        return False
+    if coded and (header["codebook_size"] is None or not _is_text(header["code_model"])):
         return False
     names = header["names"]
     named = isinstance(names, list) and all(map(_is_text, names)) and len(names) == header["images"]

@@ -41,6 +41,7 @@ from alit.data.sources.paired import read_inverse_depth
 from alit.errors import AlitError
 from alit.inputs import read_path_list
 from alit.settings import read_section
+from alit.tokenizer.code_model import CARD_FILE, COUNTS_FILE, CodeModel, count_ids
 from alit.tokenizer.tokens import DIGEST_BYTES, pack, unpack
 
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
@@ -141,11 +142,19 @@ def readers(folder: Path) -> list[Reader]:
     token_files = token_originals()
     weights, config = own_checkpoint(folder / "ours")
     pickled, tensors = published_checkpoints(folder)
-    own, theirs = folder / "spoiled", folder / "x.safetensors"
+    own, theirs, spoiled_codes = folder / "spoiled", folder / "x.safetensors", folder / "spoiled_codes"
+    model, coded = coded_originals()
+    card, counts = code_model_files(folder / "codes", model)
     return [
         *readers_of_data(folder / "data"),
         Reader("token file", token_files, mutate, lambda content: unpack(content, source="x")),
         Reader("signed token file", token_files, mutate_and_sign, lambda content: unpack(content, source="x")),
+        Reader("coded token file", coded, mutate, lambda content: unpack(content, source="x", entropy=model)),
+        Reader("signed coded file", coded, mutate_and_sign, lambda content: unpack(content, source="x", entropy=model)),
+        Reader("code_model.json", [card], mutate, lambda content: read_code_model(spoiled_codes, content, counts)),
+        Reader(
+            "code_model.safetensors", [counts], mutate, lambda content: read_code_model(spoiled_codes, card, content)
+        ),
         Reader("published pth", [pickled], mutate, lambda content: read_published(folder / "x.pth", content)),
         Reader("published safetensors", [tensors], mutate, lambda content: read_published(theirs, content)),
         Reader("published tensors", [tensors], misshape, lambda content: read_published(theirs, content)),
@@ -264,6 +273,35 @@ def token_originals() -> list[bytes]:
         pack(codes.encode(images(2), length=4)),
         pack(tokens[:0]),
     ]
+
+
+def coded_originals() -> tuple[CodeModel, list[bytes]]:
+    """Return a code model, and entropy-coded token files of several lengths, with names, and of nothing."""
+    ids = tokenizer()
+    known = {length: found.numpy() for length, found in ids.token_ids(images(8, seed=1))}
+    assert ids.codebook_size is not None
+    model = CodeModel({length: count_ids(found, ids.codebook_size) for length, found in known.items()})
+    tokens = ids.encode(images(3), budget=4.0)
+    return model, [
+        pack(tokens, entropy=model),
+        pack(tokens, ["a.png", "b.png", "c.png"], entropy=model),
+        pack(tokens[:0], entropy=model),
+    ]
+
+
+def code_model_files(folder: Path, model: CodeModel) -> tuple[bytes, bytes]:
+    """Return code_model.json and code_model.safetensors."""
+    folder.mkdir()
+    model.save(folder, {"images": 8})
+    return (folder / CARD_FILE).read_bytes(), (folder / COUNTS_FILE).read_bytes()
+
+
+def read_code_model(folder: Path, card: bytes, counts: bytes) -> CodeModel:
+    """Read bytes as a code model."""
+    folder.mkdir(exist_ok=True)
+    (folder / CARD_FILE).write_bytes(card)
+    (folder / COUNTS_FILE).write_bytes(counts)
+    return CodeModel.load(folder)
 
 
 def own_checkpoint(folder: Path) -> tuple[bytes, bytes]:
