@@ -123,7 +123,10 @@ def whole_board(results: Sequence[ResultFile], scores: Sequence[str]) -> Board:
             [Column("entropy-coded", "Bits of the same codes, entropy-coded with a model of training images.", "")]
             * coded
         ),
-        *(Column(f"{metric_info(name).label}", "At the longest length.", metric_info(name).better) for name in scores),
+        *(
+            Column(each.short, f"{each.label}, at the longest length.", each.better)
+            for each in map(metric_info, scores)
+        ),
         *(Column(*about) for about in measures.values()),
     ]
     rows = []
@@ -152,9 +155,9 @@ def equal_bits_boards(results: Sequence[ResultFile], scores: Sequence[str]) -> I
             found = {budget.bits: budget.scores.get(name) for budget in each.budgets}
             rows.append((each, [_cell(found.get(bits)) for bits in shown]))
         columns = [Column(f"{bits:,} bits", "", described.better) for bits in shown]
-        yield Board(
-            f"{described.label} at equal bits", "", columns, [row for row in rows if any(c.text for c in row[1])]
-        )
+        compared = [(result, cells) for result, cells in rows if any(cell.text for cell in cells)]
+        if len(compared) >= 2:
+            yield Board(f"{described.label} at equal bits", "", columns, compared)
 
 
 def _cell(found: Number | str | None) -> Cell:
