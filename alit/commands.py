@@ -35,7 +35,7 @@ from alit.tokenizer.parquet import part_files, read_card, read_columns
 from alit.tokenizer.pictures import encode_files, finished_pictures
 from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.tokenizer.tokens import MAGIC, TokenFile, TokenSet, pack, read_tokens, unpack
+from alit.tokenizer.tokens import MAGIC, TokenFile, TokenSet, pack, read_stream, read_tokens
 
 STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes, some 143
 STEM_BYTES = 120
@@ -331,7 +331,7 @@ def open_tokens(path: Path) -> TokenFile:
         return read_tokens(path)
     if sys.stdin is None:
         raise DataError("expected a token file on standard input, found it closed")
-    return unpack(sys.stdin.buffer.read(), source="standard input")
+    return read_stream(sys.stdin.buffer, source="standard input")
 
 
 def make_room(path: Path) -> None:

@@ -63,15 +63,6 @@ class Profile(Settings):
     analysis: AnalysisConfig
     report: ReportConfig
 
-    @model_validator(mode="before")
-    @classmethod
-    def _take_target(cls, content: Any) -> Any:
-        """Tell the two kinds of section tokenizer apart: one of the key `target` names somebody else's."""
-        named = content.get("tokenizer") if isinstance(content, Mapping) else None
-        if isinstance(named, Mapping) and "target" in named:
-            return {**content, "tokenizer": None, "target": named}
-        return content
-
     @property
     def training(self) -> TrainingSettings | None:
         """The settings of a training of the tokenizer; None where the profile leaves some of them out."""
@@ -188,8 +179,23 @@ def load_profile(path: Path) -> Profile:
         ConfigError: the file is missing or not YAML, a key is unknown (the message names the key, the file and
             the closest valid key), stands twice or is missing, or a value is of the wrong kind; also in a variant.
     """
-    content = read_yaml(path)
-    checked = parse_settings(Profile, content, source=str(path))
+    return parse_profile(read_yaml(path), source=str(path))
+
+
+def _take_target(content: Any) -> Any:
+    """Tell the two kinds of section tokenizer apart: one of the key `target` names somebody else's.
+
+    No validator of `Profile`: behind one, pydantic would take JSON's lists for Python's, and none of them for a tuple.
+    """
+    named = content.get("tokenizer") if isinstance(content, Mapping) else None
+    if isinstance(named, Mapping) and "target" in named:
+        return {**content, "tokenizer": None, "target": named}
+    return content
+
+
+def parse_profile(content: Any, *, source: str) -> Profile:
+    """Check a profile that has been read; see `load_profile`."""
+    checked = parse_settings(Profile, _take_target(content), source=source)
     training = checked.training
     if training is not None:
         for variant in checked.variants.trainings:

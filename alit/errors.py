@@ -98,9 +98,10 @@ def run_command(
     """Run a script's `main` and exit: 0 when it returns, 2 with one line on stderr after an `AlitError`.
 
     An optional package that is missing counts as an `AlitError`, and so does a standard output that takes no more;
-    where nobody reads that any longer the exit is 141, as if SIGPIPE had ended it. Ctrl-C exits with 130 and one line,
-    which says what is `interrupted`, unless the exception itself does. Every other exception is a bug and keeps its
-    stack trace.
+    where nobody reads that any longer the exit is 141, as if SIGPIPE had ended it. A file that the system refuses (a
+    name too long, links in a circle, no permission, a failing disk) is one line as well, wherever it is met. Ctrl-C
+    exits with 130 and one line, which says what is `interrupted`, unless the exception itself does. Every other
+    exception is a bug and keeps its stack trace.
     """
     _open_standard_files()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -123,7 +124,9 @@ def run_command(
         sys.exit(130)
     except OSError as error:
         if error is not printed.fault:
-            raise
+            if error.errno is None or error.filename is None:
+                raise
+            _exit(DataError(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; give another, or mend it"))
         _drop_output()
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
@@ -183,6 +186,7 @@ def _drop_output() -> None:
 
 
 def _exit(error: AlitError) -> NoReturn:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    print("error:", os.fsencode(line).decode(errors="backslashreplace"), file=sys.stderr)  # names may have any bytes
     _drop_output()
     sys.exit(2)

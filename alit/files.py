@@ -1,12 +1,14 @@
 """Files that a user names: names of any bytes as text, and outputs that are written whole or not at all."""
 
 import hashlib
+import json
 import os
 import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from alit.errors import AlitError, ConfigError, DataError
 
@@ -45,6 +47,22 @@ def read_text(path: Path, fault: type[AlitError] = DataError) -> str:
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise fault(f"{path}: expected UTF-8, found the byte {byte:#04x}; save it as UTF-8") from error
+
+
+def read_json(path: Path, fault: type[AlitError] = DataError) -> dict[str, Any]:
+    """Return what a JSON file of keys and values holds.
+
+    Raises:
+        AlitError: a `fault`: it cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        content = json.loads(read_text(path, fault))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise fault(f"{path} cannot be read as JSON: {reason}; mend it, or have it written again") from error
+    if not isinstance(content, dict):
+        raise fault(f"{path}: expected keys with values, found {type(content).__name__}")
+    return content
 
 
 def file_sha256(path: Path) -> str:

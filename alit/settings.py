@@ -1,6 +1,8 @@
 """The base of all settings: frozen, strict about unknown keys, and one line for the first fault."""
 
 import difflib
+import json
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +24,18 @@ T = TypeVar("T")  # settings, or plain values and tuples of them
 
 
 def parse_settings(kind: type[T], content: Any, *, source: str) -> T:
-    """Build settings from plain data; the first fault becomes one `ConfigError` line naming `source`."""
+    """Build settings from plain data, as YAML and JSON have it, without any cast but that of 1 to 1.0.
+
+    Raises:
+        ConfigError: the first fault, in one line that names `source`.
+    """
     try:
-        return TypeAdapter(kind).validate_python(content)
+        text = json.dumps(content, default=_refuse)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: expected text, numbers, true, false, null, lists and keys: {error}") from error
+    try:
+        # Strict about Python's types pydantic would also refuse the lists that stand for tuples.
+        return TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(_describe(error, kind, source)) from error
 
@@ -35,6 +46,12 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
+
+
+def _refuse(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"found {value}, a {type(value).__name__}; text that looks like one stands between quotes")
 
 
 def _describe(error: ValidationError, kind: Any, source: str) -> str:
@@ -117,7 +134,10 @@ def read_section(path: Path, name: str, kind: type[T]) -> T:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping; YAML itself would keep the last in silence."""
+    """Refuses a key that stands twice in one mapping; YAML itself would keep the last in silence.
+
+    1e-4 is a number, as in YAML 1.2; for PyYAML, which knows 1.1, it would be text.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -126,3 +146,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
             seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from alit.analysis.claims import Claim
 from alit.analysis.measurements import COLUMNS, Gate, Measurement
 from alit.errors import DataError
@@ -33,7 +35,13 @@ def ledger_from_json(text: str) -> tuple[Claim, ...]:
     Raises:
         DataError: the text is none that `ledger_to_json` writes, such as a ledger of an earlier version.
     """
-    return tuple(_claim(name, content) for name, content in json.loads(text).items())
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"expected claims as dvc repro writes them, found no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"expected claims by their names, found {type(content).__name__}")
+    return tuple(_claim(name, part) for name, part in content.items())
 
 
 def _claim(name: str, content: dict[str, Any]) -> Claim:
@@ -46,9 +54,11 @@ def _claim(name: str, content: dict[str, Any]) -> Claim:
         parts = tuple(Measurement(name=key, **_numbers(part)) for key, part in content.pop("measurements").items())
         words: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in content.items()}
         head = None if headline is None else Measurement(**_numbers(headline))
-        return Claim(id=name, headline=head, gates=gates, measurements=parts, **words)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{name}: expected a claim as dvc repro writes it, found another format ({error})") from error
+        claim = Claim(id=name, headline=head, gates=gates, measurements=parts, **words)
+        return TypeAdapter(Claim).validate_json(json.dumps(asdict(claim)), strict=True)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name}: expected a claim as dvc repro writes it, found another format ({reason})") from error
 
 
 def _content(part: Measurement | Gate, named: bool = True) -> dict[str, Any]:

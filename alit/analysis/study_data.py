@@ -1,6 +1,5 @@
 """What the studies and the claims are computed from: the folded sweep table, features, and the settings to ask with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from alit.analysis.grid import KEY, SweepGrid, to_grid
 from alit.analysis.selection import BootstrapConfig, SelectionCriterion, criterion_on, own_column
 from alit.data.sources import FACTORS
 from alit.errors import ConfigError, DataError
+from alit.files import read_json
 from alit.paths import NOT_MEASURED, TRAINING, RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
 from alit.tokenizer.origin import origin_of_sweep
@@ -287,7 +287,7 @@ def load_study_data(sweep: SweepFolder, tables: Path | None = None, *, trainings
     if sweep.config is None:
         settings = settings.model_copy(update={"feature_extractor": next(iter(distances), "")})
     # The tokenizer that was swept says what its tokens are a share of; it need not be the run's own.
-    base_tokens = int(record.get("tokenizer", {}).get("base_tokens", grid.longest))
+    base_tokens = record.get("tokenizer", {}).get("base_tokens", grid.longest)
     return StudyData(
         grid=grid,
         dataset=sets[0],
@@ -328,12 +328,15 @@ def _load_trainings(sweep: SweepFolder, own: SweepGrid, base_tokens: int) -> dic
 def _read_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}; run the sweep stage again, or remove it") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected settings of a sweep, found {type(content).__name__}")
+    content = read_json(path)
+    for key in ("images", "tasks", "extractors"):
+        parts = content.get(key, [])
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            raise DataError(f"{path}: expected a list of mappings as {key}, found {parts!r}; run the sweep stage again")
+    tokenizer = content.get("tokenizer", {})
+    tokens = tokenizer.get("base_tokens", 1) if isinstance(tokenizer, dict) else None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
+        raise DataError(f"{path}: expected a whole number as base_tokens of tokenizer; run the sweep stage again")
     return content
 
 

@@ -1,6 +1,5 @@
 """Image sets: folders with a manifest, which later stages read by row, whole or in part."""
 
-import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -130,7 +129,7 @@ def read_card(folder: Path) -> SetCard:
         DataError: there is none that can be read.
     """
     try:
-        return SetCard.model_validate(json.loads((folder / CARD_FILE).read_text()))
+        return SetCard.model_validate_json((folder / CARD_FILE).read_bytes(), strict=True)
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise DataError(
             f"expected an image set in {folder}, found none that can be read; run the data stage"

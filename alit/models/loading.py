@@ -1,6 +1,5 @@
 """Base tokenizers of every kind: built from settings, and loaded from a stage's folder or with published weights."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from alit.errors import AlitError, CheckpointError, DataError
+from alit.files import read_json
 from alit.models.base import VAE, VQGAN, BaseTokenizer, BaseTokenizerConfig
 from alit.models.diffusers_base import DiffusersBase, DiffusersBaseConfig, network_class
 from alit.models.hub import first_line, offline_where_unreachable
@@ -84,7 +84,7 @@ def _load_convolutional(config: BaseTokenizerConfig, path: Path) -> tuple[BaseTo
 def _load_diffusers(config: DiffusersBaseConfig, folder: Path) -> tuple[BaseTokenizer, str]:
     """Return an autoencoder of diffusers, none of its weights random, and the type that they have in the folder."""
     try:
-        filled = config.filled_in(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+        filled = config.filled_in(read_json(folder / CONFIG_FILE, CheckpointError))
         base = DiffusersBase(filled)
         options: dict[str, Any] = {"local_files_only": True, "low_cpu_mem_usage": False, "output_loading_info": True}
         with quiet_diffusers():  # older config.json files name settings that the class has no longer
@@ -211,10 +211,9 @@ def load_base(folder: Path) -> BaseTokenizer:
         CheckpointError: the folder does not hold one, or its weights are damaged or of another network; published
             weights that it names are not found.
     """
-    try:
-        content = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"expected a base tokenizer in {folder}: {error}; run stage base") from error
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"expected a base tokenizer in {folder}, found none; run stage base")
+    content = read_json(folder / CONFIG_FILE, CheckpointError)
     kind: Any = DiffusersBaseConfig if content.get("kind") == "diffusers" else BaseTokenizerConfig
     config = parse_settings(kind, content, source=str(folder / CONFIG_FILE))
     path = folder / WEIGHTS_FILE

@@ -14,6 +14,7 @@ from PIL import Image
 from alit.analysis.claims import Claim
 from alit.data.sources import FACTORS
 from alit.errors import DataError
+from alit.files import read_json
 from alit.paths import RunPaths
 from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
 from alit.report.claims_page import verdict_counts
@@ -117,7 +118,7 @@ def write_training(site: Site, paths: RunPaths) -> None:
         name = f"training_{folder.name}"
         plot = training_curves(curves, title).save(site.folder / IMAGES, name)
         settings = [folder / file for file in ("training.json", "config.json") if (folder / file).is_file()]
-        content = json.loads(settings[0].read_text(encoding="utf-8")) if settings else {}
+        content = read_json(settings[0]) if settings else {}
         run = {
             "name": folder.name,
             "title": title,
@@ -251,7 +252,7 @@ def _with_training_data(data: Mapping[str, Any], training: Mapping[str, Any] | N
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def settings_diff(paper: Mapping[str, Any], here: Mapping[str, Any]) -> list[Difference]:

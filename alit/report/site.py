@@ -1,6 +1,5 @@
 """The frame of every page, and the pages of a study."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import PositiveInt
 
 from alit.analysis.numbers import format_interval, format_number
 from alit.analysis.verdicts import SYMBOLS
-from alit.files import file_sha256
+from alit.files import file_sha256, read_json
 from alit.report.study_page import StudyPage
 from alit.settings import Settings
 from alit.tokenizer.origin import origin_of_sweep
@@ -33,7 +32,7 @@ class Provenance(NamedTuple):
 def provenance(profile: str, table: Path) -> Provenance:
     """Describe what the pages of a profile are made from, by the sweep table and the record beside it."""
     record = table.with_name("config.json")
-    origin = origin_of_sweep(json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else None
+    origin = origin_of_sweep(read_json(record)) if record.is_file() else None
     checkpoint = "not recorded by this sweep" if origin is None else origin.describe()
     return Provenance(profile, f"configs/{profile}.yaml", file_sha256(table)[:12], checkpoint)
 

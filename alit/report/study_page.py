@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alit.errors import DataError
+from alit.files import read_json
 
 STUDY_FILE = "study.json"
 
@@ -36,5 +37,8 @@ def read_study(folder: Path) -> StudyPage:
     path = folder / STUDY_FILE
     if not path.is_file():
         raise DataError(f"expected {path}, found none; run: dvc repro notebook")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return StudyPage(**{**content, "claims": tuple(content["claims"])})
+    content = read_json(path)
+    try:
+        return StudyPage(**{**content, "claims": tuple(content["claims"])})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is of another version; run: dvc repro notebook") from error

@@ -305,12 +305,14 @@ def _plan(
         own = _behavior(ordered, models)
     behavior = fabric.broadcast(own)
     record = _record(ordered, models, config, settings)
+    if behavior:
+        record["tokenizer"]["behavior_sha256"] = behavior
     if training is not None and config.reads_training_images:
         weights = record["tokenizer"]["weights_sha256"]
         reference = measure_training_images(
             choose_training_images(training, ordered),
             models.tokenizer,
-            weights or behavior,
+            f"{weights or ''}{behavior}",
             models.extractors,
             distance_images=config.training_images,
             code_model_images=config.code_model_images,
@@ -356,11 +358,9 @@ def _keep_code_model(plan: _Plan, folder: Path) -> None:
 
 @torch.no_grad()
 def _behavior(ordered: list[ImageSet], models: SweepModels) -> str:
-    """Check in each process that the tokenizer draws nothing; return what tells one without weights from another."""
+    """Check in each process that the tokenizer draws nothing; return what tells its code from another's."""
     images = next(images for images in ordered if len(images))
-    behavior = behavior_of(models.tokenizer, images.images(range(min(2, len(images)))).to(models.device))
-    has_weights = isinstance(models.tokenizer, nn.Module) and bool(models.tokenizer.state_dict())
-    return "" if has_weights else behavior
+    return behavior_of(models.tokenizer, images.images(range(min(2, len(images)))).to(models.device))
 
 
 def _chunks(sets: list[ImageSet], size: int) -> list[Chunk]:

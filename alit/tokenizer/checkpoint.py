@@ -1,6 +1,5 @@
 """Checkpoints as folders: config.json, model.safetensors and a model card; on disk or on the Hugging Face hub."""
 
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError
+from alit.files import read_json
 from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
 from alit.models.hub import fetch_file
@@ -128,11 +128,7 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
         ConfigError: config.json has an unknown, missing or impossible setting.
     """
     config_file, weights_file = (locate_file(model, name, **options) for name in (CONFIG_NAME, WEIGHTS))
-    try:
-        content = json.loads(config_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{config_file} cannot be read as settings: {error}") from error
-    config = parse_settings(TokenizerConfig, content, source=str(config_file))
+    config = parse_settings(TokenizerConfig, read_json(config_file, CheckpointError), source=str(config_file))
     try:
         weights = load_file(weights_file)
     except (OSError, SafetensorError) as error:

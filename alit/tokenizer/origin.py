@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alit.errors import CheckpointError
+from alit.files import read_json
 from alit.settings import Settings, parse_settings
 
 ORIGIN_FILE = "origin.json"
@@ -39,11 +40,7 @@ def read_origin(folder: Path) -> Origin | None:
     path = folder / ORIGIN_FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; remove it, or mend it") from error
-    return parse_settings(Origin, content, source=str(path))
+    return parse_settings(Origin, read_json(path, CheckpointError), source=str(path))
 
 
 def origin_of_sweep(record: Mapping[str, Any]) -> Origin | None:

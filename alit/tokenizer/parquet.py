@@ -145,10 +145,10 @@ def read_card(path: Path) -> PartCard:
 
     try:
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
-        return PartCard.model_validate_json(metadata[_CARD])
+        return PartCard.model_validate_json(metadata[_CARD], strict=True)
     except KeyError as error:
         raise _fault(path, "its schema has no metadata of this kind") from error
-    except (OSError, pyarrow.ArrowException, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException, ValidationError) as error:
         raise _fault(path, " ".join(str(error).split())) from error
 
 
@@ -192,7 +192,9 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Any]:
     try:
         table = pyarrow.parquet.read_table(path, columns=list(names))
         found = {name: table.column(name).combine_chunks() for name in names}
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        for column in found.values():
+            column.validate(full=True)  # text may be no UTF-8, which its readers would find
+    except (OSError, KeyError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise _fault(path, " ".join(str(error).split())) from error
     if any(column.null_count for column in found.values()):
         raise _fault(path, "a value is missing")

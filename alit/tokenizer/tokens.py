@@ -25,7 +25,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -193,9 +193,20 @@ def read_tokens(path: Path, entropy: CodeModel | None = None) -> TokenFile:
     if not path.exists():
         raise TokenFileError(f"expected a token file at {path}, found none")
     try:
-        return unpack(path.read_bytes(), source=str(path), entropy=entropy)
+        with path.open("rb") as file:
+            return read_stream(file, source=str(path), entropy=entropy)
     except OSError as error:
         raise TokenFileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_stream(file: BinaryIO, *, source: str, entropy: CodeModel | None = None) -> TokenFile:
+    """Read a token file that is open; of what is none, which may have no end, no more than the beginning.
+
+    Raises:
+        TokenFileError: see `unpack`.
+    """
+    head = file.read(len(MAGIC))
+    return unpack(head + file.read() if head == MAGIC else head, source=source, entropy=entropy)
 
 
 def _read_parts(path: Path) -> TokenFile:

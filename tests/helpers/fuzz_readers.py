@@ -2,7 +2,7 @@
 
 Run as a script, tens of thousands of them:
 
-    python tests/helpers/fuzz_readers.py --inputs 400000
+    python tests/helpers/fuzz_readers.py --inputs 540000
 
 Whatever the damage, a reader answers with the documented error or with something that still checks out. Ends with 1 and
 the seeds of the inputs that did anything else.
@@ -10,102 +10,30 @@ the seeds of the inputs that did anything else.
 
 import argparse
 import hashlib
-import io
 import re
 import signal
 import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
-from PIL import Image, features
+from fuzz_data import read_whole, readers_of_data, readers_of_results
+from mutations import Reader, mutate, mutate_json
 from published_names import published_name
 from safetensors.torch import load, save, save_file
 from tiny import images, tokenizer, tokenizer_config
 from tqdm import tqdm
 
 from alit import AdaptiveTokenizer, load_published
-from alit.analysis.study_data import read_table
-from alit.data.decoding import decode
-from alit.data.imageset import COLUMNS, read_manifest
-from alit.data.prepare import DataConfig
-from alit.data.sources.folder import savoias_source
-from alit.data.sources.packed import PackedSource
-from alit.data.sources.paired import read_inverse_depth
 from alit.errors import AlitError
-from alit.inputs import read_path_list
-from alit.settings import read_section
 from alit.tokenizer.code_model import CARD_FILE, COUNTS_FILE, CodeModel, count_ids
+from alit.tokenizer.origin import Origin, read_origin, write_origin
 from alit.tokenizer.tokens import DIGEST_BYTES, pack, unpack
 
-NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
-ODD_VALUES = [b"0", b"-1", b"1", b"7", b"65536", b"99999999999999999999", b"1e999", b"null", b'"x"', b"[]", b"{}"]
 SECONDS_EACH = 30  # a reader that takes longer hangs
-
-
-def mutate(content: bytes, generator: np.random.Generator) -> bytes:
-    """Return content with one to four of the changes below."""
-    for _ in range(generator.integers(1, 5)):
-        change = CHANGES[generator.integers(len(CHANGES))]
-        content = change(content, generator) or b"\0"
-    return content
-
-
-def replace_bytes(content: bytes, generator: np.random.Generator) -> bytes:
-    """Overwrite up to eight bytes, near the front half of the time: that is where headers are."""
-    spoiled = bytearray(content)
-    end = min(len(content), 512) if generator.random() < 0.5 else len(content)
-    for place in generator.integers(0, end, generator.integers(1, 9)):
-        spoiled[place] = generator.integers(256)
-    return bytes(spoiled)
-
-
-def overwrite_word(content: bytes, generator: np.random.Generator) -> bytes:
-    """Overwrite a 64-bit word with an extreme one: sizes and offsets are words."""
-    place = int(generator.integers(0, max(1, min(len(content), 512) - 8)))
-    word = int(generator.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62])).to_bytes(8, "little")
-    return content[:place] + word + content[place + 8 :]
-
-
-def replace_number(content: bytes, generator: np.random.Generator) -> bytes:
-    """Replace a number written in digits by an odd value: that is what JSON headers consist of."""
-    numbers = list(NUMBER.finditer(content[:4096]))
-    if not numbers:
-        return content
-    found = numbers[generator.integers(len(numbers))]
-    return content[: found.start()] + ODD_VALUES[generator.integers(len(ODD_VALUES))] + content[found.end() :]
-
-
-def insert_bytes(content: bytes, generator: np.random.Generator) -> bytes:
-    """Insert up to sixteen bytes."""
-    place = int(generator.integers(0, len(content) + 1))
-    return content[:place] + generator.bytes(int(generator.integers(1, 17))) + content[place:]
-
-
-def remove_slice(content: bytes, generator: np.random.Generator) -> bytes:
-    """Remove a stretch."""
-    first, last = sorted(generator.integers(0, len(content) + 1, 2).tolist())
-    return content[:first] + content[last:]
-
-
-def repeat_slice(content: bytes, generator: np.random.Generator) -> bytes:
-    """Repeat a short stretch."""
-    first = int(generator.integers(0, len(content)))
-    return content[: first + 32] + content[first:]
-
-
-def cut(content: bytes, generator: np.random.Generator) -> bytes:
-    """Keep only a beginning."""
-    return content[: int(generator.integers(0, len(content) + 1))]
-
-
-CHANGES = (replace_bytes, replace_bytes, overwrite_word, replace_number, insert_bytes, remove_slice, repeat_slice, cut)
 
 
 def mutate_and_sign(content: bytes, generator: np.random.Generator) -> bytes:
@@ -128,15 +56,6 @@ def misshape(content: bytes, generator: np.random.Generator) -> bytes:
     return save(tensors)
 
 
-class Reader(NamedTuple):
-    """Something that reads files, undamaged files for it, and how they are damaged."""
-
-    name: str
-    originals: list[bytes]
-    spoil: Callable[[bytes, np.random.Generator], bytes]
-    read: Callable[[bytes], object]
-
-
 def readers(folder: Path) -> list[Reader]:
     """Return the readers with tiny originals; files are written into `folder`."""
     token_files = token_originals()
@@ -147,6 +66,7 @@ def readers(folder: Path) -> list[Reader]:
     card, counts = code_model_files(folder / "codes", model)
     return [
         *readers_of_data(folder / "data"),
+        *readers_of_results(folder / "results"),
         Reader("token file", token_files, mutate, lambda content: unpack(content, source="x")),
         Reader("signed token file", token_files, mutate_and_sign, lambda content: unpack(content, source="x")),
         Reader("coded token file", coded, mutate, lambda content: unpack(content, source="x", entropy=model)),
@@ -160,107 +80,20 @@ def readers(folder: Path) -> list[Reader]:
         Reader("published tensors", [tensors], misshape, lambda content: read_published(theirs, content)),
         Reader("model.safetensors", [weights], mutate, lambda content: read_own(own, content, config)),
         Reader("own tensors", [weights], misshape, lambda content: read_own(own, content, config)),
-        Reader("config.json", [config], mutate, lambda content: read_own(own, weights, content)),
+        Reader("config.json", [config], mutate_json, lambda content: read_own(own, weights, content)),
+        Reader("origin.json", [origin(folder)], mutate_json, read_whole(folder / "origin.json", origin_of)),
     ]
 
 
-def readers_of_data(folder: Path) -> list[Reader]:
-    """Return the readers of what users bring: pictures, arrays, tables and settings."""
-    folder.mkdir()
-
-    def through(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-        def read_content(content: bytes) -> object:
-            (folder / name).write_bytes(content)
-            return read(folder / name)
-
-        return read_content
-
-    return [
-        Reader("picture", pictures(), mutate, lambda content: decode(io.BytesIO(content))),
-        Reader("npz", [arrays(folder / "whole.npz")], mutate, through("x.npz", read_packed)),
-        Reader("npy", [arrays(folder / "whole.npy")], mutate, through("x.npy", read_packed)),
-        Reader("inverse depth", [depth_map()], mutate, through("d.npy", read_inverse_depth)),
-        Reader("scores.csv", [SCORES], mutate, through("scores.csv", read_scores)),
-        Reader("manifest", [MANIFEST], mutate, through("manifest.csv", read_manifest)),
-        Reader("profile", [PROFILE], mutate, through("p.yaml", lambda path: read_section(path, "data", DataConfig))),
-        Reader("table", [parquet()], mutate, through("t.parquet", read_table)),
-        Reader("path list", [PATHS], mutate, read_list),
-    ]
+def origin(folder: Path) -> bytes:
+    """Return the record of where weights come from."""
+    write_origin(folder, Origin(checkpoint="a", sha256="0" * 64, converted_from="b.pth"))
+    return (folder / "origin.json").read_bytes()
 
 
-SCORES = b"file,category,complexity\na.png,art,10\nb.png,art,20.5\nc.png,sup,30\n"
-PATHS = "a.png\r\nb/c d.png\n\ncafé.png\n".encode()
-ROW = ("a.png", "a.png", "0", "cat", "val", "1.5", "", "", "0" * 64)
-MANIFEST = f"{','.join(COLUMNS)}\n{','.join(ROW)}\n".encode()
-PROFILE = b"""data:
-  image_size: 64
-  rejected_share: 0.01
-  flip: true
-  crop_scale: 0.5
-  sets:
-  - {name: a, role: train, source: folder, path: a, variant: base, split: "", images: null, pack: false}
-"""
-
-
-def pictures() -> list[bytes]:
-    """Return a small picture in each format that is read, and TIFF in each compression."""
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8))
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "maker"
-    found = []
-    for image_format in ("BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP", "AVIF"):
-        options = {"exif": exif} if image_format in ("JPEG", "PNG", "WEBP", "TIFF") else {}
-        if image_format != "AVIF" or features.check("avif"):
-            image.save(target := io.BytesIO(), image_format, **options)
-            found.append(target.getvalue())
-    for compression in ("tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate", "group4"):
-        mode = "1" if compression == "group4" else "RGB"
-        image.convert(mode).save(target := io.BytesIO(), "TIFF", compression=compression)
-        found.append(target.getvalue())
-    return found
-
-
-def arrays(path: Path) -> bytes:
-    """Return packed images with all that may stand beside them, or the images alone."""
-    pixels = np.zeros((2, 4, 5, 3), np.uint8)
-    if path.suffix == ".npy":
-        np.save(path, pixels)
-    else:
-        beside = {"labels": np.array([0, 1]), "class_names": np.array(["a", "b"]), "captions": np.array(["c", "d"])}
-        maps = {"depth": np.ones((2, 4, 5), np.float32), "masks": np.zeros((2, 4, 5), np.uint8)}
-        np.savez(path, images=pixels, complexity=np.array([1.0, 2.0]), **beside, **maps)
-    return path.read_bytes()
-
-
-def depth_map() -> bytes:
-    """Return a map of relative inverse depth."""
-    np.save(target := io.BytesIO(), np.arange(20, dtype=np.float32).reshape(4, 5))
-    return target.getvalue()
-
-
-def parquet() -> bytes:
-    """Return a table of numbers and text."""
-    pd.DataFrame({"l1": np.arange(9.0), "dataset": ["a"] * 9}).to_parquet(target := io.BytesIO())
-    return target.getvalue()
-
-
-def read_packed(path: Path) -> object:
-    """Read a file as packed images."""
-    return PackedSource("s", path, "")
-
-
-def read_scores(path: Path) -> object:
-    """Read a table of scores."""
-    return savoias_source("s", path.parent, "art")
-
-
-def read_list(content: bytes) -> object:
-    """Read bytes as the paths on standard input."""
-    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
-    try:
-        return read_path_list()
-    finally:
-        sys.stdin = before
+def origin_of(path: Path) -> object:
+    """Read such a record."""
+    return read_origin(path.parent)
 
 
 def token_originals() -> list[bytes]:

@@ -62,8 +62,8 @@ class ParquetSource(FileSource):
 
         try:
             with pyarrow.parquet.ParquetFile(self.root / file) as content:
-                return content.read_row_group(group, columns=[COLUMN]).column(COLUMN)
-        except (OSError, pyarrow.ArrowException, IndexError) as error:
+                return _validated(content.read_row_group(group, columns=[COLUMN]).column(COLUMN))
+        except (OSError, UnicodeDecodeError, pyarrow.ArrowException, IndexError) as error:
             raise DataError(f"row group {group} of {file} cannot be read: {error}") from error
 
 
@@ -86,6 +86,12 @@ def parquet_source(name: str, root: Path, split: str) -> ParquetSource:
     return ParquetSource(name, base, records)
 
 
+def _validated(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+    """Return a column whose offsets lie within it and whose text is UTF-8, as Arrow checks them; raises its error."""
+    column.validate(full=True)
+    return column
+
+
 def _records(path: Path, base: Path, split: str) -> list[Record]:
     import pyarrow
     import pyarrow.parquet
@@ -96,8 +102,8 @@ def _records(path: Path, base: Path, split: str) -> list[Record]:
             _check_column(content.schema_arrow, path)
             column = next((each for each in _IDS if each in content.schema_arrow.names), None)
             sizes = [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
-            ids = None if column is None else content.read(columns=[column]).column(column).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+            ids = None if column is None else _validated(content.read(columns=[column]).column(column)).to_pylist()
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
     places = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
     return [

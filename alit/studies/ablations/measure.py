@@ -1,6 +1,5 @@
 """What each trained variant reaches on the same images, and what it costs: encoding, decoding, and its training."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -17,6 +16,7 @@ from alit.analysis.frechet import covariance_root, features_to_statistics, frech
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, to_grid
 from alit.data.imageset import Subset
 from alit.errors import ConfigError
+from alit.files import read_json
 from alit.settings import Settings, parse_settings
 from alit.sweep.engine import SweepConfig, SweepJob, sweep_many
 from alit.sweep.store import TABLE_FILE, features_file
@@ -211,7 +211,7 @@ def variant_costs(
 def read_stage_1(folder: Path) -> DistillTrainingConfig:
     """Return the settings of stage 1 that a finished training was made with."""
     path = folder / TRAINING_FILE
-    return parse_settings(DistillTrainingConfig, json.loads(path.read_text())["training"], source=str(path))
+    return parse_settings(DistillTrainingConfig, read_json(path).get("training"), source=str(path))
 
 
 def stage_1_gigaflop(tokenizer: AdaptiveTokenizer, config: DistillTrainingConfig, image: Tensor, seed: int) -> float:

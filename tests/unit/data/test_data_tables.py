@@ -279,6 +279,50 @@ def test_an_odd_profile_is_one_line(content, tmp_path):
         parse_settings(Numbers, read_yaml(tmp_path / "p.yaml"), source="p")
 
 
+class Kinds(Settings):
+    """A setting of each kind that YAML has."""
+
+    whole: int = 1
+    number: float = 1.0
+    switch: bool = True
+    text: str = ""
+    several: tuple[float, ...] = ()
+    perhaps: int | None = None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('whole: "3"', "whole: 1.0", "whole: true", "whole: 1e0", "whole: null", "whole: [1]"),
+        *('number: "1"', "number: true", "number: 1_0x", 'number: "1e-4"'),
+        *('switch: "yes"', "switch: 1", 'switch: "true"', "switch: 0.0", "switch: null"),
+        *("text: 1", "text: true", "text: 1.5", "text: 2020-01-01", "text: [a]"),
+        *('several: ["1"]', "several: 1", "several: {1: 2}", "several: [true]", 'perhaps: "1"', "perhaps: 1.0"),
+        *("1: whole", "!!binary aGk=: 1", "text: !!binary aGk=", "several: !!set {1}"),
+    ],
+)
+def test_nothing_in_a_profile_is_cast(line, tmp_path):
+    (tmp_path / "p.yaml").write_text(line)
+    with pytest.raises(ConfigError, match=r"^p: ") as refused:
+        parse_settings(Kinds, read_yaml(tmp_path / "p.yaml"), source="p")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        *(("number: 1", "number", 1.0), ("number: 1e-4", "number", 1e-4), ("number: 1E+3", "number", 1e3)),
+        *(("number: 3.75e-5", "number", 3.75e-5), ("switch: yes", "switch", True), ("text: '1'", "text", "1")),
+        *(("several: [1, 2.5, .1e1]", "several", (1.0, 2.5, 1.0)), ("perhaps: ~", "perhaps", None)),
+        *(("text: 1e-4x", "text", "1e-4x"), ("text: e5", "text", "e5"), ("number: 0.1", "number", 0.1)),
+    ],
+)
+def test_what_yaml_says_is_taken_as_it_is(line, key, value, tmp_path):
+    (tmp_path / "p.yaml").write_text(line)
+    found = getattr(parse_settings(Kinds, read_yaml(tmp_path / "p.yaml"), source="p"), key)
+    assert (type(found), found) == (type(value), value)
+
+
 def test_a_profile_may_have_a_byte_order_mark(tmp_path):
     (tmp_path / "p.yaml").write_bytes(b"\xef\xbb\xbfvalue: 2\r\n")
     assert parse_settings(Numbers, read_yaml(tmp_path / "p.yaml"), source="p").value == 2

@@ -1,11 +1,13 @@
 """Tokenizers of users: what breaks the protocol, changes between runs or draws at random is one line, never a table."""
 
+import json
+
 import pytest
 import torch
 from toy_sweep import CONFIG, SIZE, FadingTokenizer, ToySet
 
 from alit.errors import ConfigError, DataError
-from alit.sweep.engine import sweep
+from alit.sweep.engine import SweepJob, sweep, sweep_many
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tokenizer.adapters import CodecTokenizer
 from alit.tokenizer.protocol import Reconstruction, behavior_of, checked_reconstructions, require_protocol
@@ -33,6 +35,71 @@ def test_a_tokenizer_changed_after_an_interruption_begins_anew(tmp_path):
     run(Changed(), tmp_path / "alone")
     found, expected = ((tmp_path / name / "out" / "table.parquet").read_bytes() for name in ("both", "alone"))
     assert found == expected
+
+
+class Network(torch.nn.Module):
+    """A tokenizer of another package with weights that do not change."""
+
+    name, image_size, lengths, base_tokens = "network", SIZE, (2,), 4
+
+    def __init__(self, gain: float = 1.0, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.gain, self.fail_at, self.calls = gain, fail_at, -3
+
+    def reconstructions(self, images):
+        if self.calls == self.fail_at:
+            raise RuntimeError("killed")
+        self.calls += 1
+        yield Reconstruction(2, torch.ones(len(images)), images * self.scale.detach() * self.gain)
+
+
+class Versioned(Network):
+    """The same again, which names its version."""
+
+    def __init__(self, version: str, **options) -> None:
+        super().__init__(**options)
+        self.version = version
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (lambda: Network(fail_at=2), lambda: Network(gain=0.5)),
+        (lambda: Versioned("1", fail_at=2), lambda: Versioned("2")),
+        (lambda: Network(fail_at=2), lambda: Versioned("1")),
+    ],
+)
+def test_a_network_whose_code_alone_changed_begins_anew(before, after, tmp_path):
+    with pytest.raises(RuntimeError, match="killed"):
+        run(before(), tmp_path / "both")
+    tokenizer = after()
+    run(tokenizer, tmp_path / "both")
+    assert tokenizer.calls == 5  # batches of all nine images
+    run(after(), tmp_path / "alone")
+    for file in ("table.parquet", "config.json"):
+        found, expected = ((tmp_path / name / "out" / file).read_bytes() for name in ("both", "alone"))
+        assert found == expected
+
+
+def test_a_network_whose_code_stayed_goes_on(tmp_path):
+    with pytest.raises(RuntimeError, match="killed"):
+        run(Network(fail_at=2), tmp_path)
+    tokenizer = Network()
+    run(tokenizer, tmp_path)
+    assert tokenizer.calls == 3
+    record = json.loads((tmp_path / "out" / "config.json").read_text())["tokenizer"]
+    assert len(record["behavior_sha256"]) == len(record["weights_sha256"]) == 64
+
+
+def test_a_finished_sweep_of_code_that_changed_is_made_again(tmp_path):
+    def sweeps(gain):
+        tokenizer = Network(gain)
+        jobs = {"other": SweepJob(lambda: tokenizer, {})}
+        sweep_many(jobs, [ToySet("a", 9)], [ReconstructionTask()], [], config=CONFIG, scratch=tmp_path)
+        return tokenizer.calls
+
+    assert [sweeps(1.0), sweeps(1.0), sweeps(0.5)] == [5, 0, 5]
 
 
 class Answers(FadingTokenizer):

@@ -17,7 +17,7 @@ from tiny import tokenizer
 from alit import TokenSet
 from alit.cli import main
 from alit.commands import file_name
-from alit.errors import ConfigError, DataError
+from alit.errors import ConfigError, DataError, TokenFileError, run_command
 from alit.files import name_to_text, text_to_name, write_whole
 from alit.tokenizer.tokens import unpack
 
@@ -256,6 +256,24 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
     alit = f"{sys.executable} -m alit.cli"
     script = f'set -o pipefail; alit() {{ {alit} "$@"; }}; {command}'
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_file_that_the_system_refuses_is_one_line(capsys):
+    def use(name):
+        return lambda _: open(name).close()
+
+    for name in ("x" * 300, "/dev/null/x", os.fsdecode(b"caf\xe9/" + b"y" * 300)):
+        with pytest.raises(SystemExit) as ended:
+            run_command(use(name), [])
+        found = capsys.readouterr().err
+        assert (ended.value.code, found.count("\n")) == (2, 1)
+        assert found.startswith("error: cannot use ")
+    assert "caf\\xe9/" in found
+
+
+def test_what_has_no_end_is_read_no_further_than_its_beginning():
+    with pytest.raises(TokenFileError, match="it is not a token file"):
+        main(["info", "/dev/zero"])
 
 
 @pytest.mark.slow
