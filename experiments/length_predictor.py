@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _fit(
     stage: NetworkStage, tokenizer: AdaptiveTokenizer, config: LengthPredictorConfig, seed: int, fabric: "Fabric"
 ) -> LengthPredictor | NotMeasurable:
+    if not config.images:
+        return NotMeasurable("the profile asks for none (length_predictor.images: 0)")
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         return NotMeasurable("the profile has no training images (data.sets with role: train) to fit one on")
     try:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -61,7 +61,7 @@ class PredictedLoss:
 class LengthPredictorConfig(Settings):
     """What a length predictor is fitted and calibrated on."""
 
-    images: PositiveInt  # training images, at most
+    images: NonNegativeInt  # training images, at most; 0 fits none
     calibration_share: float = Field(gt=0, lt=1)  # of them, to calibrate on; the others fit the regression
     batch_size: PositiveInt  # images measured at once
 

@@ -80,16 +80,16 @@ def test_the_one_that_a_checkpoint_brings_is_taken_if_it_is_of_these_weights(pat
     assert (paths.tokenizer / WEIGHTS_FILE).is_file()
 
 
-@pytest.mark.parametrize("lacks", ["set", "images"])
-def test_without_enough_training_images_it_says_so(paths, lacks, capsys):
+@pytest.mark.parametrize(
+    ("images", "reason"), [(6, "6 images are too few"), (0, "asks for none"), (None, "no training images")]
+)
+def test_without_enough_training_images_it_says_so(paths, images, reason, capsys):
     content = yaml.safe_load(paths.config.read_text())
-    if lacks == "images":
-        content["length_predictor"]["images"] = 6
+    if images is not None:
+        content["length_predictor"]["images"] = images
         paths.config.write_text(yaml.safe_dump(content))
-        reason = "6 images are too few"
     else:
         (paths.data / "train" / "set.json").unlink()
-        reason = "no training images"
     length_predictor.main(["tiny"])
     assert reason in capsys.readouterr().out
     assert reason in (paths.length_predictor / length_predictor.NOT_FITTED).read_text()
