@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     offered = {
         "sweep": str(paths.sweep.relative_to(paths.root)),
         "figures": str(figures.relative_to(paths.root)),
-        "private": shows_private_pictures(paths.root),
+        "public": not shows_private_pictures(paths.root),
     }
     declared = papermill.inspect_notebook(source)
     parameters = {name: value for name, value in offered.items() if name in declared}

@@ -195,18 +195,18 @@ def attention_layers(sparser: pd.DataFrame) -> Plot:
     return Plot(figure, f"Layers in which maps become clearly sparser over the iterations; {'; '.join(counts)}.")
 
 
-def attention_maps(examples: pd.DataFrame, private: bool = True) -> Plot:
+def attention_maps(examples: pd.DataFrame, public: bool = False) -> Plot:
     """Draw maps over pictures: a row per latent, the outlined picture first, then its map at iterations that have it.
 
     Each map is scaled to its own range, as the paper's are. Under it is its Jaccard index with the outlined mask.
 
     Args:
         examples: columns dataset, image_id, among, latent, iteration, jaccard, map, picture, outline, publishable.
-        private: whether pictures may be drawn whose terms forbid publishing them.
+        public: whether pictures are left out whose terms forbid publishing them.
     """
     if examples.empty:
         return note(NOTHING)
-    if not (private or examples["publishable"].to_numpy(dtype=bool).all()):
+    if public and not examples["publishable"].to_numpy(dtype=bool).all():
         return note(WITHHELD)
     traces = [trace.sort_values("iteration") for _, trace in examples.groupby(TRACE, sort=False)]
     iterations = [int(each) for each in evenly(examples["iteration"].to_numpy(), COLUMNS)]
@@ -283,16 +283,16 @@ def attention_halting(halting: pd.DataFrame, lengths: pd.DataFrame) -> Plot:
     return Plot(figure, f"Halting at the last iteration: {'; '.join(said)}.")
 
 
-def attention_halted(pictures: pd.DataFrame, private: bool = True) -> Plot:
+def attention_halted(pictures: pd.DataFrame, public: bool = False) -> Plot:
     """Draw which image tokens are masked before each iteration: a row per picture; masked tokens are dark.
 
     Args:
         pictures: columns dataset, image_id, iteration, halted (n bool), picture, publishable.
-        private: as of `attention_maps`.
+        public: as of `attention_maps`.
     """
     if pictures.empty:
         return note(NOT_HALTED)
-    if not (private or pictures["publishable"].to_numpy(dtype=bool).all()):
+    if public and not pictures["publishable"].to_numpy(dtype=bool).all():
         return note(WITHHELD)
     rows = [row.sort_values("iteration") for _, row in pictures.groupby(["dataset", "image_id"], sort=False)]
     iterations = [int(each) for each in evenly(pictures["iteration"].to_numpy(), COLUMNS)]

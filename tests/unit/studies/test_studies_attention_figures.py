@@ -118,10 +118,10 @@ def test_pictures_that_are_not_ours_carry_a_note(drawn):
 
 def test_pictures_that_are_not_ours_are_left_out_where_all_may_be_published(drawn):
     table = drawn.tables["maps"]
-    assert len(attention_maps(table, private=False).figure.axes) > 1
-    assert attention_maps(table.assign(publishable=False), private=False).alt.startswith("Left out: the terms")
+    assert len(attention_maps(table, public=True).figure.axes) > 1
+    assert attention_maps(table.assign(publishable=False), public=True).alt.startswith("Left out: the terms")
     halted = pd.DataFrame({"picture": [b""], "publishable": [False]})
-    assert attention_halted(halted, private=False).alt.startswith("Left out: the terms")
+    assert attention_halted(halted, public=True).alt.startswith("Left out: the terms")
 
 
 def test_halting_is_drawn_with_what_it_saves_and_costs(drawn, tmp_path):
