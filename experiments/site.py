@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         notebook = nbformat.read(paths.executed(study.name) / NOTEBOOK_FILE, as_version=4)
         write_study_pages(site, study, results_html(notebook), code_html(notebook))
         shutil.copyfile(paths.root / "notebooks" / f"{study.name}.ipynb", paths.report / study.name / NOTEBOOK_FILE)
-    write_index(site, paths, read_claims(paths.claims), studies)
-    write_claims(site, read_claims(paths.claims), studies, judge_notes(paths))
+    alt = write_claims(site, read_claims(paths.claims), studies, judge_notes(paths))
+    write_index(site, paths, read_claims(paths.claims), studies, alt)
     write_training(site, paths)
     write_reconstructions(site, paths)
     paper, here = (

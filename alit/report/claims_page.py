@@ -119,8 +119,8 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     return ledger_from_json(path.read_text(encoding="utf-8"))
 
 
-def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage], judges: Sequence[str]) -> None:
-    """Write the claims ledger as a page.
+def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPage], judges: Sequence[str]) -> str:
+    """Write the claims ledger as a page; return the description of its picture, `IMAGES`/`OVERVIEW`, for other pages.
 
     Args:
         site: where the page goes.
@@ -144,3 +144,4 @@ def write_claims(site: Site, claims: Sequence[Claim], studies: Sequence[StudyPag
         "about_trainings": about_trainings,
     }
     site.write("claims.html", "claims.html", title="Claims", command=site.command, **content)
+    return plot.alt

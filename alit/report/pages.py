@@ -12,12 +12,14 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from alit.analysis.claims import Claim
+from alit.analysis.study_data import find_sweep, load_study_data
 from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.files import read_json
 from alit.paths import RunPaths
 from alit.plots.style import GRAY, PALETTE, Plot, note, panel_title, panels, style
-from alit.report.claims_page import verdict_counts
+from alit.report.claims_page import OVERVIEW, verdict_counts
+from alit.report.gallery import needs_from_plain_to_crowded, write_pictures
 from alit.report.site import IMAGES, ReportConfig, Site
 from alit.report.study_page import StudyPage
 from alit.report.terms import shows_private_pictures
@@ -72,8 +74,24 @@ NO_NUMBERS = {"about", "device", "devices", "execution", "sweep", "report", "sav
 DETAILS = ("images", "architecture", "input_size", "train_on")  # shown of an entry of a list, after its name
 
 
-def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence[StudyPage]) -> None:
-    """Write the front page: the profile, how many claims have which verdict, mean L1 per length, a card per study."""
+def write_index(
+    site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence[StudyPage], verdicts_alt: str
+) -> None:
+    """Write the front page: pictures, how many claims have which verdict, mean L1 per length, a card per study.
+
+    Pictures whose terms forbid publishing them are left out where params.yaml says so.
+
+    Args:
+        site: where the page goes.
+        paths: of the run.
+        claims: the ledger.
+        studies: in their order.
+        verdicts_alt: description of the claims page's picture, which is shown here too.
+    """
+    thumbnails = pd.read_parquet(paths.thumbnails)
+    data = load_study_data(find_sweep(paths.sweep), trainings=False)
+    gallery = needs_from_plain_to_crowded(data, list(thumbnails["image_id"]))
+    shown = bool(thumbnails["publishable"].all()) or shows_private_pictures(paths.root)
     sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study
     for study in studies:
@@ -83,6 +101,10 @@ def write_index(site: Site, paths: RunPaths, claims: Sequence[Claim], studies: S
         "index.html",
         title="Overview",
         command=site.command,
+        gallery=gallery,
+        pictures=write_pictures(site, gallery.needs, thumbnails) if shown else [],
+        figure=f"{IMAGES}/{OVERVIEW}",
+        figure_alt=verdicts_alt,
         counts=verdict_counts(claims, "paper"),
         own_counts=verdict_counts(claims, "suite"),
         verdicts={claim.id: claim for claim in claims},
