@@ -63,7 +63,7 @@ def savoias_alone(content: dict[str, Any]) -> dict[str, Any]:
 def copy_checkout(root: Path) -> None:
     """Copy what `make repro` needs of this checkout to `root`, as an unpacked archive has it."""
     ignored = shutil.ignore_patterns("__pycache__", "alit-*")
-    for folder in ("alit", "experiments", "notebooks", "configs", "zoo", "data"):
+    for folder in ("alit", "experiments", "notebooks", "configs", "zoo", "data", "results/leaderboard"):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     for file in ("dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config"):
         (root / file).parent.mkdir(exist_ok=True)
