@@ -173,7 +173,8 @@ def mae_learning_rate(epoch: float, batch_size: int, config: MaeProbeConfig) -> 
 
 @torch.no_grad()
 def _predict(probe: nn.Module, values: np.ndarray, device: torch.device) -> np.ndarray:
-    return probe(torch.from_numpy(np.asarray(values, np.float32)).to(device)).argmax(dim=1).cpu().numpy()
+    # A copy: features may be mapped from a file that cannot be written.
+    return probe(torch.from_numpy(np.array(values, np.float32)).to(device)).argmax(dim=1).cpu().numpy()
 
 
 def _ridge(config: ProbeConfig) -> Any:
