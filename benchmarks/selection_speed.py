@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,15 @@ def random_table(images: int, lengths: int, seed: int) -> pd.DataFrame:
     )
 
 
+def peak_kib() -> int:
+    """Return the peak memory of this program, in KiB; `ru_maxrss` also counts the program that started it."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines["VmHWM"].split()[0])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "fold_seconds": round(folded - start, 3),
         "select_seconds": round(end - folded, 3),
         "seconds": round(end - start, 3),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        "peak_gib": round(peak_kib() / 2**20, 3),
     }
     print(json.dumps(result, indent=2))
     if result["seconds"] > MAX_SECONDS or result["peak_gib"] > MAX_GIB:
