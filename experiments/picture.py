@@ -18,18 +18,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alit.analysis.grid import to_grid
-from alit.analysis.selection import SelectionCriterion, middle_threshold, select
 from alit.config import load_profile
 from alit.data.images import to_images
 from alit.data.scenes.scene import SceneSource
 from alit.errors import run_command
 from alit.paths import project_root
 from alit.plots.style import EDGE, PALETTE, style
+from alit.report.gallery import needs_from_plain_to_crowded
 from alit.tasks.protocol import round_to_8_bit
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 PROFILE, CHECKPOINT = "cpu", "zoo/alit-scenes"
-SCENES, SHOWN = 400, 8  # looked at, and drawn of them
+SCENES = 400  # looked at
 NO_LICENSE = {"motorcycle"}  # photographs that state none
 WIDTH, HEIGHT, DOTS = 9.6, 2.9, 160  # inches, and dots per inch
 
@@ -70,42 +70,31 @@ def choose(
 ) -> tuple[float, list[Example]]:
     """Return the profile's middle L1 threshold on the scenes, and some of them evenly over their complexity.
 
-    Lengths and complexity alone decide which scenes are shown, not how they look.
+    Complexity alone decides which scenes are shown, not how they look.
     """
     rows = [row for row in range(len(scenes)) if not scenes.photographs(row) & NO_LICENSE]
     pixels = np.stack([scenes.read(row) for row in rows])
     images = to_images(pixels)
     with torch.no_grad():
         steps = [(step.length, round_to_8_bit(step.images)) for step in tokenizer.reconstructions(images)]
+    about = {
+        "dataset": scenes.name,
+        "split": "val",
+        "image_id": [f"{row:06d}" for row in rows],
+        "complexity": [scenes.record(row).complexity for row in rows],
+    }
     tables = [
-        pd.DataFrame(
-            {
-                "dataset": scenes.name,
-                "split": "val",
-                "image_id": [f"{row:06d}" for row in rows],
-                "length": length,
-                "l1": (rebuilt - images).abs().mean(dim=(1, 2, 3)).numpy(),
-            }
-        )
+        pd.DataFrame(about | {"length": length, "l1": (rebuilt - images).abs().mean(dim=(1, 2, 3)).numpy()})
         for length, rebuilt in steps
     ]
-    grid = to_grid(pd.concat(tables, ignore_index=True))
-    threshold = middle_threshold(grid, thresholds)
-    selection = select(grid, SelectionCriterion("l1"), threshold)
-    complexity = np.array([scenes.record(row).complexity for row in rows], dtype=float)
-    order = np.argsort(complexity, kind="stable")
-    chosen = order[np.linspace(0, len(order) - 1, SHOWN).round().astype(int)]
-    rebuilt = [(each * 255).round().byte().permute(0, 2, 3, 1).numpy() for _, each in steps]
-    return threshold, [
-        Example(
-            pixels[place],
-            rebuilt[selection.positions[place]][place],
-            int(selection.lengths[place]),
-            bool(selection.satisfied[place]),
-            scenes.photographs(rows[place]),
-        )
-        for place in chosen
-    ]
+    gallery = needs_from_plain_to_crowded(to_grid(pd.concat(tables, ignore_index=True)), thresholds, about["image_id"])
+    examples = []
+    for need in gallery.needs:
+        place = about["image_id"].index(need.image_id)
+        rebuilt = (steps[need.place][1][place] * 255).round().byte().permute(1, 2, 0).numpy()
+        photographs = scenes.photographs(rows[place])
+        examples.append(Example(pixels[place], rebuilt, need.length, need.satisfied, photographs))
+    return gallery.threshold, examples
 
 
 def draw(examples: Sequence[Example], threshold: float, most: int) -> Figure:

@@ -270,14 +270,22 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def complexity_measures(grid: SweepGrid) -> dict[str, str]:
+    """Return the columns that say how much an image holds, of those known of every image: column -> label.
+
+    Complexity first, then file sizes, then RMS contrast.
+    """
+    labels = {"complexity": "complexity", **CODEC_LABELS, CONTRAST: "RMS contrast"}
+    return {column: label for column, label in labels.items() if np.isfinite(grid.per_image(column)).all()}
+
+
 def known_confounds(grid: SweepGrid) -> dict[str, np.ndarray]:
     """Return what a loss may owe its relation to other things to, in words -> (n,): codec bytes and RMS contrast.
 
     Those alone that are known of every image; L1 grows with contrast as with detail.
     """
-    found = {CODEC_LABELS[column]: grid.per_image(column) for column in grid.codecs()}
-    contrast = grid.per_image(CONTRAST)
-    return found | ({"RMS contrast": contrast} if np.isfinite(contrast).all() else {})
+    known = complexity_measures(grid)
+    return {label: grid.per_image(column) for column, label in known.items() if column != "complexity"}
 
 
 MIN_IMAGES = 10  # fewer images give no distance between distributions

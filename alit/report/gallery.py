@@ -1,4 +1,4 @@
-"""The pictures that the front page opens with: images from plain to crowded, at the length that each needs."""
+"""The pictures that front page and README open with: images from plain to crowded, each at the length that it needs."""
 
 import io
 from collections.abc import Sequence
@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from alit.analysis.grid import CODEC_LABELS
+from alit.analysis.grid import SweepGrid, complexity_measures
 from alit.analysis.selection import SelectionCriterion, middle_threshold, select
-from alit.analysis.study_data import StudyData
 from alit.report.site import IMAGES, Site
 
 SHOWN = 8
-MEASURES = {"complexity": "complexity", **CODEC_LABELS}  # what crowded means; the first that all images have
 
 
 class Need(NamedTuple):
@@ -35,33 +33,38 @@ class Gallery(NamedTuple):
     needs: list[Need]
 
 
-def needs_from_plain_to_crowded(data: StudyData, image_ids: Sequence[str]) -> Gallery:
+def needs_from_plain_to_crowded(grid: SweepGrid, thresholds: Sequence[float], image_ids: Sequence[str]) -> Gallery:
     """Choose `SHOWN` of the images evenly over their complexity, and find what each needs for a middle L1 threshold.
 
-    Neither the choice nor the threshold (`middle_threshold` over all images of the set) looks at reconstructions.
+    Neither the choice nor the threshold (`middle_threshold` over all images of the grid) looks at reconstructions.
 
     Args:
-        data: of the sweep; its in-distribution set.
-        image_ids: images that there are pictures of; those that the sweep lacks are left out.
+        grid: images of one data set, with L1 at every length.
+        thresholds: of L1, pixels in [0, 1], to take the middle one of.
+        image_ids: images that there are pictures of; those that the grid lacks are left out.
+
+    Returns:
+        No needs where no measure of complexity is known of all these images.
     """
-    grid = data.grid.dataset(data.dataset)
-    threshold = middle_threshold(grid, data.settings.l1_thresholds)
-    selection = select(grid, SelectionCriterion("l1"), threshold)
-    rows = np.flatnonzero(grid.images["image_id"].isin(list(image_ids)).to_numpy(dtype=bool))
-    measure = next(name for name in MEASURES if np.isfinite(grid.per_image(name)[rows]).all())
-    ordered = rows[np.argsort(grid.per_image(measure)[rows], kind="stable")]
-    chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, SHOWN).round().astype(int))] if len(rows) else rows
+    threshold = middle_threshold(grid, thresholds)
+    pictured = grid.subset(grid.images["image_id"].isin(list(image_ids)).to_numpy(dtype=bool))
+    column, label = next(iter(complexity_measures(pictured).items()), ("", ""))
+    if not column or not len(pictured):
+        return Gallery(threshold, label, [])
+    selection = select(pictured, SelectionCriterion("l1"), threshold)
+    ordered = np.argsort(pictured.per_image(column), kind="stable")
+    chosen = ordered[np.unique(np.linspace(0, len(ordered) - 1, SHOWN).round().astype(int))]
     needs = [
         Need(
-            image_id=str(grid.images["image_id"].iloc[row]),
+            image_id=str(pictured.images["image_id"].iloc[row]),
             place=int(selection.positions[row]),
             length=int(selection.lengths[row]),
             satisfied=bool(selection.satisfied[row]),
-            l1=float(grid.score("l1")[row, selection.positions[row]]),
+            l1=float(pictured.score("l1")[row, selection.positions[row]]),
         )
         for row in chosen
     ]
-    return Gallery(threshold, MEASURES[measure], needs)
+    return Gallery(threshold, label, needs)
 
 
 class Pictures(NamedTuple):

@@ -90,7 +90,8 @@ def write_index(
     """
     thumbnails = pd.read_parquet(paths.thumbnails)
     data = load_study_data(find_sweep(paths.sweep), trainings=False)
-    gallery = needs_from_plain_to_crowded(data, list(thumbnails["image_id"]))
+    first = data.grid.dataset(data.dataset)
+    gallery = needs_from_plain_to_crowded(first, data.settings.l1_thresholds, list(thumbnails["image_id"]))
     shown = bool(thumbnails["publishable"].all()) or shows_private_pictures(paths.root)
     sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study

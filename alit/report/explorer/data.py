@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import interval, resampled_means
-from alit.analysis.grid import CODEC_LABELS, CONTRAST, SweepGrid, criterion_label, metric_info
+from alit.analysis.grid import SweepGrid, complexity_measures, criterion_label, metric_info
 from alit.analysis.numbers import format_estimate, format_number
 from alit.analysis.selection import (
     Allocation,
@@ -29,7 +29,6 @@ from alit.studies.tsc_toi.tables import UNIFORM, shown_tasks, task_curve, task_c
 
 STOPS = 24  # thresholds that cover every capacity, beside those of the profile
 SCORES = ("l1", "psnr", "ssim", "bits")  # shown of every image, before those that criteria and tasks use
-MEASURES = {"complexity": "complexity", **CODEC_LABELS, CONTRAST: "RMS contrast"}  # what lengths are drawn against
 
 
 class Series(NamedTuple):
@@ -70,7 +69,7 @@ class ShownImage(NamedTuple):
     """An image that can be looked at."""
 
     image_id: str
-    measures: dict[str, float]  # those of `MEASURES` that are known
+    measures: dict[str, float]  # column -> value, see `complexity_measures`
     losses: list[float]  # L1 at every length
     scores: list[list[str]]  # (l, columns) in words
 
@@ -91,7 +90,7 @@ class ExplorerData(NamedTuple):
     confidence: float
     lengths: list[int]
     score_labels: list[str]
-    measures: dict[str, str]  # name -> label, those that every shown image has
+    measures: dict[str, str]  # column -> label, what lengths are drawn against
     shown: list[ShownImage]
     criteria: list[CriterionSeries]
     uniform: dict[str, UniformCurve]  # by the task's column
@@ -120,7 +119,7 @@ def explorer_data(data: StudyData, image_ids: Sequence[str]) -> ExplorerData:
         )
     uniform = {task: task_curve(data, grid, UNIFORM, task) for task in tasks}
     columns = _known(grid, [*SCORES, *data.criterion_columns(), *data.task_columns()])
-    measures = {name: label for name, label in MEASURES.items() if np.isfinite(grid.per_image(name)[rows]).all()}
+    measures = complexity_measures(grid.subset(rows))
     return ExplorerData(
         dataset=data.dataset,
         images_in_all=len(grid),

@@ -5,17 +5,19 @@ from PIL import Image
 from synthetic_tables import synthetic_study_data, synthetic_table
 from synthetic_thumbnails import SIDE, synthetic_thumbnails
 
+from alit.analysis.grid import to_grid
 from alit.report.gallery import SHOWN, needs_from_plain_to_crowded, write_pictures
 from alit.report.site import Provenance, Site
 
 TABLE = synthetic_table(images=60, datasets=("val", "near"))
-DATA = synthetic_study_data(TABLE, features=False)
+GRID = to_grid(TABLE).dataset("val")
+THRESHOLDS = synthetic_study_data(TABLE, features=False).settings.l1_thresholds
 NAMES = sorted(TABLE.loc[TABLE["dataset"] == "val", "image_id"].unique())
 ROWS = TABLE.loc[(TABLE["dataset"] == "val") & (TABLE["length"] > 0)]
 
 
 def test_images_are_ordered_by_what_they_hold_and_span_it():
-    gallery = needs_from_plain_to_crowded(DATA, [*NAMES, "of-no-image"])
+    gallery = needs_from_plain_to_crowded(GRID, THRESHOLDS, [*NAMES, "of-no-image"])
     known = ROWS.drop_duplicates("image_id").set_index("image_id")
     column = "complexity" if known["complexity"].notna().all() else "jpeg_bytes"
     values = known[column][[need.image_id for need in gallery.needs]].to_numpy(dtype=float)
@@ -25,7 +27,7 @@ def test_images_are_ordered_by_what_they_hold_and_span_it():
 
 
 def test_each_has_the_fewest_tokens_below_the_threshold_or_all():
-    gallery = needs_from_plain_to_crowded(DATA, NAMES)
+    gallery = needs_from_plain_to_crowded(GRID, THRESHOLDS, NAMES)
     for need in gallery.needs:
         mine = ROWS.loc[ROWS["image_id"] == need.image_id]
         enough = mine.loc[mine["l1"] < gallery.threshold, "length"]
@@ -36,7 +38,7 @@ def test_each_has_the_fewest_tokens_below_the_threshold_or_all():
 
 
 def test_the_pictures_are_the_original_and_the_frame_of_that_length(tmp_path):
-    gallery = needs_from_plain_to_crowded(DATA, NAMES[:5])
+    gallery = needs_from_plain_to_crowded(GRID, THRESHOLDS, NAMES[:5])
     thumbnails = synthetic_thumbnails(NAMES, ROWS["length"].nunique())
     site = Site(tmp_path, Provenance("tiny", "configs/tiny.yaml", "0" * 12, "none"))
     for shown in write_pictures(site, gallery.needs, thumbnails):
@@ -48,4 +50,9 @@ def test_the_pictures_are_the_original_and_the_frame_of_that_length(tmp_path):
 
 
 def test_without_pictures_there_is_nothing_to_show():
-    assert not needs_from_plain_to_crowded(DATA, ["of-no-image"]).needs
+    assert not needs_from_plain_to_crowded(GRID, THRESHOLDS, ["of-no-image"]).needs
+
+
+def test_without_a_measure_of_complexity_nothing_can_be_ordered():
+    grid = to_grid(synthetic_table(images=30, columns=("class",)))
+    assert not needs_from_plain_to_crowded(grid, THRESHOLDS, list(grid.images["image_id"])).needs
