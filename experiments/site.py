@@ -1,19 +1,18 @@
 """Stage `site`: build every page of a profile's report, and the ledger of all claims."""
 
-import json
 import shutil
 from collections.abc import Sequence
 
 import nbformat
 import pandas as pd
-import yaml
 
 from alit.analysis.claims import claim_order
 from alit.analysis.ledger import ledger_from_json, ledger_to_json
 from alit.config import load_profile
 from alit.errors import run_command
+from alit.files import read_json
 from alit.paths import RunPaths
-from alit.report.claims_page import read_claims, write_claims
+from alit.report.claims_page import write_claims
 from alit.report.notebooks import NOTEBOOK_FILE, code_html, results_html
 from alit.report.pages import write_differences, write_index, write_reconstructions, write_training
 from alit.report.site import IMAGES, Site, provenance, write_study_pages
@@ -26,7 +25,7 @@ from experiments.stage import Stage
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the pages of `reports/<profile>/`, and `runs/<profile>/claims.json`."""
     paths = Stage(argv, main.__doc__).paths
-    names = list(yaml.safe_load((paths.root / "params.yaml").read_text())["studies"])
+    names = list(read_yaml(paths.root / "params.yaml")["studies"])
     ledgers = [ledger_from_json(paths.study_claims(name).read_text(encoding="utf-8")) for name in names]
     claims = sorted((claim for ledger in ledgers for claim in ledger), key=lambda claim: claim_order(claim.id))
     paths.claims.write_text(ledger_to_json(claims), encoding="utf-8")
@@ -38,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         notebook = nbformat.read(paths.executed(study.name) / NOTEBOOK_FILE, as_version=4)
         write_study_pages(site, study, results_html(notebook), code_html(notebook))
         shutil.copyfile(paths.root / "notebooks" / f"{study.name}.ipynb", paths.report / study.name / NOTEBOOK_FILE)
-    alt = write_claims(site, read_claims(paths.claims), studies, judge_notes(paths))
-    write_index(site, paths, read_claims(paths.claims), studies, alt)
+    alt = write_claims(site, claims, studies, judge_notes(paths))
+    write_index(site, paths, claims, studies, alt)
     write_training(site, paths)
     write_reconstructions(site, paths)
     paper, here = (
@@ -56,7 +55,7 @@ def judge_notes(paths: RunPaths) -> list[str]:
     sets = read_yaml(paths.config)["data"]["sets"]
     dataset = next((part["name"] for part in sets if part["role"] == "evaluate"), "")
     table = pd.read_parquet(paths.table, columns=["dataset", "image_id", "length"])
-    return describe_judges(table, json.loads(record.read_text(encoding="utf-8")), dataset)
+    return describe_judges(table, read_json(record), dataset)
 
 
 if __name__ == "__main__":
