@@ -6,19 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit.analysis.study_data import StudyData, find_sweep, load_study_data, read_table
+import pandas as pd
+
+from alit.analysis.study_data import find_sweep, load_study_data, read_table
 from alit.errors import DataError, run_command
 from alit.paths import TRAINING, RunPaths, project_root
-from alit.report.leaderboard import FOLDER, write_leaderboard
-from alit.report.result_file import (
-    BUDGETS,
-    ResultFile,
-    compute_result,
-    own_budget,
-    read_result,
-    require_comparable,
-    write_result,
-)
+from alit.report.leaderboard.compute import BUDGETS, compute_result, own_budget
+from alit.report.leaderboard.page import FOLDER, write_leaderboard
+from alit.report.leaderboard.result_file import ResultFile, read_result, require_comparable, write_result
 from alit.report.site import Site, provenance
 from alit.settings import read_yaml
 from experiments.stage import Stage
@@ -56,20 +51,16 @@ def run_results(paths: RunPaths) -> list[ResultFile]:
     for table in sorted(paths.baselines.glob("*/table.parquet")):
         data = load_study_data(find_sweep(table.parent), trainings=False)
         if own.dataset in data.grid.datasets:
-            sweeps[table.parent.name] = _on(data, own)._replace(tables=costs)
+            sweeps[table.parent.name] = data._replace(dataset=own.dataset, tables=costs)
     budgets = BUDGETS | {bits for data in sweeps.values() if (bits := own_budget(data)) is not None}
     results = []
     for name, data in sweeps.items():
         kind = "own" if name == OWN else "another training" if name.startswith(TRAINING) else "baseline"
-        results.append(compute_result(data, name=name, kind=kind, cost_name=name, command=command, budgets=budgets))
+        results.append(compute_result(data, name=name, kind=kind, command=command, budgets=budgets))
     return results
 
 
-def _on(data: StudyData, own: StudyData) -> StudyData:
-    return data._replace(dataset=own.dataset)
-
-
-def _tables(paths: RunPaths, study: str) -> dict:
+def _tables(paths: RunPaths, study: str) -> dict[str, pd.DataFrame]:
     return {path.stem: read_table(path) for path in sorted(paths.measured(study).glob("*.parquet"))}
 
 

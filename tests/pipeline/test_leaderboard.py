@@ -10,14 +10,12 @@ from synthetic_comparison import cost_tables
 from synthetic_tables import synthetic_study_data, synthetic_table, write_project
 
 from alit.errors import ConfigError, DataError
-from alit.report.leaderboard import equal_bits_boards, shared_scores, whole_board
-from alit.report.leaderboard_figure import rate_distortion, rate_points
-from alit.report.result_file import (
+from alit.report.leaderboard.compute import compute_result, hash_of_images, own_budget
+from alit.report.leaderboard.figure import rate_distortion, rate_points
+from alit.report.leaderboard.page import equal_bits_boards, shared_scores, whole_board
+from alit.report.leaderboard.result_file import (
     Number,
     ResultFile,
-    compute_result,
-    hash_of_images,
-    own_budget,
     read_result,
     require_comparable,
     tidy,
@@ -30,7 +28,7 @@ IMAGES = 60
 
 def result(table=None, name="own", kind="own", **tables) -> ResultFile:
     data = synthetic_study_data(synthetic_table(IMAGES, ("val",)) if table is None else table)
-    return compute_result(data._replace(tables=tables), name=name, kind=kind, cost_name=name, command="make repro")
+    return compute_result(data._replace(tables=tables), name=name, kind=kind, command="make repro")
 
 
 def test_lengths_hold_the_means_of_the_table():
@@ -84,7 +82,7 @@ def test_others_are_compared_at_the_bits_of_a_tokenizer_with_one_length():
     assert own_budget(single) == 160
     data = synthetic_study_data(synthetic_table(IMAGES, ("val",)))
     assert own_budget(data) is None
-    found = compute_result(data, name="a", kind="own", cost_name="a", command="make repro", budgets={160, 10**6})
+    found = compute_result(data, name="a", kind="own", command="make repro", budgets={160, 10**6})
     assert [each.bits for each in found.budgets] == [160]
 
 

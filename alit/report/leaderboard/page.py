@@ -1,12 +1,13 @@
-"""The leaderboard: all tokenizers of a run, and results that others sent in, on the same images."""
+"""The page of the leaderboard: its tables, their cells and what they say."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from alit.analysis.grid import metric_info
 from alit.analysis.numbers import format_interval, format_number
-from alit.report.leaderboard_figure import rate_distortion, rate_points
-from alit.report.result_file import SHARE, Number, ResultFile, tidy
+from alit.report.leaderboard.compute import SHARE
+from alit.report.leaderboard.figure import rate_distortion, rate_points
+from alit.report.leaderboard.result_file import Number, ResultFile, tidy
 from alit.report.site import Site
 
 PAGE, TABLE, FOLDER = "leaderboard.html", "leaderboard.csv", "leaderboard"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from alit.analysis.grid import metric_info
 from alit.plots.style import BAND, MARKERS, PALETTE, Plot, arrow_of, note, panel_title, panels, style
-from alit.report.result_file import ResultFile
+from alit.report.leaderboard.result_file import ResultFile
 
 PANELS = 3  # measures that are drawn
 
