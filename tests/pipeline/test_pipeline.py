@@ -142,6 +142,13 @@ def test_every_dep_that_a_stage_makes_is_an_out_of_a_stage():
     assert {dep for dep in made if not any(f"{out}/".startswith(f"{dep}/") for out in outs)} == set()
 
 
+def test_the_stage_that_ends_the_report_makes_or_waits_for_every_page_that_its_pages_link():
+    frame = (ROOT / "alit" / "report" / "templates" / "base.html").read_text()
+    linked = {f"reports/${{profile}}/{page}" for page in re.findall(r'\("(\w+\.html)", "', frame)}
+    assert len(linked) > 5
+    assert linked <= {*STAGES["site"]["outs"], *STAGES["site"]["deps"]}
+
+
 def test_there_are_as_many_studies_as_the_package_knows():
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     assert set(yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]) == set(STUDIES)
