@@ -38,7 +38,7 @@ from alit.models.weights import WEIGHTS_FILE
 from alit.paths import TRAINING, RunPaths, project_root
 from alit.report.claims_figure import claims_overview
 from alit.report.claims_page import by_section, read_claims
-from alit.report.pages import settings_diff
+from alit.report.differences import settings_diff
 from alit.settings import read_yaml
 from alit.studies import all_statements, assess
 from alit.tasks.protocol import round_to_8_bit

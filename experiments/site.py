@@ -13,8 +13,9 @@ from alit.errors import run_command
 from alit.files import read_json
 from alit.paths import RunPaths
 from alit.report.claims_page import write_claims
+from alit.report.differences import write_differences
 from alit.report.notebooks import NOTEBOOK_FILE, code_html, results_html
-from alit.report.pages import write_differences, write_index, write_reconstructions, write_training
+from alit.report.pages import write_index, write_reconstructions, write_training
 from alit.report.site import IMAGES, Site, provenance, write_study_pages
 from alit.report.study_page import read_study
 from alit.settings import read_yaml

@@ -14,7 +14,8 @@ from alit.analysis.numbers import format_estimate, format_interval, format_numbe
 from alit.analysis.verdicts import marked
 from alit.errors import DataError
 from alit.report.claims_page import by_section, open_questions, verdict_counts
-from alit.report.pages import mean_errors, settings_diff
+from alit.report.differences import settings_diff
+from alit.report.pages import mean_errors
 
 
 def results_text(

@@ -7,7 +7,7 @@ import pytest
 from checkout import ROOT
 
 from alit.paths import RunPaths
-from alit.report.pages import recorded_settings, settings_diff
+from alit.report.differences import recorded_settings, settings_diff
 from alit.settings import read_yaml
 
 CONFIGS = ROOT / "configs"
