@@ -33,7 +33,8 @@ class AnalysisConfig(Settings):
     depth_thresholds: tuple[float, ...]
     perceptual_thresholds: tuple[float, ...]
     caption_thresholds: tuple[float, ...]  # least token F1
-    # Task models from weak to strong, the last is the reference model; empty, as lists or names, where there is none.
+    # Task models, the last is the reference model; empty, as lists or names, where there is none. Which is the stronger
+    # is measured.
     classifiers: tuple[str, ...]
     depth_models: tuple[str, ...]
     captioners: tuple[str, ...]

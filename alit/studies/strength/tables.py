@@ -50,11 +50,11 @@ AGREEMENT_COLUMNS = [
 
 
 class ModelComparison(NamedTuple):
-    """Models of one task, weak to strong, what they are compared with, and the images that all have scores for."""
+    """Models of one task, what they are compared with, and the images that all have scores for."""
 
     task: str
     against: Against
-    models: tuple[str, ...]
+    models: tuple[str, ...]  # weak to strong, where there is a truth to tell by
     columns: tuple[str, ...]  # one per model
     grid: SweepGrid
 
@@ -95,7 +95,7 @@ class Performance(NamedTuple):
 
 
 def model_pairs(data: StudyData) -> dict[str, tuple[str, ...]]:
-    """Return the profile's models of each task, weak to strong, of tasks that have more than one."""
+    """Return the profile's models of each task, in its order, of tasks that have more than one."""
     settings = data.settings
     named = {
         "classification": settings.classifiers,
@@ -106,19 +106,35 @@ def model_pairs(data: StudyData) -> dict[str, tuple[str, ...]]:
 
 
 def model_comparisons(data: StudyData) -> tuple[ModelComparison, ...]:
-    """Return the comparisons of `model_pairs` that the table has scores for, on in-distribution images."""
-    here = data.grid.dataset(data.dataset)
+    """Return the comparisons of `model_pairs` that the table has scores for, on in-distribution images.
+
+    Models go from weak to strong by their mean performance on the untouched images against the truth, equal ones and
+    those of a task without a truth in the profile's order.
+    """
+    here, ordered = data.grid.dataset(data.dataset), model_pairs(data)
     found = []
-    for (task, against), (prefix, _) in SCORES.items():
-        models = tuple(name for name in model_pairs(data).get(task, ()) if data.measured(prefix + name))
+    for (task, against), (prefix, _) in SCORES.items():  # the truth of a task before its models' own answers
+        models = tuple(name for name in ordered.get(task, ()) if data.measured(prefix + name))
         columns = tuple(data.accuracy_of(name) if prefix == "top1_" else prefix + name for name in models)
         grid = here.complete(columns)
         if len(models) > 1:
             clean = np.stack([grid.clean[column] for column in columns], axis=1)  # image model
             grid = grid.subset(np.flatnonzero(np.isfinite(clean).all(axis=1)))
         if len(models) > 1 and len(grid):
-            found.append(ModelComparison(task, against, models, columns, grid))
+            comparison = ModelComparison(task, against, models, columns, grid)
+            if against == "truth":
+                comparison = _weak_to_strong(comparison)
+                unknown = [name for name in ordered[task] if name not in models]
+                ordered[task] = (*unknown, *comparison.models)
+            found.append(comparison)
     return tuple(found)
+
+
+def _weak_to_strong(comparison: ModelComparison) -> ModelComparison:
+    clean = [metric_info(name).sign * comparison.grid.clean[name].mean() for name in comparison.columns]
+    order = np.argsort(clean, kind="stable")
+    models, columns = (tuple(names[place] for place in order) for names in (comparison.models, comparison.columns))
+    return comparison._replace(models=models, columns=columns)
 
 
 def performances(comparison: ModelComparison, bootstrap: BootstrapConfig) -> tuple[Performance, ...]:

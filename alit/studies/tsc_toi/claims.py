@@ -188,7 +188,7 @@ def _other_tasks(data: StudyData) -> list[str]:
 
 
 def _other_network(data: StudyData, task: str) -> str | None:
-    """Return the score of the weakest other network of a task, to choose lengths by; None where there is none."""
+    """Return the score of the profile's first other network of a task, to choose lengths by; None if it has none."""
     if task == data.depth_column:
         names = [f"depth_error_{name}" for name in data.settings.depth_models[:-1]]
     else:

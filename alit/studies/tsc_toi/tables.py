@@ -267,7 +267,7 @@ def advantage(data: StudyData, grid: SweepGrid, curve: CurveOf, chooser: str, ta
 def shown_tasks(data: StudyData) -> list[str]:
     """Return the tasks of the figures: those that the caller chose, else every measured task of the settings.
 
-    The latter are the accuracies of the reference and of the weakest classifier, the other reference tasks, L1 as in
+    The latter are the accuracies of the reference and of the first classifier, the other reference tasks, L1 as in
     the paper's Fig. 14 and 15, and the Fréchet distance on each network whose features the sweep keeps, the reference
     first: FID, and beside it the distance on VGG16 features that the paper's Fig. 6, 14 and 15 show.
     """

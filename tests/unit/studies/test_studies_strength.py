@@ -138,6 +138,25 @@ def test_c8_does_not_take_a_model_that_is_stronger_by_name_only():
     assert judged.headline is None
 
 
+def test_c8_goes_by_the_performance_on_untouched_images_whatever_the_order_of_the_list():
+    names = ("classifiers", "depth_models", "captioners")
+    turned = SETTINGS.model_copy(update={name: getattr(SETTINGS, name)[::-1] for name in names})
+    data = study_data()
+    assert all_claims()["C8"](data._replace(settings=turned)) == all_claims()["C8"](data)
+    assert strength_table(data._replace(settings=turned)).equals(strength_table(data))
+
+
+def test_c8_takes_the_strongest_of_all_where_the_list_ends_with_another():
+    table = with_model_pairs(synthetic_table(IMAGES, ("val",)))
+    middle = with_model_pairs(synthetic_table(IMAGES, ("val",)), Rival(0.7, 0.2))["class_rank_weak"]
+    settings = SETTINGS.model_copy(update={"classifiers": ("weak", "strong", "middle")})
+    data = synthetic_study_data(table.assign(class_rank_middle=middle), settings)
+    classification, *_ = model_comparisons(data)
+    assert classification.models == ("weak", "middle", "strong")
+    (lead,) = (part for part in all_claims()["C8"](data).measurements if part.name == "classification_lead")
+    assert lead.statistic.endswith("strong minus weak")
+
+
 def test_c8_does_not_compare_losses_where_there_is_next_to_none():
     judged = c8(Rival(0.6, 0.01), Rival(0.8, 0.05))
     assert judged.verdict == "not measurable"
