@@ -1,12 +1,10 @@
-"""The Fréchet distance between sets of features, of whole sets and of selections, and each image's influence on it."""
+"""The Fréchet distance between sets of features, and each image's influence on it."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from alit.analysis.bootstrap import Influence
-from alit.analysis.grid import SweepGrid
-from alit.analysis.selection import Selection
 from alit.errors import DataError
 
 BLOCK = 4096  # feature rows in memory at a time
@@ -44,72 +42,6 @@ def features_to_statistics(features: np.ndarray, rows: np.ndarray | None = None)
     if not np.isfinite(scatter).all():
         raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
     return FeatureStatistics(mean, scatter / (len(rows) - 1))
-
-
-def statistics_to_distance(reference: FeatureStatistics, other: FeatureStatistics) -> float:
-    """Return `|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`, at least 0.
-
-    The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is symmetric,
-    so that singular covariances (fewer images than features) need no special case.
-    """
-    values, vectors = np.linalg.eigh(reference.covariance)
-    half = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(half @ other.covariance @ half).clip(min=0)).sum()
-    gap = reference.mean - other.mean
-    distance = gap @ gap + np.trace(reference.covariance) + np.trace(other.covariance) - 2 * cross
-    return float(max(distance, 0.0))
-
-
-def frechet_distance(reference: np.ndarray, other: np.ndarray) -> float:
-    """Return the distance between two feature arrays (n, f) and (m, f).
-
-    Raises:
-        DataError: see `features_to_statistics`.
-    """
-    if min(len(reference), len(other)) < reference.shape[1]:
-        return _distance_of_few(reference, other)
-    return statistics_to_distance(features_to_statistics(reference), features_to_statistics(other))
-
-
-def _distance_of_few(reference: np.ndarray, other: np.ndarray) -> float:
-    """Return the same from products of images (n, m) and not of features (f, f), of which there are more.
-
-    With centered features A and B, S1 = A^T A / (n - 1) and S2 = B^T B / (m - 1), so that the eigenvalues of S1 S2
-    are the squared singular values of A B^T, but for the factors.
-    """
-    gaps, centered = [], []
-    for features in (reference, other):
-        rows = np.asarray(features, dtype=np.float64)
-        if len(rows) < 2:
-            raise DataError(f"expected at least 2 feature rows for a covariance, found {len(rows)}; use more images")
-        if not np.isfinite(rows).all():
-            raise DataError("expected finite features, found nan or infinity; run the sweep stage again")
-        gaps.append(rows.mean(axis=0))
-        centered.append((rows - gaps[-1]) / np.sqrt(len(rows) - 1))
-    first, second = centered
-    cross = np.linalg.svd(first @ second.T, compute_uv=False).sum()
-    gap = gaps[0] - gaps[1]
-    return float(max(gap @ gap + np.square(first).sum() + np.square(second).sum() - 2 * cross, 0.0))
-
-
-def frechet_of_selection(features: np.ndarray, grid: SweepGrid, selection: Selection) -> float:
-    """Return the distance of a selection's reconstructions from the untouched images, both of the included ones.
-
-    Args:
-        features: (table rows, f), row-aligned with the table that `grid` was folded from.
-        grid: the images.
-        selection: lengths of the same images.
-
-    Raises:
-        DataError: the table has no rows of length 0 to compare with.
-    """
-    if grid.clean_rows is None:
-        raise DataError("expected rows of length 0 in the sweep table, the reference of Fréchet distances, found none")
-    chosen = np.flatnonzero(selection.included)
-    originals, others = grid.clean_rows[chosen], grid.rows[chosen, selection.positions[chosen]]
-    if len(chosen) < features.shape[1]:
-        return frechet_distance(features[originals], features[others])
-    return statistics_to_distance(features_to_statistics(features, originals), features_to_statistics(features, others))
 
 
 RANK_TOLERANCE = 1e-8  # eigenvalues below this share of the largest count as none

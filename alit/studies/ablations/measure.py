@@ -12,7 +12,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from alit.analysis.frechet import covariance_root, features_to_statistics, frechet_influence
+from alit.analysis.distances import FeatureDistances
 from alit.analysis.grid import MIN_IMAGES, SweepGrid, to_grid
 from alit.data.imageset import Subset
 from alit.errors import ConfigError
@@ -158,10 +158,9 @@ def reference_rows(table: pd.DataFrame, dataset: str, features: np.ndarray | Non
 def frechet_by_image(grid: SweepGrid, features: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     """Return (n, columns) numbers whose mean is the Fréchet distance at each of these places among the lengths."""
     assert grid.clean_rows is not None
-    reference = features_to_statistics(features, grid.clean_rows)
-    root = covariance_root(reference.covariance)
-    found = [frechet_influence(features, grid.clean_rows, grid.rows[:, each], reference, root) for each in columns]
-    return np.stack([part.value + part.effects for part in found], axis=1)
+    distances = FeatureDistances(features)
+    found = [distances.frechet(grid.clean_rows, grid.rows[:, each]) for each in columns]
+    return np.stack([part.value + part.effects.astype(np.float64) for part in found], axis=1)
 
 
 def _rates(grid: SweepGrid, distances: np.ndarray) -> pd.DataFrame:

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from synthetic_comparison import GAINS, LENGTHS, ablation_tables
 from synthetic_tables import synthetic_features, synthetic_study_data, synthetic_table
+from textbook_frechet import frechet_distance
 
-from alit.analysis.frechet import frechet_distance
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import BootstrapConfig
 from alit.errors import DataError
