@@ -18,6 +18,19 @@ AGREEMENT = "depth_rank_agreement_"
 BLIND = "depth_rank_agreement_blind_"  # of rules that look at no picture
 
 
+def knows_task(data: StudyData, task: str, guards: Sequence[str]) -> list[Gate]:
+    """Return what a task's network must show: see `knows_untouched_images` and `sees_depth`; of other tasks nothing.
+
+    Args:
+        data: the inputs.
+        task: score column, `top1_<model>` or `top1_in_set_<model>`, or that of the reference depth network.
+        guards: beginnings of the names of the measurements that need it.
+    """
+    if task.startswith("top1_"):
+        return knows_untouched_images(data, task, guards)
+    return sees_depth(data, data.settings.depth_models[-1], guards) if task == data.depth_column else []
+
+
 def knows_untouched_images(data: StudyData, accuracy: str, guards: Sequence[str]) -> list[Gate]:
     """Return the gate that a classifier is right on most untouched images of the in-distribution set, where known.
 

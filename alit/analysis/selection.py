@@ -230,6 +230,11 @@ def covering_thresholds(grid: SweepGrid, column: str, count: int = 64) -> np.nda
     return np.unique([*inner, np.nextafter(scores.max(), np.inf)])
 
 
+def covering_allocation(grid: SweepGrid, column: str) -> Allocation:
+    """Return a score's lengths under its covering thresholds; all images must have scores (`grid.complete`)."""
+    return allocate_by_threshold(grid, criterion_on(column), covering_thresholds(grid, column))
+
+
 def picked(grid: SweepGrid, allocation: Allocation, column: str) -> np.ndarray:
     """Return (n, t) values of `column` at the allocated lengths."""
     return np.take_along_axis(grid.score(column), allocation.positions, axis=1)
@@ -243,15 +248,6 @@ def sample_curve(grid: SweepGrid, allocation: Allocation, column: str, bootstrap
     )
     split = len(allocation.thresholds)
     return CurveSamples(both[:, :split], both[:, split:])
-
-
-def curve_table(
-    grid: SweepGrid, allocation: Allocation, columns: Sequence[str], base_tokens: int, bootstrap: BootstrapConfig
-) -> pd.DataFrame:
-    """Return the tidy form of a curve that the plots take: one row per threshold and task; columns as `curve_rows`."""
-    curves = {column: sample_curve(grid, allocation, column, bootstrap) for column in columns}
-    parts = [curve_rows(grid, allocation, task, curve, base_tokens, bootstrap) for task, curve in curves.items()]
-    return pd.concat(parts, ignore_index=True)
 
 
 def curve_rows(

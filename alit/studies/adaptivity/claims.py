@@ -12,7 +12,7 @@ import numpy as np
 from alit.analysis.bootstrap import resampled_means
 from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import metric_info
-from alit.analysis.instruments import knows_untouched_images, sees_depth
+from alit.analysis.instruments import knows_task
 from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
 from alit.analysis.selection import own_column
 from alit.analysis.study_data import StudyData
@@ -199,10 +199,7 @@ def _gates(data: StudyData, comparison: Comparison, tasks: Sequence[str]) -> lis
         guards = tuple(f"{kind}_{task}_by_" for kind in ("mean", "kept", "tail"))
         guards += ("saved_by_",) if task == "l1" else ()
         gates.append(gate(f"range_of_{task}", words, rise, data.bootstrap.confidence, 0.0, guards=guards))
-        if task.startswith("top1_"):
-            gates += knows_untouched_images(data, task, guards)
-        elif task == data.depth_column:
-            gates += sees_depth(data, data.settings.depth_models[-1], guards)
+        gates += knows_task(data, task, guards)
     return gates
 
 

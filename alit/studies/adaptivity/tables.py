@@ -23,8 +23,7 @@ from alit.analysis.grid import KEY, SweepGrid, metric_info
 from alit.analysis.selection import (
     Allocation,
     BootstrapConfig,
-    allocate_by_threshold,
-    covering_thresholds,
+    covering_allocation,
     criterion_on,
     uniform_allocation,
 )
@@ -161,7 +160,7 @@ def costs_of(grid: SweepGrid, cost: str) -> np.ndarray:
 
 def threshold_family(grid: SweepGrid, column: str) -> Allocation:
     """Return the smallest length that satisfies a threshold on a score, for thresholds that cover every cost."""
-    allocation = allocate_by_threshold(grid, criterion_on(column), covering_thresholds(grid, column))
+    allocation = covering_allocation(grid, column)
     return allocation._replace(label="predicted L1 < threshold") if column == CROSS_FITTED else allocation
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from alit.analysis.claims import NEAR_MAXIMUM, Claim, Statement, assesses
 from alit.analysis.grid import SweepGrid, metric_info
-from alit.analysis.instruments import knows_untouched_images, sees_depth
+from alit.analysis.instruments import knows_task
 from alit.analysis.measurements import Gate, Measurement, gate, measured, pooled
 from alit.analysis.selection import CurveSamples, at_tokens, mean_tokens_needed, own_column, tokens_to_reach
 from alit.analysis.study_data import StudyData
@@ -211,11 +211,7 @@ def _gates(data: StudyData, task: str, curve: CurveSamples, more: Sequence[str] 
     lost = better_by(most, value_at(curve, "shortest"), task, most)
     words = f"loss of {metric_info(task).label} with the shortest length for all, share of its value with the longest"
     gates = [gate(f"range_of_{task}", words, lost, data.bootstrap.confidence, SIMILAR, guards=guards)]
-    if task == data.accuracy_column:
-        gates += knows_untouched_images(data, task, guards)
-    if task == data.depth_column:
-        gates += sees_depth(data, data.settings.depth_models[-1], guards)
-    return gates
+    return [*gates, *knows_task(data, task, guards)]
 
 
 def _open(gates: Iterable[Gate], name: str) -> bool:

@@ -20,7 +20,7 @@ from alit.analysis.selection import (
     CurveSamples,
     allocate_by_threshold,
     at_tokens,
-    covering_thresholds,
+    covering_allocation,
     criterion_on,
     curve_rows,
     mean_advantage,
@@ -125,9 +125,7 @@ def oracle_gap_table(
         gain has no rows.
     """
     rows = []
-    allocations = [
-        allocate_by_threshold(grid, criterion_on(name), covering_thresholds(grid, name)) for name in criteria
-    ]
+    allocations = [covering_allocation(grid, name) for name in criteria]
     for task in tasks:
         within = uniform_oracle_bounds(grid, task, bootstrap)
         if not (within.possible > 0).all():
@@ -165,7 +163,7 @@ def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str, near
     Raises:
         NotMeasurable: a Fréchet distance without reference features or untouched images to compare with.
     """
-    allocation = covering_allocation(grid, criterion)
+    allocation = uniform_allocation(grid) if criterion == UNIFORM else covering_allocation(grid, criterion)
     tokens, of_means = grid.lengths[allocation.positions], not task.startswith("frechet_")
     if near is not None:
         allocation = _thinned(allocation, _around(tokens, near))
@@ -174,13 +172,6 @@ def task_curve(data: StudyData, grid: SweepGrid, criterion: str, task: str, near
     if of_means:
         return sample_curve(grid, allocation, task, data.bootstrap)
     return _frechet_curve(data, grid, allocation, task)
-
-
-def covering_allocation(grid: SweepGrid, criterion: str) -> Allocation:
-    """Return a criterion's lengths under thresholds that cover every capacity; `UNIFORM` is the same length for all."""
-    if criterion == UNIFORM:
-        return uniform_allocation(grid)
-    return allocate_by_threshold(grid, criterion_on(criterion), covering_thresholds(grid, criterion))
 
 
 def _frechet_curve(data: StudyData, grid: SweepGrid, allocation: Allocation, task: str) -> CurveSamples:

@@ -15,12 +15,14 @@ from alit.analysis.selection import (
     allocate_by_threshold,
     at_tokens,
     capacity,
+    covering_allocation,
     covering_thresholds,
-    curve_table,
+    curve_rows,
     evaluate,
     mean_advantage,
     mean_tokens_needed,
     middle_threshold,
+    sample_curve,
     select,
     tokens_to_reach,
     uniform_allocation,
@@ -41,11 +43,13 @@ def curve(tokens, values) -> CurveSamples:
     return CurveSamples(np.atleast_2d(np.array(tokens, float)), np.atleast_2d(np.array(values, float)))
 
 
+def rows_of(grid, allocation, task):
+    return curve_rows(grid, allocation, task, sample_curve(grid, allocation, task, HOW), 64, HOW)
+
+
 def test_a_curve_says_what_selecting_at_each_threshold_says(grid):
     thresholds = [0.05, 0.07, 0.1]
-    table = curve_table(
-        grid, allocate_by_threshold(grid, SelectionCriterion("l1"), thresholds), ["depth_error_depth"], 64, HOW
-    )
+    table = rows_of(grid, allocate_by_threshold(grid, SelectionCriterion("l1"), thresholds), "depth_error_depth")
     for (_, row), threshold in zip(table.iterrows(), thresholds, strict=True):
         picked = select(grid, SelectionCriterion("l1"), threshold)
         assert row["capacity"] == pytest.approx(capacity(picked, 64))
@@ -55,14 +59,14 @@ def test_a_curve_says_what_selecting_at_each_threshold_says(grid):
 
 
 def test_the_uniform_allocation_is_the_mean_at_each_length(grid):
-    table = curve_table(grid, uniform_allocation(grid), ["l1"], 64, HOW)
+    table = rows_of(grid, uniform_allocation(grid), "l1")
     assert table["value"].to_numpy() == pytest.approx(grid.score("l1").mean(axis=0))
     assert table["capacity"].to_numpy() == pytest.approx(np.array(LENGTHS) / 64)
 
 
 @pytest.mark.parametrize("column", ["l1", "depth_error_depth", "class_rank_strong"])
 def test_covering_thresholds_run_from_the_longest_for_all_to_the_shortest_for_all(grid, column):
-    allocation = allocate_by_threshold(grid, SelectionCriterion(column), covering_thresholds(grid, column))
+    allocation = covering_allocation(grid, column)
     tokens = grid.lengths[allocation.positions].mean(axis=0)
     assert tokens[0] == LENGTHS[-1]
     assert tokens[-1] == LENGTHS[0]

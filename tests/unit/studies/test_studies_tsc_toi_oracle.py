@@ -13,9 +13,7 @@ from synthetic_tables import Effects, synthetic_table
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import (
     BootstrapConfig,
-    allocate_by_threshold,
-    covering_thresholds,
-    criterion_on,
+    covering_allocation,
     own_column,
     picked,
     sample_curve,
@@ -159,7 +157,7 @@ def test_every_criterion_is_measured_on_every_task():
 @pytest.mark.parametrize("column", ["l1", "caption_score_wordy", "ssim"])
 def test_thresholds_cover_every_capacity_whichever_way_a_score_runs(column):
     grid = to_grid(with_model_pairs(synthetic_table(50, ("val",))))
-    allocation = allocate_by_threshold(grid, criterion_on(column), covering_thresholds(grid, column))
+    allocation = covering_allocation(grid, column)
     tokens = grid.lengths[allocation.positions].mean(axis=0)
     assert tokens[0] == grid.lengths[-1]
     assert tokens[-1] == grid.lengths[0]
