@@ -1,6 +1,5 @@
 """Stage `examples`: keep a few images and their reconstructions, for the report and the studies to show."""
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -8,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from PIL import Image
 from torch import Tensor
 
+from alit.data.images import to_png
 from alit.data.imageset import ImageSet, SetCard, open_set, read_cards
 from alit.errors import ConfigError, run_command
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
@@ -114,7 +113,7 @@ def pictures_of(tokenizer: Tokenizer, originals: Tensor, known: pd.DataFrame, de
         device: of the tokenizer.
     """
     pixels = _to_8_bit(originals)
-    parts = [known.assign(length=0, bits=np.nan, l1=0.0, picture=[_png(each) for each in pixels])]
+    parts = [known.assign(length=0, bits=np.nan, l1=0.0, picture=[to_png(each) for each in pixels])]
     with torch.no_grad():
         for step in checked_reconstructions(tokenizer, originals.to(device)):
             rebuilt = _to_8_bit(step.images)
@@ -123,15 +122,10 @@ def pictures_of(tokenizer: Tokenizer, originals: Tensor, known: pd.DataFrame, de
                     length=step.length,
                     bits=step.bits.double().cpu().numpy(),
                     l1=np.abs(rebuilt / 255 - pixels / 255).mean(axis=(1, 2, 3)),
-                    picture=[_png(each) for each in rebuilt],
+                    picture=[to_png(each) for each in rebuilt],
                 )
             )
     return pd.concat(parts, ignore_index=True)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    Image.fromarray(pixels).save(file := io.BytesIO(), "png")
-    return file.getvalue()
 
 
 def _to_8_bit(images: Tensor) -> np.ndarray:

@@ -18,6 +18,7 @@ Files are decoded without torch, which only the functions that return tensors im
 """
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,12 @@ def to_images(pixels: "np.ndarray | Tensor") -> "Tensor":
 
     images = rearrange(torch.as_tensor(pixels), "b h w c -> b c h w")
     return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # one pass, one allocation
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """Return the PNG file of a picture, uint8 (h, w, 3), or (h, w) of one channel."""
+    Image.fromarray(pixels).save(file := BytesIO(), "PNG")
+    return file.getvalue()
 
 
 def load_images(paths: Iterable[str | Path], *, size: int) -> "Tensor":

@@ -1,12 +1,14 @@
 """Views of images, and the order in which training sees them."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit.data.images import center_map, center_view, to_images
+from alit.data.images import center_map, center_view, read_image, to_images, to_png
 from alit.training.engine.loader import batch_indices
 
 
@@ -93,3 +95,10 @@ def test_images_become_channels_first_in_the_unit_range():
     assert tensor.shape == (2, 3, 4, 4)
     assert tensor[1, 2, 0, 3] == 1
     assert tensor.sum() == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 3), (3, 5)])
+def test_a_picture_is_read_back_from_its_png_file_as_it_was(shape):
+    pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    found = read_image(io.BytesIO(to_png(pixels)))
+    np.testing.assert_array_equal(found, pixels if len(shape) == 3 else np.repeat(pixels[..., None], 3, axis=2))

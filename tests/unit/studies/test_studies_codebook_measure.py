@@ -44,6 +44,9 @@ class TinySet(ImageSet):
     def images(self, rows):
         return self.pixels[rows]
 
+    def view(self, row, crop=None):
+        return self.pixels[row].mul(255).round().byte().permute(1, 2, 0).numpy()
+
 
 @pytest.fixture(scope="module")
 def network() -> AdaptiveTokenizer:

@@ -1,11 +1,11 @@
 """Token attention: maps of the latents beside controls, their overlap with segments, and how sparse they are.
 
 Paper, section 5, Tab. 2, Fig. 8, 9, 13 and 16; docs/studies/attention.md says what each table holds. The measurement of
-whole image sets; `maps` has the maps and the controls, `overlap` how well maps cover segments.
+whole image sets; `maps` has the maps and the controls, `overlap` how well maps cover segments, `halting` what image
+tokens halt.
 """
 
-import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from alit.data.images import to_png
 from alit.data.imageset import ImageSet
-from alit.errors import DataError, NotMeasurable
+from alit.errors import DataError
 from alit.models.distillation import Halting
 from alit.settings import Settings
+from alit.studies.attention.measure.halting import measure_halting
 from alit.studies.attention.measure.maps import (
     LatentMaps,
     centered_blobs,
@@ -32,7 +33,6 @@ from alit.studies.attention.measure.maps import (
     rollout_maps,
 )
 from alit.studies.attention.measure.overlap import Segments, fit_maps, mean_best, rule_scores, segment_masks
-from alit.tokenizer.halting import HaltingStep, compare_halting
 from alit.tokenizer.protocol import Tokenizer, device_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.fabric import build_fabric, derive_generator
@@ -95,8 +95,8 @@ def trace_examples(
     names = images.manifest["image_id"].astype(str).to_numpy()
     found = []
     for number, row in enumerate(rows):
-        picture = _png(rearrange(shown[number], "c h w -> h w c"))
-        outline = _png(rearrange(segments.masks[number, 0], "(h w) -> h w", h=images.image_size))
+        outline = rearrange(segments.masks[number, 0], "(h w) -> h w", h=images.image_size).mul(255).byte().cpu()
+        files = {"picture": to_png(images.view(row)), "outline": to_png(outline.numpy())}
         for among, count in (("first_latents", tokenizer.lengths[0]), ("latents", None)):
             latent = int(fits[-1][number, :count].argmax())
             there = [place for place, step in enumerate(steps) if step.maps.shape[1] > latent]
@@ -106,15 +106,8 @@ def trace_examples(
                 "map": [steps[place].maps[number, latent].cpu().numpy() for place in there],
             }
             about = {"image_id": names[row], "among": among, "latent": latent + 1}
-            found.append(pd.DataFrame({**about, **trace, "picture": picture, "outline": outline}))
+            found.append(pd.DataFrame({**about, **trace, **files}))
     return pd.concat(found, ignore_index=True)
-
-
-def _png(values: Tensor) -> bytes:
-    """Write values in [0, 1], (h, w, 3) or (h, w), as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(values.mul(255).round().byte().cpu().numpy()).save(file, format="PNG")
-    return file.getvalue()
 
 
 class AttentionTables(NamedTuple):
@@ -183,7 +176,17 @@ def _measure_set(
     store = PieceStore(scratch)
     store.fill(fabric, list(map(len, batches)), work, f"attention on {images.name}")
     halts = config.halting if isinstance(tokenizer, AdaptiveTokenizer) else 0
-    halting, halted = measure_halting(tokenizer, images, rows[:halts], config, seed, scratch, fabric)
+    halting, halted = measure_halting(
+        tokenizer,
+        images,
+        rows[:halts],
+        Halting(probability=config.halting_probability),
+        examples=config.examples,
+        batch_size=config.batch_size,
+        seed=seed,
+        scratch=scratch / "halting",
+        fabric=fabric,
+    )
     if not fabric.is_global_zero:
         return None
     measured = [BatchScores(**store.read(number)) for number in range(len(batches))]
@@ -327,85 +330,3 @@ def _sparsity_rows(names: np.ndarray, part: BatchScores, shown: int) -> pd.DataF
             "shown": layer == shown,
         }
     )
-
-
-def measure_halting(
-    tokenizer: Tokenizer,
-    images: ImageSet,
-    rows: np.ndarray,
-    config: AttentionConfig,
-    seed: int,
-    scratch: Path,
-    fabric: "Fabric",
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Roll some images of a set out with and without halting.
-
-    Returns:
-        One row per image and iteration: image_id, iteration, length, masked (share of the image tokens, before the
-        iteration), l1, l1_halting, open_error, open_error_halting, saved, decoding (see `HaltingStep`). And, of the
-        first `config.examples` images, image_id, iteration from the second, halted (n bool) and picture (a PNG file).
-        Both are empty where no images are asked for, where the tokenizer makes one pass, and in every process but the
-        first.
-    """
-    device, names = device_of(tokenizer), images.manifest["image_id"].astype(str).to_numpy()
-    batches = np.array_split(rows, max(1, len(rows) // config.batch_size)) if len(rows) else []
-    halting = Halting(probability=config.halting_probability)
-
-    def work(number: int) -> Mapping[str, np.ndarray]:
-        generator = derive_generator(seed, "halting", images.name, number, device=device)
-        shown = images.images(batches[number]).to(device)
-        assert isinstance(tokenizer, AdaptiveTokenizer)  # of somebody else's no images are asked for
-        try:
-            steps = list(compare_halting(tokenizer, shown, halting, generator))
-        except NotMeasurable:
-            steps = []
-        return _halting_arrays(steps)
-
-    store = PieceStore(scratch / "halting")
-    store.fill(fabric, list(map(len, batches)), work, f"halting on {images.name}")
-    tables, pictures = [pd.DataFrame(columns=HALTING_COLUMNS)], [pd.DataFrame(columns=HALTED_COLUMNS)]
-    if not fabric.is_global_zero:
-        return tables[0], pictures[0]
-    left = config.examples
-    for number, batch in enumerate(batches):
-        part = store.read(number)
-        for place, row in enumerate(batch if len(part["iteration"]) else ()):
-            values = {name: part[name][:, place] for name in HALTING_COLUMNS[3:]}
-            about = {"image_id": names[row], "iteration": part["iteration"]}
-            tables.append(pd.DataFrame({**about, "length": part["length"], **values}))
-            if left > 0:
-                left -= 1
-                picture = _png(rearrange(images.images([int(row)])[0], "c h w -> h w c"))
-                seen = {"iteration": part["iteration"][1:], "halted": list(part["halted"][1:, place])}
-                pictures.append(pd.DataFrame({"image_id": names[row], **seen, "picture": picture}))
-    return _stacked(tables), _stacked(pictures)
-
-
-HALTING_COLUMNS = ["image_id", "iteration", "length", "masked", "l1", "l1_halting", "open_error", "open_error_halting"]
-HALTING_COLUMNS += ["saved", "decoding"]
-HALTED_COLUMNS = ["image_id", "iteration", "halted", "picture"]
-
-
-def _halting_arrays(steps: Sequence[HaltingStep]) -> dict[str, np.ndarray]:
-    """Return what is kept of t iterations of b images, (t, b) or (t,) each, halted (t, b, n)."""
-
-    def stacked(of: Callable[[HaltingStep], Tensor]) -> np.ndarray:
-        return np.stack([of(step).cpu().numpy() for step in steps]) if steps else np.empty((0, 0))
-
-    return {
-        "iteration": np.array([step.iteration for step in steps], np.int64),
-        "length": np.array([step.length for step in steps], np.int64),
-        "halted": stacked(lambda step: step.halted),
-        "masked": stacked(lambda step: step.halted.float().mean(-1)),
-        "l1": stacked(lambda step: step.without.l1),
-        "l1_halting": stacked(lambda step: step.halting.l1),
-        "open_error": stacked(lambda step: step.without.open_error),
-        "open_error_halting": stacked(lambda step: step.halting.open_error),
-        "saved": stacked(lambda step: step.saved),
-        "decoding": stacked(lambda step: torch.full_like(step.without.l1, step.decoding)),
-    }
-
-
-def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Join tables, of which the first is empty and names the columns."""
-    return pd.concat(tables[1:], ignore_index=True) if len(tables) > 1 else tables[0]

@@ -1,6 +1,5 @@
 """Token ids of whole image sets at every iteration, counted, and the images whose ids are most alike."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,11 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
-from PIL import Image
 from pydantic import PositiveInt
 from torch import Tensor
 
+from alit.data.images import to_png
 from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.settings import Settings
@@ -207,11 +205,4 @@ def _count_codes(ids: np.ndarray, size: int) -> pd.DataFrame:
 
 
 def _pictures(images: ImageSet, rows: np.ndarray) -> list[bytes]:
-    return [_png(image) for image in images.images(rows)]
-
-
-def _png(image: Tensor) -> bytes:
-    pixels = rearrange(image, "c h w -> h w c").mul(255).round().byte().numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
+    return [to_png(images.view(int(row))) for row in rows]
