@@ -18,7 +18,7 @@ from alit.errors import DataError
 from alit.files import require_free
 from alit.report.explorer.page import write_explorer
 from alit.report.site import Provenance, Site
-from alit.sweep.engine import Chunk, SweepModels, measure_chunk
+from alit.sweep.chunks import Chunk, SweepModels, measure_chunk
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tokenizer.thumbnails import thumbnails_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer

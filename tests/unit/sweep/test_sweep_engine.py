@@ -9,7 +9,8 @@ import torch
 from toy_sweep import CONFIG, FadingTokenizer, MeanColor, ToySet
 
 from alit.errors import DataError
-from alit.sweep.engine import CODEC_QUALITY, SweepConfig, file_sizes, rms_contrast, sweep
+from alit.sweep.chunks import CODEC_QUALITY, file_sizes, rms_contrast
+from alit.sweep.engine import SweepConfig, sweep
 from alit.sweep.schema import read_table
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.protocol import round_to_8_bit
