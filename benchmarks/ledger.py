@@ -8,7 +8,6 @@ are left out, and so are distances between features, which take as long as covar
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from memory import peak_bytes
 
 from alit.analysis.grid import to_grid
 from alit.analysis.ledger import ledger_to_json
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "cpu_seconds_of": {name: round(value, 2) for name, value in seconds.items()},
         "cpu_seconds": round(time.process_time() - begun, 1),
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": round(peak_bytes() / 2**30, 2),
     }
     text = json.dumps(result, indent=2) + "\n"
     print(text, end="")

@@ -5,14 +5,13 @@ Prints json; exits 1 when the whole, folding the table included, takes longer or
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from memory import peak_bytes
 
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import SelectionCriterion, capacity, evaluate, select
@@ -40,15 +39,6 @@ def random_table(images: int, lengths: int, seed: int) -> pd.DataFrame:
     )
 
 
-def peak_kib() -> int:
-    """Return the peak memory of this program, in KiB; `ru_maxrss` also counts the program that started it."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(lines["VmHWM"].split()[0])
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "fold_seconds": round(folded - start, 3),
         "select_seconds": round(end - folded, 3),
         "seconds": round(end - start, 3),
-        "peak_gib": round(peak_kib() / 2**20, 3),
+        "peak_gib": round(peak_bytes() / 2**30, 3),
     }
     print(json.dumps(result, indent=2))
     if result["seconds"] > MAX_SECONDS or result["peak_gib"] > MAX_GIB:

@@ -21,7 +21,6 @@ from common import (  # isort: skip - before torch
 )
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
+from memory import peak_bytes
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -142,10 +142,7 @@ def play(stage: finetune.FinetuneStage, player: str) -> None:
 
 
 def peak_megabytes(profile: str, form: str, player: str) -> float:
-    """Return what a process of its own needs at most during the steps, above what it holds before them.
-
-    To be called while this process is small: on Linux a child's peak starts from its parent's.
-    """
+    """Return what a process of its own needs at most during the steps, above what it holds before them, in MB."""
     command = [sys.executable, __file__, "--profile", profile, "--measure", form, player]
     found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout.splitlines()[-1])
@@ -156,8 +153,7 @@ def measure_memory(profile: str, form: str, player: str) -> float:
     stage = new_stage(profile, form, player)
     before = psutil.Process().memory_info().rss
     play(stage, player)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
-    return (peak - before) / 1e6
+    return (peak_bytes() - before) / 1e6
 
 
 def compare(profile: str, rounds: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ trained ones, which use as much memory. The tokenizer is an untrained one of the
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from memory import peak_bytes
 
 from alit.config import Profile, load_profile
 from alit.data.imageset import open_set
@@ -76,7 +76,7 @@ def _measure(profile: Profile, folder: Path, checkpoint: Path | None, stand_in: 
     import timm  # noqa: F401 - what a sweep imports when it starts belongs to the baseline
     import torchmetrics.functional.image  # noqa: F401
 
-    baseline = _peak_megabytes()
+    baseline = peak_bytes() / 2**20
     start = time.monotonic()
     cpu = torch.device("cpu")
     if stand_in:
@@ -98,7 +98,7 @@ def _measure(profile: Profile, folder: Path, checkpoint: Path | None, stand_in: 
     seconds = time.monotonic() - start
     return {
         "baseline_mb": round(baseline),
-        "above_baseline_mb": round(_peak_megabytes() - baseline),
+        "above_baseline_mb": round(peak_bytes() / 2**20 - baseline),
         "seconds": round(seconds),
     }
 
@@ -118,11 +118,6 @@ class BlurTokenizer:
         for step, length in enumerate(self.lengths, start=1):
             coarse = resize(images, max(1, self.image_size * step // len(self.lengths)))
             yield Reconstruction(length, torch.full((len(images),), float(length)), resize(coarse, self.image_size))
-
-
-def _peak_megabytes() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, kilobytes on Linux
 
 
 if __name__ == "__main__":
