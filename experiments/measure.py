@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from alit.data.imageset import ImageSet, Subset, read_cards
-from alit.errors import ConfigError, NotMeasurable, run_command
+from alit.errors import NotMeasurable, run_command
 from alit.models.weights import WEIGHTS_FILE
 from alit.paths import NOT_MEASURED, TARGET_FILE
 from alit.tokenizer.protocol import Tokenizer, codebook_size_of
@@ -48,10 +48,7 @@ def attention(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFram
         raise NotMeasurable("the profile names no images with segmentation masks (attention.sets)")
     scenes = {card.name for card in read_cards(stage.paths.data) if card.source == "scenes"}
     tokenizer, images, seed = _any_tokenizer(stage, fabric), stage.sets(config.sets), stage.read("seed", int)
-    if isinstance(tokenizer, AdaptiveTokenizer):
-        if config.layer > (layers := tokenizer.config.distillation.layers):
-            raise ConfigError(f"attention.layer: expected one of the decoder's {layers}, found {config.layer}")
-    elif not hasattr(tokenizer, "attention_maps"):
+    if not hasattr(tokenizer, "attention_maps"):
         raise NotMeasurable(f"{tokenizer.name} does not say where it looks: no attention_maps (docs/bring-your-own.md)")
     scratch = _scratch(stage, images, {"seed": seed, "attention": config})
     return _finish(measure_attention(tokenizer, images, scenes, config, seed, scratch, fabric), scratch)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from alit.errors import ConfigError
 from alit.tokenizer.protocol import Tokenizer, attention_of, checked_reconstructions
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 LOSSLESS_SIDE = 64  # pixels per side of images that are kept exactly
 LARGEST_SIDE = 128  # larger ones are shrunk to this, and kept at WEBP_QUALITY
@@ -56,14 +55,10 @@ def thumbnails_of(tokenizer: Tokenizer, images: Tensor, layer: int) -> list[Thum
 
 def _last_attention(tokenizer: Tokenizer, images: Tensor) -> Tensor | None:
     """Return where latents look at the longest length (l, b, k, n); None of a tokenizer that does not say."""
-    if isinstance(tokenizer, AdaptiveTokenizer):
-        *_, last = tokenizer.rollout(images, reconstruct=False, attention=True)
-        assert last.attention is not None
-        return rearrange(last.attention, "l b n k -> l b k n")
-    if hasattr(tokenizer, "attention_maps"):
-        *_, step = attention_of(tokenizer, images)
-        return step.layers
-    return None
+    if not hasattr(tokenizer, "attention_maps"):
+        return None
+    *_, last = attention_of(tokenizer, images)
+    return last.layers
 
 
 def to_8_bit(values: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from alit.errors import ConfigError, DataError, TokenFileError
@@ -24,7 +25,7 @@ from alit.tokenizer.encoding import (
     roll_out,
 )
 from alit.tokenizer.length_predictor import LengthPredictor, PredictedLoss, encode_predicted, first_iteration
-from alit.tokenizer.protocol import Reconstruction
+from alit.tokenizer.protocol import AttentionStep, Reconstruction
 from alit.tokenizer.tokens import TokenSet
 
 
@@ -266,6 +267,18 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             if step.ids is None:
                 raise ConfigError(f"expected a quantized tokenizer, found continuous latents in {self.name}")
             yield step.length, step.ids
+
+    @torch.no_grad()
+    def attention_maps(self, images: Tensor) -> Iterator[AttentionStep]:
+        """Yield where the latents look at each length, for images (b, 3, h, w) in [0, 1]; the images are not rebuilt.
+
+        A latent's map in a layer of the latent decoder is the weight with which each image token attends to it,
+        averaged over heads (paper, section 5): a column of `Rollout.attention`. Published code reads the column before,
+        so that its latent 0 is the last mask token.
+        """
+        for step in self.rollout(images, reconstruct=False, attention=True):
+            assert step.attention is not None
+            yield AttentionStep(step.length, rearrange(step.attention, "l b n k -> l b k n"), step.base.features)
 
 
 def checked_batches(

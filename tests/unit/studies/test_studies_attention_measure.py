@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from alit.data.sources import UNKNOWN_SEGMENT
+from alit.errors import ConfigError
 from alit.studies.attention.measure.maps import (
     LatentMaps,
     centered_blobs,
@@ -16,9 +18,9 @@ from alit.studies.attention.measure.maps import (
     entropy,
     gini,
     grid_places,
-    latent_maps,
     placed_blobs,
     random_maps,
+    rollout_maps,
     to_pixels,
 )
 from alit.studies.attention.measure.overlap import (
@@ -54,10 +56,16 @@ def some_segments(size: int = 6, seed: int = 0) -> torch.Tensor:
 
 
 def test_a_latents_map_is_its_column_of_the_chosen_layer_counted_from_one():
-    attention = torch.rand(3, IMAGES, PLACES, LATENTS)
-    step = LatentMaps(1, latent_maps(attention), 2, torch.zeros(IMAGES, PLACES, 1))
-    assert step.layers.shape == (3, IMAGES, LATENTS, PLACES)
-    assert torch.equal(step.maps[1, 4], attention[1, 1, :, 4])
+    tokenizer, images = tiny.tokenizer(), tiny.images(2)
+    steps = zip(rollout_maps(tokenizer, images, 2), tokenizer.rollout(images, attention=True), strict=True)
+    for place, (step, rolled) in enumerate(steps, start=1):
+        assert (step.iteration, step.layers.shape) == (place, (2, 2, rolled.length, 16))
+        assert torch.equal(step.maps[1, 1], rolled.attention[1, 1, :, 1])
+
+
+def test_a_layer_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="expected one of 2, found 3"):
+        next(rollout_maps(tiny.tokenizer(), tiny.images(1), 3))
 
 
 def test_pixels_keep_the_range_and_the_place_of_a_map():

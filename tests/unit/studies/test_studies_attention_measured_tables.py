@@ -16,8 +16,6 @@ from alit.data.prepare import ImageSetConfig, build_source, write_set
 from alit.errors import ConfigError, DataError
 from alit.studies.attention import measure as attention
 from alit.studies.attention.measure import AttentionConfig, AttentionTables, measure_attention
-from alit.studies.attention.measure.maps import latent_maps
-from alit.tokenizer.protocol import AttentionStep
 from experiments import measure as stage
 
 SOURCES = ["latents", "first_latents", "shuffled", "clusters", "placed_blobs", "centered_blobs", "random", "masks"]
@@ -229,8 +227,7 @@ class Foreign(torch.nn.Module):
         self.changes = changes
 
     def attention_maps(self, images):
-        for step in self.inner.rollout(images, reconstruct=False, attention=True):
-            found = AttentionStep(step.length, latent_maps(step.attention), step.base.features)
+        for found in self.inner.attention_maps(images):
             yield found._replace(**{name: change(getattr(found, name)) for name, change in self.changes.items()})
 
 

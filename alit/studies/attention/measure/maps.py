@@ -16,14 +16,13 @@ from torch import Tensor
 
 from alit.errors import ConfigError
 from alit.tokenizer.protocol import Tokenizer, attention_of
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 
 class LatentMaps(NamedTuple):
     """Where the latents of b images look at one iteration, in each of l layers of the latent decoder."""
 
     iteration: int  # 1-based
-    layers: Tensor  # (l, b, k, n), see `latent_maps`
+    layers: Tensor  # (l, b, k, n), as `AttentionStep.layers`
     layer: int  # the one whose maps are compared with masks, from 1; the paper shows the 7th of 8
     features: Tensor  # (b, n, z), of the base encoder at the same places
 
@@ -36,31 +35,15 @@ class LatentMaps(NamedTuple):
 def rollout_maps(tokenizer: Tokenizer, images: Tensor, layer: int) -> Iterator[LatentMaps]:
     """Yield the maps of images (b, 3, h, w) in [0, 1] at each iteration; `layer` as in `LatentMaps`.
 
-    An iteration of somebody else's tokenizer is one of its lengths.
+    An iteration is one of the tokenizer's lengths.
 
     Raises:
         ConfigError: the tokenizer has no such layer.
     """
-    if not isinstance(tokenizer, AdaptiveTokenizer):
-        for iteration, found in enumerate(attention_of(tokenizer, images), start=1):
-            if layer > len(found.layers):
-                raise ConfigError(f"attention.layer: expected one of {len(found.layers)}, found {layer}")
-            yield LatentMaps(iteration, found.layers, layer, found.features)
-        return
-    for step in tokenizer.rollout(images, reconstruct=False, attention=True):
-        assert step.attention is not None
-        yield LatentMaps(step.iteration, latent_maps(step.attention), layer, step.base.features)
-
-
-def latent_maps(attention: Tensor) -> Tensor:
-    """Return one map (l, b, k, n) per layer and latent: the weight with which each image token attends to it.
-
-    Args:
-        attention: (l, b, n, k) weights of the latent decoder, averaged over heads, as `Rollout.attention` is.
-            Rows are the queries of the n image tokens, columns the keys of the latents. Published code reads the
-            column before, so that its latent 0 is the last mask token.
-    """
-    return rearrange(attention, "l b n k -> l b k n")
+    for iteration, found in enumerate(attention_of(tokenizer, images), start=1):
+        if layer > len(found.layers):
+            raise ConfigError(f"attention.layer: expected one of {len(found.layers)}, found {layer}")
+        yield LatentMaps(iteration, found.layers, layer, found.features)
 
 
 def to_pixels(maps: Tensor, size: int) -> Tensor:
