@@ -28,6 +28,16 @@ class Reconstruction(NamedTuple):
     tokens: Tensor | None = None  # (b,) float32 tokens of each image, NaN for a code without any; None: `length`
 
 
+def bits_per_id(codebook_size: int) -> int:
+    """Return what one id among m codes takes at a fixed width: ceil(log2 m) bits, and one where there is one code."""
+    return max(1, (codebook_size - 1).bit_length())
+
+
+def bits_per_image(images: Tensor, bits: int) -> Tensor:
+    """Return `bits` for each of images (b, ...), as `Reconstruction.bits` of a code of one size: (b,), on the CPU."""
+    return torch.full((len(images),), float(bits), device="cpu")
+
+
 @runtime_checkable
 class Tokenizer(Protocol):
     """A variable-length image tokenizer, as the sweep sees it; one file is enough to implement it.

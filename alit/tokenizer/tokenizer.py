@@ -1,6 +1,5 @@
 """The adaptive tokenizer: its two networks, encoding to a `TokenSet`, and decoding one."""
 
-import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -25,7 +24,7 @@ from alit.tokenizer.encoding import (
     roll_out,
 )
 from alit.tokenizer.length_predictor import LengthPredictor, PredictedLoss, encode_predicted, first_iteration
-from alit.tokenizer.protocol import AttentionStep, Reconstruction
+from alit.tokenizer.protocol import AttentionStep, Reconstruction, bits_per_id, bits_per_image
 from alit.tokenizer.tokens import TokenSet
 
 
@@ -71,7 +70,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         """Bits of one latent token: an id's, or 32 a number when continuous."""
         settings = self.config.distillation
         if settings.quantize:
-            return math.ceil(math.log2(settings.latent_codebook_size))
+            return bits_per_id(settings.latent_codebook_size)
         return 32 * settings.latent_code_size
 
     @property
@@ -252,7 +251,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
         """Yield reconstructions in [0, 1] at every length, for the sweep."""
         for step in self.rollout(images, image_tokens=False):
             assert step.reconstruction is not None
-            bits = torch.full((len(images),), float(step.length * self.bits_per_token), device="cpu")
+            bits = bits_per_image(images, step.length * self.bits_per_token)
             yield Reconstruction(step.length, bits, step.reconstruction.clamp(0, 1).float(), step.ids)
 
     @torch.no_grad()

@@ -11,8 +11,8 @@ A token file is little-endian, in this order:
     h bytes   header, UTF-8 JSON: images, codebook_size (null: continuous), code_size (null: ids), length_bits, model,
               names (null, or one string per image, such as its file's name)
     ...       lengths, `length_bits` bits each; one bit per image, whether it met its criterion; then the tokens:
-              ids of ceil(log2 codebook_size) bits each, or float32 numbers of 32 bits each. One bit stream, most
-              significant bit first, padded with zero bits to a whole byte
+              ids of ceil(log2 codebook_size) bits each, but of one at least, or float32 numbers of 32 bits each. One
+              bit stream, most significant bit first, padded with zero bits to a whole byte
     16 bytes  BLAKE2b digest of everything before
 
 In version 2 the header has code_model, the sha256 of the code model that the ids are coded by and that alone can decode
@@ -36,6 +36,7 @@ from alit.files import write_whole
 from alit.tokenizer.code_model import CodeModel
 from alit.tokenizer.entropy_coding import WORD_BITS, check_codable, decode_ids, encode_ids
 from alit.tokenizer.parquet import part_files, read_rows
+from alit.tokenizer.protocol import bits_per_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +72,10 @@ class TokenSet:
 
     @property
     def bits_per_token(self) -> int:
-        """ceil(log2 m) for ids, 32 z for continuous codes."""
+        """`bits_per_id` for ids, 32 z for continuous codes."""
         if self.codebook_size is None:
             return 32 * self.values.shape[1]
-        return max(1, (self.codebook_size - 1).bit_length())
+        return bits_per_id(self.codebook_size)
 
     @property
     def bits(self) -> Tensor:
@@ -267,7 +268,7 @@ def unpack(content: bytes, *, source: str, entropy: CodeModel | None = None) -> 
         ids = _decoded(header, lengths, stream[(lengths_end + images + 7) // 8 * 8 :], entropy, source)
         flags, values = torch.from_numpy(satisfied), torch.from_numpy(ids)
         return TokenFile(TokenSet(torch.from_numpy(lengths), values, flags, codebook_size, header["model"]), names)
-    bits = 32 if codebook_size is None else max(1, (codebook_size - 1).bit_length())
+    bits = 32 if codebook_size is None else bits_per_id(codebook_size)
     count = int(lengths.sum()) * (code_size or 1)
     used = lengths_end + images + count * bits
     _require((used + 7) // 8 * 8 == len(stream), source, "its size does not fit its lengths")

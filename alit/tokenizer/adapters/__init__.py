@@ -5,7 +5,6 @@ Published tokenizers of others have a file each; what each needs is imported whe
 
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -26,7 +25,14 @@ from alit.paths import TARGET_FILE, TRAINING
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.adapters.autoencoder import CLASS_KEY, AutoencoderTokenizer
 from alit.tokenizer.opening import HUB_ID
-from alit.tokenizer.protocol import Reconstruction, Tokenizer, TokenizerOptions, require_protocol
+from alit.tokenizer.protocol import (
+    Reconstruction,
+    Tokenizer,
+    TokenizerOptions,
+    bits_per_id,
+    bits_per_image,
+    require_protocol,
+)
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
 Format = Literal["jpeg", "webp", "avif"]
@@ -118,12 +124,12 @@ class GridTokenizer(nn.Module):
     def bits_per_token(self) -> int:
         """Bits of one image token: an id's, or 32 a number when continuous."""
         size = self.codebook_size
-        return 32 * self.base.config.code_size if size is None else math.ceil(math.log2(size))
+        return 32 * self.base.config.code_size if size is None else bits_per_id(size)
 
     @torch.no_grad()
     def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
         """Yield the reconstruction of images (b, 3, h, w) in [0, 1] from all image tokens."""
-        bits = torch.full((len(images),), float(self.lengths[0] * self.bits_per_token))
+        bits = bits_per_image(images, self.lengths[0] * self.bits_per_token)
         tokens = self.base.encode(images)
         rebuilt = self.base.decode(tokens.codes)
         yield Reconstruction(self.lengths[0], bits, rebuilt.clamp(0, 1), tokens.ids)

@@ -15,7 +15,7 @@ from alit.models.diffusers_base import CLASS_KEY
 from alit.models.hub import first_line
 from alit.models.loading import DIFFUSERS_FILES, find_published, quiet_diffusers
 from alit.models.weights import CONFIG_FILE
-from alit.tokenizer.protocol import Reconstruction
+from alit.tokenizer.protocol import Reconstruction, bits_per_id, bits_per_image
 
 CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 BYTE = 256
@@ -71,14 +71,14 @@ class AutoencoderTokenizer(nn.Module):
     def bits_per_token(self) -> int:
         """Bits of one image token."""
         if self.kind == "VQModel":
-            return math.ceil(math.log2(self.network.config["num_vq_embeddings"]))
+            return bits_per_id(int(self.network.config["num_vq_embeddings"]))
         return self.number_bits * self.code_size
 
     @torch.no_grad()
     def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
         """Yield the reconstruction of images (b, 3, h, w) in [-1, 1]."""
         code = self._encode(images)
-        bits = torch.full((len(images),), float(self.lengths[0] * self.bits_per_token), device="cpu")
+        bits = bits_per_image(images, self.lengths[0] * self.bits_per_token)
         ids = None if self.codebook_size is None else code.flatten(1).long()
         yield Reconstruction(self.lengths[0], bits, self._decode(code).float().clamp(-1, 1), ids)
 

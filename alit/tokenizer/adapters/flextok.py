@@ -3,15 +3,14 @@
 No index has the package: put a checkout of apple/ml-flextok on Python's path, or pip install it from there.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from alit.errors import ConfigError
-from alit.tokenizer.adapters.titok import from_hub, import_checkout
-from alit.tokenizer.protocol import Reconstruction
+from alit.tokenizer.adapters.checkout import from_hub, import_checkout, require_ascending
+from alit.tokenizer.protocol import Reconstruction, bits_per_id, bits_per_image
 
 
 class FlexTokTokenizer(nn.Module):
@@ -42,12 +41,11 @@ class FlexTokTokenizer(nn.Module):
             perform_norm_guidance: whether guidance is adaptive projected guidance.
         """
         super().__init__()
-        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
-            raise ConfigError(f"lengths: expected ascending numbers from 1, found {lengths}")
+        self.lengths = require_ascending(lengths)
         self.network = from_hub(
             import_checkout("flextok.flextok_wrapper", "FlexTokFromHub", "apple/ml-flextok"), pretrained
         )
-        self.image_size, self.lengths = image_size, tuple(lengths)
+        self.image_size = image_size
         self._decoding = {
             "vae_image_sizes": image_size // int(self.network.downsample_factor),
             "timesteps": timesteps,
@@ -77,13 +75,12 @@ class FlexTokTokenizer(nn.Module):
             raise ConfigError(
                 f"lengths: expected at most {len(tokens[0][0])} of this network, found {self.lengths[-1]}"
             )
-        bits_per_token = math.ceil(math.log2(self.codebook_size))
         for length in self.lengths:
             rebuilt = [
                 self.network.detokenize([ids[:, :length]], generator=self._like(generator, images), **self._decoding)
                 for ids, generator in zip(tokens, generators, strict=True)
             ]
-            bits = torch.full((len(images),), float(length * bits_per_token), device="cpu")
+            bits = bits_per_image(images, length * bits_per_id(self.codebook_size))
             ids = torch.cat(tokens)[:, :length].long()
             yield Reconstruction(length, bits, torch.cat(rebuilt).float().clamp(-1, 1), ids)
 

@@ -6,7 +6,6 @@ code runs on a GPU alone, and reads its settings relative to the checkout, which
 
 import contextlib
 import io
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.published_layout import read_file, state_dict
-from alit.tokenizer.adapters.titok import import_checkout
-from alit.tokenizer.protocol import Reconstruction
+from alit.tokenizer.adapters.checkout import import_checkout
+from alit.tokenizer.protocol import Reconstruction, bits_per_id
 
 HALTED = 0.75  # a latent whose probability of halting is above is masked from the decoder
 LOSSES = (0.18, 0.14, 0.1, 0.09, 0.07, 0.05, 0.03)
@@ -88,7 +87,6 @@ class KARLTokenizer(nn.Module):
     @torch.no_grad()
     def reconstructions(self, images: Tensor) -> Iterator[Reconstruction]:
         """Yield the reconstruction of images (b, 3, h, w) in [0, 1], b one, for every wanted loss."""
-        bits_per_token = math.ceil(math.log2(self.network.quantize.codebook_size))
         for length, loss in zip(self.lengths, self.losses, strict=True):
             self._halting.clear()
             with contextlib.redirect_stdout(io.StringIO()):
@@ -96,5 +94,5 @@ class KARLTokenizer(nn.Module):
                     images, input_token_budget=[self.budget], desired_reconstruction_quality=loss
                 )
             tokens = (self._halting[-1] <= HALTED).sum(dim=1).float().cpu()
-            bits = tokens * bits_per_token + self.budget
+            bits = tokens * bits_per_id(int(self.network.quantize.codebook_size)) + self.budget
             yield Reconstruction(length, bits, rebuilt[-1].float().clamp(0, 1), tokens=tokens)

@@ -4,46 +4,18 @@ Neither is a package of an index: put a checkout of bytedance/1d-tokenizer, or o
 path (PYTHONPATH). Both name their package `modeling`, so that one process has one of the two.
 """
 
-import math
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from alit.errors import CheckpointError, ConfigError
-from alit.tokenizer.protocol import Reconstruction
+from alit.errors import ConfigError
+from alit.tokenizer.adapters.checkout import from_hub, import_checkout, require_ascending
+from alit.tokenizer.protocol import Reconstruction, bits_per_id, bits_per_image
 
 NUMBER_BITS = 32  # of the float32 numbers of TiTok's continuous variants
-
-
-def import_checkout(module: str, name: str, repository: str) -> Any:
-    """Return a name of a module in a checkout of a repository that no package index has.
-
-    Raises:
-        ConfigError: Python does not find it.
-    """
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"expected {module}.{name} on Python's path, found none ({error}); put a checkout of {repository} on "
-            "PYTHONPATH, with what its requirements name"
-        ) from error
-
-
-def from_hub(kind: Any, pretrained: str) -> Any:
-    """Return a network by its own `from_pretrained`, in eval mode.
-
-    Raises:
-        CheckpointError: there is none, or it is none of this class.
-    """
-    try:
-        return kind.from_pretrained(pretrained).eval().requires_grad_(False)
-    except Exception as error:  # those of the hub's client, of its file formats, and of the network itself
-        raise CheckpointError(f"expected {kind.__name__} in {pretrained}: {error}") from error
 
 
 class TiTokTokenizer(nn.Module):
@@ -77,12 +49,9 @@ class TiTokTokenizer(nn.Module):
     @property
     def bits_per_token(self) -> int:
         """Bits of one latent token."""
-        size = self.codebook_size
-        return (
-            NUMBER_BITS * int(self.network.config.model.vq_model.token_size)
-            if size is None
-            else math.ceil(math.log2(size))
-        )
+        if (size := self.codebook_size) is not None:
+            return bits_per_id(size)
+        return NUMBER_BITS * int(self.network.config.model.vq_model.token_size)
 
     @property
     def _mode(self) -> str:
@@ -94,7 +63,7 @@ class TiTokTokenizer(nn.Module):
         found = self.network.encode(images)[1]
         tokens = found["min_encoding_indices"] if self._mode == "vq" else found.mode()  # b 1 k, or b z 1 k
         for length in self.lengths:
-            bits = torch.full((len(images),), float(length * self.bits_per_token), device="cpu")
+            bits = bits_per_image(images, length * self.bits_per_token)
             kept = tokens[..., :length]
             ids = kept.flatten(1).long() if self._mode == "vq" else None
             yield Reconstruction(length, bits, self._decode(kept).float().clamp(0, 1), ids)
@@ -119,9 +88,9 @@ class OneDPieceTokenizer(TiTokTokenizer):
             lengths: ascending, at most the network's number of latent tokens.
         """
         super().__init__(pretrained, image_size=image_size)
-        if (most := self.lengths[-1]) < max(lengths):
-            raise ConfigError(f"lengths: expected at most {most} of {pretrained}, found {max(lengths)}")
-        self.lengths = tuple(lengths)
+        most, self.lengths = self.lengths[-1], require_ascending(lengths)
+        if lengths[-1] > most:
+            raise ConfigError(f"lengths: expected at most {most} of {pretrained}, found {lengths[-1]}")
         self.network.decoder.strict_length_assertion = False  # as its own inference scripts set it
 
 

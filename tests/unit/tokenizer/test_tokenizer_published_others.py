@@ -160,6 +160,9 @@ def test_one_d_piece_cuts_its_tokens_anywhere(monkeypatch):
     assert [step.bits[0].item() for step in checked_reconstructions(tokenizer, IMAGES)] == [12.0, 48.0, 96.0]
     with pytest.raises(ConfigError, match="at most 8"):
         OneDPieceTokenizer("owner/piece", image_size=16, lengths=(16,))
+    for lengths in ((), (0, 8), (8, 4)):
+        with pytest.raises(ConfigError, match="expected ascending numbers from 1"):
+            OneDPieceTokenizer("owner/piece", image_size=16, lengths=lengths)
 
 
 def test_ta_titok_reads_one_text_for_all_images(monkeypatch):
