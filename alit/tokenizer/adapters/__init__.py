@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError, ConfigError
+from alit.files import read_json
 from alit.models.base import BaseTokenizer
 from alit.models.loading import find_published, load_base, local_copy
 from alit.models.weights import CONFIG_FILE
@@ -194,11 +195,7 @@ def write_target(named: TargetConfig, folder: Path) -> None:
 def read_target(folder: Path) -> TargetConfig:
     """Read what `write_target` wrote."""
     path = folder / TARGET_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"expected the name of a tokenizer in {path}, found none: {error}") from error
-    return parse_settings(TargetConfig, content, source=str(path))
+    return parse_settings(TargetConfig, read_json(path, CheckpointError), source=str(path))
 
 
 def load_tokenizer(
@@ -272,10 +269,9 @@ def _load_checkpoint(folder: Path, source: str, arguments: Mapping[str, Any], im
         arguments: of the adapter, for an autoencoder of diffusers.
         image_size: pixels per side, where the folder does not say.
     """
-    try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"expected a checkpoint with {CONFIG_FILE} in {folder}, found none: {error}") from error
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"expected a checkpoint with {CONFIG_FILE} in {folder}, found none")
+    content = read_json(folder / CONFIG_FILE, CheckpointError)
     if CLASS_KEY in content:
         own = {"image_size": image_size, **arguments, "pretrained": source}
         return _make(AutoencoderTokenizer, source, own)

@@ -120,6 +120,14 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
         load("empty", folder=tmp_path)
 
 
+@pytest.mark.parametrize(("content", "found"), [("5", "found int"), ("[1", "cannot be read as JSON")])
+def test_a_folder_with_other_json_is_named(content, found, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=rf"other/config\.json.*{found}"):
+        load("other", folder=tmp_path)
+
+
 def test_faults_of_the_class_itself_stay_what_they_are():
     with pytest.raises(AlitError, match="ascending qualities"):
         load("alit.tokenizer.adapters:CodecTokenizer", {"image_format": "jpeg", "image_size": 8, "qualities": [80, 20]})
