@@ -24,6 +24,7 @@ from alit.errors import ConfigError, DataError
 from alit.files import is_special, is_standard_output, require_free, write_whole
 from alit.inputs import find_images
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from alit.tokenizer.batch import EncodeConfig
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
 from alit.tokenizer.dataset import tokenize as tokenize_set
@@ -52,7 +53,7 @@ def encode(arguments: Namespace) -> None:
     if not arguments.force:
         require_free(arguments.output, paths, lambda head: head.startswith(MAGIC), kind="a token file")
     tokenizer = load_onto(arguments.model, arguments.device)
-    config = TokenizeConfig(**rule, budget=arguments.mean_length, batch_size=arguments.batch_size)
+    config = EncodeConfig(**rule, budget=arguments.mean_length, batch_size=arguments.batch_size)
     with writing(arguments.output):
         finished = finished_pictures(arguments.output, tokenizer, config)
         if finished:
@@ -75,7 +76,7 @@ def encode(arguments: Namespace) -> None:
 
 
 def lengths_by(arguments: Namespace) -> dict[str, Any]:
-    """Return what says how many tokens a picture gets, but for a mean: settings of `TokenizeConfig`.
+    """Return what says how many tokens a picture gets, but for a mean: settings of `EncodeConfig`.
 
     Raises:
         ConfigError: a confidence without a predicted length, or one that nothing can promise.

@@ -22,23 +22,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveInt
 from torch import Tensor
 
 from alit.data.images import batch_of, center_view
 from alit.data.sources import ImageSource
 from alit.errors import ConfigError, DataError, require
 from alit.files import write_whole
-from alit.settings import Settings
+from alit.tokenizer.batch import PREDICTED, EncodeConfig, check_rule, encode_batch, rule_settings
 from alit.tokenizer.budget import allocate_budget
-from alit.tokenizer.encoding import (
-    Encoded,
-    ReconstructionLoss,
-    encode_all_lengths,
-    encode_to_length,
-    encode_until,
-)
-from alit.tokenizer.length_predictor import PredictedLoss, encode_predicted
+from alit.tokenizer.encoding import Encoded
 from alit.tokenizer.parquet import (
     PartCard,
     TokenRows,
@@ -58,31 +51,11 @@ REJECTED_FILE = "_rejected.csv"
 CANDIDATES = "_candidates"  # folder of every image's tokens at all lengths, until a budget is spent
 
 
-class TokenizeConfig(Settings):
-    """How many tokens an image gets, by exactly one of the first four; and how the work is cut."""
+class TokenizeConfig(EncodeConfig):
+    """How many tokens an image of a data set gets, and how the work is cut."""
 
-    length: PositiveInt | None = None  # tokens of every image
-    until_l1: PositiveFloat | None = None  # the fewest tokens with a mean absolute error below this; in [0, 1]
-    until_predicted_l1: PositiveFloat | None = None  # the fewest that are predicted to keep the error below this
-    budget: PositiveFloat | None = None  # mean tokens over the whole set
-    confidence: float = Field(default=0.9, gt=0, lt=1)  # of the predicted length
     images_per_part: PositiveInt = 1000
-    batch_size: PositiveInt = 64  # images encoded at once
     readers: PositiveInt = 4  # threads that decode pictures, in each process
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> "TokenizeConfig":
-        rules = (self.length, self.until_l1, self.until_predicted_l1, self.budget)
-        if sum(rule is not None for rule in rules) != 1:
-            raise ValueError("expected exactly one of length, until_l1, until_predicted_l1 and budget")
-        return self
-
-    @property
-    def until(self) -> ReconstructionLoss | PredictedLoss | None:
-        """What each image is encoded until; None where that is a length or a budget."""
-        if self.until_predicted_l1 is not None:
-            return PredictedLoss(self.until_predicted_l1, self.confidence)
-        return None if self.until_l1 is None else ReconstructionLoss(l1=self.until_l1)
 
 
 Rejected = tuple[str, str]  # id of an image that could not be read, and the reason
@@ -193,38 +166,6 @@ class PartEncoder:
             return name, str(error)
 
 
-@torch.no_grad()
-def encode_batch(
-    tokenizer: AdaptiveTokenizer, images: Tensor, config: TokenizeConfig
-) -> tuple[list[Encoded], np.ndarray]:
-    """Encode images (b, 3, h, w) in [0, 1] to as many tokens as asked for.
-
-    Returns:
-        Tokens of each image; for a budget those of all lengths, one behind the other. And the L1 (b, lengths) of each
-        length for a budget, else (b, 0).
-
-    Raises:
-        ConfigError: the batch does not fit the device's memory.
-    """
-    try:
-        if config.budget is not None:
-            tokens, losses = encode_all_lengths(tokenizer, images)
-            return [Encoded(torch.cat([step.values for step in image]), True) for image in tokens], losses
-        if isinstance(until := config.until, PredictedLoss):
-            predictor = tokenizer.require_length_predictor()
-            encoded = encode_predicted(tokenizer, images, predictor, until, predictor.margin(until))
-        elif until is not None:
-            encoded = encode_until(tokenizer, images, until)
-        else:
-            assert config.length is not None
-            encoded = encode_to_length(tokenizer, images, config.length)
-        return encoded, np.empty((len(images), 0))
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"a batch of {len(images)} images does not fit the memory of {tokenizer.device}: lower --batch-size"
-        ) from error
-
-
 def _loss_column(losses: np.ndarray | None) -> dict[str, Any]:
     if losses is None:
         return {}
@@ -274,21 +215,6 @@ def tokenize(
     return _list_rejected(job)
 
 
-def check_rule(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> None:
-    """Check that a tokenizer can do what is asked for, before any work.
-
-    Raises:
-        ConfigError: it has no such length, the budget is below the shortest, or no length can be predicted so.
-    """
-    lengths = tokenizer.lengths
-    if config.length is not None and config.length not in lengths:
-        raise ConfigError(f"expected a length among {', '.join(map(str, lengths))}, found {config.length}")
-    if config.budget is not None and config.budget < lengths[0]:
-        raise ConfigError(f"expected a mean of at least the shortest length {lengths[0]}, found {config.budget:g}")
-    if isinstance(config.until, PredictedLoss):
-        tokenizer.require_length_predictor().margin(config.until)  # or it cannot be promised
-
-
 def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
     """Note what the parts of a folder are made of, or compare with what is noted there."""
     config = job.config
@@ -296,8 +222,8 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         "format": 1,
         "tokenizer": tokenizer.fingerprint,
         "view": f"short side resized (bicubic, antialiased), center crop of {tokenizer.image_size} px",
-        **{name: getattr(config, name) for name in ("length", "until_l1", "budget", "images_per_part")},
-        **prediction_settings(config, tokenizer),
+        **rule_settings(config, tokenizer),
+        "images_per_part": config.images_per_part,
         "images": len(job.source),
         "ids_sha256": _ids_sha256(job.source),
     }
@@ -309,10 +235,7 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
         write_whole(path, (json.dumps({**record, "checkpoint": job.model}, indent=2) + "\n").encode())
         return
     try:
-        found = json.loads(path.read_text())
-        found = (
-            dict.fromkeys(prediction_settings(config, tokenizer)) | found
-        )  # which folders of other rules do not name
+        found = dict.fromkeys(PREDICTED) | json.loads(path.read_text())
         differing = next((name for name in record if found[name] != record[name]), None)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: remove {job.out} or choose another folder") from error
@@ -321,15 +244,6 @@ def _claim(job: TokenizeJob, tokenizer: AdaptiveTokenizer) -> None:
             f"{job.out} holds parts of another run, with {differing} {found[differing]}, and this one has "
             f"{record[differing]}; give the same settings to go on with it, or choose another folder"
         )
-
-
-def prediction_settings(config: TokenizeConfig, tokenizer: AdaptiveTokenizer) -> dict[str, Any]:
-    """Return what predicted lengths depend on beside the tokenizer; nothing where they are not predicted."""
-    if config.until_predicted_l1 is None:
-        return {}
-    names = ("until_predicted_l1", "confidence")
-    digest = {"length_predictor": tokenizer.require_length_predictor().digest}
-    return {name: getattr(config, name) for name in names} | digest
 
 
 def _ids_sha256(source: ImageSource) -> str:

@@ -24,8 +24,8 @@ from alit.data.decoding import describe_fault
 from alit.data.images import batch_of, center_view, read_image
 from alit.errors import DataError
 from alit.files import is_open_file, is_special, name_to_text
+from alit.tokenizer.batch import EncodeConfig, check_rule, encode_batch, rule_settings
 from alit.tokenizer.budget import allocate_budget
-from alit.tokenizer.dataset import TokenizeConfig, check_rule, encode_batch, prediction_settings
 from alit.tokenizer.encoding import Encoded
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.tokenizer.tokens import TokenSet
@@ -123,14 +123,13 @@ def _pictures_of(body: bytes) -> Iterator[tuple[str, EncodedPicture]]:
             yield digest, EncodedPicture(tokens, satisfied, losses)
 
 
-def finished_pictures(output: Path, tokenizer: AdaptiveTokenizer, config: TokenizeConfig) -> FinishedPictures:
+def finished_pictures(output: Path, tokenizer: AdaptiveTokenizer, config: EncodeConfig) -> FinishedPictures:
     """Return what earlier commands have left of a token file; nothing is kept beside a device or a pipe."""
     settings = {
         "format": 1,
         "version": __version__,
         "tokenizer": tokenizer.fingerprint,
-        **{name: getattr(config, name) for name in ("length", "until_l1", "budget")},
-        **prediction_settings(config, tokenizer),
+        **rule_settings(config, tokenizer),
     }
     return FinishedPictures(None if is_special(output) else unfinished_file(output), json.dumps(settings))
 
@@ -153,7 +152,7 @@ class EncodedFiles(NamedTuple):
 def encode_files(
     paths: Sequence[Path],
     tokenizer: AdaptiveTokenizer,
-    config: TokenizeConfig,
+    config: EncodeConfig,
     finished: FinishedPictures,
     *,
     strict: bool = False,
@@ -210,7 +209,7 @@ def _opened(path: Path) -> Iterator[io.BufferedReader | io.BytesIO]:
 
 
 def _encode(
-    views: Mapping[str, np.ndarray], tokenizer: AdaptiveTokenizer, config: TokenizeConfig
+    views: Mapping[str, np.ndarray], tokenizer: AdaptiveTokenizer, config: EncodeConfig
 ) -> dict[str, EncodedPicture]:
     images = batch_of(list(views.values()), tokenizer.image_size).to(tokenizer.device)
     encoded, losses = encode_batch(tokenizer, images, config)

@@ -15,7 +15,7 @@ from tiny import tokenizer, tokenizer_config
 from alit.cli import console, main
 from alit.errors import DataError
 from alit.tokenizer import pictures
-from alit.tokenizer.dataset import encode_batch
+from alit.tokenizer.batch import encode_batch
 from alit.tokenizer.pictures import EncodedPicture, FinishedPictures, unfinished_file
 from alit.tokenizer.tokens import unpack
 
