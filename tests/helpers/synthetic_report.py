@@ -18,6 +18,16 @@ from alit.paths import RunPaths
 
 PROFILE = "toy"
 STUDIES = ("first", "second")
+PAGES = (
+    "index.html",
+    "claims.html",
+    "explorer.html",
+    "leaderboard.html",
+    "training.html",
+    "reconstructions.html",
+    "differences.html",
+    *(f"{study}/{page}.html" for study in STUDIES for page in ("index", "code")),
+)
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
 DRAWING = """
 from alit.report.pages import training_curves

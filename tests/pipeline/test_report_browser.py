@@ -6,18 +6,8 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, DRIVER, open_browser
-from synthetic_report import STUDIES
+from synthetic_report import PAGES
 
-PAGES = [
-    "index.html",
-    "claims.html",
-    "explorer.html",
-    "leaderboard.html",
-    "training.html",
-    "reconstructions.html",
-    "differences.html",
-    *(f"{study}/{page}.html" for study in STUDIES for page in ("index", "code")),
-]
 WIDTHS = (1280, 400)
 
 pytestmark = [

@@ -45,7 +45,7 @@ class TaskSeries(NamedTuple):
 
     column: str
     label: str
-    better: str
+    title: str  # the label, and which way is better
     selected: Series
     same_cost: Series
 
@@ -164,7 +164,7 @@ def _criterion_series(
         TaskSeries(
             task,
             metric_info(task).label,
-            metric_info(task).better,
+            _with_arrow(task),
             _series_of_rows(curves.loc[curves["toi"] == task]),
             _series(at_tokens(samples, spent), data.bootstrap),
         )

@@ -67,8 +67,6 @@ function showThumbnails() {
   at("thumbnails").replaceChildren(...places.map((place) => images[place].item));
 }
 
-const nameOf = (task) => `${task.label} ${task.better === "lower" ? "↓" : "↑"}`;
-
 function showNumbers() {
   const chosen = criterion();
   at("threshold-value").textContent = chosen.thresholds[step()];
@@ -78,7 +76,7 @@ function showNumbers() {
   at("satisfied-same-cost").textContent = chosen.satisfied_same_cost.text[step()];
   const rows = chosen.tasks.map((task) => {
     const cells = [task.selected, task.same_cost].map((series) => element("td", { textContent: series.text[step()] }));
-    return element("tr", {}, element("th", { scope: "row", textContent: nameOf(task) }), ...cells);
+    return element("tr", {}, element("th", { scope: "row", textContent: task.title }), ...cells);
   });
   at("tasks").tBodies[0].replaceChildren(...rows);
 }
@@ -102,7 +100,7 @@ function nowRows(task) {
 async function makeTaskCharts() {
   const drawn = criterion().tasks.map((task) => {
     const place = element("div", { className: "chart", role: "img", ariaLabel: `${task.label} by capacity` });
-    at("task-charts").append(element("figure", {}, element("figcaption", { textContent: nameOf(task) }), place));
+    at("task-charts").append(element("figure", {}, element("figcaption", { textContent: task.title }), place));
     return draw(place, data.charts.task, { ...curveRows(task), ...nowRows(task) });
   });
   now.views.tasks = await Promise.all(drawn);
