@@ -39,7 +39,7 @@ def knows_untouched_images(data: StudyData, accuracy: str, guards: Sequence[str]
         accuracy: its column, `top1_<model>` or `top1_in_set_<model>`.
         guards: beginnings of the names of the measurements that need it.
     """
-    clean = _untouched(data.grid.dataset(data.dataset), [accuracy])
+    clean = untouched_scores(data.grid.dataset(data.dataset), [accuracy])
     if not len(clean):
         return []
     right = resampled_means(clean, data.bootstrap.resamples, data.bootstrap.seed)[:, 0]
@@ -55,9 +55,9 @@ def sees_depth(data: StudyData, model: str, guards: Sequence[str]) -> list[Gate]
     depth networks, else of the first other set that has any.
     """
     rules = data.grid.columns(BLIND) or (() if data.checks is None else data.checks.columns(BLIND))
-    for grid in _sets_for_depth(data):
+    for grid in sets_for_depth(data):
         columns = [AGREEMENT + model, *rules]
-        clean = _untouched(grid, columns)
+        clean = untouched_scores(grid, columns)
         if rules and len(clean):
             means = resampled_means(clean, data.bootstrap.resamples, data.bootstrap.seed)
             lead = means[:, 0] - means[:, 1:].max(axis=1)
@@ -69,13 +69,14 @@ def sees_depth(data: StudyData, model: str, guards: Sequence[str]) -> list[Gate]
     return []
 
 
-def _sets_for_depth(data: StudyData) -> list[SweepGrid]:
+def sets_for_depth(data: StudyData) -> list[SweepGrid]:
+    """Return the sets whose depth may be known: the in-distribution one, those that only check networks, the others."""
     checks = [] if data.checks is None else [data.checks.dataset(name) for name in data.checks.datasets]
     others = [data.grid.dataset(name) for name in data.grid.datasets if name != data.dataset]
     return [data.grid.dataset(data.dataset), *checks, *others]
 
 
-def _untouched(grid: SweepGrid, columns: Sequence[str]) -> np.ndarray:
+def untouched_scores(grid: SweepGrid, columns: Sequence[str]) -> np.ndarray:
     """Return the scores (n, columns) of untouched images, of those images where all are known."""
     if not set(columns) <= set(grid.clean):
         return np.empty((0, len(columns)))

@@ -14,6 +14,7 @@ from alit.analysis.claims import Claim, Statement, assesses
 from alit.analysis.grid import metric_info
 from alit.analysis.instruments import knows_task
 from alit.analysis.measurements import Column, Gate, Measurement, gate, measured, pooled
+from alit.analysis.other_network import CHOOSER, choosing_networks, other_networks
 from alit.analysis.selection import own_column
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
@@ -28,7 +29,6 @@ from alit.studies.adaptivity.tables import (
     advantage,
     compare_rules,
     cost_columns,
-    counterparts,
     sample_means,
     sample_tails,
     sample_uniform_tails,
@@ -110,7 +110,7 @@ A5 = Statement(
     criterion=f"the advantage of the oracle in its own task at {MIDDLE:.0%} of the tokens is above 0, for each task "
     "that two networks judge",
     control="when another network chooses than the one that judges: what is known of the image, and not of one "
-    "network's mistakes",
+    f"network's mistakes. It is {CHOOSER}",
     origin="suite",
     margins=f"{_MARGINS}. No choice of as many tokens has a better mean than the oracle's: the size decides",
 )
@@ -319,7 +319,7 @@ def budget_lowers_the_mean(data: StudyData) -> Claim:
 def oracle_helps_its_task(data: StudyData) -> Claim:
     """A5: what an oracle gains in its own task, and what is left when another network chooses."""
     comparison = compare_rules(data)
-    tasks = [task for task in tasks_of(data) if counterparts(comparison.grid, task)]
+    tasks = [task for task in tasks_of(data) if other_networks(data, task)]
     if not tasks:
         raise NotMeasurable("no task that two networks judge")
     if MIDDLE not in comparison.shares:
@@ -328,11 +328,12 @@ def oracle_helps_its_task(data: StudyData) -> Claim:
     parts = found.means([Asked(f"oracle_{task}", MIDDLE, task) for task in tasks], "stated")
     own = [Asked(name, MIDDLE, task) for task in tasks for name in [own_column(task)] if name in comparison.rules]
     parts += found.means(own, "stated", decides=False) if own else []
-    parts += found.means([Asked(f"crossed_{task}", MIDDLE, task) for task in tasks], "control")
+    crossed, unchosen = choosing_networks(data, tasks)
+    parts += found.means([Asked(f"crossed_{task}", MIDDLE, task) for task in crossed], "control") if crossed else []
     retrained = [Asked(f"retrained_{task}", MIDDLE, task) for task in tasks]
     known = [each for each in retrained if each.rule in comparison.rules]
     parts += found.means(known, "control", decides=False) if known else []
-    return A5.judge(parts, gates=_gates(data, comparison, tasks))
+    return A5.judge(parts, missing_control=unchosen, gates=_gates(data, comparison, tasks))
 
 
 CLAIMS = {

@@ -20,6 +20,7 @@ import pandas as pd
 from alit.analysis.bootstrap import estimate, resampled_means
 from alit.analysis.equal_cost import CostedAllocation, EqualCost, cost_of, sample_upper_quantiles
 from alit.analysis.grid import KEY, SweepGrid, metric_info
+from alit.analysis.other_network import choosing_network
 from alit.analysis.selection import (
     Allocation,
     BootstrapConfig,
@@ -40,9 +41,6 @@ PREDICTED = "predicted_l1"  # rule: a threshold on an L1 that is predicted
 CROSS_FITTED = "cross_fitted_l1"  # column that the study's own predictor adds to the grid; a tokenizer's is another
 TOKENS = "tokens"
 BITS = ("entropy_bits", "bits")  # columns of an image's size, the first that is there: entropy-coded, as stored
-# Networks of one task, longest prefix first: one of them chooses, another judges.
-FAMILIES = ("top1_in_set_", "top1_", "depth_true_error_", "depth_error_", "caption_true_score_", "caption_score_")
-FAMILIES += ("perceptual_",)
 
 Kind = Literal["mean", "kept", "tail"]
 RULE_COLUMNS = ["cost", "share", "rule", "rule_label", "kind", "column", "column_label", "better", "unit", "images"]
@@ -128,7 +126,7 @@ def compare_rules(data: StudyData, cost: str = TOKENS) -> Comparison:
     words = "budget: largest predicted fall of L1 first"
     makers["predicted_budget"] = partial(budget_family, grid, CROSS_FITTED, words, spread=True)
     for task in tasks_of(data):
-        makers |= oracles(grid, task) | retrained_oracle(data, grid, task)
+        makers |= oracles(data, grid, task) | retrained_oracle(data, grid, task)
     rules = Rules(makers, costs)
     least, most = float(costs[:, 0].mean()), float(costs[:, -1].mean())
     shares = tuple(share for share in CURVE if least < share * most < most)
@@ -180,17 +178,18 @@ def budget_family(grid: SweepGrid, column: str, label: str, *, spread: bool = Fa
     return Allocation("budget", label, means, positions, np.ones_like(positions, bool))
 
 
-def oracles(grid: SweepGrid, task: str) -> dict[str, Callable[[], Allocation]]:
-    """Return how budgets are spent by a task's own scores, and by those of another network where the table has one.
+def oracles(data: StudyData, grid: SweepGrid, task: str) -> dict[str, Callable[[], Allocation]]:
+    """Return how budgets are spent by a task's own scores, and by another network's: `choosing_network`, if any can.
 
     The first knows what it is judged by and is the best there is for the mean. The second is what is left of it when
     another network judges, and so what a network knows of an image and not of its own mistakes.
     """
     own = partial(budget_family, grid, task, "oracle: budget by the task itself")
-    others = counterparts(grid, task)
-    if not others:
+    try:
+        chooser = choosing_network(data, task)
+    except NotMeasurable:  # claims give the reason
         return {f"oracle_{task}": own}
-    crossed = partial(budget_family, grid, others[0], "oracle of another network", spread=True)
+    crossed = partial(budget_family, grid, chooser, "oracle of another network", spread=True)
     return {f"oracle_{task}": own, f"crossed_{task}": crossed}
 
 
@@ -216,15 +215,6 @@ def _scores_of_same_images(other: SweepGrid, grid: SweepGrid, task: str) -> np.n
     rows = there.get_indexer(here)
     scores = other.score(task)[rows]
     return scores if (rows >= 0).all() and np.isfinite(scores).all() else None
-
-
-def counterparts(grid: SweepGrid, task: str) -> tuple[str, ...]:
-    """Return the columns of other networks for a task, known for every image."""
-    family = next((prefix for prefix in FAMILIES if task.startswith(prefix)), None)
-    if family is None:
-        return ()
-    same = [name for name in grid.columns(family) if next(p for p in FAMILIES if name.startswith(p)) == family]
-    return tuple(name for name in same if name != task and np.isfinite(grid.score(name)).all())
 
 
 def predicted_losses(grid: SweepGrid, folds: int = FOLDS, seed: int = 0) -> np.ndarray:

@@ -14,6 +14,7 @@ from alit.analysis.claims import NEAR_MAXIMUM, Claim, Statement, assesses
 from alit.analysis.grid import SweepGrid, metric_info
 from alit.analysis.instruments import knows_task
 from alit.analysis.measurements import Gate, Measurement, gate, measured, pooled
+from alit.analysis.other_network import CHOOSER, choosing_networks
 from alit.analysis.selection import CurveSamples, at_tokens, mean_tokens_needed, own_column, tokens_to_reach
 from alit.analysis.study_data import StudyData
 from alit.errors import NotMeasurable
@@ -62,7 +63,8 @@ C6 = Statement(
     "for depth over all thresholds; and depth makes its improvement at more tokens (by L1) than accuracy, averaged "
     "over the improvement",
     control="Does what one network chooses help another? With lengths by the score of another classifier or depth "
-    "network than the one that judges, the advantage over each other TSC and over the same length for all is above 0",
+    "network than the one that judges, the advantage over each other TSC and over the same length for all is above 0. "
+    f"It is {CHOOSER}",
     margins=f"an advantage below {NEGLIGIBLE_ADVANTAGE:.0%} of what all tokens bring is none, nor are tokens below "
     f"{NEGLIGIBLE_TOKENS:.0%} of the maximum, a sixth of one of eight iterations; at X = 1 no lengths of as many "
     "tokens have a higher accuracy, so that there the size decides, and the control",
@@ -109,10 +111,9 @@ def sixty_percent_is_enough(data: StudyData) -> Claim:
 def own_criterion_is_best(data: StudyData) -> Claim:
     """C6: the advantage of TSC = TOI, of another network's score, and the tokens that two tasks need."""
     tasks, criteria = _paper_tasks(data), _paper_criteria(data)
-    networks = {task: name for task in tasks if (name := _other_network(data, task)) is not None}
-    grid = data.task_grid().complete(networks.values())
+    networks, alone = choosing_networks(data, tasks)
+    grid = data.task_grid()
     missing = _absent_tasks(data)
-    alone = [f"there is no second network for {metric_info(task).label}" for task in tasks if task not in networks]
     parts, gates, advantages = [], [], {}
     curve: CurveOf = cache(partial(task_curve, data, grid))
     for task in tasks:
@@ -121,8 +122,9 @@ def own_criterion_is_best(data: StudyData) -> Claim:
         advantages |= {f"{task}_over_{name}": lead for name, lead in found.items()}
         parts += [_advantage(data, grid, task, name, lead) for name, lead in found.items()]
         if task in networks:
-            leads = {name: advantage(data, grid, curve, networks[task], task, name) for name in (*others, UNIFORM)}
-            parts += [_crossed(data, grid, task, networks[task], name, lead) for name, lead in leads.items()]
+            chooser = own_column(networks[task])
+            leads = {name: advantage(data, grid, curve, chooser, task, name) for name in (*others, UNIFORM)}
+            parts += [_crossed(data, grid, task, chooser, name, lead) for name, lead in leads.items()]
         gates += _gates(data, task, curve(UNIFORM, task), (BEYOND,))
     if len(tasks) > 1:
         parts += _beyond(data, grid, *(curve("l1", task) for task in tasks))
@@ -185,15 +187,6 @@ def _other_tasks(data: StudyData) -> list[str]:
     among_all = data.accuracy_among_all(data.settings.classifiers[-1]) if data.settings.classifiers else None
     known = data.measured("l1", among_all, data.perceptual_column, data.caption_column)
     return [task for task in known if task not in _paper_tasks(data)]
-
-
-def _other_network(data: StudyData, task: str) -> str | None:
-    """Return the score of the profile's first other network of a task, to choose lengths by; None if it has none."""
-    if task == data.depth_column:
-        names = [f"depth_error_{name}" for name in data.settings.depth_models[:-1]]
-    else:
-        names = [own_column(data.accuracy_of(name)) for name in data.settings.classifiers[:-1]]
-    return next(iter(data.measured(*names)), None)
 
 
 def _gates(data: StudyData, task: str, curve: CurveSamples, more: Sequence[str] = ()) -> list[Gate]:

@@ -19,7 +19,6 @@ from alit.studies.adaptivity.tables import (
     advantage,
     compare_rules,
     cost_columns,
-    counterparts,
     predicted_losses,
     rules_table,
     sample_means,
@@ -278,13 +277,6 @@ def test_a_prediction_is_made_from_other_images():
     assert not np.allclose(np.delete(after, 7, axis=0), np.delete(before, 7, axis=0))
     assert before[:, 0] == pytest.approx(grid.score("l1")[:, 0])
     assert np.corrcoef(before[:, -1], grid.score("l1")[:, -1])[0, 1] > 0.9
-
-
-def test_another_network_is_one_of_the_same_task(full):
-    grid = full.task_grid()
-    assert counterparts(grid, "top1_strong") == ("top1_weak",)
-    assert counterparts(grid, "depth_error_depth") == ("depth_error_coarse",)
-    assert counterparts(grid, "ssim") == ()
 
 
 def test_advantages_are_positive_where_a_rule_is_better_whichever_way_a_score_runs():

@@ -235,7 +235,7 @@ def test_c6_does_not_hold_where_depth_needs_fewer_tokens():
 
 
 def test_c6_says_what_is_missing_without_depth_and_without_a_second_network():
-    table = synthetic_table(400, ("val",), OWN, columns=("class", "complexity"))
+    table = synthetic_table(400, ("val",), OWN, columns=("class", "complexity")).drop(columns="class_rank_weak")
     alone = SETTINGS.model_copy(update={"classifiers": ("strong",)})
     judged = claim("C6", table, alone)
     assert judged.verdict == "partly supported"
