@@ -22,7 +22,10 @@ if TYPE_CHECKING:  # slow to import, and settings do not need it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `runs/<profile>/task_models/`, one folder per trained network; a rerun skips finished ones."""
+    """Write `runs/<profile>/task_models/`, one folder per trained network.
+
+    A rerun goes on where a killed one was; a network whose settings did not change is not trained again.
+    """
     stage = NetworkStage(argv, main.__doc__)
     paths, seed = stage.paths, stage.read("seed", int)
     models = [model for model in stage.read("task_models", tuple[TaskModelConfig, ...]) if model.trained_here]
@@ -32,18 +35,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = [(model.train_on or stage.train_set.name, model.test_on or stage.evaluation_set.name) for model in models]
     names = sorted({name for pair in chosen for name in pair})
     sets = dict(zip(names, stage.sets(names), strict=True))
-    settings = {"seed": seed, "task_models": models}
-    manifests = [images.folder / "manifest.csv" for images in sets.values()]
-    scratch = resume_dir(paths.scratch, "task_models", settings, manifests)
     fabric = build_fabric(stage.read("device", str), devices=1)
-    (finished := scratch / "finished").mkdir(parents=True, exist_ok=True)
+    finished: dict[str, Path] = {}
     for model, (train, test) in zip(models, chosen, strict=True):
-        if not (finished / model.name).is_dir():
-            folders = (scratch / model.name, finished / model.name)
-            _train(model, sets[train], sets[test], fabric, seed, *folders)
+        manifests = [sets[name].folder / "manifest.csv" for name in (train, test)]
+        scratch = resume_dir(paths.scratch, f"task_models-{model.name}", {"seed": seed, "model": model}, manifests)
+        finished[model.name] = scratch / "finished"
+        if not finished[model.name].is_dir():
+            _train(model, sets[train], sets[test], fabric, seed, scratch / "training", finished[model.name])
     shutil.rmtree(paths.task_models, ignore_errors=True)
-    shutil.copytree(finished, paths.task_models)
-    shutil.rmtree(scratch)
+    for name, folder in finished.items():
+        shutil.copytree(folder, paths.task_models / name)
+    for folder in finished.values():
+        shutil.rmtree(folder.parent)
 
 
 def _train(

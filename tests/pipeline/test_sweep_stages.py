@@ -31,7 +31,7 @@ def paths(tmp_path, monkeypatch):
     return scene_project(tmp_path)
 
 
-def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):
+def test_a_killed_training_stage_keeps_its_finished_models_even_if_another_one_changes(paths, monkeypatch):
     trained = []
     train = task_models.train_supervised
 
@@ -45,6 +45,9 @@ def test_a_killed_training_stage_keeps_its_finished_models(paths, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         task_models.main(["tiny"])
     assert not paths.task_models.exists()
+    content = yaml.safe_load(paths.config.read_text())
+    content["task_models"][-1]["learning_rate"] *= 2  # of one alone: the others need no training for it
+    paths.config.write_text(yaml.safe_dump(content))
     task_models.main(["tiny"])
     names = [model.name for model in load_profile(paths.config).task_models if model.weights == "train"]
     assert trained == [*names[:2], *names[1:]]
@@ -71,9 +74,12 @@ def test_a_model_learns_from_the_set_that_it_names(paths, monkeypatch):
     paths.config.write_text(yaml.safe_dump(content))
     materialize_sets(load_profile(paths.config).data, paths.data, paths.rejected, ())
     seen = {}
-    monkeypatch.setattr(
-        task_models, "_train", lambda model, train, test, *_: seen.update({model.name: (train.name, test.name)})
-    )
+
+    def train(model, train, test, *rest):
+        seen[model.name] = (train.name, test.name)
+        rest[-1].mkdir(parents=True)
+
+    monkeypatch.setattr(task_models, "_train", train)
     task_models.main(["tiny"])
     assert seen.pop("unet") == ("lessons", "exam")
     assert set(seen.values()) == {("train", "val")}
