@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from alit.models.transformer import SelfAttention, Transformer, free_parameter, initialize
+from alit.models.transformer import SelfAttention, Transformer, attend, free_parameter, initialize
 
 
 @pytest.fixture
@@ -22,6 +22,26 @@ def test_attention_agrees_with_torch_multihead_attention():
     mixed, weights = theirs(tokens, tokens, tokens)
     torch.testing.assert_close(ours(tokens), mixed, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(ours.weights(tokens), weights, atol=1e-6, rtol=1e-5)
+
+
+def test_attention_in_a_bfloat16_training_is_that_of_float32_and_so_are_its_gradients():
+    torch.manual_seed(0)
+    single = [torch.randn(2, 3, 9, 16, requires_grad=True) for _ in range(3)]
+    half = [each.detach().bfloat16().requires_grad_() for each in single]
+    for inputs in (single, half):
+        attend(*inputs).square().sum().backward()
+    torch.testing.assert_close(attend(*half).float(), attend(*single), atol=0.02, rtol=0.02)
+    for one, other in zip(half, single, strict=True):
+        torch.testing.assert_close(one.grad.float(), other.grad, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_without_gradients_is_torchs_own_bit_by_bit(dtype):
+    inputs = [torch.randn(2, 3, 9, 16, dtype=dtype) for _ in range(3)]
+    expected = nn.functional.scaled_dot_product_attention(*inputs)
+    assert torch.equal(attend(*inputs), expected)
+    with torch.no_grad():
+        assert torch.equal(attend(*(each.clone().requires_grad_() for each in inputs)), expected)
 
 
 @pytest.mark.parametrize("rows", [slice(2, 5), slice(4, None), slice(0, 1)])
