@@ -55,10 +55,10 @@ def predictor_of(tokenizer: AdaptiveTokenizer) -> LengthPredictor:
     size = tokenizer.image_size
     with torch.no_grad():
         known = first_iteration(tokenizer, torch.rand(1, 3, size, size)).features.shape[1]
-    features = generator.normal(size=(2 * CALIBRATION, known)).astype(np.float32)
+    features = generator.normal(size=(CALIBRATION, known)).astype(np.float32)
     examples = Examples(features, generator.uniform(0.05, 0.2, (len(features), len(tokenizer.lengths))))
     options = {"tokenizer": tokenizer.fingerprint, "lengths": tokenizer.lengths, "data": "noise", "seed": 0}
-    return fit_length_predictor(examples, calibration_share=0.5, **options)
+    return fit_length_predictor(examples, **options)
 
 
 def encodings(profile: str) -> dict[str, Callable[[], object]]:

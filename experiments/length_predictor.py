@@ -76,8 +76,8 @@ def fit_for(
     Args:
         tokenizer: on the device of `fabric`.
         images: a training set.
-        config: how many, and how many of them to calibrate on.
-        seed: of the split.
+        config: how many.
+        seed: of the folds.
         scratch: folder of resume state, which all processes see.
         fabric: the processes that share the work.
 
@@ -91,7 +91,6 @@ def fit_for(
         tokenizer=tokenizer.fingerprint,
         lengths=tokenizer.lengths,
         data=f"{card.path or 'embedded scenes'}, split {card.split}",
-        calibration_share=config.calibration_share,
         seed=seed,
     )
 

@@ -77,7 +77,9 @@ def probe(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
 
     if not any(card.role == "train" for card in read_cards(stage.paths.data)):
         raise NotMeasurable("the profile has no training images to fit a probe on (data.sets, role: train)")
-    tokenizer = _own_tokenizer(stage, fabric)
+    tokenizer = _any_tokenizer(stage, fabric)
+    if not isinstance(tokenizer, AdaptiveTokenizer) and not hasattr(tokenizer, "features"):
+        raise NotMeasurable(f"{tokenizer.name} does not give its tokens' vectors: no features (docs/bring-your-own.md)")
     config, train, test = stage.read("probe", ProbeConfig), stage.train_set, stage.evaluation_set
     seed = stage.read("seed", int)
     pairs = [
@@ -182,17 +184,6 @@ def _any_tokenizer(stage: NetworkStage, fabric: "Fabric") -> Tokenizer:
 
     size = stage.evaluation_set.image_size
     return load_tokenizer("tokenizer", {}, folder=stage.paths.run, image_size=size, device=fabric.device)
-
-
-def _own_tokenizer(stage: NetworkStage, fabric: "Fabric") -> AdaptiveTokenizer:
-    """Load the profile's tokenizer for a study that looks into it.
-
-    Raises:
-        NotMeasurable: it is somebody else's, and shows its reconstructions alone.
-    """
-    if (stage.paths.tokenizer / TARGET_FILE).is_file():
-        raise NotMeasurable(f"{stage.study} looks into networks of this suite; the profile's tokenizer is another's")
-    return _load(stage.paths.tokenizer, fabric)
 
 
 def _load(folder: Path, fabric: "Fabric") -> AdaptiveTokenizer:

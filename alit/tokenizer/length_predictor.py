@@ -2,10 +2,10 @@
 
 A ridge regression, in closed form, on what the first iteration knows: how much detail the image has at each scale, the
 mean and spread of its image tokens before and after that iteration, and the codes of its first latents. No decoder
-runs. `LengthPredictor` holds the regression together with predicted and true losses of calibration images, which it was
-not fitted on: `alit.tokenizer.promise` turns them into the margin for any threshold and confidence. It belongs to one
-tokenizer's weights and travels with its checkpoint as the folder `length_predictor/`. Not in the paper, whose criteria
-all try one length after another.
+runs. `LengthPredictor` holds the regression together with the losses of the images that it was fitted on, and what
+regressions without the fold that an image is in predict of it: `alit.tokenizer.promise` turns both into the margin for
+any threshold and confidence. It belongs to one tokenizer's weights and travels with its checkpoint as the folder
+`length_predictor/`. Not in the paper, whose criteria all try one length after another.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,7 +32,7 @@ from alit.tokenizer.promise import Losses, calibrated_margin, choose_lengths
 
 FOLDER = "length_predictor"  # in a checkpoint
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # of the ridge regression; cross-validation chooses
-FOLDS = 5
+FOLDS = 10  # an image's loss is predicted by a regression that was fitted on the other folds
 SMALLEST = 1e-4  # of a loss or a difference whose logarithm is taken
 RECORDED = tuple(step / 100 for step in range(2, 31))  # thresholds whose margins a sweep's record holds
 
@@ -62,7 +62,6 @@ class LengthPredictorConfig(Settings):
     """What a length predictor is fitted and calibrated on."""
 
     images: NonNegativeInt  # training images, at most; 0 fits none
-    calibration_share: float = Field(gt=0, lt=1)  # of them, to calibrate on; the others fit the regression
     batch_size: PositiveInt  # images measured at once
 
 
@@ -72,10 +71,11 @@ class PredictorRecord(Settings):
     tokenizer: str  # fingerprint of the tokenizer whose losses it predicts
     lengths: tuple[PositiveInt, ...]
     data: str  # the training images
-    seed: int  # of the split into images to fit on and to calibrate on
+    seed: int  # of the folds
     fitted: PositiveInt  # images
     calibrated: PositiveInt  # images
     penalty: float  # of the ridge regression
+    folds: int | None = None  # None: images to fit on and to calibrate on were others, as in earlier files
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class LengthPredictor:
     Attributes:
         record: what it was made for and from.
         tensors: float32: `mean`, `scale` (f,) of the features, `weight` (f, l), `bias` (l,) of the regression of the
-            logarithm of L1; `predicted` and `losses` (n, l) of the calibration images.
+            logarithm of L1; `predicted` and `losses` (n, l) of the calibration images, each predicted by a regression
+            that was not fitted on it.
     """
 
     record: PredictorRecord
@@ -96,8 +97,7 @@ class LengthPredictor:
         mean, scale, weight, bias = (
             self.tensors[name].to(known.device) for name in ("mean", "scale", "weight", "bias")
         )
-        losses = (((known - mean) / scale) @ weight + bias).exp().clamp(0, 1)
-        return losses.cummin(dim=1).values
+        return _losses(((known - mean) / scale) @ weight + bias)
 
     def margin(self, promise: PredictedLoss) -> float:
         """Return the margin that keeps a promise.
@@ -199,12 +199,21 @@ def detail(images: Tensor) -> Tensor:
     Logarithms (b, f) of mean absolute differences, and their squares: of white images, too.
     """
     sizes = [2**power for power in range(1, 12) if images.shape[-1] % 2**power == 0]
-    means = [F.interpolate(F.avg_pool2d(images, size), scale_factor=size, mode="nearest") for size in sizes]
-    differences = [images - mean for mean in means]
-    differences += [images.diff(dim=dim) for dim in (-1, -2)]
-    known = torch.stack([reduce(each.abs(), "b c h w -> b", "mean") for each in differences], dim=1)
+    differences = [images.diff(dim=dim) for dim in (-1, -2)]
+    known = torch.stack(
+        [_from_block_means(images, size) for size in sizes]
+        + [reduce(each.abs(), "b c h w -> b", "mean") for each in differences],
+        dim=1,
+    )
     logarithms = known.clamp_min(SMALLEST).log()
     return torch.cat([logarithms, logarithms.square()], dim=1)
+
+
+def _from_block_means(images: Tensor, size: int) -> Tensor:
+    """Return the mean absolute difference (b,) of pixels from the mean of their block of `size` pixels a side."""
+    blocks = rearrange(images, "b c (h y) (w x) -> b c h y w x", y=size, x=size)
+    means = rearrange(F.avg_pool2d(images, size), "b c h w -> b c h 1 w 1")
+    return (blocks - means).abs_().flatten(1).mean(dim=1)
 
 
 def encode_predicted(
@@ -258,41 +267,41 @@ def measure_examples(networks: Networks, images: Tensor) -> Examples:
 
 
 def fit_length_predictor(
-    examples: Examples, *, tokenizer: str, lengths: Sequence[int], data: str, calibration_share: float, seed: int
+    examples: Examples, *, tokenizer: str, lengths: Sequence[int], data: str, seed: int
 ) -> LengthPredictor:
-    """Fit a predictor on a part of the examples, and keep the rest to calibrate on; both are drawn by the seed.
+    """Fit a predictor on all examples, and keep for each of them what a regression without its fold predicts.
 
     Args:
         examples: of training images, in any order.
         tokenizer: the fingerprint of the tokenizer that they were measured with.
         lengths: its lengths.
         data: what the images are, in words.
-        calibration_share: of the images, from 0 to 1.
-        seed: of the split.
+        seed: of the folds.
 
     Raises:
-        NotMeasurable: fewer than `FOLDS` images are left on either side.
+        NotMeasurable: there are fewer images than folds.
     """
-    order = np.random.default_rng(seed).permutation(len(examples.losses))
-    held = round(calibration_share * len(order))
-    if min(held, len(order) - held) < FOLDS:
-        raise NotMeasurable(f"{len(order)} images are too few to fit and to calibrate a prediction of lengths")
-    calibration, fit = np.sort(order[:held]), np.sort(order[held:])
-    known, targets = examples.features[fit].astype(np.float64), _targets(examples.losses[fit])
-    penalty = min(PENALTIES, key=lambda each: _validated_error(known, targets, each, seed))
-    tensors = {name: torch.from_numpy(value).float() for name, value in _ridge(known, targets, penalty).items()}
-    losses = torch.from_numpy(examples.losses[calibration]).float()
+    count = len(examples.losses)
+    if count < FOLDS:
+        raise NotMeasurable(f"{count} images are too few to fit and to calibrate a prediction of lengths")
+    known, targets = examples.features.astype(np.float64), _targets(examples.losses)
+    held_out = _predict_folds(known, targets, seed)
+    best = int(np.square(held_out - targets).sum(axis=(1, 2)).argmin())
+    fitted = _ridge(known, targets, PENALTIES[best : best + 1])
+    regression = fitted._replace(weight=fitted.weight[0])._asdict()
     record = PredictorRecord(
         tokenizer=tokenizer,
         lengths=tuple(lengths),
         data=data,
         seed=seed,
-        fitted=len(fit),
-        calibrated=len(calibration),
-        penalty=penalty,
+        fitted=count,
+        calibrated=count,
+        penalty=PENALTIES[best],
+        folds=FOLDS,
     )
-    predicted = LengthPredictor(record, tensors).predict(torch.from_numpy(examples.features[calibration]).float())
-    return LengthPredictor(record, {**tensors, "predicted": predicted, "losses": losses})
+    calibration = {"predicted": _losses(torch.from_numpy(held_out[best])), "losses": torch.from_numpy(examples.losses)}
+    tensors = {name: torch.from_numpy(value) for name, value in regression.items()} | calibration
+    return LengthPredictor(record, {name: tensor.float() for name, tensor in tensors.items()})
 
 
 def _targets(losses: Losses) -> Losses:
@@ -300,22 +309,37 @@ def _targets(losses: Losses) -> Losses:
     return np.log(np.maximum(losses.astype(np.float64), SMALLEST))
 
 
-def _ridge(features: Losses, targets: Losses, penalty: float) -> dict[str, Losses]:
-    """Return the ridge regression of targets (n, l) on standardized features (n, f), as `LengthPredictor` has it."""
+def _losses(logarithms: Tensor) -> Tensor:
+    """Return losses (n, l) in [0, 1] that never rise with the length, of what the regression predicts."""
+    return logarithms.exp().clamp(0, 1).cummin(dim=1).values
+
+
+class Ridge(NamedTuple):
+    """Ridge regressions of l targets on standardized features (n, f), one for each penalty; as a predictor has one."""
+
+    mean: Losses  # (f,)
+    scale: Losses  # (f,)
+    weight: Losses  # (penalties, f, l)
+    bias: Losses  # (l,)
+
+
+def _ridge(features: Losses, targets: Losses, penalties: Sequence[float]) -> Ridge:
+    """Return the ridge regressions of targets (n, l) on features (n, f), in closed form."""
     mean, bias = features.mean(axis=0), targets.mean(axis=0)
     scale = np.maximum(features.std(axis=0), 1e-6)
     standardized = (features - mean) / scale
-    gram = standardized.T @ standardized + penalty * np.eye(features.shape[1])
-    weight = np.linalg.solve(gram, standardized.T @ (targets - bias))
-    return {"mean": mean, "scale": scale, "weight": weight, "bias": bias}
+    values, vectors = np.linalg.eigh(standardized.T @ standardized)  # one decomposition for all penalties
+    projected = vectors.T @ (standardized.T @ (targets - bias))
+    shrunk = [projected / (np.maximum(values, 0) + penalty)[:, None] for penalty in penalties]
+    return Ridge(mean, scale, vectors @ np.stack(shrunk), bias)
 
 
-def _validated_error(features: Losses, targets: Losses, penalty: float, seed: int) -> float:
-    """Return the squared error of a penalty on images that it was not fitted on, over `FOLDS` folds."""
+def _predict_folds(features: Losses, targets: Losses, seed: int) -> Losses:
+    """Return what ridge regressions on the other folds predict of each image: (penalties, n, l)."""
     folds = np.random.default_rng(seed).permutation(len(features)) % FOLDS
-    errors = 0.0
+    predicted = np.empty((len(PENALTIES), *targets.shape))
     for fold in range(FOLDS):
-        fitted = _ridge(features[folds != fold], targets[folds != fold], penalty)
-        standardized = (features[folds == fold] - fitted["mean"]) / fitted["scale"]
-        errors += float(np.square(standardized @ fitted["weight"] + fitted["bias"] - targets[folds == fold]).sum())
-    return errors
+        held = folds == fold
+        fitted = _ridge(features[~held], targets[~held], PENALTIES)
+        predicted[:, held] = (features[held] - fitted.mean) / fitted.scale @ fitted.weight + fitted.bias
+    return predicted

@@ -15,6 +15,12 @@ calibration, is therefore Beta(k, n + 1 - k) with k = ceil((n + 1) confidence) a
 conformal prediction of a subset (Mondrian; Vovk et al. 2005): no length would help them. A loss that rises again at a
 longer length is counted as not kept below the length after which it stays low, which can only make more images keep
 the promise. For a threshold that was chosen by looking at the calibration images nothing is guaranteed.
+
+What was predicted for calibration images may come from one predictor that saw none of them, and the above is exact; or,
+so that all images serve both ends, from predictors that each left out the fold that an image is in, while new images
+are predicted by one that left out none (cross-validated residuals). That is exact only for a predictor that one fold
+more or less does not change; for others nothing is proven (Barber, Candes, Ramdas and Tibshirani 2021, Annals of
+Statistics 49). Fold predictors saw fewer images and err a little more, which errs on the side of the promise.
 """
 
 import math

@@ -42,10 +42,11 @@ def bits_per_image(images: Tensor, bits: int) -> Tensor:
 class Tokenizer(Protocol):
     """A variable-length image tokenizer, as the sweep sees it; one file is enough to implement it.
 
-    Four members more are read where a tokenizer has them: `codebook_size`, the number of codes that `ids` of its
+    Five members more are read where a tokenizer has them: `codebook_size`, the number of codes that `ids` of its
     reconstructions are among; `token_ids(images)`, yielding (length, ids) at every length without the reconstructions,
-    which costs less; `attention_maps(images)`, yielding an `AttentionStep` at every length; and `entropy_coded`, true
-    where `bits` are those of a code that is entropy-coded already.
+    which costs less; `attention_maps(images)`, yielding an `AttentionStep` at every length; `features(images)`,
+    yielding a `FeatureStep` at every length; and `entropy_coded`, true where `bits` are those of a code that is
+    entropy-coded already.
     """
 
     @property
@@ -306,6 +307,43 @@ def attention_of(tokenizer: Any, images: Tensor) -> Iterator[AttentionStep]:
         if not (float(layers.min()) >= 0 and float(layers.max()) < float("inf")):
             raise DataError(f"expected finite maps of at least 0 {where}")
         yield AttentionStep(length, layers, features)
+
+
+class FeatureStep(NamedTuple):
+    """The vectors of a tokenizer's tokens at one length: what opens the probe study to it."""
+
+    length: int
+    tokens: Tensor  # (b, k, d) floats, in the order of the tokens: latents, or the codebook's vectors of ids
+
+
+def features_of(tokenizer: Any, images: Tensor) -> Iterator[FeatureStep]:
+    """Yield the vectors of the tokens of a tokenizer that has `features(images)`, for images (b, 3, h, w) in [0, 1].
+
+    Raises:
+        DataError: lengths are others than the tokenizer's, vectors are of another shape, no finite floats, or of
+            another width than at the length before, or there are no more tokens than there.
+    """
+    before: FeatureStep | None = None
+    found = []
+    for step in tokenizer.features(prepare_images(tokenizer, images).images):
+        length, tokens = step
+        where = f"from {tokenizer.name} at length {length}"
+        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or len(tokens) != len(images) or not tokens.shape[1]:
+            shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+            raise DataError(f"expected features ({len(images)}, tokens, d) {where}, found {shape}")
+        if not tokens.is_floating_point() or not bool(tokens.isfinite().all()):
+            raise DataError(f"expected finite floats as features {where}, found {tokens.dtype}")
+        if before is not None and (
+            tokens.shape[2] != before.tokens.shape[2] or tokens.shape[1] <= before.tokens.shape[1]
+        ):
+            wide = f"more than {before.tokens.shape[1]} tokens of {before.tokens.shape[2]} numbers"
+            raise DataError(f"expected {wide} {where}, found {tokens.shape[1]} of {tokens.shape[2]}")
+        found.append(length)
+        before = FeatureStep(length, tokens)
+        yield before
+    if tuple(found) != tuple(tokenizer.lengths):
+        expected = tuple(tokenizer.lengths)
+        raise DataError(f"expected features at lengths {expected} from {tokenizer.name}, found {tuple(found)}")
 
 
 def codebook_size_of(tokenizer: Tokenizer) -> int | None:

@@ -66,7 +66,7 @@ def test_the_stages_name_it_and_sweep_it(paths, monkeypatch, capsys):
     assert "jpeg turbo" in capsys.readouterr().out
     assert (paths.examples / "examples.npz").is_file()
     assert not pd.read_parquet(paths.thumbnails)["maps"].any()  # a codec does not say where it looks
-    reasons = {"codebook": "the code of jpeg is no ids", "probe": "is another's", "attention": "no attention_maps"}
+    reasons = {"codebook": "the code of jpeg is no ids", "probe": "no features", "attention": "no attention_maps"}
     for study, expected in reasons.items():
         measure.main(["tiny", study])
         (reason,) = pd.read_parquet(paths.measured(study) / f"{study}_not_measured.parquet")["reason"]

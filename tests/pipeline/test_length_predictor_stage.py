@@ -31,7 +31,7 @@ def test_it_predicts_the_losses_of_training_images_and_a_killed_run_continues(pa
     length_predictor.main(["tiny"])
     whole = load_length_predictor(paths.length_predictor)
     tokenizer = AdaptiveTokenizer.from_pretrained(paths.tokenizer)
-    assert (whole.record.tokenizer, whole.record.fitted, whole.record.calibrated) == (tokenizer.fingerprint, 10, 6)
+    assert (whole.record.tokenizer, whole.record.fitted, whole.record.calibrated) == (tokenizer.fingerprint, 16, 16)
     assert whole.record.data == "embedded scenes, split train"
     images = open_set(paths.data / "train").images(np.arange(16))
     losses = length_predictor.measure_examples(tokenizer, images).losses

@@ -19,6 +19,7 @@ CONTROLS = {
     "base": "base tokens, pooled",
     "base grid": "base tokens, coarse grid",
 }
+CONTROLS_OF_PIXELS = ("constant", "colors", "pixels")  # the others need a base tokenizer
 
 
 class FixedLengthPair(NamedTuple):

@@ -16,8 +16,9 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError, require
 from alit.models.distillation import TokenizerConfig
 from alit.settings import Settings
-from alit.studies.probe import CONTROLS, TOKENIZER, FeaturePoint, FixedLengthPair
-from alit.studies.probe.features import FeatureArrays, compute_features, gather
+from alit.studies.probe import CONTROLS, CONTROLS_OF_PIXELS, TOKENIZER, FeaturePoint, FixedLengthPair
+from alit.studies.probe.features import FeatureArrays, TokenArrays, compute_features, gather
+from alit.tokenizer.protocol import Tokenizer, device_of
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import resume_dir
 from alit.training.engine.fabric import build_fabric
@@ -80,6 +81,27 @@ def feature_points(config: ProbeConfig, tokenizer: TokenizerConfig) -> list[Feat
             for count in tokenizer.lengths[: last - 1]
         ]
     return [*points, *(FeaturePoint(name) for name in CONTROLS)]
+
+
+def token_points(config: ProbeConfig, counts: Sequence[int]) -> list[FeaturePoint]:
+    """List the points of a tokenizer of another kind, by the tokens of its lengths: `iteration` numbers these from 1.
+
+    At each length the first tokens, as many as each length up to it has, are pooled to a mean; of the longest the last
+    ones, too. What is put side by side are means of runs of all tokens of a length. It has no image tokens beside them.
+    """
+    if "latents" not in config.tokens:
+        return [FeaturePoint(name) for name in CONTROLS_OF_PIXELS]
+    points = []
+    for iteration, count in enumerate(counts, start=1):
+        if config.iterations is not None and iteration not in config.iterations:
+            continue
+        for pooling in config.pooling:
+            pooled = counts[:iteration] if pooling == "mean" else (count,)
+            points += [FeaturePoint(TOKENIZER, iteration, "latents", each, "encoder", pooling) for each in pooled]
+    last = len(counts)
+    if config.iterations is None or last in config.iterations:
+        points += [FeaturePoint(TOKENIZER, last, "last latents", each, "encoder", "mean") for each in counts[:-1]]
+    return [*points, *(FeaturePoint(name) for name in CONTROLS_OF_PIXELS)]
 
 
 def pair_points(
@@ -215,14 +237,14 @@ EMPTY = ProbeTables(
 class PooledFeatures(NamedTuple):
     """What the probes of one tokenizer are fitted and scored on."""
 
-    fitted: FeatureArrays
+    fitted: FeatureArrays | TokenArrays
     labels: np.ndarray  # (n,) of the images that are fitted
-    scored: FeatureArrays
-    tokenizer: TokenizerConfig
+    scored: FeatureArrays | TokenArrays
+    tokenizer: TokenizerConfig | None  # None of one of another kind
 
 
 def measure_probes(
-    tokenizer: AdaptiveTokenizer,
+    tokenizer: Tokenizer,
     train: ImageSet,
     test: ImageSet,
     config: ProbeConfig,
@@ -235,7 +257,7 @@ def measure_probes(
     """Fit and score a probe per feature point and seed.
 
     Args:
-        tokenizer: frozen, in eval mode.
+        tokenizer: frozen, in eval mode; one of another kind has `features` (`alit.tokenizer.protocol`).
         train: images to fit on; each seed draws a share of them.
         test: images to score on.
         config: feature points, kind of probe, seeds.
@@ -263,17 +285,18 @@ def measure_probes(
     fabric = fabric or build_fabric("cpu", 1)
 
     def pool(
-        network: AdaptiveTokenizer, rows: np.ndarray, labels: np.ndarray, folder: Path, iterations: int | None = None
+        network: Tokenizer, rows: np.ndarray, labels: np.ndarray, folder: Path, iterations: int | None = None
     ) -> PooledFeatures:
         fitted, scored = (
             compute_features(network, images, chosen, config.batch_size, folder / images.name, fabric, iterations)
             for images, chosen in ((train, rows), (test, test_rows))
         )
-        return PooledFeatures(fitted, labels, scored, network.config)
+        own = network.config if isinstance(network, AdaptiveTokenizer) else None
+        return PooledFeatures(fitted, labels, scored, own)
 
     compared = pair_points(config, {name: network.lengths for name, network in variants.items()}, pairs)
-    points = [*feature_points(config, tokenizer.config), *(point for each in compared.values() for point in each)]
     own = pool(tokenizer, train_rows, train_labels, scratch)
+    points = [*_points_of(config, own), *(point for each in compared.values() for point in each)]
     some = spread_evenly(len(train_rows), config.compared_images)
     others = {
         name: pool(
@@ -285,7 +308,7 @@ def measure_probes(
         )
         for name, asked in compared.items()
     }
-    device = next(tokenizer.parameters()).device
+    device = device_of(tokenizer)
 
     def work(number: int) -> Mapping[str, np.ndarray]:
         pooled = others.get(points[number].features, own)
@@ -300,6 +323,13 @@ def measure_probes(
     found = [pair for pair in pairs if pair.variant in compared and pair.than in compared]
     accuracy, correct = _tabulate(points, fits, test, test_rows, seed)
     return ProbeTables(accuracy, correct, pd.DataFrame(found, columns=EMPTY.pairs.columns))
+
+
+def _points_of(config: ProbeConfig, pooled: PooledFeatures) -> list[FeaturePoint]:
+    if pooled.tokenizer is not None:
+        return feature_points(config, pooled.tokenizer)
+    assert isinstance(pooled.fitted, TokenArrays)
+    return token_points(config, pooled.fitted.counts[0].astype(int).tolist())
 
 
 class PointFit(NamedTuple):

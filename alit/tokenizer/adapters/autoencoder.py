@@ -15,7 +15,7 @@ from alit.models.diffusers_base import CLASS_KEY
 from alit.models.hub import first_line
 from alit.models.loading import DIFFUSERS_FILES, find_published, quiet_diffusers
 from alit.models.weights import CONFIG_FILE
-from alit.tokenizer.protocol import Reconstruction, bits_per_id, bits_per_image
+from alit.tokenizer.protocol import FeatureStep, Reconstruction, bits_per_id, bits_per_image
 
 CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 BYTE = 256
@@ -83,6 +83,12 @@ class AutoencoderTokenizer(nn.Module):
         yield Reconstruction(self.lengths[0], bits, self._decode(code).float().clamp(-1, 1), ids)
 
     @torch.no_grad()
+    def features(self, images: Tensor) -> Iterator[FeatureStep]:
+        """Yield what the decoder gets of images (b, 3, h, w) in [-1, 1], a vector for each place, row by row."""
+        vectors = self._vectors(self._encode(images))
+        yield FeatureStep(self.lengths[0], rearrange(vectors, "b z h w -> b (h w) z").float())
+
+    @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:
         """Return what is stored of images: ids (b, h, w), bytes (b, z, h, w) or latents (b, z, h, w)."""
         encoded = self.network.encode(images)
@@ -97,14 +103,18 @@ class AutoencoderTokenizer(nn.Module):
             return (self.network.scale_latents(latents) * (BYTE - 1)).round().to(torch.uint8)
         return latents.half() if self.number_bits == 16 else latents
 
+    def _vectors(self, code: Tensor) -> Tensor:
+        """Return what the decoder gets (b, z, h, w) of what `_encode` returns."""
+        if self.kind == "VQModel":
+            return rearrange(self.network.quantize.embedding(code), "b h w z -> b z h w")
+        if self.number_bits == 8:
+            return self.network.unscale_latents(code / (BYTE - 1))
+        return code.to(next(self.network.parameters()).dtype)
+
     def _decode(self, code: Tensor) -> Tensor:
         """Return images (b, 3, h, w), not clipped, of what `_encode` returns."""
-        if self.kind == "VQModel":
-            vectors = rearrange(self.network.quantize.embedding(code), "b h w z -> b z h w")
-            return self.network.decode(vectors, force_not_quantize=True).sample
-        if self.number_bits == 8:
-            return self.network.decode(self.network.unscale_latents(code / (BYTE - 1))).sample
-        return self.network.decode(code.to(next(self.network.parameters()).dtype)).sample
+        options = {"force_not_quantize": True} if self.kind == "VQModel" else {}
+        return self.network.decode(self._vectors(code), **options).sample
 
 
 def _load(pretrained: str) -> Any:

@@ -9,11 +9,12 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from alit.errors import ConfigError
 from alit.tokenizer.adapters.checkout import from_hub, import_checkout, require_ascending
-from alit.tokenizer.protocol import Reconstruction, bits_per_id, bits_per_image
+from alit.tokenizer.protocol import FeatureStep, Reconstruction, bits_per_id, bits_per_image
 
 NUMBER_BITS = 32  # of the float32 numbers of TiTok's continuous variants
 
@@ -67,6 +68,15 @@ class TiTokTokenizer(nn.Module):
             kept = tokens[..., :length]
             ids = kept.flatten(1).long() if self._mode == "vq" else None
             yield Reconstruction(length, bits, self._decode(kept).float().clamp(0, 1), ids)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Iterator[FeatureStep]:
+        """Yield the vectors that the decoder gets of images (b, 3, h, w) in [0, 1]: the codebook's, or the mode."""
+        quantized, found = self.network.encode(images)
+        vectors = quantized if self._mode == "vq" else found.mode()
+        tokens = rearrange(vectors, "b z 1 k -> b k z").float()
+        for length in self.lengths:
+            yield FeatureStep(length, tokens[:, :length])
 
     def _decode(self, tokens: Tensor) -> Tensor:
         return self.network.decode_tokens(tokens)

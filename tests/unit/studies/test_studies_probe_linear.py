@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from probe_cases import CONFIG
+from probe_cases import CONFIG, ColoredSet
 from scene_project import save_fixed_length_pair, save_tokenizer, scene_project
-from tiny import images, tokenizer, tokenizer_config
+from tiny import tokenizer, tokenizer_config
 from torch import nn
 
-from alit.data.imageset import ImageSet
 from alit.errors import DataError
 from alit.studies.probe import CONTROLS, FeaturePoint, FixedLengthPair
 from alit.studies.probe import measure as probe_measure
@@ -29,28 +28,6 @@ from experiments import measure
 CPU = torch.device("cpu")
 MAE = CONFIG.mae.model_copy(update={"epochs": 60, "base_learning_rate": 30.0})
 METHODS = [CONFIG.model_copy(update={"method": method, "mae": MAE}) for method in ("ridge", "logistic", "mae")]
-
-
-class ColoredSet(ImageSet):
-    """Images whose label is their brightest channel; every fifth has none."""
-
-    class_names = ("red", "green", "blue")
-
-    def __init__(self, name: str, count: int = 45, seed: int = 0) -> None:
-        self.name = name
-        self.classes = np.arange(count) % 3
-        colors = torch.eye(3)[torch.from_numpy(self.classes)]
-        self.pixels = 0.5 * images(count, seed=seed) + 0.5 * colors[:, :, None, None]
-        self.manifest = pd.DataFrame({"image_id": [f"{name}-{row}" for row in range(count)]})
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def images(self, rows):
-        return self.pixels[rows]
-
-    def labels(self, rows):
-        return torch.from_numpy(np.where(np.arange(len(self)) % 5 == 4, -1, self.classes)[rows])
 
 
 @pytest.fixture(params=METHODS, ids=lambda config: config.method)

@@ -51,7 +51,7 @@ def test_a_folder_is_encoded_described_and_decoded(how, model, pictures, tmp_pat
 def test_lengths_can_be_predicted(model, pictures, tmp_path, capsys):
     predicting = AdaptiveTokenizer.from_pretrained(model)
     examples = measure_examples(predicting, images(60))
-    options = {"data": "noise", "calibration_share": 0.5, "seed": 0}
+    options = {"data": "noise", "seed": 0}
     predicting.length_predictor = fit_length_predictor(
         examples, tokenizer=predicting.fingerprint, lengths=predicting.lengths, **options
     )

@@ -20,7 +20,7 @@ from alit.tokenizer.length_predictor import (
     load_length_predictor,
     measure_examples,
 )
-from alit.tokenizer.promise import choose_lengths
+from alit.tokenizer.promise import choose_lengths, outcome
 
 
 def graded_images(count, size=16, seed=0):
@@ -31,7 +31,7 @@ def graded_images(count, size=16, seed=0):
 
 
 def fit(model, examples=None, **changes):
-    options = {"tokenizer": model.fingerprint, "lengths": model.lengths, "data": "noise", "calibration_share": 0.5}
+    options = {"tokenizer": model.fingerprint, "lengths": model.lengths, "data": "noise"}
     examples = examples or measure_examples(model, graded_images(120, model.image_size))
     return fit_length_predictor(examples, **(options | {"seed": 0} | changes))
 
@@ -59,26 +59,43 @@ def test_the_regression_finds_what_losses_follow_from():
     features = generator.normal(size=(600, 5)).astype(np.float32)
     losses = np.exp(-2 + features @ np.array([[0.1], [0.2], [0], [0], [-0.1]]) + np.array([0.2, 0.0, -0.2]))
     examples = Examples(features, losses.astype(np.float32))
-    predictor = fit(tokenizer(), examples, calibration_share=0.4)
-    assert (predictor.record.fitted, predictor.record.calibrated) == (360, 240)
+    predictor = fit(tokenizer(), examples)
+    assert (predictor.record.fitted, predictor.record.calibrated) == (600, 600)
     torch.testing.assert_close(predictor.tensors["predicted"], predictor.tensors["losses"], rtol=0.01, atol=0)
     torch.testing.assert_close(
         predictor.predict(torch.from_numpy(features)).numpy(), examples.losses, rtol=0.01, atol=0
     )
 
 
-def test_images_to_fit_on_and_to_calibrate_on_are_others():
+def test_no_image_is_predicted_by_a_regression_that_has_seen_it():
+    """Whatever the loss of one image is, what was predicted of it stays; of those in other folds it changes."""
     generator = np.random.default_rng(0)
-    examples = Examples(generator.normal(size=(40, 30)).astype(np.float32), generator.uniform(0.1, 0.2, (40, 3)))
-    predictor = fit(tokenizer(), examples)
-    known = {tuple(row) for row in predictor.tensors["losses"].tolist()}
-    changed = [np.float32(row).tolist() not in [list(each) for each in known] for row in examples.losses]
-    assert sum(changed) == 20
-    other = examples.losses.copy()
-    other[~np.array(changed)] = 0.5  # of calibration images alone
-    again = fit(tokenizer(), Examples(examples.features, other))
-    for name in ("mean", "scale", "weight", "bias"):
-        assert torch.equal(predictor.tensors[name], again.tensors[name])
+    features = generator.normal(size=(40, 5)).astype(np.float32)
+    losses = np.exp(-2 + 0.1 * features[:, :3] + generator.normal(0, 0.01, (40, 3))).astype(np.float32)
+    examples, other = Examples(features, losses), losses.copy()
+    other[7] *= 1.05
+    first, second = (fit(tokenizer(), Examples(examples.features, losses)) for losses in (examples.losses, other))
+    assert first.record.penalty == second.record.penalty
+    same = (first.tensors["predicted"] == second.tensors["predicted"]).all(dim=1)
+    assert same[7]
+    assert same.sum() == 4  # its fold's
+    assert not torch.equal(first.tensors["weight"], second.tensors["weight"])
+
+
+def test_cross_validated_margins_keep_the_stated_share_of_new_images():
+    """600 images to fit and to calibrate on, 30 features: the share is over 40 draws of them, and 400 new ones each."""
+    kept = []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        weight = generator.normal(0, 0.1, (30, 1))
+        features = generator.normal(size=(1000, 30)).astype(np.float32)
+        spread = np.array([0.3, 0.0, -0.3]) + generator.normal(0, 0.1, (1000, 3))
+        losses = np.exp(-2 + features @ weight + spread).astype(np.float32)
+        predictor = fit(tokenizer(), Examples(features[:600], losses[:600]), tokenizer="0" * 16, lengths=(2, 4, 6))
+        margin = predictor.margin(PredictedLoss(l1=0.12))
+        new = outcome(predictor.predict(torch.from_numpy(features[600:])).numpy(), losses[600:], 0.12, margin)
+        kept.append(new.keeps[new.able].mean())
+    assert abs(np.mean(kept) - 0.9) < 0.01
 
 
 def test_predictions_never_rise_with_the_length_and_stay_in_range():
@@ -195,7 +212,7 @@ def test_a_checkpoint_without_one_says_so():
 
 def test_a_promise_that_it_cannot_make_is_refused(predicting):
     model, batch, _ = predicting
-    with pytest.raises(ConfigError, match=r"takes 9 calibration images .* found 0 of 60"):
+    with pytest.raises(ConfigError, match=r"takes 9 calibration images .* found 0 of 120"):
         model.encode(batch, until=PredictedLoss(l1=0.0001))
     with pytest.raises(ConfigError, match="halting"):
         model.encode(batch, until=PredictedLoss(l1=0.5), halting=Halting(), generator=torch.Generator())

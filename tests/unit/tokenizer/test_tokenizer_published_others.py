@@ -17,7 +17,7 @@ from alit.tokenizer.adapters.autoencoder import AutoencoderTokenizer
 from alit.tokenizer.adapters.flextok import FlexTokTokenizer
 from alit.tokenizer.adapters.karl import KARLTokenizer
 from alit.tokenizer.adapters.titok import OneDPieceTokenizer, TATiTokTokenizer, TiTokTokenizer
-from alit.tokenizer.protocol import checked_reconstructions, require_protocol
+from alit.tokenizer.protocol import checked_reconstructions, features_of, require_protocol
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -62,6 +62,10 @@ def test_an_autoencoder_of_diffusers_is_measured_as_its_own_calls_rebuild(networ
         latents = encoded.latent if "latent" in encoded else encoded.latents
     expected = (network.decode(latents).sample.clamp(-1, 1) + 1) / 2
     torch.testing.assert_close(step.images, expected, atol=1e-5, rtol=1e-5)
+    (known,) = features_of(tokenizer, IMAGES)
+    if type(network).__name__ == "VQModel":
+        latents = network.quantize.embedding(tokenizer._encode(2 * IMAGES - 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(known.tokens, latents.flatten(2).transpose(1, 2))
 
 
 def test_bits_are_those_of_ids_or_of_rounded_numbers(network, tmp_path):
@@ -129,7 +133,8 @@ class TiTok(nn.Module):
         gray = images.mean(dim=(1, 2, 3))
         if self.quantize_mode == "vae":
             return None, SimpleNamespace(mode=lambda: gray[:, None, None, None].expand(-1, 12, 1, 8))
-        return None, {"min_encoding_indices": (gray * 4095).long()[:, None, None].expand(-1, 1, 8)}
+        vectors = torch.arange(8.0).expand(len(images), 12, 1, 8)
+        return vectors, {"min_encoding_indices": (gray * 4095).long()[:, None, None].expand(-1, 1, 8)}
 
     def decode_tokens(self, tokens):
         if self.quantize_mode == "vae":
@@ -146,18 +151,24 @@ def test_titok_has_one_length_of_ids(monkeypatch):
     (step,) = checked_reconstructions(tokenizer, IMAGES)
     assert (step.length, step.bits.tolist()) == (8, [96.0, 96.0])
     torch.testing.assert_close(step.images.mean(dim=(1, 2, 3)), IMAGES.mean(dim=(1, 2, 3)), atol=1e-3, rtol=0)
+    (known,) = features_of(tokenizer, IMAGES)
+    assert torch.equal(known.tokens, torch.arange(8.0)[None, :, None].expand(2, 8, 12))
 
 
 def test_a_continuous_titok_pays_for_its_numbers(monkeypatch):
     stand_in(monkeypatch, "modeling.titok", "TiTok", TiTok("vae"))
-    (step,) = checked_reconstructions(TiTokTokenizer("owner/titok", image_size=16), IMAGES)
+    tokenizer = TiTokTokenizer("owner/titok", image_size=16)
+    (step,) = checked_reconstructions(tokenizer, IMAGES)
     assert step.bits.tolist() == [8 * 12 * 32.0] * 2
+    (known,) = features_of(tokenizer, IMAGES)
+    torch.testing.assert_close(known.tokens[:, 0, 0], IMAGES.mean(dim=(1, 2, 3)))
 
 
 def test_one_d_piece_cuts_its_tokens_anywhere(monkeypatch):
     stand_in(monkeypatch, "modeling.one_d_piece", "OneDPiece", TiTok())
     tokenizer = OneDPieceTokenizer("owner/piece", image_size=16, lengths=(1, 4, 8))
     assert [step.bits[0].item() for step in checked_reconstructions(tokenizer, IMAGES)] == [12.0, 48.0, 96.0]
+    assert [step.tokens.shape for step in features_of(tokenizer, IMAGES)] == [(2, 1, 12), (2, 4, 12), (2, 8, 12)]
     with pytest.raises(ConfigError, match="at most 8"):
         OneDPieceTokenizer("owner/piece", image_size=16, lengths=(16,))
     for lengths in ((), (0, 8), (8, 4)):
