@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -231,11 +232,14 @@ FLOAT32: Mapping[Any, None] = dict.fromkeys(
 
 
 class GPUCasts(TorchFunctionMode):
-    """Casts as CUDA's autocast does where that of a CPU differs: norms and softmax in float32."""
+    """Computes as CUDA does where a CPU differs: norms and softmax in float32 within autocast, attention fused."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `function`, within autocast on float32 copies where a GPU would."""
         kwargs = kwargs or {}
+        if function is F.scaled_dot_product_attention:  # whatever `alit.models.transformer.attend` takes on a CPU
+            with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+                return function(*args, **kwargs)
         if function not in FLOAT32 or not torch.is_autocast_enabled("cpu"):
             return function(*args, **kwargs)
         args, kwargs = tree_map(_float, (args, kwargs))

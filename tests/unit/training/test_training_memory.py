@@ -5,12 +5,15 @@ import json
 import pytest
 import torch
 from checkout import ROOT
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from training_cases import MemoryImages
 
 from alit.config import load_profile
 from alit.errors import ConfigError
 from alit.models.losses import PatchDiscriminator
+from alit.models.transformer import attend
+from alit.tokenizer.cost import LiveTensors
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseStage
 from alit.training.distill import DistillStage
@@ -119,6 +122,13 @@ def test_norms_are_planned_in_float32_as_a_gpu_computes_them():
             assert torch.nn.functional.group_norm(maps, 2).dtype == torch.float32
     with GPUCasts():
         assert torch.nn.functional.group_norm(maps, 2).dtype == torch.bfloat16
+
+
+def test_attention_is_planned_fused_as_on_a_gpu_without_a_matrix_of_all_pairs():
+    with FakeTensorMode(), GPUCasts(), LiveTensors() as live:
+        tokens = [torch.ones(1, 1, 1024, 16, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+        attend(*tokens).sum().backward()
+    assert live.peak < 1024**2
 
 
 def test_a_stage_that_is_not_there_is_named():
