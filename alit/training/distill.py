@@ -119,8 +119,9 @@ def iteration_loss(
         total = weight * code_error + config.quantizer_weight * quantizer
     else:
         assert targets.ids is not None
+        scores = distilled.prediction.scores
         cross_entropy = F.cross_entropy(
-            rearrange(distilled.prediction.scores, "b n v -> (b n) v"),
+            rearrange(scores if weight else scores.detach(), "b n v -> (b n) v"),  # of weight 0 it is for the log alone
             rearrange(targets.ids, "b n -> (b n)"),
             label_smoothing=config.label_smoothing,
         )

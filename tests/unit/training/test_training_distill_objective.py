@@ -34,6 +34,19 @@ def test_the_loss_of_an_iteration_is_that_of_the_published_formula(smoothing):
     torch.testing.assert_close(loss["total"], expected)
 
 
+def test_a_cross_entropy_of_weight_0_is_measured_and_has_no_gradient():
+    gradients = {}
+    for weight in (0.0, 1e-30):
+        tokenizer, images, tokens = case()
+        found = objective(tokenizer, images, tokens, (2,), cross_entropy_weights=(2.5, weight, 1.5))
+        found.total.backward()
+        gradients[weight] = [each.grad for each in tokenizer.distillation.parameters()]
+        assert found.cross_entropy > 1
+    for none, hardly in zip(*gradients.values(), strict=True):
+        assert (none is None) == (hardly is None)
+        assert none is None or torch.allclose(none, hardly)
+
+
 @pytest.mark.parametrize("kind", ["vqgan", "vae"])
 def test_regression_weights_the_squared_error_by_iteration(kind):
     tokenizer, images, tokens = case(kind, "regression")
