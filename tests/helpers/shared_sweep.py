@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rank", type=int, nargs="+", default=[])
     arguments = parser.parse_args(argv)
     fabric = build_fabric("cpu", arguments.devices)
-    torch.set_num_threads(1)
     fault = arguments.fault if fabric.global_rank in arguments.rank else None
     with fail_together(fabric):
         sweep(
@@ -62,4 +61,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     run_command(main)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,18 @@ def write_explorer(
         publishable=bool(thumbnails["publishable"].all()),
         scale=SCALE_OF_ERRORS,
         content=in_script(json.dumps(content, ensure_ascii=False, separators=(",", ":"))),
-        library=in_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
+        library=in_script(plotting_library()),
         library_name=_library_name(),
         licenses=(TEMPLATES / "vega-licenses.txt").read_text(encoding="utf-8"),
         script=in_script((TEMPLATES / "explorer.js").read_text(encoding="utf-8")),
         styles=[(TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "explorer.css")],
     )
+
+
+@cache
+def plotting_library() -> str:
+    """Return the script that draws the charts; bundling it takes seconds, once a process."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def in_script(text: str) -> str:

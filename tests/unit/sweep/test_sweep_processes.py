@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import shared_sweep
 from checkout import HELPERS
+from one_thread import one_thread
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +23,19 @@ def run(folder, devices, *options, launcher=()):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=300)
     lines = [line for line in re.split(r"[\r\n]+", result.stderr) if line.strip() and not line.startswith(NOISE)]
+    return result, lines, written(folder)
+
+
+def alone(folder):
+    """Sweep, or continue, in this process and one thread; return the files of the sweep."""
+    with one_thread():
+        shared_sweep.main([str(folder / "scratch"), str(folder / "sweep"), "1"])
+    return written(folder)
+
+
+def written(folder):
     out = folder / "sweep"
-    files = {path.name: path.read_bytes() for path in sorted(out.iterdir())} if out.is_dir() else {}
-    return result, lines, files
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())} if out.is_dir() else {}
 
 
 def chunks(folder):
@@ -32,8 +44,7 @@ def chunks(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    result, _, files = run(tmp_path_factory.mktemp("one"), 1)
-    assert result.returncode == 0, result.stderr
+    files = alone(tmp_path_factory.mktemp("one"))
     assert set(files) == {"config.json", "features_color.npy", "table.parquet"}
     return files
 
@@ -57,7 +68,7 @@ def test_a_fault_of_any_process_is_one_line_and_the_rest_is_kept(rank, whole, tm
     assert lines == [f"error: process {rank[0]} meets a fault"]
     assert files == {}
     assert 2 <= chunks(tmp_path) < CHUNKS
-    assert run(tmp_path, 1)[2] == whole
+    assert alone(tmp_path) == whole
 
 
 def test_a_bug_keeps_its_trace_once(tmp_path):
@@ -72,4 +83,4 @@ def test_a_killed_process_ends_the_others_and_another_number_continues(whole, tm
     assert result.returncode != 0
     assert len(lines) <= 1
     assert 2 <= chunks(tmp_path) < CHUNKS
-    assert run(tmp_path, 3)[2] == whole
+    assert alone(tmp_path) == whole
