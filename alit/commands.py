@@ -100,6 +100,11 @@ def tokenize(arguments: Namespace) -> None:
         batch_size=arguments.batch_size,
         readers=arguments.readers,
     )
+    if Path(arguments.source).is_dir() and arguments.output.resolve().is_relative_to(Path(arguments.source).resolve()):
+        raise ConfigError(
+            f"expected an output outside of {arguments.source}, found {arguments.output}: the next run would take its "
+            "parts for the data set"
+        )
     make_room(arguments.output / RECORD_FILE)
     folder = Path(arguments.model)  # other processes may start in another place
     model = str(folder.absolute()) if folder.is_dir() else arguments.model

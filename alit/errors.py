@@ -98,16 +98,16 @@ def run_command(
     """Run a script's `main` and exit: 0 when it returns, 2 with one line on stderr after an `AlitError`.
 
     An optional package that is missing counts as an `AlitError`, and so does a standard output that takes no more;
-    where nobody reads that any longer the exit is 141, as if SIGPIPE had ended it. A file that the system refuses (a
-    name too long, links in a circle, no permission, a failing disk) is one line as well, wherever it is met. Ctrl-C
-    exits with 130 and one line, which says what is `interrupted`, unless the exception itself does. Every other
-    exception is a bug and keeps its stack trace.
+    where nobody reads that, or standard error, any longer the exit is 141, as if SIGPIPE had ended it. A file that the
+    system refuses (a name too long, links in a circle, no permission, a full disk) is one line as well, wherever it is
+    met. Ctrl-C exits with 130 and one line, which says what is `interrupted`, unless the exception itself does. Every
+    other exception is a bug and keeps its stack trace.
     """
     _open_standard_files()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # all is imported: see experiments/__init__.py
-    printed = _Printed(sys.stdout)
-    sys.stdout = printed  # type: ignore[assignment]
+    printed, told = _Printed(sys.stdout), _Printed(sys.stderr)
+    sys.stdout, sys.stderr = printed, told  # type: ignore[assignment]
     try:
         main(argv)
         printed.flush()
@@ -119,10 +119,12 @@ def run_command(
             raise
         _exit(MissingPackageError(module))
     except KeyboardInterrupt as error:
-        print(f"interrupted: {str(error) or interrupted}", file=sys.stderr)
-        _drop_output()
+        _tell(f"interrupted: {str(error) or interrupted}")
         sys.exit(130)
     except OSError as error:
+        if error is told.fault:
+            _drop_output()
+            sys.exit(141 if isinstance(error, BrokenPipeError) else 2)
         if error is not printed.fault:
             if error.errno is None or error.filename is None:
                 raise
@@ -132,12 +134,12 @@ def run_command(
             sys.exit(141)
         _exit(DataError(f"cannot write to standard output: {error.strerror}"))
     finally:
-        sys.stdout = printed.stream
+        sys.stdout, sys.stderr = printed.stream, told.stream
     sys.exit(0)
 
 
 class _Printed:
-    """Standard output that remembers why it could not be written to."""
+    """Standard output or error that remembers why it could not be written to."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -178,15 +180,22 @@ def _open_standard_files() -> None:
 
 def _drop_output() -> None:
     """Forget what is still to be printed: Python would try again while it ends, and fail with a trace."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        return
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit(error: AlitError) -> NoReturn:
     line = " ".join(str(error).split())
-    print("error:", os.fsencode(line).decode(errors="backslashreplace"), file=sys.stderr)  # names may have any bytes
-    _drop_output()
+    _tell(f"error: {os.fsencode(line).decode(errors='backslashreplace')}")  # names may have any bytes
     sys.exit(2)
+
+
+def _tell(line: str) -> None:
+    """Print the last line, wherever standard error leads to; the exit status says the same."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
+    _drop_output()

@@ -1,5 +1,7 @@
 """`alit explore`: an explorer of one's own pictures, by any checkpoint."""
 
+import re
+import sys
 import tempfile
 import webbrowser
 from argparse import Namespace
@@ -10,12 +12,12 @@ from tqdm import tqdm
 
 from alit.analysis.grid import to_grid
 from alit.analysis.study_data import StudyData, settings_of_table, with_choices
-from alit.commands import describe_tokenizer, load_onto, make_room, require_device
+from alit.commands import describe_tokenizer, load_onto, make_room, require_device, writing
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, Rejected, write_set
 from alit.data.sources.folder import folder_source
 from alit.errors import DataError
-from alit.files import require_free
+from alit.files import is_standard_output, require_free
 from alit.report.explorer.page import write_explorer
 from alit.report.site import Provenance, Site
 from alit.sweep.chunks import Chunk, SweepModels, measure_chunk
@@ -41,8 +43,9 @@ def explore(arguments: Namespace) -> None:
     site = Site(arguments.output.parent, Provenance(images.name, "", "", describe_tokenizer(tokenizer)))
     command = f"alit explore {arguments.images} -m {arguments.model}"
     chosen = with_choices(data, tasks=TASKS)
-    page = write_explorer(site, chosen, thumbnails, private=True, command=command, page=arguments.output.name)
-    print(f"{len(images)} pictures: {page}")
+    with writing(arguments.output):
+        page = write_explorer(site, chosen, thumbnails, private=True, command=command, page=arguments.output.name)
+    print(f"{len(images)} pictures: {page}", file=sys.stderr if is_standard_output(page) else sys.stdout)
     if not arguments.no_open:
         webbrowser.open(page.resolve().as_uri())
     if refused:
@@ -61,8 +64,12 @@ def read_pictures(folder: Path, size: int, most: int, scratch: Path) -> tuple[Im
     if not folder.is_dir():
         raise DataError(f"expected a folder of pictures, found no folder at {folder}")
     name = folder.resolve().name
-    source = folder_source(name, folder.resolve().parent, name)
-    known = {"name": name, "split": name, "path": None, "variant": "base", "images": most}
+    label = re.sub(r"[^\w .()+-]", "_", name).strip(". ")[:100] or "pictures"  # names of folders may be any bytes
+    source = folder_source(label, folder.resolve().parent, name)
+    source.records = tuple(record._replace(split=label) for record in source.records)
+    if source.skipped:
+        print(f"{folder}: {source.skipped}", file=sys.stderr)
+    known = {"name": label, "split": label, "path": None, "variant": "base", "images": most}
     config = ImageSetConfig(role="evaluate", source="folder", pack=True, **known)
     refused = write_set(source, config, size, scratch / "set")
     if len(refused) == min(most, len(source)):

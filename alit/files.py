@@ -12,6 +12,7 @@ from typing import Any
 
 from alit.errors import AlitError, ConfigError, DataError
 
+_LINE_END = re.compile(r"\r\n?")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
@@ -28,6 +29,14 @@ def name_to_text(name: str) -> str:
 def text_to_name(text: str) -> str:
     """Undo `name_to_text`."""
     return _ESCAPED.sub(lambda found: os.fsdecode(bytes([int(found[1], 16)])), text)
+
+
+def plain_text(text: str) -> str:
+    """Return text that CSV and JSON in UTF-8 keep as it is: ends of lines are line feeds, what is no character escaped.
+
+    Captions and names of classes come from JSON and arrays, which can hold half of a surrogate pair.
+    """
+    return _LINE_END.sub("\n", text).encode(errors="backslashreplace").decode()
 
 
 def named_file(root: Path, text: str) -> Path:
@@ -50,19 +59,31 @@ def read_text(path: Path, fault: type[AlitError] = DataError) -> str:
 
 
 def read_json(path: Path, fault: type[AlitError] = DataError) -> dict[str, Any]:
-    """Return what a JSON file of keys and values holds.
+    """Return what a JSON file of keys and values holds, in which no key stands twice and nothing is NaN or Infinity.
 
     Raises:
         AlitError: a `fault`: it cannot be read, is no JSON, or holds something else.
     """
     try:
-        content = json.loads(read_text(path, fault))
+        content = json.loads(read_text(path, fault), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise fault(f"{path} cannot be read as JSON: {reason}; mend it, or have it written again") from error
     if not isinstance(content, dict):
         raise fault(f"{path}: expected keys with values, found {type(content).__name__}")
     return content
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)} stands twice")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def file_sha256(path: Path) -> str:
@@ -98,13 +119,20 @@ def write_whole(path: Path, content: bytes) -> None:
     What is special (`is_special`) is written to as it is.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; its `filename` is the path.
     """
-    if is_special(path):
-        with path.open("wb", buffering=0) as file:
-            _write_all(file.fileno(), content)
-        return
-    path = path.resolve()
+    try:
+        if is_special(path):
+            with path.open("wb", buffering=0) as file:
+                _write_all(file.fileno(), content)
+        else:
+            _write_aside(path.resolve(), content)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write_aside(path: Path, content: bytes) -> None:
     number, partial = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as file:

@@ -36,7 +36,24 @@ def _expand(argument: str) -> list[Path]:
         return listing.paths
     if Path(argument).exists():
         return [Path(argument)]
-    return [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]
+    return _matches(argument)
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Expand a glob: whatever is no folder, so that reading it says what is wrong with it."""
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    parts = Path(pattern).parts
+    if "**" in parts:
+        found = [path for path in found if not _is_in_a_circle(path, parts.index("**"))]
+    elif skipped := sum(path.is_dir() for path in found):
+        print(f"{pattern}: skipped {skipped} folders", file=sys.stderr)
+    return [path for path in found if not path.is_dir()]
+
+
+def _is_in_a_circle(path: Path, depth: int) -> bool:
+    """Whether links lead through one folder twice, so many parts down: `**` would find a file again and again."""
+    folders = [os.stat(folder) for folder in path.parents if len(folder.parts) >= depth]
+    return len({(status.st_dev, status.st_ino) for status in folders}) < len(folders)
 
 
 def read_path_list() -> list[Path]:

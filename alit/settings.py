@@ -5,13 +5,17 @@ import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from alit.errors import ConfigError
 from alit.files import read_text
+
+MOST_VALUES = 1_000_000  # of a YAML file
+_FOLDER_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]*[0-7]|[0-9][0-9_]*:.*)$")
 
 
 class Settings(BaseModel):
@@ -19,6 +23,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+
+def _require_folder_name(name: str) -> str:
+    if not _FOLDER_NAME.fullmatch(name):
+        raise ValueError("expected a name that a folder can have: up to 100 characters, no /, no dot at the beginning")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_require_folder_name)]  # what is made is written to a folder of this name
 
 T = TypeVar("T")  # settings, or plain values and tuples of them
 
@@ -136,8 +148,23 @@ def read_section(path: Path, name: str, kind: type[T]) -> T:
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping; YAML itself would keep the last in silence.
 
-    1e-4 is a number, as in YAML 1.2; for PyYAML, which knows 1.1, it would be text.
+    1e-4 is a number, as in YAML 1.2; for PyYAML, which knows 1.1, it would be text. 010 and 1:30, which 1.1 takes for 8
+    and 90, are refused, and so are aliases that stand for more values than memory holds.
     """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > MOST_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"its aliases stand for more than {MOST_VALUES:,} values")
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Construct an integer or a float."""
+        if _OTHER_BASE.match(node.value):
+            problem = f"{node.value} is a number of base 8 or 60 for YAML 1.1; write it in base 10, or between quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        is_integer = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -148,6 +175,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, with those of its aliases as often as they are named."""
+    if id(node) not in known:
+        known[id(node)] = 1  # a node that contains itself is refused later
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = isinstance(node, yaml.MappingNode)
+        known[id(node)] += sum(_size(each, known) for part in parts for each in (part if pairs else (part,)))
+    return known[id(node)]
+
+
+for _kind in ("int", "float"):
+    _UniqueKeyLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _UniqueKeyLoader.construct_number)
 _UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )

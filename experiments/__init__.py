@@ -8,16 +8,19 @@ import os
 import signal
 import sys
 
-from alit.errors import EXTRAS, MissingPackageError, require
-
-# Threads that spin while they wait keep the core from the caller they wait for as soon as the cores are shared:
-# a training step on two threads took 9 times as long beside other jobs, and as long as ever with waiting threads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 # Python sets "-m" while it looks for the module that it is to run. An exception of Ctrl-C would come out of the middle
 # of an import; `alit.errors.run_command` takes it up again.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from alit.environment import unset_empty_variables
+from alit.errors import EXTRAS, MissingPackageError, require
+
+unset_empty_variables()
+
+# Threads that spin while they wait keep the core from the caller they wait for as soon as the cores are shared:
+# a training step on two threads took 9 times as long beside other jobs, and as long as ever with waiting threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
     require(*(module for module, extra in EXTRAS.items() if extra in ("pipeline", "tasks", "notebooks")))

@@ -352,7 +352,7 @@ def answers(host: str) -> bool:
     """Whether a host can be reached, as far as one question tells; with HF_HUB_OFFLINE none is asked."""
     if not offline() and host not in _ANSWERS:
         answered: list[bool] = []
-        address = os.environ.get("HF_ENDPOINT", f"https://{host}") if host == HUB else f"https://{host}"
+        address = os.environ.get("HF_ENDPOINT") or f"https://{host}" if host == HUB else f"https://{host}"
         thread = threading.Thread(target=lambda: answered.append(_ask(address)), daemon=True)
         thread.start()
         thread.join(SECONDS)  # resolving a name has no time limit of its own

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from alit.cli import path
 from alit.data.locate import count_images, whole_size
 from alit.errors import DataError, run_command
 from alit.paths import project_root
@@ -16,8 +17,8 @@ SPLITS = ("train", "val")
 def main(argv: Sequence[str] | None = None) -> None:
     """Write OUT/train/<wnid> and OUT/val/<wnid>, links to the class folders of IMAGENET."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("imagenet", type=Path, metavar="IMAGENET", help="holds train/<wnid>/ and val/<wnid>/")
-    parser.add_argument("out", type=Path, metavar="OUT", help="such as data/imagenet100")
+    parser.add_argument("imagenet", type=path, metavar="IMAGENET", help="holds train/<wnid>/ and val/<wnid>/")
+    parser.add_argument("out", type=path, metavar="OUT", help="such as data/imagenet100")
     arguments = parser.parse_args(argv)
     ids = (project_root() / LIST).read_text(encoding="utf-8").split()
     link_classes(arguments.imagenet, arguments.out, ids)

@@ -9,14 +9,15 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
+from alit.cli import path
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
+from alit.files import require_free, write_whole
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_untrained_trunk
@@ -30,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("--variants", action="store_true", help="plan the profile's variants too")
-    parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
+    parser.add_argument("-o", "--output", type=path, help="JSON file to write")
     arguments = parser.parse_args(argv)
+    if arguments.output:
+        require_free(arguments.output, [], lambda head: b"experiments.memory" in head, kind="such a file")
     profile = load_profile(RunPaths(project_root(), arguments.profile).config)
     if profile.training is None:
         raise ConfigError(f"expected a profile that trains, found {arguments.profile}, which leaves that out")
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table.assign(**{name: (table[name] / 1e9).round(1) for name in gigabytes}).to_string(index=False))
     if arguments.output:
         result = {"command": f"python -m experiments.memory {arguments.profile}", "rows": rows}
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_whole(arguments.output, (json.dumps(result, indent=2) + "\n").encode())
 
 
 def distinct_trainings(

@@ -8,6 +8,7 @@ zoo/alit-scenes; no run is needed. Scenes with a photograph that states no licen
 
 import argparse
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alit.analysis.grid import to_grid
+from alit.cli import path
 from alit.config import load_profile
 from alit.data.images import to_images
 from alit.data.scenes.scene import SceneSource
 from alit.errors import run_command
+from alit.files import require_free, write_whole
 from alit.paths import project_root
 from alit.plots.style import EDGE, PALETTE, style
 from alit.report.gallery import needs_from_plain_to_crowded
@@ -47,8 +50,9 @@ class Example(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the picture, and print what it shows in words."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="a PNG file")
+    parser.add_argument("-o", "--output", type=path, required=True, help="a PNG file")
     output = parser.parse_args(argv).output
+    require_free(output, [], lambda head: head.startswith(b"\x89PNG"), kind="a PNG picture")
     root = project_root(Path.cwd())
     profile = load_profile(root / "configs" / f"{PROFILE}.yaml")
     tokenizer = AdaptiveTokenizer.from_pretrained(root / CHECKPOINT)
@@ -57,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     figure = draw(examples, threshold, tokenizer.lengths[-1])
     with style():
-        figure.savefig(output, dpi=DOTS, metadata={"Software": None})
-    with Image.open(output) as picture:
-        picture.convert("RGB").save(output, optimize=True)
+        figure.savefig(drawn := BytesIO(), format="png", dpi=DOTS, metadata={"Software": None})
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").save(target := BytesIO(), "PNG", optimize=True)
+    write_whole(output, target.getvalue())
     lengths = ", ".join(str(each.length) for each in examples)
     photographs = ", ".join(sorted(frozenset().union(*(each.photographs for each in examples))))
     print(f"L1 below {threshold:g}; tokens from plain to crowded: {lengths}; made from the photographs {photographs}")

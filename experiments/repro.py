@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", help="bring only this stage, and what it needs, up to date")
     arguments = parser.parse_args(argv)
     root = project_root(Path.cwd())
+    require_git_trust(root)
     profile = switch_profile(root, arguments.profile)
     set_value(root / "params.yaml", "pictures", "publishable" if arguments.public else "all")
     if arguments.init_from:
         set_value(root / "configs" / f"{profile}.yaml", "init_from", arguments.init_from)
     allow_no_git(root)
-    require_git_trust(root)
     if "MAKELEVEL" in os.environ:
         end_with_parent()  # a killed make leaves nothing at work either
     check(RunPaths(root, profile), arguments.target)

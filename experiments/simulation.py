@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,8 +28,9 @@ from alit.analysis.measurements import Measurement, measured
 from alit.analysis.study_data import StudyData, settings_of_table
 from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.analysis.verdicts import COLUMNS
+from alit.cli import path
 from alit.errors import DataError, run_command
-from alit.files import write_whole
+from alit.files import require_free, write_whole
 from alit.studies import assess
 
 CONFIDENCE = 0.95
@@ -358,11 +358,13 @@ def simulate(tables: int, resamples: int, seed: int) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Simulate, and write the rates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="file for the json; by default it is printed only")
+    parser.add_argument("-o", "--output", type=path, help="file for the json; by default it is printed only")
     parser.add_argument("--tables", type=int, default=400, help="of each case")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
+    if arguments.output:
+        require_free(arguments.output, [], lambda head: b"coverage of means" in head, kind="such a file")
     found = simulate(arguments.tables, arguments.resamples, arguments.seed)
     text = json.dumps(found, indent=2) + "\n"
     print(text, end="")

@@ -8,13 +8,14 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from alit.cli import path
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
+from alit.files import require_free, write_whole
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_untrained_trunk
 from alit.training import variants
@@ -30,13 +31,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("--teraflops", type=float, default=KNOWN, help="what a GPU sustains (default: %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("-o", "--output", type=path, help="also write the numbers as JSON")
     arguments = parser.parse_args(argv)
+    if arguments.output:
+        require_free(arguments.output, [], lambda head: b"settings_sha256" in head, kind="such a file")
     profile = load_profile(RunPaths(project_root(), arguments.profile).config)
     rows = list(count(profile))
     print(table(rows, arguments.teraflops))
     if arguments.output is not None:
-        arguments.output.write_text(json.dumps(record(profile, rows, arguments.teraflops), indent=2) + "\n")
+        text = json.dumps(record(profile, rows, arguments.teraflops), indent=2) + "\n"
+        write_whole(arguments.output, text.encode())
 
 
 class Row(NamedTuple):

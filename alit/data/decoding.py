@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from alit.data.jpeg2000 import require_plain_values
 from alit.data.metadata import exif_orientation, file_orientation, without_metadata
 from alit.errors import DataError
 
@@ -34,7 +35,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
-_JPEG_2000_SIZES = b"\xff\x4f\xff\x51"  # start of the code stream, with the depth of each component behind
 _TIFF_WHITE_IS_ZERO, _TIFF_CMYK, _TIFF_YCBCR = 0, 5, 6
 _REC_601 = (0.299, 0.587, 0.114)  # of YCbCr, as every reader has it
 
@@ -133,7 +133,10 @@ def _reduce(image: Image.Image, size: Size, least: Callable[[Size], Size] | None
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation that is to be applied, 1 where there is none that can be read."""
     if image.format == "TIFF":
-        return 1  # Pillow turns these while it loads them
+        image.info.pop("xmp", None)
+        return 1  # Pillow turns these while it loads them, where their tag does not say it also by XMP
+    if image.format == "PNG":
+        image.load()  # the chunk of EXIF may stand behind the pixels
     return exif_orientation(image.info.get("exif")) or _raw_profile_orientation(image) or 1
 
 
@@ -167,7 +170,9 @@ def _coding(image: Image.Image) -> _Coding:
     if image.format == "TIFF":
         return _tiff_coding(getattr(image, "tag_v2", {}), rawmode)
     if image.format == "JPEG2000":
-        _require_whole_range(image)
+        _require_plain_jpeg_2000(image)
+    if image.format == "GIF":
+        _require_whole_frame(image)
     white = 65535 if image.format in ("PNG", "PPM", "JPEG2000") else None
     return _Coding(rawmode, white, adobe=image.format not in ("JPEG", "MPO") or "adobe" in image.info)
 
@@ -205,21 +210,23 @@ def _tiff_coding(tags: Any, rawmode: str) -> _Coding:
     )
 
 
-def _require_whole_range(image: Image.Image) -> None:
-    """Refuse a JPEG 2000 whose components have fewer than 8 bits or a sign: Pillow would not scale them."""
+def _require_plain_jpeg_2000(image: Image.Image) -> None:
     file = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
     header = file.read(2**20)
     file.seek(place)
-    start = header.find(_JPEG_2000_SIZES)
-    if start < 0:
-        raise DataError("no size of the components where it is expected")
-    count = int.from_bytes(header[start + 40 : start + 42], "big")
-    depths = header[start + 42 : start + 42 + 3 * count : 3]
-    if not depths or any(depth & 0x80 or depth + 1 < 8 or depth + 1 > 16 for depth in depths):
-        found = ", ".join(f"{(depth & 0x7F) + 1} bits{' signed' if depth & 0x80 else ''}" for depth in depths)
-        raise DataError(f"JPEG 2000 components of {found or 'unknown depth'}, only 8 to 16 bits are read")
+    require_plain_values(header)
+
+
+def _require_whole_frame(image: Image.Image) -> None:
+    """Refuse a GIF whose first frame leaves some of the picture open.
+
+    Readers fill that with the background color, with the first of the palette (Pillow), or with nothing (browsers).
+    """
+    frame = image.tile[0][1] if image.tile else None  # type: ignore[attr-defined]
+    if frame != (0, 0, *image.size):
+        raise DataError("a first frame that does not cover the picture, whose rest readers fill with different colors")
 
 
 def _to_rgb(image: Image.Image, coding: _Coding) -> Image.Image:
@@ -258,7 +265,8 @@ def _require_colors(image: Image.Image, coding: _Coding) -> None:
     if coding.color_map is not None:
         image.putpalette(coding.color_map, "RGB;L")
     palette = image.palette
-    assert palette is not None
+    if palette is None:
+        raise DataError("indices without a palette")
     colors = len(palette.palette) // len(palette.mode)
     if colors and np.asarray(image).max() >= colors:
         raise DataError(f"a pixel without a color: its palette has {colors}")
@@ -270,7 +278,8 @@ def _over_white(image: Image.Image, coding: _Coding) -> Image.Image:
         raise DataError("a transparent color of 16 bits, which 8 bits cannot tell from others")
     if image.mode == "L" and isinstance(transparent, int) and (bits := re.fullmatch(r"L;([24])", coding.rawmode)):
         # Pillow scales the pixels of 2 and 4 bits to 8, but not the value that is transparent.
-        image.info["transparency"] = transparent * (255 // (2 ** int(bits[1]) - 1))
+        largest = 2 ** int(bits[1]) - 1
+        image.info["transparency"] = (transparent & largest) * (255 // largest)
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     opaque = image.convert("RGBA")

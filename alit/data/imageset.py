@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from alit.data.sources import FACTORS, OpenFile, Record
 from alit.data.sources.huggingface import open_rows
 from alit.data.sources.webdataset import open_member
 from alit.errors import DataError
-from alit.files import named_file
-from alit.settings import Settings
+from alit.files import named_file, plain_text
+from alit.settings import FolderName, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,16 @@ _TYPES = {
 def build_manifest(records: Sequence[Record], digests: Sequence[str]) -> pd.DataFrame:
     """Return one row per record: image_id, origin, label (Int64), class_name, split, complexity, caption,
     objects (Int64), sha256; unknown values are missing.
+
+    Raises:
+        DataError: an image stands twice.
     """
     table = pd.DataFrame.from_records(list(records), columns=list(Record._fields))
+    for name in ("class_name", "caption"):
+        table[name] = [None if text is None else plain_text(text) for text in table[name].tolist()]
+    twice = table["image_id"][table["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"expected each image once, found {twice.iloc[0]} again; leave one of the two out")
     return table.assign(sha256=list(digests)).astype(_TYPES)
 
 
@@ -92,12 +100,12 @@ Indices: TypeAlias = "Sequence[int] | np.ndarray | Tensor"
 class SetDescription(Settings):
     """Name, role and origin of an image set: in a profile, and beside its manifest."""
 
-    name: str
+    name: FolderName
     # evaluate: swept, and every claim is assessed on it; depth_check: swept, for how far depth networks may be trusted
     # alone; study: not swept, read only by the studies that name it; task: read only by the task models that name it
     role: Literal["train", "evaluate", "depth_check", "study", "task"]
     source: str
-    path: str | None  # below $ALIT_DATA or data/; null for scenes
+    path: Annotated[str, Field(min_length=1)] | None  # below $ALIT_DATA or data/; null for scenes
     variant: str | None  # of embedded scenes
     split: str
 

@@ -1,7 +1,8 @@
-"""The picture files of a folder: one listing for the command line, data sets and everything else."""
+"""The files of a folder that are of some kind: one listing for the command line, data sets and everything else."""
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ IMAGE_SUFFIXES = frozenset(
 
 
 class Listing(NamedTuple):
-    """Picture files in the order of their paths below the folder, and how many other files there are of each kind."""
+    """Files in the order of their paths below the folder, and how many other files there are of each kind."""
 
     paths: list[Path]
     skipped: Counter[str]
@@ -29,7 +30,12 @@ class Listing(NamedTuple):
 
 
 def find_pictures(folder: Path) -> Listing:
-    """List every picture file below a folder, however deep.
+    """List every picture file below a folder, however deep; see `find_files`."""
+    return find_files(folder, IMAGE_SUFFIXES)
+
+
+def find_files(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> Listing:
+    """List every file below a folder whose name ends in one of `suffixes`, in lower case; only in it where not `deep`.
 
     Links are followed, to folders too, but not in a circle. What begins with a dot is no part of the folder. A link
     that leads nowhere is listed: reading it says so.
@@ -40,7 +46,7 @@ def find_pictures(folder: Path) -> Listing:
     found: list[str] = []
     skipped: Counter[str] = Counter()
     if folder.is_dir():
-        _walk(str(folder), (), found, skipped)
+        _Walk(frozenset(suffixes), deep, found, skipped).enter(str(folder), ())
     return Listing(sorted(map(Path, found), key=lambda path: path.relative_to(folder).as_posix()), skipped)
 
 
@@ -49,29 +55,38 @@ def list_images(folder: Path) -> list[Path]:
     return find_pictures(folder).paths
 
 
-def _walk(folder: str, above: tuple[tuple[int, int], ...], found: list[str], skipped: Counter[str]) -> None:
-    try:
-        status = os.stat(folder)
-        with os.scandir(folder) as opened:
-            entries = [entry for entry in opened if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}; grant access, or leave it out") from error
-    place = (status.st_dev, status.st_ino)
-    if place in above:
-        skipped["links in a circle"] += 1
-        return
-    for entry in entries:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.is_symlink() and not os.path.exists(entry.path):
-            if not suffix:
-                raise DataError(f"expected a folder at {entry.path}, found a link that leads nowhere; mend it")
-            if suffix in IMAGE_SUFFIXES:
-                found.append(entry.path)
-        elif entry.is_dir():
-            _walk(entry.path, (*above, place), found, skipped)
-        elif suffix not in IMAGE_SUFFIXES:
-            skipped[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
-        elif entry.is_file():
-            found.append(entry.path)
-        else:
-            skipped["devices, pipes or sockets"] += 1
+class _Walk(NamedTuple):
+    suffixes: frozenset[str]
+    deep: bool
+    found: list[str]
+    skipped: Counter[str]
+
+    def enter(self, folder: str, above: tuple[tuple[int, int], ...]) -> None:
+        """List a folder; `above` are device and number of those that lead to it."""
+        try:
+            status = os.stat(folder)
+            with os.scandir(folder) as opened:
+                entries = [entry for entry in opened if not entry.name.startswith(".")]
+        except OSError as error:
+            reason = f"cannot read the folder {folder}: {error.strerror}; grant access, or leave it out"
+            raise DataError(reason) from error
+        place = (status.st_dev, status.st_ino)
+        if place in above:
+            self.skipped["links in a circle"] += 1
+            return
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                if not suffix:
+                    raise DataError(f"expected a folder at {entry.path}, found a link that leads nowhere; mend it")
+                if suffix in self.suffixes:
+                    self.found.append(entry.path)
+            elif entry.is_dir():
+                if self.deep:
+                    self.enter(entry.path, (*above, place))
+            elif suffix not in self.suffixes:
+                self.skipped[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
+            elif entry.is_file():
+                self.found.append(entry.path)
+            else:
+                self.skipped["devices, pipes or sockets"] += 1

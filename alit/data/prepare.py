@@ -35,6 +35,7 @@ from alit.data.sources.packed import PackedSource
 from alit.data.sources.paired import MASK_LAYOUTS, depth_source, masked_source
 from alit.data.sources.webdataset import webdataset_source
 from alit.errors import ConfigError, DataError
+from alit.files import plain_text
 from alit.settings import Settings
 
 
@@ -200,7 +201,7 @@ def _card(
         split=config.split,
         image_size=image_size,
         packed=config.pack,
-        class_names=source.class_names,
+        class_names=tuple(map(plain_text, source.class_names)),
         position=position,
         rejected_share=rejected_share,
     )

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from alit.analysis.numbers import format_interval, format_number
 from alit.analysis.verdicts import SYMBOLS
-from alit.files import file_sha256, read_json
+from alit.files import file_sha256, read_json, write_whole
 from alit.report.study_page import StudyPage
 from alit.settings import Settings
 from alit.tokenizer.origin import origin_of_sweep
@@ -50,7 +50,7 @@ class Site(NamedTuple):
         up = "../" * page.count("/")
         frame = {"site": self, "page": page, "up": up, "title": title, "command": command}
         html = _environment().get_template(template).render(**frame, **content)
-        path.write_text(html.rstrip() + "\n", encoding="utf-8")
+        write_whole(path, (html.rstrip() + "\n").encode(errors="backslashreplace"))
         return path
 
     @property

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from alit.errors import ConfigError, require
-from alit.settings import Settings
+from alit.settings import FolderName, Settings
 
 TIMM = "timm/"
 TORCHVISION = "torchvision/"
@@ -23,7 +23,7 @@ NAMED = (TRAIN, FINE_TUNE, "pretrained", "shared")  # weights; everything else i
 class TaskModelConfig(Settings):
     """A task model: a network that scores originals and reconstructions alike."""
 
-    name: str  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
+    name: FolderName  # suffix of its columns: class_rank_<name>, depth_error_<name>, perceptual_<name>
     kind: Literal["classifier", "depth", "caption", "features"]
     architecture: str  # see `alit.tasks.registry`
     # "train" trains it here, "fine-tune" (classifiers) from published weights, "pretrained" loads published weights,
@@ -167,8 +167,8 @@ def _is_cached(weights: PublishedWeights, name: str) -> bool:
 
 def torch_cache() -> Path:
     """Return the folder in which torch's hub keeps weight files."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", Path(cache) / "torch")).expanduser() / "hub" / "checkpoints"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser() / "hub" / "checkpoints"
 
 
 def is_installed(module: str) -> bool:

@@ -170,7 +170,9 @@ def locate_file(model: str, name: str, **options: Any) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if model[:1] in ("", ".", "~") or Path(Path(model).parts[0]).is_dir():
+    if not model:
+        raise CheckpointError("expected a checkpoint folder or hub id, found an empty name; is a variable unset?")
+    if model[:1] in (".", "~") or Path(Path(model).parts[0]).is_dir():
         path = Path(model) / name
         if not path.is_file():
             raise CheckpointError(f"expected {CONFIG_NAME} and {WEIGHTS} in the folder {model}, found no {name}")

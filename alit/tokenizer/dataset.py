@@ -28,7 +28,7 @@ from torch import Tensor
 from alit.data.images import batch_of, center_view
 from alit.data.sources import ImageSource
 from alit.errors import ConfigError, DataError, require
-from alit.files import write_whole
+from alit.files import plain_text, write_whole
 from alit.tokenizer.batch import PREDICTED, EncodeConfig, check_rule, encode_batch, rule_settings
 from alit.tokenizer.budget import allocate_budget
 from alit.tokenizer.encoding import Encoded
@@ -316,6 +316,7 @@ def _list_rejected(job: TokenizeJob) -> list[Rejected]:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("id", "reason", "part"))
-    writer.writerows((name, reason, part_file(job.out, part).name) for part, (name, reason) in rows)
+    for part, (name, reason) in rows:
+        writer.writerow((plain_text(name), plain_text(reason), part_file(job.out, part).name))
     write_whole(job.out / REJECTED_FILE, text.getvalue().encode())
     return [each for _, each in rows]

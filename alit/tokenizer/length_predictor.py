@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alit.errors import CheckpointError, ConfigError, NotMeasurable
+from alit.files import read_json
 from alit.models.base import BaseTokens
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, weights_digest
 from alit.settings import Settings, parse_settings
@@ -141,17 +142,21 @@ def load_length_predictor(folder: Path) -> LengthPredictor:
         ConfigError: config.json has an unknown, missing or impossible setting.
     """
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / CONFIG_FILE, CheckpointError)
         tensors = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"expected a length predictor in {folder}: {error}; remove the folder, or put it back whole"
         ) from error
     record = parse_settings(PredictorRecord, content, source=str(folder / CONFIG_FILE))
-    features, lengths = len(tensors.get("mean", ())), len(record.lengths)
+    features, lengths = tensors.get("mean", torch.empty(0)).numel(), len(record.lengths)
     shapes = {"mean": (features,), "scale": (features,), "weight": (features, lengths), "bias": (lengths,)}
     shapes |= dict.fromkeys(("predicted", "losses"), (record.calibrated, lengths))
-    check_weights({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, tensors, str(folder))
+    try:
+        expected = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{folder}: no calibration can have {record.calibrated} images") from error
+    check_weights(expected, tensors, str(folder))
     return LengthPredictor(record, tensors)
 
 

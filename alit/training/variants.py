@@ -14,7 +14,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
 from alit.models.loading import load_published
 from alit.models.losses import PerceptualDistance
-from alit.settings import Settings, flat, parse_settings
+from alit.settings import FolderName, Settings, flat, parse_settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseTrainingConfig, train_base
 from alit.training.distill import DistillTrainingConfig, train_distillation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # slow to import, and settings do not need it
 class VariantConfig(Settings):
     """The profile with some keys changed, trained once per seed."""
 
-    name: str
+    name: FolderName
     set: dict[str, Any]  # dotted key -> value; numbers index lists, as in data.sets.0.images
     seeds: tuple[int, ...]  # of what is trained on top of the base tokenizer
     # seed -> folder of a finished training, relative to the checkout, that is taken instead of trained

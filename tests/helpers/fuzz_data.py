@@ -30,6 +30,7 @@ from alit.data.sources.parquet import parquet_source
 from alit.data.sources.webdataset import webdataset_source
 from alit.errors import DataError
 from alit.inputs import read_path_list
+from alit.report.leaderboard.result_file import read_result
 from alit.settings import read_section, read_yaml
 from alit.tokenizer.parquet import PartCard, TokenRows, write_part
 from alit.tokenizer.pictures import EncodedPicture, FinishedPictures
@@ -70,6 +71,7 @@ def readers_of_results(folder: Path) -> list[Reader]:
         Reader("tokenized part", parts(folder), mutate, read_whole(folder / "p.parquet", read_tokens)),
         Reader("unfinished tokens", [unfinished(folder / "f")], mutate, read_whole(folder / "f", read_unfinished)),
         Reader("record of a sweep", [RECORD], mutate_json, read_whole(folder / "config.json", read_sweep)),
+        Reader("result file", [RESULT], mutate_json, read_whole(folder / "result.json", read_result)),
         Reader("claims.json", [ledger_to_json(synthetic_claims()).encode()], mutate_json, read_ledger),
     ]
 
@@ -98,6 +100,15 @@ RECORD = (
     b'"images": [{"dataset": "val", "images": 3, "class_names": [], "seen_in_training": {"net": 0}}], "seed": null, '
     b'"tasks": [{"kind": "reconstruction"}], "extractors": [{"name": "net"}], "sweep": {"chunk_size": 4}}'
 )
+RESULT = json.dumps(
+    {
+        **{"format": 1, "tokenizer": "mine", "kind": "sent in", "version": "1", "checkpoint": "0" * 12},
+        **{"command": "python me.py", "dataset": "val", "images": 3, "image_size": 64, "image_ids": "0" * 64},
+        **{"judges": {"net": "0" * 64}, "rate": "bits", "measures": {"reused": "not measured", "gflop": {"value": 1}}},
+        "lengths": [{"length": 4, "tokens": 4.0, "bits": 16, "entropy_bits": None, "scores": {"l1": {"value": 0.1}}}],
+        "budgets": [{"bits": 16, "scores": {"l1": {"value": 0.1, "low": 0.0, "high": 0.2}}}],
+    }
+).encode()
 TABLE = pd.DataFrame({"l1": np.arange(9.0), "dataset": ["a"] * 9})
 PROFILE = b"""data:
   image_size: 64

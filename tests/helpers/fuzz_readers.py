@@ -30,6 +30,7 @@ from tqdm import tqdm
 from alit import AdaptiveTokenizer, load_published
 from alit.errors import AlitError
 from alit.tokenizer.code_model import CARD_FILE, COUNTS_FILE, CodeModel, count_ids
+from alit.tokenizer.length_predictor import LengthPredictor, PredictorRecord, load_length_predictor
 from alit.tokenizer.origin import Origin, read_origin, write_origin
 from alit.tokenizer.tokens import DIGEST_BYTES, pack, unpack
 
@@ -64,6 +65,8 @@ def readers(folder: Path) -> list[Reader]:
     own, theirs, spoiled_codes = folder / "spoiled", folder / "x.safetensors", folder / "spoiled_codes"
     model, coded = coded_originals()
     card, counts = code_model_files(folder / "codes", model)
+    predictor = folder / "spoiled_predictor"
+    record, weighted = length_predictor_files(folder / "predictor")
     return [
         *readers_of_data(folder / "data"),
         *readers_of_results(folder / "results"),
@@ -75,6 +78,9 @@ def readers(folder: Path) -> list[Reader]:
         Reader(
             "code_model.safetensors", [counts], mutate, lambda content: read_code_model(spoiled_codes, card, content)
         ),
+        Reader("length predictor", [record], mutate_json, lambda content: read_predictor(predictor, content, weighted)),
+        Reader("its weights", [weighted], mutate, lambda content: read_predictor(predictor, record, content)),
+        Reader("its tensors", [weighted], misshape, lambda content: read_predictor(predictor, record, content)),
         Reader("published pth", [pickled], mutate, lambda content: read_published(folder / "x.pth", content)),
         Reader("published safetensors", [tensors], mutate, lambda content: read_published(theirs, content)),
         Reader("published tensors", [tensors], misshape, lambda content: read_published(theirs, content)),
@@ -135,6 +141,24 @@ def read_code_model(folder: Path, card: bytes, counts: bytes) -> CodeModel:
     (folder / CARD_FILE).write_bytes(card)
     (folder / COUNTS_FILE).write_bytes(counts)
     return CodeModel.load(folder)
+
+
+def length_predictor_files(folder: Path) -> tuple[bytes, bytes]:
+    """Return config.json and model.safetensors of a length predictor for three lengths."""
+    record = PredictorRecord(
+        tokenizer="a", lengths=(2, 4, 6), data="noise", seed=0, fitted=4, calibrated=5, penalty=1.0
+    )
+    shapes = {"mean": (7,), "scale": (7,), "weight": (7, 3), "bias": (3,), "predicted": (5, 3), "losses": (5, 3)}
+    LengthPredictor(record, {name: torch.ones(shape) for name, shape in shapes.items()}).save(folder)
+    return (folder / "config.json").read_bytes(), (folder / "model.safetensors").read_bytes()
+
+
+def read_predictor(folder: Path, record: bytes, weights: bytes) -> LengthPredictor:
+    """Read bytes as a length predictor."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_bytes(record)
+    (folder / "model.safetensors").write_bytes(weights)
+    return load_length_predictor(folder)
 
 
 def own_checkpoint(folder: Path) -> tuple[bytes, bytes]:

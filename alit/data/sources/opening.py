@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+from alit.data.listing import find_files
 from alit.data.sources import ImageSource
 from alit.data.sources.folder import folder_source
 from alit.data.sources.huggingface import huggingface_source
-from alit.data.sources.parquet import parquet_source
-from alit.data.sources.webdataset import webdataset_source
+from alit.data.sources.parquet import SUFFIX, parquet_source
+from alit.data.sources.webdataset import list_shards, webdataset_source
 from alit.errors import DataError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -28,7 +29,7 @@ def open_source(argument: str, split: str | None = None) -> ImageSource:
     path = Path(argument).absolute()
     if path.is_dir():
         return _in_folder(path, split)
-    if path.is_file() and path.suffix == ".parquet":
+    if path.is_file() and path.suffix.lower() == SUFFIX:
         return parquet_source(path.stem, path, split or "")
     if path.exists() or not _HUB_ID.fullmatch(argument):
         raise DataError(
@@ -42,8 +43,8 @@ def _in_folder(path: Path, split: str | None) -> ImageSource:
     if any((path / name).is_file() for name in _SAVED):
         return huggingface_source(path.name, str(path), split or "train", (Path(),))
     part = path / split if split is not None and (path / split).is_dir() else path
-    if next(part.glob("*.tar"), None) is not None:
+    if list_shards(part):
         return webdataset_source(path.name, path, split or "")
-    if next(part.rglob("*.parquet"), None) is not None:
+    if find_files(part, (SUFFIX,)).paths:
         return parquet_source(path.name, part, split or "")
     return folder_source(path.name, path, split or "")

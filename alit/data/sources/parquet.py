@@ -7,6 +7,7 @@ once, and any row can be read at any time, also by several threads.
 import hashlib
 import io
 import threading
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alit.data.images import read_image
+from alit.data.listing import Listing, find_files
 from alit.data.sources import Record
 from alit.data.sources.folder import FileSource
 from alit.errors import DataError, require
+from alit.files import name_to_text, named_file
 
 if TYPE_CHECKING:
     import pyarrow
 
 COLUMN = "image"
+SUFFIX = ".parquet"
 _IDS = ("id", "image_id", "key", "__key__")
 _GROUPS_KEPT = 2
 
@@ -61,7 +65,7 @@ class ParquetSource(FileSource):
         import pyarrow.parquet
 
         try:
-            with pyarrow.parquet.ParquetFile(self.root / file) as content:
+            with named_file(self.root, file).open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as content:
                 return _validated(content.read_row_group(group, columns=[COLUMN]).column(COLUMN))
         except (OSError, UnicodeDecodeError, pyarrow.ArrowException, IndexError) as error:
             raise DataError(f"row group {group} of {file} cannot be read: {error}") from error
@@ -76,14 +80,17 @@ def parquet_source(name: str, root: Path, split: str) -> ParquetSource:
         DataError: there is no such file, one is damaged or has no column `image` of bytes.
     """
     require("pyarrow")
-    files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    listing = Listing([root], Counter()) if root.is_file() else find_files(root, (SUFFIX,))
+    files = listing.paths
     if not files:
         raise DataError(f"expected Parquet files in {root}, found none")
     base = root.parent if root.is_file() else root
     records = tuple(record for file in files for record in _records(file, base, split))
     if not records:
         raise DataError(f"expected rows in {root}, found none")
-    return ParquetSource(name, base, records)
+    source = ParquetSource(name, base, records)
+    source.skipped = listing.describe_skipped()
+    return source
 
 
 def _validated(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
@@ -96,9 +103,9 @@ def _records(path: Path, base: Path, split: str) -> list[Record]:
     import pyarrow
     import pyarrow.parquet
 
-    file = path.relative_to(base).as_posix()
+    file = name_to_text(path.relative_to(base).as_posix())
     try:
-        with pyarrow.parquet.ParquetFile(path) as content:
+        with path.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as content:
             _check_column(content.schema_arrow, path)
             column = next((each for each in _IDS if each in content.schema_arrow.names), None)
             sizes = [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]

@@ -18,14 +18,14 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
-from alit.data.listing import IMAGE_SUFFIXES
+from alit.data.listing import IMAGE_SUFFIXES, find_files
 from alit.data.sources import Record, number_classes
 from alit.data.sources.folder import RecordedSource
 from alit.errors import DataError
 from alit.files import name_to_text, named_file, read_text
 
 CLASSES_FILE = "classes.txt"  # beside the shards: the name of class 0, 1, ..., one a line
-_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key, kind
+_MEMBER = re.compile(r"((?s:.*/)?[^./]+)\.([^/]+)")  # key, kind
 _ORIGIN = re.compile(r"(.+)@(\d+)\+(\d+)")
 
 
@@ -90,13 +90,18 @@ def open_member(root: Path, origin: str) -> BinaryIO:
     return io.BytesIO(content)
 
 
+def list_shards(folder: Path) -> list[Path]:
+    """Return the shards in a folder, not in those below it."""
+    return find_files(folder, (".tar",), deep=False).paths
+
+
 def _find_shards(root: Path, split: str) -> list[Path]:
     folder = root / split
     if folder.is_dir():
-        shards = sorted(folder.glob("*.tar"))
+        shards = list_shards(folder)
     else:
         word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(split)}(?![A-Za-z0-9])")
-        shards = sorted(path for path in root.glob("*.tar") if word.search(path.stem))
+        shards = [path for path in list_shards(root) if word.search(path.stem)]
     if not shards:
         raise DataError(f"expected shards {folder}/*.tar, or {root}/*{split}*.tar with the split as a word, found none")
     return shards

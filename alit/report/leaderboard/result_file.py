@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from alit.analysis.bootstrap import Estimate
 from alit.errors import DataError
+from alit.files import read_json, write_whole
 from alit.settings import Settings, parse_settings
 
 FORMAT = 1
@@ -92,8 +93,8 @@ def read_result(path: Path) -> ResultFile:
         ConfigError: a key is unknown, missing or of the wrong kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except DataError as error:
         raise DataError(f"expected a result file at {path}, found none that can be read: {error}") from error
     return parse_settings(ResultFile, content, source=str(path))
 
@@ -101,7 +102,7 @@ def read_result(path: Path) -> ResultFile:
 def write_result(result: ResultFile, path: Path) -> None:
     """Write a result file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(result.model_dump(mode="json"), indent=1) + "\n").encode())
 
 
 def tidy(results: Sequence[ResultFile]) -> pd.DataFrame:

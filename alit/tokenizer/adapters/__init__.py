@@ -23,7 +23,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.loading import find_published, load_base, local_copy
 from alit.models.weights import CONFIG_FILE
 from alit.paths import TARGET_FILE, TRAINING
-from alit.settings import Settings, parse_settings
+from alit.settings import FolderName, Settings, parse_settings
 from alit.tokenizer.adapters.autoencoder import CLASS_KEY, AutoencoderTokenizer
 from alit.tokenizer.opening import HUB_ID
 from alit.tokenizer.protocol import (
@@ -163,7 +163,7 @@ class BaselineConfig(TargetConfig):
     """A tokenizer that is measured beside the profile's own."""
 
     # Its folder below runs/<profile>/baselines/, and its name in tables; no training's.
-    name: Annotated[str, AfterValidator(_no_training)]
+    name: Annotated[FolderName, AfterValidator(_no_training)]
 
 
 class TrainingConfig(Settings):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_how_an_avif_is_turned_is_no_metadata():
 def test_exif_that_cannot_be_read_turns_nothing(image_format, block):
     options = {"lossless": True} if image_format == "WEBP" else {}
     assert np.array_equal(read(written(image_format, exif=block, **options)), read(written(image_format, **options)))
+
+
+@pytest.mark.parametrize("kind", [b"eXIf", b"zTXt"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_may_say_how_it_is_turned_behind_its_pixels(kind, behind):
+    block = exif(6)
+    digits = f"\nexif\n{len(block):8d}\n{block.hex()}\n".encode()
+    contents = {b"eXIf": block[6:], b"zTXt": b"Raw profile type exif\0\0" + zlib.compress(digits)}
+    place = {"after" if behind else "before": [(kind, contents[kind])]}
+    assert read(png(3, 1, 8, 0, [bytes([10, 20, 30])], **place))[:, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_xmp_turns_no_tiff():
+    turned = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    assert np.array_equal(read(written("TIFF", tiffinfo={700: turned})), COLORS)
 
 
 GRAY = [bytes([10, 20, 30])]
@@ -207,10 +223,12 @@ def test_a_transparent_gray_of_any_depth_becomes_white(bits):
     else:
         row = bytes([chosen, other]) if bits == 8 else bytes([(chosen << bits | other) << 8 - 2 * bits])
     plain = read(png(2, 1, bits, 0, [row]))
-    found = read(png(2, 1, bits, 0, [row], before=[(b"tRNS", struct.pack(">H", chosen))]))
     assert plain[0, 0, 0] == round(chosen * 255 / white)
-    assert found[0, 0].tolist() == [255, 255, 255]
-    assert np.array_equal(found[0, 1], plain[0, 1])
+    beyond = chosen + 2**bits if bits in (2, 4, 8) else chosen  # only as many bits count as a pixel has
+    for value in (chosen, beyond):
+        found = read(png(2, 1, bits, 0, [row], before=[(b"tRNS", struct.pack(">H", value))]))
+        assert found[0, 0].tolist() == [255, 255, 255]
+        assert np.array_equal(found[0, 1], plain[0, 1])
 
 
 def test_a_transparent_color_is_told_from_others_or_refused():
@@ -224,6 +242,8 @@ def test_a_transparent_color_is_told_from_others_or_refused():
 def test_an_index_without_a_color_is_refused():
     with pytest.raises(DataError, match="a pixel without a color"):
         read(png(2, 1, 8, 3, [bytes([0, 7])], before=[(b"PLTE", bytes(9))]))
+    with pytest.raises(DataError, match="indices without a palette"):
+        read(png(2, 1, 8, 3, [bytes([0, 7])]))
 
 
 def test_cmyk_is_inverted_where_adobe_says_so_alone():
@@ -232,6 +252,46 @@ def test_cmyk_is_inverted_where_adobe_says_so_alone():
     plain = ours[:start] + ours[start + 2 + int.from_bytes(ours[start + 2 : start + 4], "big") :]
     assert np.abs(read(ours)[8, 8].astype(int) - (255, 0, 0)).max() <= 3
     assert np.abs(read(plain)[8, 8].astype(int) - (0, 0, 0)).max() <= 3  # inks (255, 0, 0, 255)
+
+
+@pytest.mark.parametrize("frame", [(1, 0, 1, 2), (0, 0, 2, 1), (1, 1, 2, 2)])
+def test_a_gif_whose_first_frame_leaves_some_of_it_open_is_refused(frame):
+    whole = written("GIF", Image.new("P", (2, 2)))
+    place = whole.index(b",\0\0\0\0\2\0\2\0") + 1
+    assert read(whole).shape == (2, 2, 3)
+    with pytest.raises(DataError, match=r"does not cover|truncated"):
+        read(whole[:place] + struct.pack("<4H", *frame) + whole[place + 8 :])
+
+
+def jpeg_2000(mode: str = "RGB", *, space: int | None = None, box: bytes = b"") -> bytes:
+    """Return a lossless JP2 with another color space, or with one more box in its header."""
+    whole = written("JPEG2000", Image.fromarray(COLORS).convert(mode))
+    if space is not None:
+        place = whole.index(b"colr") + 7
+        whole = whole[:place] + struct.pack(">I", space) + whole[place + 4 :]
+    place = whole.index(b"jp2h") - 4
+    (length,) = struct.unpack_from(">I", whole, place)
+    header = struct.pack(">I", length + len(box)) + whole[place + 4 : place + length] + box
+    return whole[:place] + header + whole[place + length :]
+
+
+def jpeg_2000_box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        *((jpeg_2000(space=space), f"space {space}") for space in (14, 15, 20, 24)),
+        (jpeg_2000(box=jpeg_2000_box(b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))), "channels of a"),
+        (jpeg_2000(box=jpeg_2000_box(b"cdef", struct.pack(">4H", 1, 2, 2, 0))), "multiplied by their opacity"),
+        (jpeg_2000("L", box=jpeg_2000_box(b"cmap", bytes([0, 0, 1, 2, 0, 0, 1, 1, 0, 0, 1, 0]))), "columns"),
+    ],
+)
+def test_colors_of_a_jpeg_2000_that_pillow_takes_for_others_are_refused(file, reason):
+    assert np.array_equal(read(jpeg_2000()), COLORS)
+    with pytest.raises(DataError, match=reason):
+        read(file)
 
 
 def test_a_format_that_is_not_checked_is_refused_by_name():

@@ -12,6 +12,8 @@ from alit.data.imageset import open_set, read_manifest
 from alit.data.listing import IMAGE_SUFFIXES, find_pictures, list_images
 from alit.data.prepare import DataConfig, materialize_sets
 from alit.data.sources.folder import folder_source
+from alit.data.sources.opening import open_source
+from alit.data.sources.webdataset import list_shards
 from alit.errors import DataError
 from alit.inputs import find_images
 
@@ -130,3 +132,43 @@ def test_one_listing_is_used_everywhere():
     calls = [line for path in sources for line in path.read_text(encoding="utf-8").splitlines() if ".rglob(" in line]
     assert sources
     assert [line for line in calls if '.rglob("*.parquet")' not in line] == []
+
+
+def test_a_glob_finds_each_file_once_and_names_what_cannot_be_read(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    draw(Path("d/a.png"))
+    draw(Path("d/sub/b.png"))
+    Path("d/loop").symlink_to("../d")
+    Path("d/gone.png").symlink_to("nowhere")
+    os.mkfifo("d/pipe.png")
+    everything = ["d/a.png", "d/gone.png", "d/pipe.png", "d/sub/b.png"]
+    for pattern in ("d/**/*.png", "**/*.png", f"../{tmp_path.name}/d/../**/*.png"):
+        assert [os.path.relpath(path) for path in find_images([pattern])] == everything
+    assert [str(path) for path in find_images(["d/*"])] == everything[:3]
+    assert capfd.readouterr().err == "d/*: skipped 2 folders\n"
+
+
+def test_parquet_files_and_shards_are_listed_as_pictures_are(tmp_path):
+    rows = pd.DataFrame({"image": [b"x"]})
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    for place in (elsewhere, folder, folder / ".cache"):
+        place.mkdir()
+    odd = os.fsdecode(b"caf\xe9.parquet")
+    rows.to_parquet(elsewhere / "a.parquet")
+    (folder / odd).write_bytes((elsewhere / "a.parquet").read_bytes())
+    (folder / "link").symlink_to(elsewhere)
+    (folder / "._b.parquet").write_bytes(b"no")
+    (folder / ".cache" / "c.parquet").write_bytes(b"no")
+    (folder / "notes.txt").touch()
+    source = open_source(str(folder))
+    assert [record.origin for record in map(source.record, range(len(source)))] == [
+        "caf\\xe9.parquet@0+0",
+        "link/a.parquet@0+0",
+    ]
+    assert source.skipped == "skipped 1 files: 1 with the suffix .txt"
+    with pytest.raises(DataError, match="not an image"):
+        source.read(0)
+    (elsewhere / "x.tar").touch()
+    (elsewhere / "._x.tar").touch()
+    assert list_shards(elsewhere) == [elsewhere / "x.tar"]
+    assert list_shards(folder) == []

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from alit.analysis.study_data import read_table
-from alit.data.imageset import COLUMNS, read_manifest
+from alit.data.imageset import COLUMNS, build_manifest, open_set, read_card, read_manifest
+from alit.data.prepare import ImageSetConfig, write_set
+from alit.data.sources import Record
 from alit.data.sources.folder import savoias_source
 from alit.data.sources.packed import PackedSource
 from alit.data.sources.paired import read_inverse_depth
 from alit.data.tables import MEMBERS, read_rows
 from alit.errors import ConfigError, DataError
+from alit.files import read_json
 from alit.settings import Settings, parse_settings, read_yaml
 
 WHOLE = {
@@ -183,6 +186,7 @@ def test_a_table_of_scores_may_have_a_byte_order_mark_and_any_line_ends(content,
         (GOOD.replace("a.png", "/etc/passwd").encode(), "expected paths below"),
         (GOOD.replace("a.png", "../a.png").encode(), "expected paths below"),
         (GOOD.replace("a.png", "").encode(), "expected paths below"),
+        (GOOD.replace(",", ";").encode(), "lacks the column file"),
         (GOOD.replace("b.png", "a.png").encode(), "expected each file once in art, found a.png"),
         *(
             (GOOD.replace("10", value).encode(), "from 0 to 100")
@@ -271,6 +275,8 @@ class Numbers(Settings):
         b"",
         b"- 1",
         b"value: 12:30:45.5x",
+        *(b"value: " + number for number in (b"010", b"-07", b"1:30", b"1:30.5", b"190:20:30")),
+        b"a: &a [1]\n" + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 10)) for c in b"bcdefgh"),
     ],
 )
 def test_an_odd_profile_is_one_line(content, tmp_path):
@@ -321,6 +327,50 @@ def test_what_yaml_says_is_taken_as_it_is(line, key, value, tmp_path):
     (tmp_path / "p.yaml").write_text(line)
     found = getattr(parse_settings(Kinds, read_yaml(tmp_path / "p.yaml"), source="p"), key)
     assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"a": 1, "a": 2}', b'{"b": [{"a": 1, "a": 1}]}', b'{"a": NaN}', b'{"a": [-Infinity]}', b"[1]", b"\xff"],
+)
+def test_odd_json_is_one_line(content, tmp_path):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.json"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb", "\ud800", "a\0b", '"', " a ", "nan", "\u2028", "\x85"])
+def test_captions_and_classes_of_any_characters_come_back(text, tmp_path):
+    np.savez(
+        tmp_path / "x.npz",
+        images=np.zeros((1, 4, 4, 3), np.uint8),
+        labels=np.array([0]),
+        class_names=np.array([text]),
+        captions=np.array([text]),
+    )
+    config = ImageSetConfig(
+        name="x", role="train", source="packed", path="x.npz", variant="base", split="", images=None, pack=True
+    )
+    assert write_set(PackedSource("x", tmp_path / "x.npz", ""), config, 4, tmp_path / "set") == []
+    row = open_set(tmp_path / "set").manifest.iloc[0]
+    expected = text.replace("\r\n", "\n").replace("\r", "\n").encode(errors="backslashreplace").decode()
+    assert (row["caption"], row["class_name"]) == (expected, expected)
+    assert read_card(tmp_path / "set").class_names == (expected,)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "/a", "a\0", "a\n", "x" * 101])
+def test_a_set_has_a_name_that_a_folder_can_have(name):
+    given = {"name": name, "role": "train", "source": "folder", "variant": "base", "split": "", "images": None}
+    with pytest.raises(ConfigError, match="a name that a folder can have"):
+        parse_settings(ImageSetConfig, given | {"path": "a", "pack": True}, source="p")
+    with pytest.raises(ConfigError, match="path"):
+        parse_settings(ImageSetConfig, given | {"name": "a", "path": "", "pack": True}, source="p")
+
+
+def test_an_image_that_stands_twice_is_refused_when_the_set_is_written():
+    record = Record("a", "a.png", None, None, "", None, None, None)
+    with pytest.raises(DataError, match="found a again"):
+        build_manifest([record, record], ["0" * 64] * 2)
 
 
 def test_a_profile_may_have_a_byte_order_mark(tmp_path):

@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
+from alit.environment import NAMES, unset_empty_variables
 from alit.errors import CheckpointError, ConfigError
 from alit.models import hub
 from alit.models.hub import fault_of_hub, fetch_file, offline_where_unreachable
 from alit.tasks.pretrained import download
+from alit.tasks.weights import torch_cache
 
 
 class OddError(Exception):
@@ -80,7 +83,7 @@ def test_nobody_is_asked_where_the_cache_alone_is_wanted(monkeypatch):
         {"HF_ENDPOINT": "http://no.such.host.invalid"},
         {"HF_ENDPOINT": "nonsense"},
         {"ALL_PROXY": "socks5://127.0.0.1:9"},
-        {"HTTPS_PROXY": "http://127.0.0.1:9"},
+        {"HF_ENDPOINT": "", "HTTPS_PROXY": "http://127.0.0.1:9"},
         {"HTTPS_PROXY": "nonsense://x"},
         {"HF_HUB_OFFLINE": "1"},
     ],
@@ -95,11 +98,27 @@ def test_odd_network_settings_end_in_one_line(settings, tmp_path):
         "HF_ENDPOINT",
         "TRANSFORMERS_OFFLINE",
     }
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in network}
+    environment = {name: value for name, value in os.environ.items() if name.upper() not in network} | settings
     command = [sys.executable, "-m", "alit.cli", "bench", "someone/model"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: expected a checkpoint folder or hub id, found none at someone/model: ")
     assert "give a folder with config.json and model.safetensors instead" in last
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "hub").exists()
+
+
+def test_an_empty_variable_is_unset(monkeypatch):
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+    expected = Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
+    assert torch_cache() == expected
+    unset_empty_variables()
+    assert not set(NAMES) & set(os.environ)
+    assert torch_cache() == expected
+    monkeypatch.setenv("TORCH_HOME", "/elsewhere")
+    unset_empty_variables()
+    assert torch_cache() == Path("/elsewhere/hub/checkpoints")

@@ -184,6 +184,32 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["t.alit"]
 
 
+def test_a_full_device_is_named(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda _: write_whole(Path("/dev/full"), b"content"), [])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: cannot use /dev/full: No space left on device")
+
+
+@pytest.mark.parametrize(("place", "code"), [("/dev/full", 2), ("pipe", 141)])
+def test_a_standard_error_that_takes_no_more_ends_without_a_trace(place, code, monkeypatch):
+    def refuse(_):
+        raise DataError("odd")
+
+    def warn(_):
+        print("skipped 3 files", file=sys.stderr, flush=True)
+
+    for command, expected in ((warn, code), (refuse, 2)):
+        number, other = os.pipe() if place == "pipe" else (None, os.open(place, os.O_WRONLY))
+        if number is not None:
+            os.close(number)
+        with open(other, "w", buffering=1) as stream, monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", stream)
+            with pytest.raises(SystemExit) as ended:
+                run_command(command, [])
+        assert ended.value.code == expected
+
+
 def test_a_file_keeps_its_link_and_its_mode(tmp_path):
     (tmp_path / "real").write_bytes(b"before")
     (tmp_path / "real").chmod(0o640)
@@ -286,6 +312,8 @@ def test_streams_end_as_is_conventional(model, picture, tmp_path):
     assert "Traceback" not in closed.stderr + piped.stderr
     full = shell("alit info t.alit > /dev/full", tmp_path)
     assert (full.returncode, full.stderr) == (2, "error: cannot write to standard output: No space left on device\n")
+    told = shell("alit info nosuch 2> /dev/full", tmp_path)
+    assert (told.returncode, told.stdout + told.stderr) == (2, "")
     no_input = shell(f"alit encode - -o x -m {model} --length 2 <&-", tmp_path)
     assert (no_input.returncode, no_input.stderr.count("\n")) == (2, 1)
     no_output = shell("alit info t.alit >&-", tmp_path)

@@ -15,9 +15,17 @@ pytestmark = pytest.mark.slow
 NAMES = (
     *("picture", "mask", "npz", "npy", "inverse depth", "scores.csv", "manifest", "set.json", "profile"),
     *("profile values", "path list", "Parquet of pictures", "shard"),
-    *("table", "tokenized part", "unfinished tokens", "record of a sweep", "claims.json"),
+    *("table", "tokenized part", "unfinished tokens", "record of a sweep", "result file", "claims.json"),
     *("token file", "signed token file", "coded token file", "signed coded file", "code_model.json"),
-    *("code_model.safetensors", "published pth", "published safetensors", "published tensors"),
+    *(
+        "code_model.safetensors",
+        "length predictor",
+        "its weights",
+        "its tensors",
+        "published pth",
+        "published safetensors",
+        "published tensors",
+    ),
     *("model.safetensors", "own tensors", "config.json", "origin.json"),
 )
 INPUTS = 20  # of each reader: a tenth of a per cent of the run in docs/reliability.md
