@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from alit.data.sources.opening import open_source
 from alit.errors import ConfigError, DataError
-from alit.files import is_special, is_standard_output, require_free, write_whole
+from alit.files import is_special, is_standard_output, is_utf8, require_free, write_whole
 from alit.inputs import find_images
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from alit.tokenizer.batch import EncodeConfig
@@ -222,6 +222,8 @@ def describe_lengths(lengths: Tensor, bits: Tensor, satisfied: Tensor, codebook_
 
 def convert(arguments: Namespace) -> None:
     """Write a published checkpoint as model.safetensors, config.json and a model card; each tensor is checked."""
+    if not is_utf8(arguments.output):
+        raise ConfigError(f"expected an output whose name is UTF-8, found {arguments.output}; choose another")
     if not arguments.force:
         require_own_folder(arguments.output, arguments.checkpoint)
     opened = open_file(arguments.checkpoint, heads=arguments.heads)
@@ -313,7 +315,9 @@ def require_device(device: str) -> None:
         ConfigError: it is not.
     """
     try:
-        torch.empty(1, device=torch.device(device)).cpu()
+        if (found := torch.device(device)).type == "cpu" and found.index:
+            raise RuntimeError("there is one CPU")  # torch would take any number for it
+        torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"expected a torch device of this machine, found {device}: {reason}") from error
@@ -359,6 +363,8 @@ def writing(path: Path) -> Iterator[None]:
     """Turn a failure to write below into one line that names the place."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # nobody reads any longer, which is no fault
     except OSError as error:
         raise DataError(f"cannot write to {path}: {error.strerror or error}; choose another place") from error
 

@@ -122,17 +122,15 @@ def run_command(
         _tell(f"interrupted: {str(error) or interrupted}")
         sys.exit(130)
     except OSError as error:
-        if error is told.fault:
+        if isinstance(error, BrokenPipeError):  # of standard output or error, or of a file such as /dev/stdout
             _drop_output()
-            sys.exit(141 if isinstance(error, BrokenPipeError) else 2)
-        if error is not printed.fault:
-            if error.errno is None or error.filename is None:
-                raise
-            _exit(DataError(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; give another, or mend it"))
-        _drop_output()
-        if isinstance(error, BrokenPipeError):
             sys.exit(141)
-        _exit(DataError(f"cannot write to standard output: {error.strerror}"))
+        if error is printed.fault or error is told.fault:
+            _drop_output()
+            _exit(DataError(f"cannot write to standard output: {error.strerror}"))
+        if error.errno is None or error.filename is None:
+            raise
+        _exit(DataError(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; give another, or mend it"))
     finally:
         sys.stdout, sys.stderr = printed.stream, told.stream
     sys.exit(0)

@@ -31,6 +31,15 @@ def text_to_name(text: str) -> str:
     return _ESCAPED.sub(lambda found: os.fsdecode(bytes([int(found[1], 16)])), text)
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8, which some libraries demand."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain_text(text: str) -> str:
     """Return text that CSV and JSON in UTF-8 keep as it is: ends of lines are line feeds, what is no character escaped.
 

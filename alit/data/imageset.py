@@ -45,13 +45,16 @@ def build_manifest(records: Sequence[Record], digests: Sequence[str]) -> pd.Data
     Raises:
         DataError: an image stands twice.
     """
-    table = pd.DataFrame.from_records(list(records), columns=list(Record._fields))
-    for name in ("class_name", "caption"):
-        table[name] = [None if text is None else plain_text(text) for text in table[name].tolist()]
+    table = pd.DataFrame.from_records([_plain(record) for record in records], columns=list(Record._fields))
     twice = table["image_id"][table["image_id"].duplicated()]
     if len(twice):
         raise DataError(f"expected each image once, found {twice.iloc[0]} again; leave one of the two out")
     return table.assign(sha256=list(digests)).astype(_TYPES)
+
+
+def _plain(record: Record) -> Record:
+    class_name, caption = (None if text is None else plain_text(text) for text in (record.class_name, record.caption))
+    return record._replace(class_name=class_name, caption=caption)
 
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from alit.errors import AlitError, CheckpointError, DataError
 from alit.files import read_json
@@ -18,7 +18,7 @@ from alit.models.base import VAE, VQGAN, BaseTokenizer, BaseTokenizerConfig
 from alit.models.diffusers_base import DiffusersBase, DiffusersBaseConfig, network_class
 from alit.models.hub import first_line, offline_where_unreachable
 from alit.models.published_layout import read_file, rename_base, state_dict
-from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, save_network, weights_sha256
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, read_safetensors, save_network, weights_sha256
 from alit.paths import project_root
 from alit.settings import parse_settings
 
@@ -218,7 +218,7 @@ def load_base(folder: Path) -> BaseTokenizer:
     config = parse_settings(kind, content, source=str(folder / CONFIG_FILE))
     path = folder / WEIGHTS_FILE
     try:
-        weights = load_file(path)
+        weights = read_safetensors(path)
         if not weights and config.pretrained is not None:
             return load_published(config)
         base = build_base(config)

@@ -8,17 +8,19 @@ import argparse
 import re
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from alit.errors import CheckpointError
+from alit.files import is_utf8
 from alit.models.base import BaseTokenizerConfig
+from alit.models.weights import read_safetensors
 
 LAYOUTS = ("ema", "model_ema", "model", "state_dict")  # where a dict holds the tensors; averaged weights first
 WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # of a network in DistributedDataParallel or torch.compile
@@ -44,9 +46,11 @@ def read_file(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"expected a checkpoint at {path}, found none")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_safetensors(path)
+        named = is_utf8(path)  # torch, too, takes no other path
         with torch.serialization.safe_globals(_plain_types()):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            file = path if named else BytesIO(path.read_bytes())
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=named and zipfile.is_zipfile(path))
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path} cannot be read as a checkpoint (truncated?): {reason}") from error

@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel
-from safetensors.torch import save_model
+from safetensors.torch import load, load_file, save_model
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError
+from alit.files import is_utf8
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> its bits as an integer
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, whatever bytes its path has; raises what safetensors raises."""
+    return load_file(path) if is_utf8(path) else load(path.read_bytes())
 
 
 def save_network(network: nn.Module, config: BaseModel, folder: Path) -> None:

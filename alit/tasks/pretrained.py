@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import safetensors
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from alit.errors import AlitError, CheckpointError, ConfigError, require
 from alit.models.hub import first_line, offline_where_unreachable
+from alit.models.weights import read_safetensors
 from alit.tasks.captioning import Captioner
 from alit.tasks.classification import Classifier, ConvolutionalBackbone
 from alit.tasks.depth import DepthNetwork
@@ -55,7 +55,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"expected a file of weights at {path}, found none")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_safetensors(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # torch's text is a page on how to trust it all the same
         found = None

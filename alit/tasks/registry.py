@@ -27,11 +27,11 @@ from typing import Any, NamedTuple
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from alit.errors import CheckpointError, ConfigError, require
-from alit.models.weights import weights_sha256
+from alit.models.weights import read_safetensors, weights_sha256
 from alit.tasks.captioning import WIDTHS, Captioner, CaptionTask, DualEncoder
 from alit.tasks.classification import ClassificationTask, Classifier
 from alit.tasks.depth import BlindDepthRules, DepthNetwork, DepthTask
@@ -178,7 +178,7 @@ def load_trained(folder: Path, config: TaskModelConfig) -> Trained:
     """
     try:
         content = json.loads((folder / "config.json").read_text())
-        weights = load_file(folder / "model.safetensors")
+        weights = read_safetensors(folder / "model.safetensors")
         names = tuple(content["class_names"] or ())
         captions = tuple(content["captions"] or ())
         architecture = content["settings"]["architecture"]

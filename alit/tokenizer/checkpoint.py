@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE as WEIGHTS
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alit.errors import CheckpointError
@@ -20,7 +20,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.distillation import TokenizerConfig
 from alit.models.hub import fetch_file
 from alit.models.loading import is_published, load_published
-from alit.models.weights import check_weights, checksum, weights_digest
+from alit.models.weights import check_weights, checksum, read_safetensors, weights_digest
 from alit.settings import parse_settings
 from alit.tokenizer.length_predictor import FOLDER, LengthPredictor, find_length_predictor, load_length_predictor
 
@@ -130,7 +130,7 @@ def read_checkpoint(model: str, **options: Any) -> Checkpoint:
     config_file, weights_file = (locate_file(model, name, **options) for name in (CONFIG_NAME, WEIGHTS))
     config = parse_settings(TokenizerConfig, read_json(config_file, CheckpointError), source=str(config_file))
     try:
-        weights = load_file(weights_file)
+        weights = read_safetensors(weights_file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights_file} cannot be read as weights (truncated?): {error}") from error
     return Checkpoint(config, weights)

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from pydantic import NonNegativeInt, PositiveInt
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from alit.errors import CheckpointError, ConfigError, NotMeasurable
 from alit.files import read_json
 from alit.models.base import BaseTokens
-from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, weights_digest
+from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, check_weights, read_safetensors, weights_digest
 from alit.settings import Settings, parse_settings
 from alit.tokenizer.encoding import Encoded, Networks, roll_out
 from alit.tokenizer.promise import Losses, calibrated_margin, choose_lengths
@@ -143,7 +143,7 @@ def load_length_predictor(folder: Path) -> LengthPredictor:
     """
     try:
         content = read_json(folder / CONFIG_FILE, CheckpointError)
-        tensors = load_file(folder / WEIGHTS_FILE)
+        tensors = read_safetensors(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"expected a length predictor in {folder}: {error}; remove the folder, or put it back whole"

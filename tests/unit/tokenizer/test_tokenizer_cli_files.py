@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,12 @@ def picture(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def odd_model(model, tmp_path_factory):
+    """The same in a folder whose name is not UTF-8."""
+    return shutil.copytree(model, tmp_path_factory.mktemp("odd") / os.fsdecode(b"caf\xe9"))
+
+
 def encode(model, *arguments):
     main(["encode", *map(str, arguments), "-m", model, "--length", "2"])
 
@@ -74,16 +81,21 @@ def test_files_of_any_name_are_encoded_described_and_decoded(model, picture, tmp
     assert {os.fsencode(text_to_name(name)) for name in kept} == set(names)
 
 
-def test_a_data_set_of_any_names_is_tokenized(model, picture, tmp_path):
-    folder = tmp_path / "odd"
+def test_a_data_set_of_any_names_is_tokenized(odd_model, picture, tmp_path):
+    folder = tmp_path / os.fsdecode(b"odd\xe9")
+    model = str(odd_model)
+    out = tmp_path / os.fsdecode(b"t\xe9")
     folder.mkdir()
     for name in ODD_NAMES:
         (folder / os.fsdecode(name)).write_bytes(picture.read_bytes())
     (folder / os.fsdecode(b"b\xe4d.png")).write_bytes(b"")
     with pytest.raises(DataError, match="1 of"):
-        main(["tokenize", str(folder), str(tmp_path / "t"), "-m", model, "--length", "2", "--rejected-share", "0.5"])
-    assert len(TokenSet.load(tmp_path / "t")) == len(ODD_NAMES)
-    assert "b\\xe4d.png,not an image" in (tmp_path / "t" / "_rejected.csv").read_text()
+        main(["tokenize", str(folder), str(out), "-m", model, "--length", "2", "--rejected-share", "0.5"])
+    assert len(TokenSet.load(out)) == len(ODD_NAMES)
+    assert "b\\xe4d.png,not an image" in (out / "_rejected.csv").read_text()
+    with pytest.raises(ConfigError, match="expected an output outside of"):
+        main(["tokenize", str(folder), str(folder / "t"), "-m", model, "--length", "2"])
+    assert not (folder / "t").exists()
 
 
 def test_decoded_names_fit_a_file_system_and_differ():
@@ -259,7 +271,7 @@ def test_an_empty_argument_is_refused(arguments, capsys):
 
 
 def test_a_device_that_is_not_here_is_named_before_any_work(picture, tmp_path):
-    for device in ("cuda:99", "nonsense", "meta"):
+    for device in ("cuda:99", "cpu:7", "nonsense", "meta"):
         with pytest.raises(ConfigError, match=f"expected a torch device of this machine, found {device}"):
             main(
                 [
@@ -312,6 +324,9 @@ def test_streams_end_as_is_conventional(model, picture, tmp_path):
     assert "Traceback" not in closed.stderr + piped.stderr
     full = shell("alit info t.alit > /dev/full", tmp_path)
     assert (full.returncode, full.stderr) == (2, "error: cannot write to standard output: No space left on device\n")
+    gone = shell(f"alit encode a.png -o /dev/stdout -m {model} --length 2 | true; echo ${{PIPESTATUS[0]}}", tmp_path)
+    assert gone.stdout.strip() == "141"
+    assert "rror" not in gone.stderr
     told = shell("alit info nosuch 2> /dev/full", tmp_path)
     assert (told.returncode, told.stdout + told.stderr) == (2, "")
     no_input = shell(f"alit encode - -o x -m {model} --length 2 <&-", tmp_path)
