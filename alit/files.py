@@ -183,7 +183,7 @@ def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], b
     if is_special(path) or not path.exists() or path.is_dir():
         return
     for each in inputs:
-        if each.exists() and path.samefile(each):
+        if os.path.exists(each) and path.samefile(each):  # the method raises where the system refuses to look
             raise ConfigError(
                 f"expected an output that is none of the inputs, found {path}; choose another, or --force"
             )

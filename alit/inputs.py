@@ -29,14 +29,25 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
 def _expand(argument: str) -> list[Path]:
     if argument == "-":
         return read_path_list()
-    if Path(argument).is_dir():
+    if os.path.isdir(argument):
         listing = find_pictures(Path(argument))
         if listing.skipped:
             print(f"{argument}: {listing.describe_skipped()}", file=sys.stderr)
         return listing.paths
-    if Path(argument).exists():
-        return [Path(argument)]
+    if os.path.lexists(argument) or not glob.has_magic(argument):
+        return [Path(argument)] if _is_named(argument) else []
     return _matches(argument)
+
+
+def _is_named(argument: str) -> bool:
+    """Whether something has this name, also where the system refuses to look: reading it then says why."""
+    try:
+        os.lstat(argument)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Image sets: folders with a manifest, which later stages read by row, whole or in part."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -46,9 +47,10 @@ def build_manifest(records: Sequence[Record], digests: Sequence[str]) -> pd.Data
         DataError: an image stands twice.
     """
     table = pd.DataFrame.from_records([_plain(record) for record in records], columns=list(Record._fields))
-    twice = table["image_id"][table["image_id"].duplicated()]
-    if len(twice):
-        raise DataError(f"expected each image once, found {twice.iloc[0]} again; leave one of the two out")
+    ids = [record.image_id for record in records]
+    if len(set(ids)) < len(ids):
+        twice = next(one for one, count in Counter(ids).items() if count > 1)
+        raise DataError(f"expected each image once, found {twice} again; leave one of the two out")
     return table.assign(sha256=list(digests)).astype(_TYPES)
 
 

@@ -87,7 +87,8 @@ def write_part(
     table = pyarrow.table(columns, metadata={_CARD: card.model_dump_json().encode()})
     path = part_file(folder, card.part)
     partial = path.with_name(f"_{path.name}.partial")
-    pyarrow.parquet.write_table(table, partial, compression="zstd")
+    with partial.open("wb") as file:  # a path may be any bytes, for pyarrow only UTF-8
+        pyarrow.parquet.write_table(table, file, compression="zstd")
     os.replace(partial, path)
 
 
@@ -144,7 +145,8 @@ def read_card(path: Path) -> PartCard:
     import pyarrow.parquet
 
     try:
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        with path.open("rb") as file:
+            metadata = pyarrow.parquet.read_schema(file).metadata or {}
         return PartCard.model_validate_json(metadata[_CARD], strict=True)
     except KeyError as error:
         raise _fault(path, "its schema has no metadata of this kind") from error
@@ -190,7 +192,8 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Any]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path, columns=list(names))
+        with path.open("rb") as file:
+            table = pyarrow.parquet.read_table(file, columns=list(names))
         found = {name: table.column(name).combine_chunks() for name in names}
         for column in found.values():
             column.validate(full=True)  # text may be no UTF-8, which its readers would find

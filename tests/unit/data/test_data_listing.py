@@ -148,6 +148,17 @@ def test_a_glob_finds_each_file_once_and_names_what_cannot_be_read(tmp_path, mon
     assert capfd.readouterr().err == "d/*: skipped 2 folders\n"
 
 
+def test_a_name_that_the_system_refuses_is_left_to_whoever_reads_it(tmp_path):
+    draw(tmp_path / "a[1].png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    for name in ("a[1].png", "x" * 300, "loop/a.png", "loop", "gone.png"):
+        assert find_images([str(tmp_path / name)]) == [tmp_path / name]
+    for name in ("b.png", "a[1].png/b.png", "*.jpg", "a[2].png"):
+        with pytest.raises(DataError, match="found none"):
+            find_images([str(tmp_path / name)])
+
+
 def test_parquet_files_and_shards_are_listed_as_pictures_are(tmp_path):
     rows = pd.DataFrame({"image": [b"x"]})
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
