@@ -188,6 +188,8 @@ def _tiff_coding(tags: Any, rawmode: str) -> _Coding:
     photometric, compression = tags.get(262), tags.get(259, 1)
     if 2 in sample:
         raise DataError("signed integers of unknown range")
+    if tuple(tags.get(338, ()))[:1] == (0,):
+        raise DataError("a further channel of unknown meaning, which some readers take for transparency")
     if photometric == _TIFF_YCBCR:
         weights = tags.get(529, _REC_601)
         if not np.allclose(weights, _REC_601, atol=1e-3):

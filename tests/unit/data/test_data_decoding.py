@@ -188,6 +188,8 @@ def test_a_portable_map_of_any_depth_spans_black_to_white(white):
         (tiff(2, 1, bytes(8), bits=(32,)), "integers of unknown range"),
         (tiff(2, 1, bytes(8), bits=(32,), tags=[(339, SHORT, [3])]), "floating-point pixels of unknown range"),
         (tiff(2, 2, bytes(12), bits=(8, 8, 8), photometric=6), "subsampled YCbCr"),
+        (tiff(2, 1, bytes(8), bits=(8, 8, 8, 8), photometric=2, tags=[(338, SHORT, [0])]), "a further channel"),
+        (tiff(2, 1, bytes(4), bits=(8, 8), tags=[(338, SHORT, [0])]), "a further channel"),
         (tiff(2, 1, bytes(8), bits=(8, 8, 8, 8), photometric=5, tags=[(332, SHORT, [2])]), "inks"),
         (tiff(2, 1, bytes(12), bits=(16, 16, 16), photometric=2, tags=[(284, SHORT, [2])]), "planes of 16 bits"),
         (
@@ -206,6 +208,13 @@ def test_a_portable_map_of_any_depth_spans_black_to_white(white):
 def test_values_of_a_tiff_that_pillow_takes_for_others_are_refused(file, reason):
     with pytest.raises(DataError, match=reason):
         read(file)
+
+
+@pytest.mark.parametrize(("kind", "colors"), [(1, (255, 227, 177)), (2, (227, 177, 152))])
+def test_alpha_of_a_tiff_may_be_multiplied_into_its_colors(kind, colors):
+    pixels = bytes([200, 100, 50, 128, 10, 20, 30, 255])
+    found = read(tiff(2, 1, pixels, bits=(8, 8, 8, 8), photometric=2, tags=[(338, SHORT, [kind])]))
+    assert np.abs(found[0].astype(int) - (colors, (10, 20, 30))).max() <= 1
 
 
 def test_a_color_map_of_8_bits_is_not_black():
