@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from alit.environment import unset_empty_variables
+from alit.environment import settle_environment
 from alit.errors import require, run_command
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -324,9 +324,13 @@ def console() -> None:
     # OpenMP reads this when torch is imported. Threads that spin while they wait take cores from those that they wait
     # for where cores are shared: encoding took 14 times as long (docs/lab-log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    unset_empty_variables()
     unfinished = {"interrupted": "files that were being written are as they were before"}
-    run_command(main, **({} if sys.argv[1:2] == ["tokenize"] else unfinished))
+    run_command(_settled, **({} if sys.argv[1:2] == ["tokenize"] else unfinished))
+
+
+def _settled(argv: Sequence[str] | None) -> None:
+    settle_environment()
+    main(argv)
 
 
 if __name__ == "__main__":

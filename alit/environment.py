@@ -1,6 +1,9 @@
-"""Variables of the environment that libraries take for the current folder when they are empty."""
+"""Variables of the environment that would mislead libraries, or stop their import, settled before they are imported."""
 
 import os
+from urllib.parse import urlsplit
+
+from alit.errors import ConfigError
 
 # Caches and addresses of Hugging Face's hub, torch's hub and whatever follows the XDG rules.
 NAMES = (
@@ -17,8 +20,17 @@ NAMES = (
 )
 
 
-def unset_empty_variables() -> None:
-    """Unset those that are empty, as a shell leaves them behind; called before the libraries are imported."""
+def settle_environment() -> None:
+    """Unset those that are empty, as a shell leaves them behind: they would mean the current folder.
+
+    Raises:
+        ConfigError: the address of the hub is none; its client would not be imported.
+    """
     for name in NAMES:
         if os.environ.get(name) == "":
             del os.environ[name]
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    try:
+        urlsplit(endpoint)
+    except ValueError as error:
+        raise ConfigError(f"expected an address in HF_ENDPOINT, found {endpoint}: {error}; unset or mend it") from error

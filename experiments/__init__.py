@@ -1,7 +1,8 @@
 """The pipeline's stages, one thin script each: read the settings, call `alit`, write the outs.
 
 Importing this package, which every stage does before anything else, settles how OpenMP's threads wait, lets Ctrl-C end
-a script while its libraries load, and checks that the packages of the extras that stages need are installed.
+a script while its libraries load, unsets variables that are empty, and checks that the packages of the extras that
+stages need are installed.
 """
 
 import os
@@ -13,17 +14,16 @@ import sys
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from alit.environment import unset_empty_variables
-from alit.errors import EXTRAS, MissingPackageError, require
-
-unset_empty_variables()
+from alit.environment import settle_environment
+from alit.errors import EXTRAS, AlitError, require
 
 # Threads that spin while they wait keep the core from the caller they wait for as soon as the cores are shared:
 # a training step on two threads took 9 times as long beside other jobs, and as long as ever with waiting threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
+    settle_environment()
     require(*(module for module, extra in EXTRAS.items() if extra in ("pipeline", "tasks", "notebooks")))
-except MissingPackageError as error:
+except AlitError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

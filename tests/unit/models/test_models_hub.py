@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from alit.environment import NAMES, unset_empty_variables
+from alit.environment import NAMES, settle_environment
 from alit.errors import CheckpointError, ConfigError
 from alit.models import hub
 from alit.models.hub import fault_of_hub, fetch_file, offline_where_unreachable
@@ -116,9 +116,12 @@ def test_an_empty_variable_is_unset(monkeypatch):
         monkeypatch.setenv(name, "")
     expected = Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
     assert torch_cache() == expected
-    unset_empty_variables()
+    settle_environment()
     assert not set(NAMES) & set(os.environ)
     assert torch_cache() == expected
     monkeypatch.setenv("TORCH_HOME", "/elsewhere")
-    unset_empty_variables()
+    settle_environment()
     assert torch_cache() == Path("/elsewhere/hub/checkpoints")
+    monkeypatch.setenv("HF_ENDPOINT", "http://[::1")
+    with pytest.raises(ConfigError, match="expected an address in HF_ENDPOINT"):
+        settle_environment()

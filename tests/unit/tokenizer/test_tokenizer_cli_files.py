@@ -291,7 +291,7 @@ def test_a_device_that_is_not_here_is_named_before_any_work(picture, tmp_path):
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
     """Run a command of bash in which $ALIT is the command line of this checkout; its pipe fails where a part does."""
-    alit = f"{sys.executable} -m alit.cli"
+    alit = f"{sys.executable} -m alit"
     script = f'set -o pipefail; alit() {{ {alit} "$@"; }}; {command}'
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
@@ -338,7 +338,7 @@ def test_streams_end_as_is_conventional(model, picture, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, 1.6])
 def test_ctrl_c_leaves_no_trace(seconds, model, picture, tmp_path):
-    command = [sys.executable, "-m", "alit.cli", "encode", *["a.png"] * 3000, "-o", "t", "-m", model, "--length", "2"]
+    command = [sys.executable, "-m", "alit", "encode", *["a.png"] * 3000, "-o", "t", "-m", model, "--length", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
