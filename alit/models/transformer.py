@@ -24,7 +24,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return softmax(queries @ keys^T / sqrt(dim)) @ values, (b, heads, rows, dim), of (b, heads, rows or n, dim).
 
     By torch's choice of kernel, but for trainings in bfloat16 on a CPU: the fused kernel's backward pass there takes so
-    much longer than that of the plain form that a whole step takes a third more.
+    much longer than that of the plain form that a whole step takes a fifth to a third more.
     """
     trained = torch.is_grad_enabled() and queries.requires_grad
     if trained and queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
