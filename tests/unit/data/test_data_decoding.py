@@ -272,9 +272,11 @@ def test_a_gif_whose_first_frame_leaves_some_of_it_open_is_refused(frame):
         read(whole[:place] + struct.pack("<4H", *frame) + whole[place + 8 :])
 
 
-def jpeg_2000(mode: str = "RGB", *, space: int | None = None, box: bytes = b"") -> bytes:
-    """Return a lossless JP2 with another color space, or with one more box in its header."""
+def jpeg_2000(mode: str = "RGB", *, space: int | None = None, box: bytes = b"", hidden: bytes = b"") -> bytes:
+    """Return a lossless JP2 with another color space, with one more box in its header, or with one `hidden`."""
     whole = written("JPEG2000", Image.fromarray(COLORS).convert(mode))
+    if hidden:
+        return whole.replace(hidden, b"free")
     if space is not None:
         place = whole.index(b"colr") + 7
         whole = whole[:place] + struct.pack(">I", space) + whole[place + 4 :]
@@ -292,13 +294,18 @@ def jpeg_2000_box(kind: bytes, content: bytes) -> bytes:
     ("file", "reason"),
     [
         *((jpeg_2000(space=space), f"space {space}") for space in (14, 15, 20, 24)),
+        (jpeg_2000("RGBA", hidden=b"cdef"), "a further channel"),
+        (jpeg_2000("LA", hidden=b"cdef"), "a further channel"),
+        (jpeg_2000("RGB").replace(b"\7\1\1" * 3, b"\x0b\1\1" * 3), "values of 12 bits"),
+        (jpeg_2000("L").replace(b"\0\1\7\1\1", b"\0\1\x08\1\1"), "values of 9 bits"),
         (jpeg_2000(box=jpeg_2000_box(b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))), "channels of a"),
         (jpeg_2000(box=jpeg_2000_box(b"cdef", struct.pack(">4H", 1, 2, 2, 0))), "multiplied by their opacity"),
         (jpeg_2000("L", box=jpeg_2000_box(b"cmap", bytes([0, 0, 1, 2, 0, 0, 1, 1, 0, 0, 1, 0]))), "columns"),
     ],
 )
 def test_colors_of_a_jpeg_2000_that_pillow_takes_for_others_are_refused(file, reason):
-    assert np.array_equal(read(jpeg_2000()), COLORS)
+    for mode in ("RGB", "RGBA"):
+        assert np.array_equal(read(jpeg_2000(mode)), COLORS)
     with pytest.raises(DataError, match=reason):
         read(file)
 

@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from fuzz_readers import length_predictor_files, read_predictor
+from safetensors.torch import load, save
 from tiny import images, tokenizer, tokenizer_config
 
 from alit import AdaptiveTokenizer, Halting, PredictedLoss
@@ -246,3 +248,13 @@ def test_features_are_finite_for_images_without_any_detail():
     flat = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
     with torch.no_grad():
         assert first_iteration(tokenizer(), flat).features.isfinite().all()
+
+
+@pytest.mark.parametrize("images", [2**62, 2**70, 6])
+def test_a_predictor_of_impossible_sizes_is_one_line(images, tmp_path):
+    record, weights = length_predictor_files(tmp_path / "whole")
+    assert read_predictor(tmp_path / "same", record, weights).record.calibrated == 5
+    with pytest.raises((CheckpointError, ConfigError)):
+        read_predictor(tmp_path / "x", record.replace(b'"calibrated": 5', b'"calibrated": %d' % images), weights)
+    with pytest.raises(CheckpointError):
+        read_predictor(tmp_path / "y", record, save(load(weights) | {"mean": torch.tensor(1.0)}))
