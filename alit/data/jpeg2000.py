@@ -6,7 +6,6 @@ from alit.errors import DataError
 
 _SIZES = b"\xff\x4f\xff\x51"  # start of the code stream, with the depth of each component behind
 _CMYK, _SRGB, _GRAY, _SYCC = 12, 16, 17, 18
-_INKS = (b"colr", _CMYK.to_bytes(4, "big"))
 _COLOR, _OPACITY = 0, 1  # types of a channel; 2 is opacity that the colors are multiplied by
 
 
@@ -19,7 +18,7 @@ def require_plain_values(header: bytes) -> None:
     Raises:
         DataError: a component has fewer than 8 bits or a sign, which Pillow would not scale; the colors are of a space
             that it takes for RGB; channels stand in another order or are of unknown meaning; or it rounds values of
-            more than 8 bits beyond white: those of colors, and gray of 9.
+            more than 8 bits beyond white: those of colors, and gray of 9 in a JP2.
     """
     start = header.find(_SIZES)
     if start < 0:
@@ -29,13 +28,13 @@ def require_plain_values(header: bytes) -> None:
     if not depths or any(depth & 0x80 or depth + 1 < 8 or depth + 1 > 16 for depth in depths):
         found = ", ".join(f"{(depth & 0x7F) + 1} bits{' signed' if depth & 0x80 else ''}" for depth in depths)
         raise DataError(f"JPEG 2000 components of {found or 'unknown depth'}, only 8 to 16 bits are read")
-    largest = max(depths) + 1
-    if (count > 1 and largest > 8) or largest == 9:
-        raise DataError(f"JPEG 2000 values of {largest} bits, of which white would become black")
     boxes = [box for kind, content in _boxes(header[:start]) if kind == b"jp2h" for box in _boxes(content)]
+    largest = max(depths) + 1
+    if (count > 1 and largest > 8) or (boxes and largest == 9):
+        raise DataError(f"JPEG 2000 values of {largest} bits, of which white would become black")
     _require_plain_colors(boxes)
-    if count in (2, 4) and not any(kind == b"cdef" or (kind, box[3:7]) == _INKS for kind, box in boxes):
-        raise DataError("a further channel of a JPEG 2000, of which it does not say that it is opacity")
+    if count == 2 and not any(kind == b"cdef" for kind, _ in boxes):
+        raise DataError("a second channel of a JPEG 2000, of which it does not say that it is opacity")
 
 
 def _require_plain_colors(boxes: Sequence[tuple[bytes, bytes]]) -> None:
