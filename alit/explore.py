@@ -17,7 +17,7 @@ from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, Rejected, write_set
 from alit.data.sources.folder import folder_source
 from alit.errors import DataError
-from alit.files import is_standard_output, require_free
+from alit.files import is_standard_output, name_to_text, require_free
 from alit.report.explorer.page import write_explorer
 from alit.report.site import Provenance, Site
 from alit.sweep.chunks import Chunk, SweepModels, measure_chunk
@@ -68,7 +68,7 @@ def read_pictures(folder: Path, size: int, most: int, scratch: Path) -> tuple[Im
     source = folder_source(label, folder.resolve().parent, name)
     source.records = tuple(record._replace(split=label) for record in source.records)
     if source.skipped:
-        print(f"{folder}: {source.skipped}", file=sys.stderr)
+        print(f"{name_to_text(str(folder))}: {source.skipped}", file=sys.stderr)
     known = {"name": label, "split": label, "path": None, "variant": "base", "images": most}
     config = ImageSetConfig(role="evaluate", source="folder", pack=True, **known)
     refused = write_set(source, config, size, scratch / "set")

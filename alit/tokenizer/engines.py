@@ -65,7 +65,7 @@ def _in_processes(
     pool = ProcessPoolExecutor(len(devices), context, _start_worker, (job, queue, counter, threads))
     seen = 0
     try:
-        with _ignored_interrupts():
+        with ignored_interrupts():
             waiting = {pool.submit(_encode_part, part) for part in parts}
         while waiting:
             done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
@@ -86,7 +86,7 @@ def _in_processes(
 
 
 @contextmanager
-def _ignored_interrupts() -> Iterator[None]:
+def ignored_interrupts() -> Iterator[None]:
     """Start processes that Ctrl-C, which a terminal sends to all, leaves to this one to end: they would show a trace.
 
     A process inherits from the one that starts it which signals it ignores.

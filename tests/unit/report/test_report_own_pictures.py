@@ -1,6 +1,7 @@
 """`alit explore`: the page of one's own pictures."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -99,3 +100,14 @@ def test_a_missing_package_is_named_before_any_work(monkeypatch, photos):
     monkeypatch.setattr("alit.errors.find_spec", lambda name: None if name == "vl_convert" else True)
     with pytest.raises(MissingPackageError, match=r"vl_convert.*alit-suite\[notebooks\]"):
         main(["explore", str(photos), "-m", "nowhere"])
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b".hidden", b"a\nb", b"\xff", b"x" * 255])
+def test_a_folder_of_any_name_is_read(name: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder := tmp_path / os.fsdecode(name)).mkdir()
+    Image.new("RGB", (8, 8)).save(folder / os.fsdecode(b"p" + name[:200] + b".png"))
+    (folder / "notes.txt").touch()
+    images, refused = explore.read_pictures(folder, 8, 5, tmp_path / "scratch")
+    assert (len(images), refused) == (1, [])
+    images.name.encode()
+    assert "skipped 1 files: 1 with the suffix .txt" in capsys.readouterr().err
