@@ -99,15 +99,26 @@ def test_its_parameters_have_working_defaults(notebook):
 
 
 @pytest.mark.slow
-def test_it_runs_from_another_directory_and_writes_its_figures(notebook, tmp_path, monkeypatch):
+def test_it_finds_the_checkout_that_it_is_run_in_and_writes_its_figures(notebook, tmp_path, monkeypatch):
     paths = write_project(tmp_path / "checkout")
-    executed = run(notebook, tmp_path / "elsewhere", monkeypatch, sweep=str(paths.sweep))
+    (paths.root / "params.yaml").write_text("profile: smoke\n")
+    executed = run(notebook, paths.root / "deep" / "inside", monkeypatch)
     folder = paths.report / notebook.stem / "figures"
     expected = {f"{name}.{kind}" for name in FIGURES[notebook.stem] for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == expected
     assert "paper" in executed.cells[-1].outputs[0]["data"]["text/html"]
     shown = [output for cell in executed.cells for output in cell.get("outputs", []) if "data" in output]
     assert sum("<img alt=" in output["data"].get("text/html", "") for output in shown) == len(FIGURES[notebook.stem])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["familiarity", "codebook"])  # all find sweep and figures by the same two functions
+def test_it_runs_from_another_directory_and_writes_where_it_is_told(study, tmp_path, monkeypatch):
+    paths = write_project(tmp_path / "checkout")
+    told = {"sweep": str(paths.sweep), "figures": str(tmp_path / "figures")}
+    run(named(study), tmp_path / "elsewhere", monkeypatch, **told)
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(FIGURES[study])
+    assert not (paths.report / study).exists()
 
 
 @pytest.mark.slow
@@ -134,14 +145,6 @@ def test_a_parameter_that_it_does_not_have_is_refused(tmp_path, monkeypatch):
     paths = write_project(tmp_path / "checkout")
     with pytest.raises(PapermillExecutionError, match="expected parameters of the notebook"):
         run(named("reconstruction"), tmp_path, monkeypatch, sweep=str(paths.sweep), profile="smoke")
-
-
-@pytest.mark.slow
-def test_it_finds_the_checkout_that_it_is_run_in(notebook, tmp_path, monkeypatch):
-    paths = write_project(tmp_path / "checkout")
-    (paths.root / "params.yaml").write_text("profile: smoke\n")
-    run(notebook, paths.root / "deep" / "inside", monkeypatch, figures=str(tmp_path / "figures"))
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(FIGURES[notebook.stem])
 
 
 @pytest.mark.slow
