@@ -1,4 +1,4 @@
-"""The `alit` command: encode pictures and data sets, decode tokens, look into them, convert and measure checkpoints.
+"""The `alit` command: encode pictures and data sets, decode and view tokens, convert and measure checkpoints.
 
 Exit status: 0 when all is done, 2 after one line that says what was wrong, 130 when interrupted.
 """
@@ -17,17 +17,26 @@ from alit.environment import settle_environment
 from alit.errors import require, run_command
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+SHELLS = ("bash", "zsh", "fish")
 SIZES = ("tiny", "small", "base", "semilarge")  # names of `alit.tokenizer.published.SIZES`, without its imports
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the commands; torch is imported only after the arguments have been checked."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command == "completion":
+        from alit.completion import completion_script
+
+        print(completion_script(parser, arguments.shell))
+        return
     if arguments.command == "explore":
         require("pandas", "pandera", "pyarrow", "scipy", "vl_convert")
     with interrupts_end_at_once():
         if arguments.command == "explore":
             from alit.explore import explore as command
+        elif arguments.command == "view":
+            from alit.view import view as command
         else:
             from alit.commands import COMMANDS
 
@@ -54,7 +63,17 @@ def build_parser() -> argparse.ArgumentParser:
         prog="alit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_to in (add_encode, add_tokenize, add_decode, add_explore, add_info, add_convert, add_bench):
+    for add_to in (
+        add_encode,
+        add_tokenize,
+        add_decode,
+        add_view,
+        add_explore,
+        add_info,
+        add_convert,
+        add_bench,
+        add_completion,
+    ):
         add_to(commands)
     return parser
 
@@ -80,6 +99,7 @@ def add_encode(commands: Subparsers) -> None:
     add_lengths(parser, mean="--mean-length")
     add_batch_size(parser, "pictures", default=16)
     add_device(parser)
+    add_progress(parser)
 
 
 def add_lengths(parser: argparse.ArgumentParser, *, mean: str) -> None:
@@ -158,6 +178,7 @@ def add_tokenize(commands: Subparsers) -> None:
         default=0.01,
         help="most unreadable pictures, of all, before the command gives up (default: %(default)s)",
     )
+    add_progress(parser)
 
 
 def add_decode(commands: Subparsers) -> None:
@@ -175,6 +196,43 @@ def add_decode(commands: Subparsers) -> None:
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
     add_device(parser)
+    add_progress(parser)
+
+
+def add_view(commands: Subparsers) -> None:
+    """Add `alit view`."""
+    parser = commands.add_parser(
+        "view",
+        help="a token file to one contact sheet",
+        description="Write one PNG of a token file's images, each rebuilt from its tokens. Where --originals names "
+        "them, each stands beside its original, with the L1 error between the two. A token file holds the names of "
+        "pictures, not the pictures: an original that is not found by its name is marked on the sheet, named, and "
+        "ends the command with status 2.",
+    )
+    parser.add_argument(
+        "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
+    )
+    parser.add_argument(
+        "-o", "--output", type=path, default=Path("sheet.png"), help="the sheet to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--originals",
+        nargs="+",
+        type=not_empty,
+        metavar="PATH",
+        help="the pictures that were encoded: files, folders, globs, or - for paths on standard input",
+    )
+    parser.add_argument(
+        "--most",
+        type=positive_integer,
+        default=48,
+        help="most images, evenly over the file (default: %(default)s)",
+    )
+    add_force(parser)
+    add_model(parser)
+    add_batch_size(parser, "images", default=16)
+    add_device(parser)
+    add_progress(parser)
 
 
 def add_explore(commands: Subparsers) -> None:
@@ -201,6 +259,7 @@ def add_explore(commands: Subparsers) -> None:
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
     add_device(parser)
+    add_progress(parser)
 
 
 def add_info(commands: Subparsers) -> None:
@@ -216,6 +275,7 @@ def add_info(commands: Subparsers) -> None:
         type=path,
         help="a token file, - for one on standard input, a folder of alit tokenize, or a checkpoint folder",
     )
+    add_json(parser, "a line")
 
 
 def add_convert(commands: Subparsers) -> None:
@@ -248,8 +308,19 @@ def add_bench(commands: Subparsers) -> None:
     parser.add_argument(
         "--rounds", type=positive_integer, default=3, help="timed runs; their median counts (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json(parser, "a table")
     add_device(parser)
+
+
+def add_completion(commands: Subparsers) -> None:
+    """Add `alit completion`."""
+    parser = commands.add_parser(
+        "completion",
+        help="a script that completes arguments in a shell",
+        description="Print the script by which a shell completes commands, options and files; docs/command-line.md "
+        "says where it goes.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -262,6 +333,20 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add the option --force."""
     parser.add_argument("--force", action="store_true", help="write over inputs and over files of another kind too")
+
+
+def add_json(parser: argparse.ArgumentParser, instead: str) -> None:
+    """Add the option --json."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead}")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add the options --progress and --no-progress."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show the rate and the time left on standard error (default: where that is a terminal)",
+    )
 
 
 def add_batch_size(parser: argparse.ArgumentParser, what: str, *, default: int) -> None:

@@ -1,7 +1,5 @@
 """What the subcommands of `alit` do; `alit.cli` parses their arguments and imports this when one is run."""
 
-import io
-import json
 import os
 import re
 import sys
@@ -9,21 +7,20 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from einops import rearrange
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
 
+from alit.data.images import to_pixels, to_png
 from alit.data.sources.opening import open_source
+from alit.describe import describe_parts, describe_tokenizer, describe_tokens, to_json
 from alit.errors import ConfigError, DataError
 from alit.files import is_special, is_standard_output, is_utf8, require_free, write_whole
 from alit.inputs import find_images
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from alit.progress import ProgressBar
 from alit.tokenizer.batch import EncodeConfig
 from alit.tokenizer.cost import LengthCost, measure_lengths
 from alit.tokenizer.dataset import RECORD_FILE, REJECTED_FILE, TokenizeConfig, TokenizeJob
@@ -32,11 +29,10 @@ from alit.tokenizer.engines import here, processes, ray_actors
 from alit.tokenizer.length_predictor import PredictedLoss
 from alit.tokenizer.opening import open_file
 from alit.tokenizer.origin import ORIGIN_FILE, Origin, write_origin
-from alit.tokenizer.parquet import part_files, read_card, read_columns
 from alit.tokenizer.pictures import encode_files, finished_pictures
 from alit.tokenizer.published import published_config
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.tokenizer.tokens import MAGIC, TokenFile, TokenSet, pack, read_stream, read_tokens
+from alit.tokenizer.tokens import MAGIC, TokenFile, pack, read_stream, read_tokens
 
 STEM_CHARACTERS = 100  # of a picture's own name; file systems allow about 255 bytes, some 143
 STEM_BYTES = 120
@@ -59,19 +55,20 @@ def encode(arguments: Namespace) -> None:
         if finished:
             print(f"{arguments.output}: goes on after {len(finished)} pictures that are done", file=sys.stderr)
         try:
-            tokens, names, unreadable = encode_files(paths, tokenizer, config, finished, strict=arguments.strict)
+            with ProgressBar(len(paths), shown=arguments.progress) as bar:
+                encoded = encode_files(paths, tokenizer, config, finished, bar=bar, strict=arguments.strict)
         except KeyboardInterrupt as error:
             if finished.path is None or not finished:
                 raise
             done = f"{len(finished)} pictures are done, run the same command again to continue"
             raise KeyboardInterrupt(done) from error
-        write_whole(arguments.output, pack(tokens, names))
+        write_whole(arguments.output, pack(encoded.tokens, encoded.names))
         finished.remove()
-    print(describe(tokens), file=sys.stderr if is_standard_output(arguments.output) else sys.stdout)
-    if unreadable:
+    print(describe_tokens(encoded.tokens), file=sys.stderr if is_standard_output(arguments.output) else sys.stdout)
+    if encoded.unreadable:
         raise DataError(
-            f"{len(unreadable)} of {len(paths)} pictures could not be read and are not in {arguments.output}: "
-            f"{'; '.join(unreadable)}"
+            f"{len(encoded.unreadable)} of {len(paths)} pictures could not be read and are not in {arguments.output}: "
+            f"{'; '.join(encoded.unreadable)}"
         )
 
 
@@ -118,7 +115,7 @@ def tokenize(arguments: Namespace) -> None:
         engine = ray_actors(arguments.device, arguments.devices)
     else:
         engine = processes(arguments.device, arguments.devices) if elsewhere else here(tokenizer)
-    with tqdm(total=len(job.source), unit="image", disable=None) as bar, writing(arguments.output):
+    with ProgressBar(len(job.source), shown=arguments.progress) as bar, writing(arguments.output):
         share, advance = arguments.rejected_share, advance_after_start(bar)
         rejected = tokenize_set(job, tokenizer, engine, rejected_share=share, advance=advance)
     print(describe_parts(arguments.output))
@@ -129,17 +126,10 @@ def tokenize(arguments: Namespace) -> None:
         )
 
 
-def advance_after_start(bar: tqdm) -> Callable[[int], object]:
-    """Return what moves a bar on by images; the first call tells those of earlier runs, which count for no rate."""
-    started = False
-
-    def advance(images: int) -> None:
-        nonlocal started
-        if not started:
-            bar.initial, started = images, True
-        bar.update(images)
-
-    return advance
+def advance_after_start(bar: ProgressBar) -> Callable[[int], object]:
+    """Return what moves a bar on by images; the first call tells those of earlier runs."""
+    moves = chain([bar.skip], repeat(bar.update))
+    return lambda images: next(moves)(images)
 
 
 def decode(arguments: Namespace) -> None:
@@ -152,14 +142,11 @@ def decode(arguments: Namespace) -> None:
             place = arguments.output / file_name(row, name)
             require_free(place, [arguments.tokens], lambda head: head.startswith(b"\x89PNG"), kind="a PNG picture")
     tokenizer = load_onto(arguments.model, arguments.device)
-    with writing(arguments.output), tqdm(total=len(names), unit="image", disable=None) as bar:
+    with writing(arguments.output), ProgressBar(len(names), shown=arguments.progress) as bar:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for rows in torch.arange(len(names)).split(arguments.batch_size):
-            images = tokenizer.decode(file.tokens[rows])
-            pixels = rearrange((images * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
-            for row, picture in zip(rows.tolist(), pixels, strict=True):
-                Image.fromarray(picture).save(target := io.BytesIO(), "PNG")
-                write_whole(arguments.output / file_name(row, names[row]), target.getvalue())
+            for row, pixels in zip(rows.tolist(), to_pixels(tokenizer.decode(file.tokens[rows])), strict=True):
+                write_whole(arguments.output / file_name(row, names[row]), to_png(pixels))
             bar.update(len(rows))
 
 
@@ -173,51 +160,12 @@ def file_name(row: int, name: str) -> str:
 def info(arguments: Namespace) -> None:
     """Print what a token file or a checkpoint folder holds: lengths in tokens, sizes in bits, bytes and parameters."""
     if (arguments.path / RECORD_FILE).is_file() or arguments.path.suffix == ".parquet":
-        print(describe_parts(arguments.path))
+        found = describe_parts(arguments.path)
     elif arguments.path.is_dir():
-        print(describe_tokenizer(load_onto(str(arguments.path), "cpu")))
+        found = describe_tokenizer(load_onto(str(arguments.path), "cpu"))
     else:
-        print(describe(open_tokens(arguments.path).tokens))
-
-
-def describe_tokenizer(tokenizer: AdaptiveTokenizer) -> str:
-    """Return a line about a tokenizer."""
-    config = tokenizer.config
-    parameters = sum(parameter.numel() for parameter in tokenizer.parameters())
-    return (
-        f"tokenizer {tokenizer.fingerprint}: {config.image_size} px, {config.base.kind} base of "
-        f"{config.image_tokens} image tokens, lengths {', '.join(map(str, tokenizer.lengths))}, "
-        f"{tokenizer.bits_per_token} bits a token, {parameters:,} parameters"
-    )
-
-
-def describe(tokens: TokenSet) -> str:
-    """Return a line about a token set."""
-    return describe_lengths(tokens.lengths, tokens.bits, tokens.satisfied, tokens.codebook_size, tokens.model)
-
-
-def describe_parts(path: Path) -> str:
-    """Return a line about what `alit tokenize` wrote, without reading the tokens."""
-    files = part_files(path)
-    card = read_card(files[0])
-    columns = [read_columns(file, ("length", "bits", "satisfied")) for file in files]
-    lengths, bits, satisfied = (
-        torch.from_numpy(np.concatenate([part[name].to_numpy(zero_copy_only=False) for part in columns]))
-        for name in ("length", "bits", "satisfied")
-    )
-    return describe_lengths(lengths, bits, satisfied, card.codebook_size, card.model)
-
-
-def describe_lengths(lengths: Tensor, bits: Tensor, satisfied: Tensor, codebook_size: int | None, model: str) -> str:
-    """Return a line about images (b,) of these token counts and sizes."""
-    if not len(lengths):
-        return f"no images, of tokenizer {model}"
-    kind = "continuous codes" if codebook_size is None else f"ids of {codebook_size} codes"
-    return (
-        f"{len(lengths)} images, {float(lengths.float().mean()):.1f} tokens on average ({int(lengths.min())} to "
-        f"{int(lengths.max())}), {kind}, {float(bits.float().mean()) / 8:.0f} bytes each; "
-        f"{int((~satisfied).sum())} unsatisfied; tokenizer {model}"
-    )
+        found = describe_tokens(open_tokens(arguments.path).tokens)
+    print(to_json(found) if arguments.json else found)
 
 
 def convert(arguments: Namespace) -> None:
@@ -275,13 +223,18 @@ def bench(arguments: Namespace) -> None:
     shape = (arguments.batch_size, 3, tokenizer.image_size, tokenizer.image_size)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(tokenizer.device)
     lengths = measure_lengths(tokenizer, images, rounds=arguments.rounds)
-    costs = list(tqdm(lengths, total=len(tokenizer.lengths), unit="length", disable=None))
+    costs = []
+    with ProgressBar(len(tokenizer.lengths), unit="length") as bar:
+        for cost in lengths:
+            costs.append(cost)
+            bar.update()
     settings = {"batch_size": arguments.batch_size, "rounds": arguments.rounds, **describe_machine(tokenizer.device)}
+    about = describe_tokenizer(tokenizer)
     if arguments.json:
-        what = {"model": arguments.model or f"{arguments.size}, random weights"}
-        print(json.dumps({**what, **settings, "lengths": [cost._asdict() for cost in costs]}, indent=2))
+        what = {"model": arguments.model or f"{arguments.size}, random weights", "tokenizer": about.tokenizer}
+        print(to_json({**what, **settings, "lengths": costs}))
         return
-    print(describe_tokenizer(tokenizer))
+    print(about)
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     print(table(costs))
 

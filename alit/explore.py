@@ -8,16 +8,17 @@ from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from alit.analysis.grid import to_grid
 from alit.analysis.study_data import StudyData, settings_of_table, with_choices
-from alit.commands import describe_tokenizer, load_onto, make_room, require_device, writing
+from alit.commands import load_onto, make_room, require_device, writing
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, Rejected, write_set
 from alit.data.sources.folder import folder_source
+from alit.describe import describe_tokenizer
 from alit.errors import DataError
 from alit.files import is_standard_output, name_to_text, require_free
+from alit.progress import ProgressBar
 from alit.report.explorer.page import write_explorer
 from alit.report.site import Provenance, Site
 from alit.sweep.chunks import Chunk, SweepModels, measure_chunk
@@ -38,9 +39,10 @@ def explore(arguments: Namespace) -> None:
     tokenizer = load_onto(arguments.model, arguments.device)
     with tempfile.TemporaryDirectory() as scratch:
         images, refused = read_pictures(arguments.images, tokenizer.image_size, arguments.most, Path(scratch))
-        table, thumbnails = measure_pictures(tokenizer, images, arguments.batch_size)
+        with ProgressBar(len(images), shown=arguments.progress) as bar:
+            table, thumbnails = measure_pictures(tokenizer, images, arguments.batch_size, bar)
     data = StudyData(to_grid(table), images.name, tokenizer.base_tokens, settings_of_table(table), 0, {})
-    site = Site(arguments.output.parent, Provenance(images.name, "", "", describe_tokenizer(tokenizer)))
+    site = Site(arguments.output.parent, Provenance(images.name, "", "", str(describe_tokenizer(tokenizer))))
     command = f"alit explore {arguments.images} -m {arguments.model}"
     chosen = with_choices(data, tasks=TASKS)
     with writing(arguments.output):
@@ -78,16 +80,17 @@ def read_pictures(folder: Path, size: int, most: int, scratch: Path) -> tuple[Im
 
 
 def measure_pictures(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int
+    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, bar: ProgressBar
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the sweep table of pictures, and their thumbnails."""
     models = SweepModels(tokenizer, (ReconstructionTask(),), (), tokenizer.device)
     layer = max(1, round(MAP_LAYER * tokenizer.config.distillation.layers))
     tables, thumbnails = [], []
-    for start in tqdm(range(0, len(images), batch_size), desc="pictures", unit="batch", disable=None):
+    for start in range(0, len(images), batch_size):
         chunk = Chunk(images, start, min(start + batch_size, len(images)))
         tables.append(measure_chunk(chunk, models, batch_size)[0])
         thumbnails += thumbnails_of(tokenizer, images.images(range(start, chunk.stop)).to(tokenizer.device), layer)
+        bar.update(chunk.stop - start)
     names = images.manifest["image_id"].astype(str).to_numpy(dtype=object)
     shown = pd.DataFrame(thumbnails).assign(image_id=names, publishable=True)  # the reader's own
     return pd.concat(tables, ignore_index=True), shown

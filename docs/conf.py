@@ -21,6 +21,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "complete_reference",
     "default_run",
 ]
 root_doc = "docs/index"

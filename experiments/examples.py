@@ -6,10 +6,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from alit.data.images import to_png
+from alit.data.images import to_pixels, to_png
 from alit.data.imageset import ImageSet, SetCard, open_set, read_cards
 from alit.errors import ConfigError, run_command
 from alit.tokenizer.adapters import BaselinesConfig, load_tokenizer
@@ -48,13 +47,13 @@ def _keep_examples(stage: NetworkStage, tokenizer: Tokenizer, images: ImageSet, 
             [step.images for step in checked_reconstructions(tokenizer, originals.to(stage.device))], dim=1
         )  # n k c h w
     ids = images.manifest["image_id"].iloc[rows].astype(str).tolist()
-    pictures = _to_8_bit(shown)
-    errors = np.abs(pictures / 255 - _to_8_bit(originals)[:, None] / 255).mean(axis=(2, 3, 4))
+    pictures = to_pixels(shown)
+    errors = np.abs(pictures / 255 - to_pixels(originals)[:, None] / 255).mean(axis=(2, 3, 4))
     np.savez_compressed(
         stage.paths.examples / "examples.npz",
         image_ids=np.array(ids),
         lengths=np.array(tokenizer.lengths),
-        originals=_to_8_bit(originals),
+        originals=to_pixels(originals),
         reconstructions=pictures,
     )
     table = pd.DataFrame(errors, index=pd.Index(ids, name="image_id"), columns=list(tokenizer.lengths))
@@ -112,11 +111,11 @@ def pictures_of(tokenizer: Tokenizer, originals: Tensor, known: pd.DataFrame, de
         known: n rows, what is known of the images.
         device: of the tokenizer.
     """
-    pixels = _to_8_bit(originals)
+    pixels = to_pixels(originals)
     parts = [known.assign(length=0, bits=np.nan, l1=0.0, picture=[to_png(each) for each in pixels])]
     with torch.no_grad():
         for step in checked_reconstructions(tokenizer, originals.to(device)):
-            rebuilt = _to_8_bit(step.images)
+            rebuilt = to_pixels(step.images)
             parts.append(
                 known.assign(
                     length=step.length,
@@ -126,10 +125,6 @@ def pictures_of(tokenizer: Tokenizer, originals: Tensor, known: pd.DataFrame, de
                 )
             )
     return pd.concat(parts, ignore_index=True)
-
-
-def _to_8_bit(images: Tensor) -> np.ndarray:
-    return rearrange((images.clamp(0, 1) * 255).round().byte(), "... c h w -> ... h w c").cpu().numpy()
 
 
 if __name__ == "__main__":

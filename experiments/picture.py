@@ -21,7 +21,7 @@ from PIL import Image
 from alit.analysis.grid import to_grid
 from alit.cli import path
 from alit.config import load_profile
-from alit.data.images import to_images
+from alit.data.images import to_images, to_pixels
 from alit.data.scenes.scene import SceneSource
 from alit.errors import run_command
 from alit.files import require_free, write_whole
@@ -96,7 +96,7 @@ def choose(
     examples = []
     for need in gallery.needs:
         place = about["image_id"].index(need.image_id)
-        rebuilt = (steps[need.place][1][place] * 255).round().byte().permute(1, 2, 0).numpy()
+        rebuilt = to_pixels(steps[need.place][1][place])
         photographs = scenes.photographs(rows[place])
         examples.append(Example(pixels[place], rebuilt, need.length, need.satisfied, photographs))
     return gallery.threshold, examples

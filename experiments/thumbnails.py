@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alit.data.imageset import chosen_indices, read_cards
+from alit.data.imageset import read_cards
+from alit.data.listing import chosen_indices
 from alit.errors import run_command
 from alit.tokenizer.adapters import load_tokenizer
 from alit.tokenizer.thumbnails import thumbnails_of

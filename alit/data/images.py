@@ -80,9 +80,24 @@ def to_images(pixels: "np.ndarray | Tensor") -> "Tensor":
     return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # one pass, one allocation
 
 
-def to_png(pixels: np.ndarray) -> bytes:
-    """Return the PNG file of a picture, uint8 (h, w, 3), or (h, w) of one channel."""
-    Image.fromarray(pixels).save(file := BytesIO(), "PNG")
+def to_8_bit(values: "Tensor") -> np.ndarray:
+    """Return values in [0, 1] as uint8, clipped and rounded, halves to even."""
+    return values.detach().clamp(0, 1).mul(255).round().byte().cpu().numpy()
+
+
+def to_pixels(images: "Tensor") -> np.ndarray:
+    """Turn images (..., 3, h, w) in [0, 1] into uint8 (..., h, w, 3), as `to_8_bit` does; undoes `to_images`."""
+    return rearrange(to_8_bit(images), "... c h w -> ... h w c")
+
+
+def to_png(pixels: np.ndarray, *, optimize: bool = False) -> bytes:
+    """Return the PNG file of a picture, uint8 (h, w, 3), or (h, w) of one channel.
+
+    Args:
+        pixels: the picture.
+        optimize: look for the smallest file, which takes longer.
+    """
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file := BytesIO(), "PNG", optimize=optimize)
     return file.getvalue()
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from alit.data.crops import RandomCrop, cut, read_crop
 from alit.data.images import center_view, read_image, to_images, to_tensor
+from alit.data.listing import chosen_indices
 from alit.data.locate import data_roots, locate_data
 from alit.data.sources import FACTORS, OpenFile, Record
 from alit.data.sources.huggingface import open_rows
@@ -275,12 +276,6 @@ def open_set(folder: Path, *, data_root: Path | None = None) -> ImageSet:
         return ImageSet(folder, card, open_rows(card.path, card.split, roots))
     root = locate_data(card.path, roots)
     return ImageSet(folder, card, partial(open_member if card.source == "webdataset" else named_file, root))
-
-
-def chosen_indices(length: int, limit: int | None) -> list[int]:
-    """Return at most `limit` indices, spread evenly over `length`, so that every class gets its share."""
-    count = length if limit is None else min(limit, length)
-    return [index * length // count for index in range(count)]
 
 
 class Subset(ImageSet):

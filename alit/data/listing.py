@@ -1,4 +1,4 @@
-"""The files of a folder that are of some kind: one listing for the command line, data sets and everything else."""
+"""The files of a folder that are of some kind, and some of many: one listing for command line, data sets and others."""
 
 import os
 from collections import Counter
@@ -90,3 +90,9 @@ class _Walk(NamedTuple):
                 self.found.append(entry.path)
             else:
                 self.skipped["devices, pipes or sockets"] += 1
+
+
+def chosen_indices(length: int, limit: int | None) -> list[int]:
+    """Return at most `limit` indices, spread evenly over `length`, so that every class gets its share."""
+    count = length if limit is None else min(limit, length)
+    return [index * length // count for index in range(count)]

@@ -23,9 +23,9 @@ from alit.data.imageset import (
     SetCard,
     SetDescription,
     build_manifest,
-    chosen_indices,
     write_manifest,
 )
+from alit.data.listing import chosen_indices
 from alit.data.locate import locate_data
 from alit.data.scenes.scene import ControlledSource, SceneSource
 from alit.data.sources import FACTORS, Factor, ImageSource, Record

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alit.data.imageset import ImageSet, chosen_indices
+from alit.data.imageset import ImageSet
+from alit.data.listing import chosen_indices
 from alit.errors import DataError
 from alit.tasks.protocol import FeatureExtractor
 from alit.tokenizer.code_model import CodeModel, count_ids

@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from alit import __version__
 from alit.data.decoding import describe_fault
 from alit.data.images import batch_of, center_view, read_image
 from alit.errors import DataError
 from alit.files import is_open_file, is_special, name_to_text
+from alit.progress import ProgressBar
 from alit.tokenizer.batch import EncodeConfig, check_rule, encode_batch, rule_settings
 from alit.tokenizer.budget import allocate_budget
 from alit.tokenizer.encoding import Encoded
@@ -155,6 +155,7 @@ def encode_files(
     config: EncodeConfig,
     finished: FinishedPictures,
     *,
+    bar: ProgressBar,
     strict: bool = False,
 ) -> EncodedFiles:
     """Encode the center views of picture files; those that are finished, and the second of two equal ones, are not.
@@ -164,6 +165,7 @@ def encode_files(
         tokenizer: encodes.
         config: how many tokens a picture gets, and the batch size.
         finished: is added to, batch by batch.
+        bar: moves on by what is encoded, and past what need not or cannot be.
         strict: whether a picture that cannot be read ends the run.
 
     Raises:
@@ -176,25 +178,30 @@ def encode_files(
     digests: list[str] = []
     unreadable: list[str] = []
     batch: dict[str, np.ndarray] = {}  # the next views to encode, by the digest of their file
-    for path in tqdm(paths, unit="image", disable=None):
+    for path in paths:
         try:
             with _opened(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest not in finished and digest not in batch:
+                if digest in finished or digest in batch:
+                    bar.skip(1)
+                else:
                     batch[digest] = center_view(read_image(file), tokenizer.image_size)
         except (DataError, OSError) as error:
             reason = f"{path}: {describe_fault(error)}"
             if strict:
                 raise DataError(reason) from error
             unreadable.append(reason)
+            bar.skip(1)
             continue
         names.append(name_to_text(path.name))
         digests.append(digest)
         if len(batch) == config.batch_size:
             finished.add(_encode(batch, tokenizer, config))
+            bar.update(len(batch))
             batch = {}
     if batch:
         finished.add(_encode(batch, tokenizer, config))
+        bar.update(len(batch))
     encoded = _with_lengths([finished[digest] for digest in digests], tokenizer, config.budget)
     return EncodedFiles(tokenizer.token_set(encoded), names, unreadable)
 

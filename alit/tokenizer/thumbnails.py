@@ -10,6 +10,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from alit.data.images import to_8_bit, to_png
 from alit.errors import ConfigError
 from alit.tokenizer.protocol import Tokenizer, attention_of, checked_reconstructions
 
@@ -50,7 +51,7 @@ def thumbnails_of(tokenizer: Tokenizer, images: Tensor, layer: int) -> list[Thum
     tiles = to_8_bit((weights / weights.amax(dim=2, keepdim=True).clamp_min(1e-12)).sqrt())
     maps = rearrange(tiles, "b k (h w) -> b h (k w)", h=math.isqrt(attention.shape[3]))
     numbers = tuple(int(latent) + 1 for latent in shown)
-    return [Thumbnails(strip, _png(each), numbers) for strip, each in zip(strips, maps, strict=True)]
+    return [Thumbnails(strip, to_png(each, optimize=True), numbers) for strip, each in zip(strips, maps, strict=True)]
 
 
 def _last_attention(tokenizer: Tokenizer, images: Tensor) -> Tensor | None:
@@ -59,11 +60,6 @@ def _last_attention(tokenizer: Tokenizer, images: Tensor) -> Tensor | None:
         return None
     *_, last = attention_of(tokenizer, images)
     return last.layers
-
-
-def to_8_bit(values: Tensor) -> np.ndarray:
-    """Return values in [0, 1], clipped and rounded to 8 bit, halves to even."""
-    return values.clamp(0, 1).mul(255).round().byte().cpu().numpy()
 
 
 def _strip(frames: np.ndarray) -> bytes:
@@ -75,9 +71,4 @@ def _strip(frames: np.ndarray) -> bytes:
         frames = np.stack([np.asarray(each) for each in shrunk])
     whole = Image.fromarray(np.ascontiguousarray(rearrange(frames, "t h w c -> h (t w) c")))
     whole.save(file := io.BytesIO(), "WEBP", lossless=lossless, quality=WEBP_QUALITY, method=6)
-    return file.getvalue()
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file := io.BytesIO(), "PNG", optimize=True)
     return file.getvalue()

@@ -62,9 +62,10 @@ def test_the_examples_of_the_concepts_say_what_is_so():
 
 @pytest.mark.slow
 def test_the_shell_lines_run(own_folder):
-    [lines] = [block for block in blocks("docs/library.md", "") if block.startswith("alit encode")]
+    [lines] = [block for block in blocks("docs/command-line.md", "") if block.startswith("alit encode")]
     for line in lines.splitlines():
         program, *arguments = shlex.split(line)
         assert program == "alit"
         main(arguments)
     assert [path.name for path in (own_folder / "rebuilt").iterdir()] == ["00000-part.png"]
+    assert (own_folder / "sheet.png").is_file()

@@ -1,1 +1,1 @@
-"""The generator of embedded scenes: `scene` makes one from a seed, `source` makes image sets of them."""
+"""The generator of embedded scenes: `scene` makes one from a seed, and image sets of many."""

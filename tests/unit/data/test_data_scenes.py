@@ -5,11 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 
+from alit.data.scenes import textures
 from alit.data.scenes.layout import draw_stage
 from alit.data.scenes.render import draw_raster
 from alit.data.scenes.scene import Scene, SceneSource, first_seed, render_scene
 from alit.data.scenes.shapes import SCENE_CLASSES, SHAPES
 from alit.data.scenes.textures import BACKDROPS, COLORS, GROUNDS, Crop, Draws, load_photo, read_crop
+from alit.errors import ConfigError
 
 VARIANTS = ("base", "near", "far")
 SEEDS = range(24)
@@ -161,6 +163,30 @@ def test_a_scene_takes_photographs_of_its_own_variant_only(variant):
         used = {stage.backdrop.crop.photo, stage.ground.crop.photo}
         used |= {body.texture.crop.photo for body in stage.bodies}
         assert used <= allowed
+
+
+@pytest.mark.parametrize(("variant", "name"), [("base", "motorcycle"), ("near", "coins")])
+def test_a_scene_changes_with_the_photographs_that_it_names_and_with_no_other(variant, name, monkeypatch):
+    scenes = SceneSource("s", variant, "val", 40, 16)
+    before = [scenes.read(row).copy() for row in range(40)]
+    photo = load_photo(name)
+    other = photo._replace(pixels=255 - photo.pixels, sums=_sums(255 - photo.pixels))
+    monkeypatch.setattr(textures, "load_photo", lambda wanted: other if wanted == name else load_photo(wanted))
+    render_scene.cache_clear()
+    changed = {row for row in range(40) if (scenes.read(row) != before[row]).any()}
+    render_scene.cache_clear()
+    named = {row for row in range(40) if name in scenes.photographs(row)}
+    assert changed == named
+    assert 0 < len(named) < 40
+
+
+def _sums(pixels: np.ndarray) -> np.ndarray:
+    return np.pad(pixels.astype(np.int32), ((1, 0), (1, 0), (0, 0))).cumsum(0).cumsum(1).astype(np.int32)
+
+
+def test_a_far_scene_does_not_say_which_photographs_it_has():
+    with pytest.raises(ConfigError, match="expected scenes of variant base or near"):
+        SceneSource("s", "far", "val", 1, 16).photographs(0)
 
 
 def test_far_pictures_show_no_object_of_the_classes():

@@ -14,11 +14,11 @@ from alit.data.imageset import (
     COLUMNS,
     Subset,
     build_manifest,
-    chosen_indices,
     open_set,
     read_manifest,
     write_manifest,
 )
+from alit.data.listing import chosen_indices
 from alit.data.prepare import ArrayWriter, DataConfig, ImageSetConfig, materialize_sets
 from alit.data.scenes.scene import SceneSource
 from alit.data.sources import Record

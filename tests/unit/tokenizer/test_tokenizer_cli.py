@@ -10,9 +10,10 @@ from PIL import Image
 from published_names import published_name
 from tiny import images, tokenizer, tokenizer_config
 
-from alit import AdaptiveTokenizer
+from alit import AdaptiveTokenizer, TokenSet
 from alit.cli import SIZES, main
 from alit.errors import CheckpointError, ConfigError, DataError, TokenFileError
+from alit.progress import ProgressBar
 from alit.tokenizer import published
 from alit.tokenizer.length_predictor import fit_length_predictor, measure_examples
 from alit.tokenizer.tokens import pack
@@ -208,7 +209,60 @@ def test_bench_measures_a_published_size_without_a_checkpoint(capsys, monkeypatc
             main(arguments)
 
 
-@pytest.mark.parametrize("command", ["", "encode", "tokenize", "decode", "info", "convert", "bench"])
+def test_info_as_json_holds_what_the_lines_say(model, pictures, tmp_path, capsys):
+    main(["encode", str(pictures), "-o", str(tmp_path / "t.alit"), "-m", model, "--until-l1", "0.3"])
+    main(["info", str(tmp_path / "t.alit"), "--json"])
+    line, text = capsys.readouterr().out.split("\n", 1)
+    found, tokens = json.loads(text), TokenSet.load(tmp_path / "t.alit")
+    assert f"{found['images']} images, {found['mean_tokens']:.1f} tokens on average" in line
+    assert (found["tokenizer"], found["codebook_size"]) == (tokens.model, tokens.codebook_size)
+    assert found["mean_bytes"] == float(tokens.bits.double().mean()) / 8
+    listed = [each["length"] for each in found["lengths"] for _ in range(each["images"])]
+    assert listed == sorted(tokens.lengths.tolist())
+    assert (found["shortest"], found["longest"]) == (listed[0], listed[-1])
+    assert found["unsatisfied"] == int((~tokens.satisfied).sum())
+
+    main(["info", model, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["tokenizer"], found["image_size"], found["lengths"]) == (tokens.model, 16, [2, 4, 6])
+    assert found["parameters"] == sum(each.numel() for each in tokenizer().parameters())
+
+
+def test_info_of_a_tokenized_set_and_of_an_empty_file_is_json_too(model, pictures, tmp_path, capsys):
+    main(["tokenize", str(pictures), str(tmp_path / "set"), "-m", model, "--length", "4"])
+    main(["info", str(tmp_path / "set"), "--json"])
+    found = json.loads(capsys.readouterr().out.split("\n", 1)[1])
+    assert found["lengths"] == [{"length": 4, "images": 3}]
+    tokenizer().encode(images(0), length=2).save(tmp_path / "empty.alit")
+    main(["info", str(tmp_path / "empty.alit"), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["mean_tokens"], found["longest"], found["lengths"]) == (0, None, None, [])
+
+
+def test_the_bar_is_shown_where_asked_and_counts_no_picture_of_an_earlier_command(model, pictures, tmp_path, capsys):
+    (pictures / "bad.png").write_bytes(b"")
+    how = ["-m", model, "--length", "2", "--batch-size", "2"]
+    for options, shown in (([], False), (["--no-progress"], False), (["--progress"], True)):
+        with pytest.raises(DataError, match="1 of 4"):
+            main(["encode", str(pictures), "-o", str(tmp_path / "t"), *how, *options])
+        last = capsys.readouterr().err.split("\r")[-1]
+        assert bool(re.search(r"100%.* 4/4 \[\d\d:\d\d<00:00, .*(image/s|s/image)", last)) == shown
+
+
+def test_what_is_skipped_counts_for_no_rate():
+    bar = ProgressBar(1000, shown=True)
+    bar.skip(900)
+    bar.update(10)
+    bar.start_t -= 100
+    bar.close()
+    about = bar.format_dict
+    assert (about["n"], about["initial"]) == (910, 900)
+    assert "10.00s/image" in str(bar)
+
+
+@pytest.mark.parametrize(
+    "command", ["", "encode", "tokenize", "decode", "view", "info", "convert", "bench", "completion"]
+)
 def test_help_says_what_is_asked_for(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
@@ -218,5 +272,7 @@ def test_help_says_what_is_asked_for(command, capsys):
         "encode": "pixels count from 0 to 1",
         "info": "sizes in bits",
         "bench": "GFLOP (two per",
+        "view": "ends the command with status 2",
+        "completion": "{bash,zsh,fish}",
     }
     assert words.get(command, "folder to write to") in " ".join(capsys.readouterr().out.split())

@@ -7,10 +7,11 @@ import pytest
 import tiny
 from PIL import Image
 
+from alit.data.images import to_8_bit
 from alit.errors import ConfigError
 from alit.tokenizer import thumbnails
 from alit.tokenizer.adapters import CodecTokenizer
-from alit.tokenizer.thumbnails import thumbnails_of, to_8_bit
+from alit.tokenizer.thumbnails import thumbnails_of
 
 
 def opened(content: bytes) -> np.ndarray:
