@@ -23,7 +23,7 @@ from tqdm import tqdm
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.claims import Claim, Statement
 from alit.analysis.grid import to_grid
-from alit.analysis.inference import SeedVariance, TrainingError, over_trainings, pooled_seed_variance, trend
+from alit.analysis.inference import SeedVariance, TrainingStandardError, over_trainings, pooled_seed_variance, trend
 from alit.analysis.measurements import Measurement, measured
 from alit.analysis.study_data import StudyData, settings_of_table
 from alit.analysis.trainings import mean_claim, mean_measurement
@@ -112,7 +112,7 @@ def variants(
     means = _means(values, resamples, seed)
     changes, between = means[:, 1:] - means[:, :1], _variance_of_a_change(means)
     samples = [over_trainings(changes[:, number], seed + number, between) for number in range(COMPARISONS)]
-    error = TrainingError(float(np.sqrt(between.variance / seeds)), between.degrees)
+    error = TrainingStandardError(float(np.sqrt(between.variance / seeds)), between.degrees)
     return STATEMENT.judge(
         [_measured(f"variant_{number}", each, images, training_error=error) for number, each in enumerate(samples)]
     )

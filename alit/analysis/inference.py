@@ -26,7 +26,7 @@ Side = Literal["above", "below"]
 LEAST_P = 1e-6  # the tails of an interval say nothing finer
 
 
-class TrainingError(NamedTuple):
+class TrainingStandardError(NamedTuple):
     """The standard error of a value that trainings alone give, and the degrees of freedom that it rests on."""
 
     error: float  # in the statistic's units
@@ -44,7 +44,7 @@ class TrainingError(NamedTuple):
 
 
 def p_beyond(
-    found: Estimate, point: float, side: Side, confidence: float, trainings: TrainingError | None = None
+    found: Estimate, point: float, side: Side, confidence: float, trainings: TrainingStandardError | None = None
 ) -> float:
     """Return the one-sided p of a true value on `side` of `point`, at least `LEAST_P`; 1 where there is no interval.
 
@@ -98,7 +98,7 @@ def _p_of_two_parts(distance: float, confidence: float, share: float, degrees: f
 
 
 def tost(
-    found: Estimate, bound: float, margin: float, confidence: float, trainings: TrainingError | None = None
+    found: Estimate, bound: float, margin: float, confidence: float, trainings: TrainingStandardError | None = None
 ) -> float:
     """Return the p of equivalence: the larger of two one-sided tests that the value is within `margin` of `bound`.
 
@@ -180,7 +180,7 @@ def over_trainings(samples: np.ndarray, seed: int, between: SeedVariance | None 
 
     A few trainings are too few to draw from. Each resample of the images is moved instead by a draw from Student's t,
     times the standard error of a mean over s trainings. A p that is read from the interval of such samples needs the
-    `TrainingError` too: the interval alone does not tell how heavy its tails are.
+    `TrainingStandardError` too: the interval alone does not tell how heavy its tails are.
 
     Args:
         samples: a statistic of each training, resampled over images.

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from alit.analysis.bootstrap import Estimate, estimate
-from alit.analysis.inference import Side, TrainingError, p_beyond, simultaneous_interval, tost
+from alit.analysis.inference import Side, TrainingStandardError, p_beyond, simultaneous_interval, tost
 from alit.analysis.numbers import format_estimate
 
 Column = Literal["stated", "control"]
@@ -99,8 +99,8 @@ class Measurement:
         return 0.0 if self._trainings is None else self._trainings.share(half_width, self.confidence)
 
     @property
-    def _trainings(self) -> TrainingError | None:
-        return TrainingError(self.training_error, self.degrees) if self.degrees is not None else None
+    def _trainings(self) -> TrainingStandardError | None:
+        return TrainingStandardError(self.training_error, self.degrees) if self.degrees is not None else None
 
     def _p_beyond(self, point: float, side: Side) -> float:
         return p_beyond(self.estimate, point, side, self.confidence, self._trainings)
@@ -120,7 +120,7 @@ def measured(
     expects: Expectation = "difference",
     trainings: int = 1,
     training_spread: float = math.nan,
-    training_error: TrainingError | None = None,
+    training_error: TrainingStandardError | None = None,
 ) -> Measurement:
     """Make a measurement of bootstrap samples (1 + r,): the value, then its resamples.
 

@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from alit.analysis.claims import Claim
-from alit.analysis.inference import TrainingError
+from alit.analysis.inference import TrainingStandardError
 from alit.analysis.measurements import Measurement
 
 NUMBERS = (  # what may differ
@@ -48,7 +48,7 @@ def mean_measurement(parts: Sequence[Measurement]) -> Measurement:
     """Return the mean of one measurement over its trainings, two or more, each with an interval over images."""
     values = np.array([part.value for part in parts])
     spread = float(values.std(ddof=1))
-    between = TrainingError(spread / math.sqrt(len(parts)), float(len(parts) - 1))
+    between = TrainingStandardError(spread / math.sqrt(len(parts)), float(len(parts) - 1))
     chance = between.half_width(parts[0].confidence)
     below, above = (np.mean([abs(part.value - getattr(part, end)) for part in parts]) for end in ("low", "high"))
     value = float(values.mean())

@@ -80,7 +80,7 @@ def _classification(network: Classifier, batch: SweepBatch) -> dict[str, np.ndar
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     """Return the expected calibration error, in [0, 1]: how far confidence and accuracy are apart, over bins.
 
-    The mean over bins of |mean confidence - accuracy|, weighted by their images (Guo et al., On Calibration of Modern
+    The mean over bins of `|mean confidence - accuracy|`, weighted by their images (Guo et al., On Calibration of Modern
     Neural Networks, 2017). The bins hold equally many images each, in the order of confidence (Nguyen & O'Connor,
     2015; Nixon et al., Measuring Calibration in Deep Learning, 2019), since those of equal width that Guo et al. take
     leave most of them nearly empty where a network is sure of most images.

@@ -1,20 +1,20 @@
-"""From the settings of task models to networks, tasks and feature extractors.
+"""From the settings of task models to networks, tasks and feature extractors::
 
-kind        architecture                           weights     columns and features
-classifier  small_cnn, timm/<name>                 train       class_rank_<model>, class_rank_in_set_<model>
-            timm/<name>, torchvision/<name>,       pretrained, class_rank_<model>, class_rank_in_set_<model>
-            efficientnet_lite0|1|2                 fine-tune
-depth       any of them                            (none)      depth_rank_agreement_blind_lower|center, once
-            small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
-                                                               depth_true_error_<model>
-            depth_anything_v2_small|base|large     pretrained  depth_error_<model>, depth_rank_agreement_<model>
-caption     small_dual_encoder, dual_encoder       train       caption_score_<model>, caption_true_score_<model>
-            blip_base|large                        pretrained  caption_score_<model>, caption_true_score_<model>
-features    task/<name of a classifier above it>   shared      perceptual_<model>, features_<model>
-            timm/<name>, torchvision/<name>,       pretrained  perceptual_<model>, features_<model>
-            efficientnet_lite0|1|2
-            inception                              pretrained  features_<model>, the only ones to call FID
-            lpips_vgg                              pretrained  perceptual_<model>, the only one to call LPIPS
+    kind        architecture                           weights     columns and features
+    classifier  small_cnn, timm/<name>                 train       class_rank_<model>, class_rank_in_set_<model>
+                timm/<name>, torchvision/<name>,       pretrained, class_rank_<model>, class_rank_in_set_<model>
+                efficientnet_lite0|1|2                 fine-tune
+    depth       any of them                            (none)      depth_rank_agreement_blind_lower|center, once
+                small_unet, unet                       train       depth_error_<model>, depth_rank_agreement_<model>,
+                                                                   depth_true_error_<model>
+                depth_anything_v2_small|base|large     pretrained  depth_error_<model>, depth_rank_agreement_<model>
+    caption     small_dual_encoder, dual_encoder       train       caption_score_<model>, caption_true_score_<model>
+                blip_base|large                        pretrained  caption_score_<model>, caption_true_score_<model>
+    features    task/<name of a classifier above it>   shared      perceptual_<model>, features_<model>
+                timm/<name>, torchvision/<name>,       pretrained  perceptual_<model>, features_<model>
+                efficientnet_lite0|1|2
+                inception                              pretrained  features_<model>, the only ones to call FID
+                lpips_vgg                              pretrained  perceptual_<model>, the only one to call LPIPS
 
 In place of `pretrained` weights may name a local file or folder; `alit.tasks.weights` says which.
 """

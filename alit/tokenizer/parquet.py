@@ -1,12 +1,12 @@
-"""Token sets as Parquet: one row per image, in the parts of a folder; what `alit tokenize` writes.
+"""Token sets as Parquet: one row per image, in the parts of a folder; what `alit tokenize` writes::
 
-| column | type | meaning |
-|---|---|---|
-| id | string | the image's: its path below the folder, its key in a shard, or its row |
-| tokens | list of int32, or of float32 (z,) | ids of a codebook of m codes; or continuous codes of z numbers each |
-| length | int32 | number of tokens |
-| satisfied | bool | whether the image met its criterion; true for a fixed length or a budget |
-| bits | int64 | size of the tokens, without the file's overhead |
+    | column | type | meaning |
+    |---|---|---|
+    | id | string | the image's: its path below the folder, its key in a shard, or its row |
+    | tokens | list of int32, or of float32 (z,) | ids of a codebook of m codes; or continuous codes of z numbers each |
+    | length | int32 | number of tokens |
+    | satisfied | bool | whether the image met its criterion; true for a fixed length or a budget |
+    | bits | int64 | size of the tokens, without the file's overhead |
 
 The schema's metadata hold, under the key `alit`, a `PartCard` as JSON. Other readers of Parquet need not know it.
 """

@@ -3,7 +3,7 @@
 The latents of different lengths are different encodings of an image (each iteration rewrites the tokens before), so the
 length belongs to the tokens: cutting a sequence short does not give the image's shorter encoding.
 
-A token file is little-endian, in this order:
+A token file is little-endian, in this order::
 
     8 bytes   magic b"ALIT-TOK"
     2 bytes   version: 1, or 2 where ids are entropy-coded

@@ -78,7 +78,7 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
 def adaptive_weight(content: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """Return the factor that gives the adversarial loss as much gradient at `last_layer` as the content loss.
 
-    As published: |content gradient| / (|adversarial gradient| + 1e-4), between 0 and 1e4, without gradient itself,
+    As published: `|content gradient| / (|adversarial gradient| + 1e-4)`, between 0 and 1e4, without gradient itself,
     and each process's own.
     """
     content_gradient = torch.autograd.grad(content, last_layer, retain_graph=True)[0]

@@ -1,7 +1,7 @@
 """The ten classes of the embedded scenes: the pixels inside each shape, and the brightness of its surface.
 
 A shape takes coordinates u (right) and v (up), float32 (h, w), of which it fills about [-1, 1], and the side
-that the light comes from (-1 left, 1 right). It uses only +, -, *, /, square roots and comparisons, which
+that the light comes from (-1 left, 1 right). It uses only `+`, `-`, `*`, `/`, square roots and comparisons, which
 IEEE 754 rounds the same everywhere.
 """
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from alit.analysis.bootstrap import interval_table, resampled_means
 from alit.analysis.grid import Metric, metric_info
-from alit.analysis.inference import SeedVariance, TrainingError, over_trainings, pooled_seed_variance
+from alit.analysis.inference import SeedVariance, TrainingStandardError, over_trainings, pooled_seed_variance
 from alit.analysis.selection import BootstrapConfig
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError
@@ -203,7 +203,7 @@ def training_error(
     lengths: Sequence[int],
     than_lengths: Sequence[int],
     reduction: float,
-) -> TrainingError | None:
+) -> TrainingStandardError | None:
     """Return the standard error that trainings give to a reduction; None where no variant was trained twice.
 
     Args:
@@ -217,7 +217,7 @@ def training_error(
     between = _variance_of_a_change(levels, variant, than, lengths, than_lengths)
     if between is None:
         return None
-    return TrainingError((1 - reduction) * float(np.sqrt(between.variance)), float(between.degrees))
+    return TrainingStandardError((1 - reduction) * float(np.sqrt(between.variance)), float(between.degrees))
 
 
 def training_spread(levels: Mapping[str, Levels], lengths: Sequence[int], than_lengths: Sequence[int]) -> float:

@@ -25,11 +25,9 @@ class CostConfig(Settings):
 class CostTables(NamedTuple):
     """What one image costs.
 
-    Attributes:
-        counts: one row per tokenizer, operation and length: tokenizer, operation, iteration, length, gflop (two
-            operations a multiply-add), peak_mib, parameters; the last three are null for what is no torch module.
-        times: one row per tokenizer, operation, length and image: tokenizer, operation, iteration, length, image,
-            seconds.
+    `counts` has one row per tokenizer, operation and length: tokenizer, operation, iteration, length, gflop (two
+    operations a multiply-add), peak_mib, parameters; the last three are null for what is no torch module. `times` has
+    one row per tokenizer, operation, length and image: tokenizer, operation, iteration, length, image, seconds.
     """
 
     counts: pd.DataFrame

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from alit.analysis.bootstrap import estimate, interval_table, resampled_means
-from alit.analysis.inference import SeedVariance, TrainingError, over_trainings, pooled_seed_variance
+from alit.analysis.inference import SeedVariance, TrainingStandardError, over_trainings, pooled_seed_variance
 from alit.analysis.study_data import StudyData
 from alit.errors import DataError, NotMeasurable
 from alit.studies.probe import TOKENIZER, TOKENS, FeaturePoint, FixedLengthPair
@@ -123,7 +123,7 @@ class Parity(NamedTuple):
     than: str
     trainings: int  # of each
     samples: np.ndarray  # (1 + r,) mean over trainings
-    error: TrainingError | None  # that was drawn into the samples; None where each variant was trained once
+    error: TrainingStandardError | None  # that was drawn into the samples; None where each variant was trained once
 
 
 def sample_parity(results: ProbeResults, accuracies: np.ndarray, seed: int) -> list[Parity]:
@@ -148,7 +148,7 @@ def sample_parity(results: ProbeResults, accuracies: np.ndarray, seed: int) -> l
         samples, count = over_trainings(gain, seed, between), gain.shape[1]
         error = None
         if between is not None:
-            error = TrainingError(float(np.sqrt(between.variance / count)), float(between.degrees))
+            error = TrainingStandardError(float(np.sqrt(between.variance / count)), float(between.degrees))
         parities.append(Parity(tokens, latents, variant, than, count, samples, error))
     return parities
 

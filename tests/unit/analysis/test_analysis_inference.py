@@ -11,7 +11,7 @@ from alit.analysis.bootstrap import Estimate, interval, resampled_means
 from alit.analysis.inference import (
     LEAST_P,
     SeedVariance,
-    TrainingError,
+    TrainingStandardError,
     holm,
     over_trainings,
     p_beyond,
@@ -52,7 +52,7 @@ def test_p_over_trainings_alone_is_that_of_a_t_test(degrees):
     half = float(stats.t.ppf(0.975, degrees))  # an interval of standard error 1
     for distance in (0.0, 0.5, 4.0, 30.0):
         found = Estimate(distance, distance - half, distance + half)
-        error = TrainingError(1.0, degrees)
+        error = TrainingStandardError(1.0, degrees)
         expected = stats.t.sf(distance, degrees)
         assert p_beyond(found, 0, "above", 0.95, error) == pytest.approx(max(LEAST_P, expected), rel=1e-6)
         assert p_beyond(found, 0, "below", 0.95, error) == pytest.approx(1 - expected, rel=1e-3)
@@ -60,7 +60,7 @@ def test_p_over_trainings_alone_is_that_of_a_t_test(degrees):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_p_agrees_with_the_interval_and_lies_between_a_normal_and_students(share):
-    error = TrainingError(math.sqrt(share) / float(stats.t.ppf(0.975, 2)), 2)
+    error = TrainingStandardError(math.sqrt(share) / float(stats.t.ppf(0.975, 2)), 2)
     found = Estimate(1.0, 0.0, 2.0)
     assert error.share(1.0, 0.95) == pytest.approx(share)
     assert p_beyond(found, 0.0, "above", 0.95, error) == pytest.approx(0.025)
