@@ -1,4 +1,4 @@
-"""What the reference makes of docstrings: this suite's are Google's, with types in signatures and fields in comments."""
+"""What the reference makes of docstrings: Google's, but types stand in signatures, and fields are told in comments."""
 
 import inspect
 import re

@@ -1,5 +1,6 @@
 """The documentation's site: it builds strictly, without network, from every page, and describes every public name."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import BROWSER, DRIVER, axe_core, laid_out, open_browser, scrolls_sideways, serious_faults
 from checkout import ROOT
 from sphinx.util.inventory import InventoryFile
 
@@ -110,6 +112,24 @@ def test_the_default_run_is_part_of_the_site(site, report):
     assert (site / "report" / "cost" / "code.html").is_file()
     assert not (site / "report" / "executed").exists()
     assert "What the default profile shows" not in (site / "docs" / "studies" / "probe.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="no chromium and chromedriver on the PATH")
+def test_pages_of_each_kind_fit_a_phone_and_have_no_serious_fault(site, tmp_path):
+    axe, driver = axe_core(tmp_path), open_browser(tmp_path / "browser")
+    kinds = ("docs/index", "docs/library", "docs/reference/sweep", "docs/studies/cost", "zoo/README", "RESULTS")
+    try:
+        for page, (width, scheme) in itertools.product(kinds, [(1280, "light"), (360, "dark")]):
+            with laid_out(driver, width, scheme):
+                driver.get((site / f"{page}.html").as_uri())
+                assert not scrolls_sideways(driver), page
+                assert serious_faults(driver, axe) == [], page
+                assert driver.execute_script("return [...document.images].every(it => it.naturalWidth)"), page
+                assert driver.find_element("css selector", "header a[href$='index.html'], header a[href='#']")
+    finally:
+        driver.quit()
 
 
 @pytest.mark.slow

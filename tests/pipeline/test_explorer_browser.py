@@ -1,16 +1,13 @@
 """The explorer in a real browser, from disk: pictures and numbers follow the controls, by mouse and by key."""
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import BROWSER, DRIVER, open_browser
+from browser import BROWSER, DRIVER, axe_core, laid_out, open_browser, scrolls_sideways, serious_faults
 from synthetic_tables import synthetic_study_data, synthetic_table
 from synthetic_thumbnails import synthetic_thumbnails
 
@@ -216,34 +213,12 @@ def test_nothing_is_on_the_console_and_no_request_leaves_the_page(page, address)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_checker_of_accessibility_finds_no_serious_fault(page, address, width, scheme, axe):
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    open_whole(page, address)
-    measures = "const it = document.documentElement; return [it.scrollWidth, it.clientWidth]"
-    needed, there = page.execute_script(measures)
-    assert needed <= there
-    page.execute_script(axe)
-    found = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert len(found["passes"]) > 15
-    faults = [(it["id"], it["impact"], [node["html"][:120] for node in it["nodes"]][:3]) for it in found["violations"]]
-    assert [fault for fault in faults if fault[1] in ("serious", "critical")] == []
+    with laid_out(page, width, scheme):
+        open_whole(page, address)
+        assert not scrolls_sideways(page)
+        assert serious_faults(page, axe) == []
 
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core, from the npm registry or `$AXE_CORE`, a file; neither is part of the suite."""
-    if named := os.environ.get("AXE_CORE"):
-        return Path(named).read_text(encoding="utf-8")
-    if (npm := shutil.which("npm")) is None:
-        pytest.skip("no npm on the PATH to get axe-core with, and AXE_CORE names no file")
-    folder = tmp_path_factory.mktemp("npm")
-    command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode:
-        pytest.skip(f"npm could not get axe-core: {done.stderr.strip()[-200:]}")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    return axe_core(tmp_path_factory.mktemp("npm"))
