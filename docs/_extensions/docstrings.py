@@ -15,7 +15,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", describe_field, priority=300)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
     app.connect("autodoc-process-docstring", show_colons, priority=600)
-    app.connect("html-page-context", name_parameter_lists)
+    app.connect("html-page-context", list_parameters)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -33,14 +33,16 @@ def show_colons(app: Sphinx, what: str, name: str, thing: Any, options: Any, lin
     lines[:] = [line.replace(HIDDEN, ":") for line in lines]
 
 
-def name_parameter_lists(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Call the parameters of a long signature a list: Sphinx makes them descriptions of nothing."""
+def list_parameters(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Make a list of the parameters of a long signature: Sphinx makes them descriptions of nothing."""
     if "body" in context:
-        context["body"] = re.sub(
-            r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>",
-            lambda found: f'<dl role="list">\n{found[1].replace("<dd>", """<dd role="listitem">""")}</dl>',
-            context["body"],
-        )
+        context["body"] = re.sub(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>", as_list, context["body"])
+
+
+def as_list(found: re.Match[str]) -> str:
+    """Return descriptions without terms as a list."""
+    items = found[1].replace("<dd>", "<li>").replace("</dd>", "</li>")
+    return f'<ul class="parameters">\n{items}</ul>'
 
 
 def describe_field(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
