@@ -19,6 +19,7 @@ from alit.tokenizer.length_predictor import (
     PredictedLoss,
     fit_length_predictor,
     measure_examples,
+    moved_views,
 )
 from alit.tokenizer.promise import Outcome, outcome
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
@@ -73,6 +74,8 @@ def fit_for(
 ) -> LengthPredictor:
     """Measure training images, spread evenly over their set, and fit a predictor; a killed run continues.
 
+    Images are moved by half a patch, so that the tokenizer has not been trained on what it is measured on.
+
     Args:
         tokenizer: on the device of `fabric`.
         images: a training set.
@@ -84,7 +87,8 @@ def fit_for(
     Raises:
         NotMeasurable: too few images.
     """
-    examples = measure_set(tokenizer, Subset(images, config.images), config.batch_size, scratch, fabric)
+    moved = tokenizer.config.base.patch // 2
+    examples = measure_set(tokenizer, Subset(images, config.images), config.batch_size, scratch, fabric, moved)
     card = read_card(images.folder)
     return fit_length_predictor(
         examples,
@@ -92,19 +96,24 @@ def fit_for(
         lengths=tokenizer.lengths,
         data=f"{card.path or 'embedded scenes'}, split {card.split}",
         seed=seed,
+        moved=moved,
     )
 
 
 def measure_set(
-    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, scratch: Path, fabric: "Fabric"
+    tokenizer: AdaptiveTokenizer, images: ImageSet, batch_size: int, scratch: Path, fabric: "Fabric", moved: int = 0
 ) -> Examples:
-    """Return what one iteration knows of every image of a set, and its losses; a killed run continues."""
-    settings = {"tokenizer": tokenizer.fingerprint, "images": len(images), "batch_size": batch_size}
+    """Return what one iteration knows of every image of a set, and its losses; a killed run continues.
+
+    `moved` are pixels by which each image is moved first.
+    """
+    settings = {"tokenizer": tokenizer.fingerprint, "images": len(images), "batch_size": batch_size, "moved": moved}
     folder = resume_dir(scratch, "length_predictor", settings, [images.folder / "manifest.csv"])
     pieces = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
 
     def measure(piece: int) -> dict[str, np.ndarray]:
-        return measure_examples(tokenizer, images.images(pieces[piece]).to(fabric.device))._asdict()
+        views = moved_views(images.images(pieces[piece]).to(fabric.device), moved, pieces[piece].tolist())
+        return measure_examples(tokenizer, views)._asdict()
 
     store = PieceStore(folder)
     store.fill(fabric, [len(piece) for piece in pieces], measure, f"losses of {images.name}")

@@ -77,6 +77,7 @@ class PredictorRecord(Settings):
     calibrated: PositiveInt  # images
     penalty: float  # of the ridge regression
     folds: int | None = None  # None: images to fit on and to calibrate on were others, as in earlier files
+    moved: int = 0  # pixels by which the images were moved (`moved_views`)
 
 
 @dataclass(frozen=True)
@@ -271,8 +272,26 @@ def measure_examples(networks: Networks, images: Tensor) -> Examples:
     return Examples(features.cpu().numpy(), torch.stack(losses, dim=1).float().cpu().numpy())
 
 
+def moved_views(images: Tensor, pixels: int, rows: Sequence[int]) -> Tensor:
+    """Return images (b, 3, h, w) moved by `pixels` along both axes, their borders mirrored.
+
+    By half a patch, they are views of training images that no training has shown: the tokenizer rebuilds what it was
+    trained on better than what is new, and a predictor that is fitted on that promises too much for new images
+    (docs/predicted-lengths.md).
+
+    Args:
+        images: any.
+        pixels: less than a side.
+        rows: (b,) numbers of the images in their set, of which the direction follows, one of four.
+    """
+    size, padded = images.shape[-1], F.pad(images, (pixels,) * 4, mode="reflect")
+    places = [(2 * pixels * (row % 2), 2 * pixels * (row // 2 % 2)) for row in rows]
+    views = [image[:, top : top + size, left : left + size] for image, (top, left) in zip(padded, places, strict=True)]
+    return torch.stack(views) if views else images
+
+
 def fit_length_predictor(
-    examples: Examples, *, tokenizer: str, lengths: Sequence[int], data: str, seed: int
+    examples: Examples, *, tokenizer: str, lengths: Sequence[int], data: str, seed: int, moved: int = 0
 ) -> LengthPredictor:
     """Fit a predictor on all examples, and keep for each of them what a regression without its fold predicts.
 
@@ -282,6 +301,7 @@ def fit_length_predictor(
         lengths: its lengths.
         data: what the images are, in words.
         seed: of the folds.
+        moved: pixels by which the images were moved.
 
     Raises:
         NotMeasurable: there are fewer images than folds.
@@ -303,6 +323,7 @@ def fit_length_predictor(
         calibrated=count,
         penalty=PENALTIES[best],
         folds=FOLDS,
+        moved=moved,
     )
     calibration = {"predicted": _losses(torch.from_numpy(held_out[best])), "losses": torch.from_numpy(examples.losses)}
     tensors = {name: torch.from_numpy(value) for name, value in regression.items()} | calibration

@@ -10,7 +10,7 @@ from scene_project import save_tokenizer, scene_project
 from alit.data.imageset import open_set
 from alit.models.weights import WEIGHTS_FILE
 from alit.sweep.schema import read_table
-from alit.tokenizer.length_predictor import find_length_predictor, load_length_predictor
+from alit.tokenizer.length_predictor import find_length_predictor, load_length_predictor, moved_views
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from experiments import length_predictor, sweep, task_models
 
@@ -34,7 +34,9 @@ def test_it_predicts_the_losses_of_training_images_and_a_killed_run_continues(pa
     assert (whole.record.tokenizer, whole.record.fitted, whole.record.calibrated) == (tokenizer.fingerprint, 16, 16)
     assert whole.record.data == "embedded scenes, split train"
     images = open_set(paths.data / "train").images(np.arange(16))
-    losses = length_predictor.measure_examples(tokenizer, images).losses
+    moved = whole.record.moved
+    assert moved == tokenizer.config.base.patch // 2
+    losses = length_predictor.measure_examples(tokenizer, moved_views(images, moved, range(16))).losses
     assert all(np.isclose(row, losses, atol=1e-5).all(axis=1).any() for row in whole.tensors["losses"].numpy())
     measured = []
     measure = length_predictor.measure_examples

@@ -21,6 +21,7 @@ from alit.tokenizer.length_predictor import (
     fit_length_predictor,
     load_length_predictor,
     measure_examples,
+    moved_views,
 )
 from alit.tokenizer.promise import choose_lengths, outcome
 
@@ -242,6 +243,18 @@ def test_damaged_files_are_refused_in_a_line(tmp_path, fault):
         (folder / "config.json").write_text(json.dumps(content | changes))
     with pytest.raises((CheckpointError, ConfigError), match="length_predictor"):
         load_length_predictor(folder)
+
+
+def test_moved_views_are_the_images_one_step_further_in_four_directions():
+    batch = images(4)
+    views = moved_views(batch, 2, range(4))
+    assert torch.equal(views[0][:, 2:, 2:], batch[0][:, :-2, :-2])
+    assert torch.equal(views[1][:, :-2, 2:], batch[1][:, 2:, :-2])
+    assert torch.equal(views[2][:, 2:, :-2], batch[2][:, :-2, 2:])
+    assert torch.equal(views[3][:, :-2, :-2], batch[3][:, 2:, 2:])
+    assert torch.equal(views[0][:, 1, 2:], batch[0][:, 1, :-2])  # mirrored at the border
+    assert torch.equal(moved_views(batch, 0, range(4)), batch)
+    assert moved_views(images(0), 2, []).shape == (0, 3, 16, 16)
 
 
 def test_features_are_finite_for_images_without_any_detail():
