@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from alit.analysis.choices import settings_of_table, with_choices
 from alit.analysis.grid import to_grid
-from alit.analysis.study_data import StudyData, settings_of_table, with_choices
+from alit.analysis.study_data import StudyData
 from alit.commands import load_onto, make_room, require_device, writing
 from alit.data.imageset import ImageSet, open_set
 from alit.data.prepare import ImageSetConfig, Rejected, write_set

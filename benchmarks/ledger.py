@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from memory import peak_bytes
 
+from alit.analysis.choices import settings_of_table
 from alit.analysis.grid import to_grid
 from alit.analysis.ledger import ledger_to_json
-from alit.analysis.study_data import StudyData, settings_of_table
+from alit.analysis.study_data import StudyData
 from alit.errors import run_command
 from alit.files import write_whole
 from alit.studies import all_claims, assess

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from alit.analysis.ledger import ledger_to_json
-from alit.analysis.study_data import find_sweep, load_study_data
+from alit.analysis.loading import load_study_data
+from alit.analysis.sweep_folder import find_sweep
 from alit.errors import run_command
 from alit.studies import MEASURED, STUDIES, assess_study
 from experiments.stage import Stage

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from alit.analysis.study_data import find_sweep, load_study_data
+from alit.analysis.loading import load_study_data
+from alit.analysis.sweep_folder import find_sweep
 from alit.errors import run_command
 from alit.report.explorer.page import write_explorer
 from alit.report.site import Site, provenance

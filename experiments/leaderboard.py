@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from alit.analysis.study_data import find_sweep, load_study_data, read_table
+from alit.analysis.loading import load_study_data
+from alit.analysis.sweep_folder import find_sweep, read_table
 from alit.errors import DataError, run_command
 from alit.paths import TRAINING, RunPaths, project_root
 from alit.report.leaderboard.compute import BUDGETS, compute_result, own_budget

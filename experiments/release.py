@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_to_json, recheck
-from alit.analysis.study_data import DISTANCES, load_run_data
+from alit.analysis.loading import DISTANCES, load_run_data
 from alit.config import load_profile
 from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command

@@ -21,11 +21,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from alit.analysis.bootstrap import interval, resampled_means
+from alit.analysis.choices import settings_of_table
 from alit.analysis.claims import Claim, Statement
 from alit.analysis.grid import to_grid
 from alit.analysis.inference import SeedVariance, TrainingStandardError, over_trainings, pooled_seed_variance, trend
 from alit.analysis.measurements import Measurement, measured
-from alit.analysis.study_data import StudyData, settings_of_table
+from alit.analysis.study_data import StudyData
 from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.analysis.verdicts import COLUMNS
 from alit.cli import path

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from alit.analysis.study_data import SweepFolder, read_table
+from alit.analysis.sweep_folder import SweepFolder, read_table
 from alit.paths import RunPaths
 
 COLUMNS = (

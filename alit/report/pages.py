@@ -10,7 +10,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from alit.analysis.claims import Claim
-from alit.analysis.study_data import find_sweep, load_study_data
+from alit.analysis.loading import load_study_data
+from alit.analysis.sweep_folder import find_sweep
 from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.files import read_json

@@ -11,9 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from alit.analysis.choices import with_choices
 from alit.analysis.claims import Claim, Statement, claim_order
 from alit.analysis.ledger import ledger_from_json
-from alit.analysis.study_data import StudyData, SweepFolder, find_sweep, load_study_data, with_choices
+from alit.analysis.loading import load_study_data
+from alit.analysis.study_data import StudyData
+from alit.analysis.sweep_folder import SweepFolder, find_sweep
 from alit.analysis.trainings import mean_claim
 from alit.errors import ConfigError, DataError
 

@@ -17,7 +17,8 @@ from synthetic_tables import synthetic_table
 from tiny import images, tokenizer, tokenizer_config
 
 from alit.analysis.ledger import ledger_from_json, ledger_to_json
-from alit.analysis.study_data import find_sweep, load_study_data, read_table
+from alit.analysis.loading import load_study_data
+from alit.analysis.sweep_folder import find_sweep, read_table
 from alit.config import parse_profile
 from alit.data.decoding import decode, read_pixels
 from alit.data.imageset import COLUMNS, read_card, read_manifest

@@ -13,8 +13,8 @@ from synthetic_tables import synthetic_features, synthetic_table
 
 from alit.analysis.claims import Statement
 from alit.analysis.ledger import ledger_from_json, ledger_to_json, recheck
+from alit.analysis.loading import load_run_data
 from alit.analysis.measurements import Gate, measured
-from alit.analysis.study_data import load_run_data
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.studies import all_claims, assess

@@ -10,8 +10,9 @@ from synthetic_tables import synthetic_features, synthetic_table, write_project
 from alit.analysis import distances as module
 from alit.analysis.distances import DistanceKind, FeatureDistances, sample_distances
 from alit.analysis.grid import every_length, to_grid
+from alit.analysis.loading import DISTANCES, load_study_data
 from alit.analysis.selection import BootstrapConfig
-from alit.analysis.study_data import DISTANCES, find_sweep, load_study_data
+from alit.analysis.sweep_folder import find_sweep
 from alit.errors import DataError
 
 HOW = BootstrapConfig(resamples=200, confidence=0.95, seed=3)

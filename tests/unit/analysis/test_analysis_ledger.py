@@ -9,7 +9,7 @@ from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table, wr
 
 from alit.analysis.claims import Claim, Statement, claims_table
 from alit.analysis.ledger import ledger_from_json, ledger_to_json
-from alit.analysis.study_data import load_run_data
+from alit.analysis.loading import load_run_data
 from alit.analysis.verdicts import VERDICTS
 from alit.errors import DataError
 from alit.studies import STUDIES, all_claims, assess

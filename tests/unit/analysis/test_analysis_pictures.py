@@ -11,7 +11,7 @@ from alit.analysis.pictures import (
     shown_by_complexity,
     shown_of_variants,
 )
-from alit.analysis.study_data import SweepFolder
+from alit.analysis.sweep_folder import SweepFolder
 from alit.paths import RunPaths
 from alit.plots.pictures import picture_grid
 

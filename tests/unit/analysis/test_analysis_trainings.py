@@ -9,10 +9,12 @@ from scipy import stats
 from synthetic_tables import synthetic_study_data, synthetic_table
 
 from alit.analysis.bootstrap import resampled_means
+from alit.analysis.choices import with_choices
 from alit.analysis.claims import Statement
 from alit.analysis.inference import over_trainings
+from alit.analysis.loading import load_study_data, load_sweeps
 from alit.analysis.measurements import Measurement, measured
-from alit.analysis.study_data import find_sweep, load_study_data, load_sweeps, with_choices
+from alit.analysis.sweep_folder import find_sweep
 from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.errors import DataError
 from alit.paths import RunPaths

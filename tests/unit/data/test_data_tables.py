@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alit.analysis.study_data import read_table
+from alit.analysis.sweep_folder import read_table
 from alit.data.imageset import COLUMNS, build_manifest, open_set, read_card, read_manifest
 from alit.data.prepare import ImageSetConfig, write_set
 from alit.data.sources import Record

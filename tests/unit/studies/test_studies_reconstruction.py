@@ -8,8 +8,9 @@ from synthetic_tables import Effects, synthetic_study_data, synthetic_table, wri
 from alit.analysis.bootstrap import interval, resampled_means
 from alit.analysis.distances import FeatureDistances
 from alit.analysis.grid import metric_info, to_grid
+from alit.analysis.loading import load_sweeps
 from alit.analysis.selection import BootstrapConfig
-from alit.analysis.study_data import find_sweep, load_sweeps
+from alit.analysis.sweep_folder import find_sweep
 from alit.studies import all_claims
 from alit.studies.reconstruction import tables as rates
 from alit.studies.reconstruction.claims import fitted_fall

@@ -6,10 +6,11 @@ import pytest
 from strength_tables import with_model_pairs
 from synthetic_tables import SETTINGS, synthetic_study_data, synthetic_table
 
+from alit.analysis.choices import settings_of_table, with_choices
 from alit.analysis.distances import FeatureDistances
 from alit.analysis.grid import metric_info
 from alit.analysis.selection import allocate_by_threshold, uniform_allocation
-from alit.analysis.study_data import StudyData, settings_of_table, with_choices
+from alit.analysis.study_data import StudyData
 from alit.errors import ConfigError
 from alit.studies.tsc_toi.tables import oracle_curves, shown_tasks, task_curves
 
