@@ -36,6 +36,7 @@ from alit.models.base import BaseTokenizer
 from alit.models.loading import load_base, save_base
 from alit.models.weights import WEIGHTS_FILE
 from alit.paths import TRAINING, RunPaths, project_root
+from alit.plots.card import CARD
 from alit.report.claims_figure import claims_overview
 from alit.report.claims_page import by_section, read_claims
 from alit.report.differences import settings_diff
@@ -195,7 +196,8 @@ def keep_results(paths: RunPaths, kept: RunPaths) -> None:
     files += sorted(paths.baselines.glob("*/table.parquet"))
     files += sorted(paths.baselines.glob(f"{TRAINING}*/config.json"))  # as the own sweep's: claims are about them
     files += sorted(paths.measured("").glob("*/*.parquet"))
-    files += [path for path in sorted(paths.report.glob("*/figures/*.png")) if not path.stem.startswith("images_")]
+    left = ("images_", CARD)  # photographs, and what the overview shows in little
+    files += [path for path in sorted(paths.report.glob("*/figures/*.png")) if not path.stem.startswith(left)]
     for path in files:
         target = kept.root / path.relative_to(paths.root)
         target.parent.mkdir(parents=True, exist_ok=True)

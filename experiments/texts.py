@@ -15,7 +15,6 @@ from alit.analysis.verdicts import marked
 from alit.errors import DataError
 from alit.report.claims_page import by_section, open_questions, verdict_counts
 from alit.report.differences import settings_diff
-from alit.report.pages import mean_errors
 
 
 def results_text(
@@ -66,6 +65,13 @@ def results_text(
         notes=remarks,
         marked=marked,
     )
+
+
+def mean_errors(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Return mean L1 by data set (rows, in the given order) and length (columns); lengths of 0 are originals."""
+    shown = table[table["length"] > 0]
+    means = shown.pivot_table(values="l1", index="dataset", columns="length", aggfunc="mean", observed=True)
+    return means.loc[[name for name in order if name in means.index]]
 
 
 def ledger_numbers(claims: Iterable[Claim]) -> dict[str, Any]:

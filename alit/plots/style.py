@@ -40,6 +40,7 @@ class Plot:
 
     figure: Figure
     alt: str
+    title: str = ""  # what the figure shows, where something else than the figure says it
 
     def save(self, folder: Path, name: str) -> "Plot":
         """Write `<name>.png` and `<name>.svg` with `alt` as their description; the same figure gives the same bytes.
@@ -49,15 +50,16 @@ class Plot:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.png").write_bytes(self.png)
         with style():
-            metadata = {"Date": None, "Creator": None, "Title": name, "Description": self.alt}
+            metadata = {"Date": None, "Creator": None, "Title": self.title or name, "Description": self.alt}
             self.figure.savefig(folder / f"{name}.svg", metadata=metadata)
         return self
 
     @cached_property
     def png(self) -> bytes:
         """The figure as a PNG file."""
+        metadata = {"Software": None, "Description": self.alt} | ({"Title": self.title} if self.title else {})
         with style():
-            self.figure.savefig(file := BytesIO(), format="png", metadata={"Software": None, "Description": self.alt})
+            self.figure.savefig(file := BytesIO(), format="png", metadata=metadata)
         return file.getvalue()
 
     def _repr_html_(self) -> str:
@@ -193,6 +195,17 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
             panel_title(panel, f"{name} (n = {part['images'].max()})")
             panel.set_xlabel(xlabel)
         if shared:
-            handles, labels = axes[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+            legend_below(figure, axes[0])
     return figure
+
+
+def legend_below(
+    figure: Figure, panel: Axes, loc: Literal["outside lower center", "outside lower left"] = "outside lower center"
+) -> None:
+    """Name the series of a panel below the figure, in as many columns as fit into its width."""
+    handles, labels = panel.get_legend_handles_labels()
+    for columns in range(len(labels), 0, -1):
+        legend = figure.legend(handles, labels, loc=loc, ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= 0.96 * figure.bbox.width:
+            return
+        legend.remove()

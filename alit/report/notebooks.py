@@ -1,6 +1,7 @@
 """Executes a notebook, says what it shows, and turns it into HTML: the same bytes each time."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from traitlets.config import Config
 
 from alit import errors
 from alit.errors import DataError
+from alit.plots.card import CARD, DARK_CARD
 from alit.report.study_page import StudyPage
 
+TABLE = re.compile(r'<table border="1" class="dataframe">.*?</table>', re.DOTALL)  # as pandas writes one
 KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}})  # files instead of open ports: no warning, no listener
 
 
@@ -92,7 +95,13 @@ def scrub(notebook: NotebookNode) -> NotebookNode:
 
 def results_html(notebook: NotebookNode) -> str:
     """Render text and outputs, without code, as an HTML fragment with pictures inside and no address of any host."""
-    return _render(notebook, exclude_input=True)
+    return TABLE.sub(_scrollable, _render(notebook, exclude_input=True))
+
+
+def _scrollable(table: re.Match[str]) -> str:
+    """Let the keyboard scroll a table that is wider than its page, and leave no heading without words."""
+    content = table[0].replace("<th></th>", "<td></td>")
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="Table">{content}</div>'
 
 
 def code_html(notebook: NotebookNode) -> str:
@@ -116,33 +125,41 @@ NOTEBOOK_FILE = "notebook.ipynb"
 
 
 def describe_study(notebook: NotebookNode, name: str, figures: Path) -> StudyPage:
-    """Gather a study's title, paper reference and figures from its notebook and its folder of figures.
+    """Gather a study's title, paper reference, finding and figures from its notebook and its folder of figures.
 
-    The notebook's metadata holds, under `alit`: `section`, `paper`, `claims` and `lead`, the leading figure's name.
+    The notebook's metadata holds, under `alit`: `section`, `paper` and `claims`.
 
     Raises:
-        DataError: the notebook drew no figure, not the leading one, or has no title.
+        DataError: the notebook drew no figure for the study's card, a figure has no description, or it has no title.
     """
-    found = {path.stem: read_alt(path) for path in sorted(figures.glob("*.png"))}
-    about = notebook.metadata.get("alit", {})
-    lead = about.get("lead", next(iter(found), ""))
-    if lead not in found:
-        raise DataError(f"expected {name}.ipynb to draw the figure {lead or '(any)'} into {figures}, found none")
+    found = {path.stem: read_words(path) for path in sorted(figures.glob("*.png"))}
+    if CARD not in found:
+        raise DataError(f"expected {name}.ipynb to draw the study's {CARD} into {figures}, found none")
     titles = [line[2:] for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")]
     if notebook.cells[0].cell_type != "markdown" or not titles:
         raise DataError(f"expected {name}.ipynb to begin with a text cell '# title', found none")
-    section, paper, claims = about.get("section", "Studies"), about.get("paper", ""), tuple(about.get("claims", ()))
-    return StudyPage(name, titles[0], found[lead], section, paper, claims, lead, found)
+    finding, alt = found[CARD]
+    about = notebook.metadata.get("alit", {})
+    return StudyPage(
+        name=name,
+        title=titles[0],
+        finding=finding or alt,
+        section=about.get("section", "Studies"),
+        paper=about.get("paper", ""),
+        claims=tuple(about.get("claims", ())),
+        card=alt if finding else "",  # a card without a finding says why there is none
+        figures=tuple(each for each in found if each not in (CARD, DARK_CARD)),
+    )
 
 
-def read_alt(png: Path) -> str:
-    """Return the description that `Plot.save` keeps in a PNG.
+def read_words(png: Path) -> tuple[str, str]:
+    """Return the title, which may be empty, and the description that `Plot.save` keeps in a PNG.
 
     Raises:
-        DataError: there is none: no figure goes without.
+        DataError: there is no description: no figure goes without.
     """
     with Image.open(png) as image:
-        alt = image.info.get("Description")
+        title, alt = str(image.info.get("Title", "")), str(image.info.get("Description", ""))
     if not alt:
         raise DataError(f"expected a description in {png}, found none; save figures with Plot.save")
-    return str(alt)
+    return title, alt

@@ -12,7 +12,6 @@ from PIL import Image
 from alit.analysis.claims import Claim
 from alit.analysis.loading import load_study_data
 from alit.analysis.sweep_folder import find_sweep
-from alit.data.sources import FACTORS
 from alit.errors import DataError
 from alit.files import read_json
 from alit.paths import RunPaths
@@ -73,7 +72,7 @@ BOOKKEEPING = ["images", "seconds"]  # columns of a training log that are no cur
 def write_index(
     site: Site, paths: RunPaths, claims: Sequence[Claim], studies: Sequence[StudyPage], verdicts_alt: str
 ) -> None:
-    """Write the front page: pictures, how many claims have which verdict, mean L1 per length, a card per study.
+    """Write the front page: pictures, how many claims have which verdict, a card per study.
 
     Pictures whose terms forbid publishing them are left out where params.yaml says so.
 
@@ -89,7 +88,6 @@ def write_index(
     first = data.grid.dataset(data.dataset)
     gallery = needs_from_plain_to_crowded(first, data.settings.l1_thresholds, list(thumbnails["image_id"]))
     shown = bool(thumbnails["publishable"].all()) or shows_private_pictures(paths.root)
-    sets = [part["name"] for part in read_yaml(paths.config)["data"]["sets"] if part["variant"] not in FACTORS]
     sections: dict[str, list[StudyPage]] = {}  # parts of the paper, in the order of their first study
     for study in studies:
         sections.setdefault(study.section, []).append(study)
@@ -106,16 +104,8 @@ def write_index(
         own_counts=verdict_counts(claims, "suite"),
         verdicts={claim.id: claim for claim in claims},
         sections=sections,
-        errors=mean_errors(pd.read_parquet(paths.table, columns=["dataset", "length", "l1"]), sets),
         notes=read_section(paths.config, "about", tuple[str, ...]),
     )
-
-
-def mean_errors(table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """Return mean L1 by data set (rows, in the given order) and length (columns); lengths of 0 are originals."""
-    shown = table[table["length"] > 0]
-    means = shown.pivot_table(values="l1", index="dataset", columns="length", aggfunc="mean", observed=True)
-    return means.loc[[name for name in order if name in means.index]]
 
 
 def write_training(site: Site, paths: RunPaths) -> None:

@@ -15,12 +15,12 @@ class StudyPage(NamedTuple):
 
     name: str  # the notebook's and the folder's
     title: str
-    finding: str  # one sentence: the description of the leading figure
+    finding: str  # one sentence; where there is nothing to draw, why
     section: str  # part of the paper that it belongs to
     paper: str  # figures of the paper that it answers to
     claims: tuple[str, ...]
-    lead: str  # name of the figure that stands for the study
-    figures: dict[str, str]  # name, to be followed by .png or .svg -> description
+    card: str  # description of the figure on the study's card; empty where there is nothing to draw
+    figures: tuple[str, ...]  # names of the figures on the study's page, to be followed by .png or .svg
 
 
 def write_study(study: StudyPage, folder: Path) -> None:
@@ -39,6 +39,6 @@ def read_study(folder: Path) -> StudyPage:
         raise DataError(f"expected {path}, found none; run: dvc repro notebook")
     content = read_json(path)
     try:
-        return StudyPage(**{**content, "claims": tuple(content["claims"])})
+        return StudyPage(**{**content, "claims": tuple(content["claims"]), "figures": tuple(content["figures"])})
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} is of another version; run: dvc repro notebook") from error

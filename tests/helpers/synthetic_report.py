@@ -29,13 +29,24 @@ PAGES = (
     *(f"{study}/{page}.html" for study in STUDIES for page in ("index", "code")),
 )
 LENGTHS = (4, 8, 12, 16, 20, 24, 28, 32)
-DRAWING = """
+LOG = """
+from pathlib import Path
 from alit.report.pages import training_curves
 import pandas as pd
 log = pd.DataFrame({"step": range(40), "loss": [1 / (1 + step) for step in range(40)]})
 folder = Path(figures)
-training_curves(log, "{name}").save(folder, "{name}")
 """
+CARDS = {  # with a figure, and without
+    "first": """
+from alit.plots.card import line_card
+line = pd.DataFrame({"series": "loss", "x": log["step"], "value": log["loss"], "low": 0.0, "high": 1.0})
+line_card("The loss goes from 1 to 0.025.", line, x="step", y="loss").save(folder)
+""",
+    "second": """
+from alit.plots.card import no_card
+no_card("not measurable here: no tea").save(folder)
+""",
+}
 
 
 def synthetic_project(root: Path) -> RunPaths:
@@ -73,16 +84,16 @@ def synthetic_project(root: Path) -> RunPaths:
 
 
 def synthetic_notebook(name: str, title: str) -> nbformat.NotebookNode:
-    """Return a study that draws one figure, shows a table and a line of text."""
+    """Return a study that draws one figure and that of its card, shows a table and a line of text."""
     code = nbformat.v4.new_code_cell
     cells = [
         nbformat.v4.new_markdown_cell(f"# {title}\n\nWhat to look at: `loss` falls < 1 & rises never."),
         code('figures: str = ""', metadata={"tags": ["parameters"]}),
-        code("from pathlib import Path" + DRAWING.replace("{name}", f"{name}_curve")),
+        code(f'{LOG}{CARDS.get(name, "")}training_curves(log, "{name}_curve").save(folder, "{name}_curve")'),
         code("log.tail(3)"),
         code("print(folder.name)"),
     ]
-    about = {"paper": "Fig. 4, 11", "claims": ["C1", "C2"], "lead": f"{name}_curve"}
+    about = {"paper": "Fig. 4, 11", "claims": ["C1", "C2"]}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"alit": about, "kernelspec": kernel})
 

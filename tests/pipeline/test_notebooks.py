@@ -45,6 +45,7 @@ FIGURES = {
     "ablations": {"one_pass_or_many", "paired_changes", "by_length", "continuous_or_discrete", "sizes"},
     "cost": {"encode", "encode_until", "decode"},
 }
+CARD = {"card", "card_dark"}  # of every study; the overview shows it, the study's page does not
 ASK_PIXELS_ONLY = ("reconstruction", "familiarity")  # and features, which any image has
 MEASURED = {"probe", "attention", "codebook", "ablations", "cost"}  # look into the tokenizer
 
@@ -104,7 +105,7 @@ def test_it_finds_the_checkout_that_it_is_run_in_and_writes_its_figures(notebook
     (paths.root / "params.yaml").write_text("profile: smoke\n")
     executed = run(notebook, paths.root / "deep" / "inside", monkeypatch)
     folder = paths.report / notebook.stem / "figures"
-    expected = {f"{name}.{kind}" for name in FIGURES[notebook.stem] for kind in ("png", "svg")}
+    expected = {f"{name}.{kind}" for name in FIGURES[notebook.stem] | CARD for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == expected
     assert "paper" in executed.cells[-1].outputs[0]["data"]["text/html"]
     shown = [output for cell in executed.cells for output in cell.get("outputs", []) if "data" in output]
@@ -117,7 +118,7 @@ def test_it_runs_from_another_directory_and_writes_where_it_is_told(study, tmp_p
     paths = write_project(tmp_path / "checkout")
     told = {"sweep": str(paths.sweep), "figures": str(tmp_path / "figures")}
     run(named(study), tmp_path / "elsewhere", monkeypatch, **told)
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(FIGURES[study])
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(FIGURES[study] | CARD)
     assert not (paths.report / study).exists()
 
 
@@ -128,7 +129,7 @@ def test_a_baselines_sweep_goes_through_the_same_notebook(tmp_path, monkeypatch)
     paths.sweep.rename(paths.baselines / "blocks")
     run(named("tsc_toi"), tmp_path, monkeypatch, sweep=str(paths.baselines / "blocks"))
     folder = tmp_path / "checkout" / "reports" / "smoke" / "baselines" / "blocks" / "tsc_toi" / "figures"
-    assert {path.stem for path in folder.iterdir()} == FIGURES["tsc_toi"]
+    assert {path.stem for path in folder.iterdir()} == FIGURES["tsc_toi"] | CARD
 
 
 @pytest.mark.slow
@@ -177,4 +178,4 @@ def test_a_study_whose_measurement_lacks_its_inputs_says_why(study, tmp_path, mo
     verdicts = executed.cells[-1].outputs[0]["data"]["text/html"]
     assert "not measurable" in verdicts
     assert ("there is no tea" in verdicts) == (study != "ablations")
-    assert len(list((paths.report / study / "figures").iterdir())) == 2 * len(FIGURES[study])
+    assert len(list((paths.report / study / "figures").iterdir())) == 2 * len(FIGURES[study] | CARD)

@@ -48,6 +48,16 @@ def test_page_never_scrolls_sideways(browser, site: Path, page, width):
     assert needed <= there
 
 
+@pytest.mark.parametrize(("scheme", "file"), [("light", "card.png"), ("dark", "card_dark.png")])
+def test_a_card_shows_the_figure_of_the_page_s_colors(browser, site: Path, scheme, file):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get((site / "index.html").as_uri())
+    shown = browser.execute_script("return document.querySelector('.card img').currentSrc")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert shown.endswith(f"first/figures/{file}")
+
+
 def test_a_reader_gets_from_the_front_page_to_a_study_its_code_and_back(browser, site: Path):
     browser.set_window_size(1280, 900)
     browser.get((site / "index.html").as_uri())
@@ -80,7 +90,7 @@ def test_the_leaderboard_is_sorted_by_the_keyboard(browser, site: Path):
 
 def test_a_missing_picture_would_be_seen(browser, site: Path, tmp_path):
     shutil.copytree(site, tmp_path / "broken")
-    next((tmp_path / "broken" / "first" / "figures").glob("*.png")).unlink()
+    (tmp_path / "broken" / "first" / "figures" / "card.png").unlink()
     browser.get((tmp_path / "broken" / "index.html").as_uri())
     assert browser.execute_script("return Array.from(document.images).some(image => !image.naturalWidth)")
     assert browser.get_log("browser") != []

@@ -15,7 +15,7 @@ from synthetic_report import PAGES, PROFILE, STUDIES, synthetic_notebook
 from alit.errors import DataError
 from alit.paths import RunPaths
 from alit.report.claims_page import read_claims
-from alit.report.notebooks import describe_study, read_alt, results_html, run_notebook, scrub
+from alit.report.notebooks import describe_study, read_words, results_html, run_notebook, scrub
 from alit.report.pages import write_reconstructions, write_training
 from alit.report.site import Provenance, Site
 from alit.report.study_page import read_study
@@ -48,7 +48,7 @@ def test_every_link_and_picture_leads_to_a_file_of_the_site(site):
     checked = 0
     for page in pages(site):
         for _, attributes in Elements(page.read_text(encoding="utf-8")).found:
-            for address in (attributes.get("href"), attributes.get("src")):
+            for address in (attributes.get("href"), attributes.get("src"), attributes.get("srcset")):
                 if not address or address.startswith("data:"):
                     continue
                 parts = urlsplit(address)
@@ -82,10 +82,12 @@ def test_every_picture_has_a_description(site):
 
 def test_every_figure_is_there_as_png_and_svg(site):
     figures = [path for path in site.rglob("*.png") if not {"reconstructions", "gallery"} & {*path.parts}]
-    assert len(figures) == 4 + 1 + 1 + len(STUDIES)  # trainings, the claims, the leaderboard, and one of each study
+    assert len(figures) == 4 + 1 + 1 + 3 * len(
+        STUDIES
+    )  # trainings, claims, leaderboard; of a study one, its card twice
     for path in figures:
         assert path.with_suffix(".svg").stat().st_size > 1000
-        assert read_alt(path)
+        assert read_words(path)[1]
 
 
 def test_every_page_names_command_config_and_table(site, project):
@@ -127,8 +129,8 @@ def test_a_fault_in_a_notebook_is_one_line_that_names_the_cell(tmp_path):
         run_notebook(tmp_path / "a.ipynb", tmp_path / "out.ipynb", tmp_path, {"profile": "x"})
 
 
-def test_a_study_without_its_leading_figure_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"expected a\.ipynb to draw the figure a_curve"):
+def test_a_study_without_a_figure_for_its_card_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"expected a\.ipynb to draw the study's card"):
         describe_study(synthetic_notebook("a", "A"), "a", tmp_path)
 
 

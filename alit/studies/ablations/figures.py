@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from alit.plots.card import SERIES, CardFigure, line_card, no_card
 from alit.plots.style import (
     BAND,
     GRAY,
@@ -117,6 +118,28 @@ def changes_by_length(comparisons: pd.DataFrame) -> Plot:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2))
     return Plot(figure, f"Share by which the error is lower, by length: {'; '.join(ends)}.")
+
+
+def card(rates: pd.DataFrame) -> CardFigure:
+    """Draw mean L1 by length of the recurrent and the one-pass trainings, for the study's card.
+
+    Args:
+        rates: see `one_pass_or_many`.
+    """
+    if rates.empty:
+        return no_card(NOTHING)
+    names = list(dict.fromkeys(rates["series"]))[:SERIES]
+    shown = rates.loc[rates["series"].isin(names)]
+    lengths = shown.groupby("length")["series"].nunique()
+    length = lengths.loc[lengths == lengths.max()].index.max()  # the longest that most of them have
+    at = shown.loc[shown["length"] == length]
+    found = ", ".join(f"{name} {value:.3g}" for name, value in zip(at["series"], at["value"], strict=True))
+    return line_card(
+        f"Mean L1 with {length} tokens: {found}.",
+        shown.rename(columns={"length": "x"}),
+        x="tokens",
+        y=f"mean L1 error\u00a0↓ (n = {shown['images'].max()})",
+    )
 
 
 def _draw(

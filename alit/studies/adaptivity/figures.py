@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from alit.analysis.selection import own_column
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import BAND, DASHES, EDGE, GRAY, Plot, arrow_of, looks_of_series, note, panel_title, panels, style
 
 NOTHING = "not measurable here: one length only, or too few images"
@@ -123,6 +124,27 @@ def tokens_by_group(spread: pd.DataFrame) -> Plot:
     brings = f"a token brings {uniform['gain'].iat[0]:.2g} and {uniform['gain'].iat[-1]:.2g} of L1"
     words = f"Tokens for the images of lowest and of highest L1: {', '.join(ends)}; {brings} there."
     return Plot(figure, words)
+
+
+def card(rules: pd.DataFrame) -> CardFigure:
+    """Draw by how much rules that know L1 alone lower its mean at the same cost, for the study's card.
+
+    Args:
+        rules: see `means_by_share`.
+    """
+    rows = rules.loc[(rules["kind"] == "mean") & (rules["column"] == "l1") & rules["rule"].isin(list(PROMISE_RULES))]
+    if rows.empty:
+        return no_card(NOTHING)
+    lines = rows.assign(series=rows["rule"].map(PROMISE_RULES), x=rows["share"], value=rows["advantage"])
+    found = [f"{name} {_amount(_at(lines.loc[lines['series'] == name]), 'share')}" for name in (BUDGET, THRESHOLD)]
+    at = f"at {_middle(lines):.0%} of the {_cost(lines)}"
+    return line_card(
+        f"Gain in mean L1 over the same length for all {at}: {', '.join(found)}.",
+        lines,
+        x=f"share of the most {_cost(lines)} (n = {rows['images'].max()})",
+        y="gain in mean L1 over the same length for all",
+        shares="xy",
+    )
 
 
 def _by_role(part: pd.DataFrame, column: str) -> Mapping[str, pd.DataFrame]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from alit.plots.card import CardFigure, interval_card, no_card
 from alit.plots.style import (
     BAND,
     DASHES,
@@ -120,6 +121,25 @@ def attention_lead(lead: pd.DataFrame) -> Plot:
         closest.append(f"{interval} points over {row['label']} on {name}")
     alt = f"Smallest lead of the latents' maps at the last iteration, {first} kept: {'; '.join(closest)}."
     return Plot(figure, alt)
+
+
+def card(lead: pd.DataFrame) -> CardFigure:
+    """Draw how far the latents' maps of one data set are above each control, for the study's card.
+
+    Args:
+        lead: see `attention_lead`; the first data set and rule are drawn.
+    """
+    if lead.empty:
+        return no_card(NOTHING)
+    rows = lead.loc[(lead["dataset"] == lead["dataset"].iat[0]) & (lead["setting"] == lead["setting"].iat[0])]
+    closest = rows.sort_values("value").iloc[0]
+    return interval_card(
+        f"The latents' maps fit masks by {closest['value']:+.1f} points of mIoU better than the closest control, "
+        f"{closest['label']}.",
+        rows.assign(row=rows["label"], series=""),
+        x=f"mIoU of the latents' maps above, points (n = {rows['images'].max()})",
+        reference=0,
+    )
 
 
 def attention_sparsity(sparsity: pd.DataFrame) -> Plot:

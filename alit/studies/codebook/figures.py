@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from alit.plots.card import SERIES, CardFigure, line_card, no_card
 from alit.plots.style import (
     BAND,
     GRAY,
@@ -264,6 +265,26 @@ def closest_pairs(pairs: pd.DataFrame) -> Plot:
         figure.suptitle(f"share of ids in common, closest pairs of {name} (n = {shown['images'].max()})")
     low, high = shown["shared"].min(), shown["shared"].max()
     return Plot(figure, f"The {count} closest pairs of {name} have {low:.0%} to {high:.0%} of their ids in common.")
+
+
+def card(use: pd.DataFrame) -> CardFigure:
+    """Draw perplexity against tokens by data set, for the study's card.
+
+    Args:
+        use: see `codebook_use`.
+    """
+    if use.empty:
+        return no_card(NO_IDS)
+    names = list(dict.fromkeys(use["dataset"]))[:SERIES]
+    rows = use.loc[(use["measure"] == "perplexity") & use["dataset"].isin(names)]
+    last = rows.loc[rows["dataset"] == names[0]].sort_values("length").iloc[-1]
+    return line_card(
+        f"With {last['length']} tokens, ids of {names[0]} have a perplexity of {last['value']:.0%} of the codebook.",
+        rows.rename(columns={"dataset": "series", "length": "x"}),
+        x="tokens",
+        y="perplexity, share of the codebook",
+        shares="y",
+    )
 
 
 def _shares(figure: Figure, panel: Axes, table: pd.DataFrame, label: str) -> None:

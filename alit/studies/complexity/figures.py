@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from alit.plots.card import SERIES, CardFigure, line_card, no_card
 from alit.plots.style import (
     MARKERS,
     PALETTE,
@@ -122,6 +123,28 @@ def controlled_scenes(levels: pd.DataFrame, rises: pd.DataFrame) -> Plot:
     ]
     subject = f"Tokens under L1 < {part['setting'].iat[0]:g}, highest minus lowest level of the same scenes"
     return Plot(figure, f"{subject}: {'; '.join(changes)}.")
+
+
+def card(bins: pd.DataFrame) -> CardFigure:
+    """Draw mean selected length against complexity under one threshold of L1, for the study's card.
+
+    Args:
+        bins: see `length_by_complexity`.
+    """
+    if bins.empty:
+        return no_card(NOTHING)
+    limits = _informative(bins)
+    middle = limits[len(limits) // 2]
+    rows = bins.loc[bins["setting"] == middle]
+    names = list(dict.fromkeys(rows["dataset"]))[:SERIES]
+    first = rows.loc[rows["dataset"] == names[0]].sort_values("complexity")
+    low, high = (f"{first['value'].iat[end]:.3g}" for end in (0, -1))
+    return line_card(
+        f"For L1 < {middle:g}, the least complex images of {names[0]} take {low} tokens, the most complex {high}.",
+        rows.loc[rows["dataset"].isin(names)].rename(columns={"dataset": "series", "complexity": "x"}),
+        x=f"complexity (n = {first['images'].max()})",
+        y=f"mean tokens for L1 < {middle:g}",
+    )
 
 
 def _binned(

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from alit.plots.card import SERIES, CardFigure, line_card, no_card
 from alit.plots.style import Plot, error_bars, looks_of_series, note, panel_title, panels, style
 
 NOTHING = "not measurable here: no cost was measured"
@@ -30,7 +31,8 @@ def cost_by_length(table: pd.DataFrame) -> Plot:
                 if quantity == "value":
                     bars = {"yerr": error_bars(line), "fmt": "none", "ecolor": color, "lw": 0.8, "capsize": 1.5}
                     panel.errorbar(line["length"].to_numpy(), line["value"].to_numpy(), **bars)
-            panel.set_ylim(0, 1.1 * table[quantity].to_numpy(dtype=float).max())
+            drawn = [quantity, "high"] if quantity == "value" else [quantity]
+            panel.set_ylim(0, 1.1 * table[drawn].to_numpy(dtype=float).max())
             panel.set_xlabel("tokens")
             panel_title(panel, label)
         figure.suptitle(f"{operation}: one image at a time, FP32, {where}, n = {table['images'].max()}")
@@ -42,6 +44,25 @@ def cost_by_length(table: pd.DataFrame) -> Plot:
         longer = f" to {last['value']:.3g} ms at {last['length']}" if last["length"] > first["length"] else ""
         words.append(f"{name} {first['value']:.3g} ms at {first['length']} tokens{longer}")
     return Plot(figure, f"Time to {operation} of one image on {where}: {'; '.join(words)}.")
+
+
+def card(encoding: pd.DataFrame) -> CardFigure:
+    """Draw the time to encode one image to each length, for the study's card.
+
+    Args:
+        encoding: see `cost_by_length`.
+    """
+    if encoding.empty:
+        return no_card(NOTHING)
+    names = list(dict.fromkeys(encoding["tokenizer"]))[:SERIES]
+    first = encoding.loc[encoding["tokenizer"] == names[0]].sort_values("length")
+    few, many = (f"{first['value'].iat[end]:.3g} ms to {first['length'].iat[end]}" for end in (0, -1))
+    return line_card(
+        f"Encoding one image with {names[0]} takes {few} tokens and {many}, on {_where(encoding)}.",
+        encoding.loc[encoding["tokenizer"].isin(names)].rename(columns={"tokenizer": "series", "length": "x"}),
+        x="tokens",
+        y=f"ms to encode one image (n = {first['images'].max()})",
+    )
 
 
 def _where(table: pd.DataFrame) -> str:

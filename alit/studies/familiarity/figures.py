@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from alit.plots.card import CardFigure, interval_card, no_card
 from alit.plots.style import (
     GRAY,
     MARKERS,
@@ -44,6 +45,7 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
                     listed = ", ".join(f"{value:.3g} on {name}" for name, value in values)
                     changes.append(f"{part['label'].iat[0]} {listed}")
             panel.axvline(0, color=GRAY, lw=0.8)
+            panel.locator_params(axis="x", nbins=4)
             fewer = part.loc[part["images"] != counts.reindex(part["dataset"]).to_numpy()]
             taken = f" (n = {fewer['images'].max()})" if len(fewer) else ""
             panel_title(panel, f"{part['label'].iat[0]}{taken}", 38)
@@ -54,6 +56,28 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return Plot(figure, f"Excess at {quarter} tokens over the longest length: {'; '.join(changes)}.")
+
+
+def card(gaps: pd.DataFrame) -> CardFigure:
+    """Draw what each set loses in L1 at the larger number of few tokens, for the study's card.
+
+    Args:
+        gaps: see `familiarity_gaps`.
+    """
+    if gaps.empty:
+        return no_card("not measurable here: only one length")
+    few = gaps["length"].max()
+    rows = gaps.loc[(gaps["measure"] == "l1") & (gaps["length"] == few)]
+    least, most = (rows.sort_values("value").iloc[end] for end in (0, -1))
+    ends = f"from {least['value']:.3g} on {least['dataset']} to {most['value']:.3g} on {most['dataset']}"
+    return interval_card(
+        f"What {few} tokens lose in L1 against the longest length goes {ends}.",
+        rows.assign(
+            row=[f"{name} (n = {n})" for name, n in zip(rows["dataset"], rows["images"], strict=True)], series=""
+        ),
+        x=f"excess of L1 at {few} tokens over the most",
+        reference=0,
+    )
 
 
 def within_sets(correlations: pd.DataFrame) -> Plot:

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import BAND, GRAY, Plot, error_bars, looks_of_series, note, panel_title, panels, style
 from alit.studies.probe import CONTROLS, TOKENIZER
 
@@ -149,6 +150,31 @@ def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
         figure.supxlabel("probe accuracy of the recurrent variant minus that of the one with a fixed length")
         figure.suptitle(f"{parity['dataset'].iloc[0]} (n = {parity['images'].max()})")
     return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(reported)}.")
+
+
+def card(scores: pd.DataFrame) -> CardFigure:
+    """Draw accuracy against iteration of each kind of tokens, and of the best control, for the study's card.
+
+    Args:
+        scores: see `probe_by_iteration`.
+    """
+    encoded = _pooled_to_mean(scores.loc[(scores["stage"] == "encoder") & (scores["tokens"] != "last latents")])
+    if encoded.empty:
+        return no_card(NOT_PROBED)
+    lines = _whole(encoded)
+    controls = scores.loc[scores["features"].isin(list(CONTROLS))].sort_values("value")
+    best = pd.concat([controls.tail(1).assign(iteration=step) for step in sorted(set(lines["iteration"]))])
+    kind = "latents" if "latents" in set(lines["tokens"]) else lines["tokens"].iat[0]
+    whole = lines.loc[lines["tokens"] == kind].sort_values("iteration")
+    first, last = (f"{whole['value'].iat[end]:.1%}" for end in (0, -1))
+    than = "".join(f"; {row.label} alone {row.value:.1%}" for row in controls.tail(1).itertuples())
+    return line_card(
+        f"Probes of {whole['label'].iat[0]} reach {first} after the first iteration and {last} after the last{than}.",
+        pd.concat([lines, best]).rename(columns={"label": "series", "iteration": "x"}),
+        x=f"iteration (n = {lines['images'].max()})",
+        y="probe accuracy\u00a0↑",
+        shares="y",
+    )
 
 
 def _pooled_to_mean(scores: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from alit.plots.card import CardFigure, interval_card, no_card
 from alit.plots.style import (
     BAND,
     GRAY,
@@ -105,6 +106,30 @@ def depth_agreement(agreement: pd.DataFrame) -> Plot:
         figure.supylabel("rank agreement with known depth\u00a0↑")
     lengths = f"from {agreement['length'].min()} to {agreement['length'].max()} tokens"
     return Plot(figure, f"Rank agreement of depth networks with known depth, {lengths}: {'; '.join(words)}.")
+
+
+def card(strength: pd.DataFrame) -> CardFigure:
+    """Draw what every model loses at the shortest length, for the study's card.
+
+    Args:
+        strength: see `performance_by_strength`; a task's drops against the truth, where it has one.
+    """
+    if strength.empty:
+        return no_card(NOTHING)
+    against = strength.groupby("task", sort=False)["against"].transform("first")
+    few = strength["length"].min()
+    rows = strength.loc[(strength["against"] == against) & (strength["length"] == few)]
+    first = rows.loc[rows["task"] == rows["task"].iat[0]]
+    losses = " and ".join(f"{drop:.0%} ({model})" for model, drop in zip(first["model"], first["drop"], strict=True))
+    return interval_card(
+        f"With {few} tokens, {first['task'].iat[0]} is worse than on untouched images by {losses}.",
+        rows.assign(
+            row=rows["model"], series=rows["task"], value=rows["drop"], low=rows["drop_low"], high=rows["drop_high"]
+        ),
+        x=f"worse than on untouched images by, at {few} tokens",
+        reference=0,
+        shares="x",
+    )
 
 
 def _untouched(panel: Axes, line: pd.DataFrame, color: str, dash: object) -> float:

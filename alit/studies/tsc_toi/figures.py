@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from alit.analysis.selection import own_column
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import (
     BAND,
     EDGE,
@@ -79,7 +81,7 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
         figure, axes = panels(len(part["toi"].unique()), columns=2, height=2.4, sharex=True, sharey=True)
         for panel, (task, line) in zip(axes, part.groupby("toi", sort=False), strict=True):
             marks = _heat_line(panel, line, limits[str(task)])
-            panel_title(panel, f"TOI: {line['toi_label'].iat[0]}", 46)
+            panel_title(panel, f"TOI: {line['toi_label'].iat[0]}", 36)
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
             values = line.sort_values("capacity")["value"]
             changes.append(f"{line['toi_label'].iat[0]} from {values.iat[0]:.3g} to {values.iat[-1]:.3g}")
@@ -121,19 +123,49 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Plot:
     return Plot(figure, _best_at_middle(curves))
 
 
+def card(curves: pd.DataFrame, best: pd.DataFrame, task: str) -> CardFigure:
+    """Draw a task against capacity under four ways of choosing lengths, for the study's card.
+
+    Args:
+        curves, best: see `tasks_by_capacity`.
+        task: the value of `toi` to draw.
+    """
+    rows = curves.loc[curves["toi"] == task]
+    if rows.empty:
+        return no_card(f"not measurable here: no scores for the task {task}")
+    chosen = pd.concat([rows.loc[rows["tsc"] == name] for name in ("l1", own_column(task), "uniform")])
+    lines = pd.concat([chosen, best.loc[best["toi"] == task]])
+    label, middle = rows["toi_label"].iat[0], _middle(chosen)
+    found = ", ".join(f"{value:.3g} with {name}" for name, value in _values_at(chosen, middle).items())
+    return line_card(
+        f"At {middle:.0%} of the most tokens, {label} is {found}.",
+        lines.rename(columns={"tsc_label": "series", "capacity": "x"}),
+        x=f"share of the most tokens (n = {rows['images'].max()})",
+        y=f"{label}{arrow_of(rows['better'].iat[0])}",
+        shares="x",
+    )
+
+
 def _best_at_middle(curves: pd.DataFrame) -> str:
     """Name the criterion with the best value of each task at the middle of the tokens that all criteria reach."""
-    spent = [line["capacity"] for _, line in curves.groupby("tsc", sort=False)]
-    middle = (max(each.min() for each in spent) + min(each.max() for each in spent)) / 2
-    best = []
+    middle, best = _middle(curves), []
     for _, part in curves.groupby("toi", sort=False):
-        values = {}
-        for _, line in part.groupby("tsc", sort=False):
-            line = line.sort_values("capacity")
-            values[line["tsc_label"].iat[0]] = np.interp(middle, line["capacity"], line["value"])
+        values = _values_at(part, middle)
         name = (max if part["better"].iat[0] == "higher" else min)(values, key=values.__getitem__)
         best.append(f"{part['toi_label'].iat[0]} is best under {name} ({values[name]:.3g})")
     return f"At {middle:.0%} of the most tokens, {'; '.join(best)}."
+
+
+def _middle(curves: pd.DataFrame) -> float:
+    """Return the middle of the capacities that all criteria reach."""
+    spent = [line["capacity"].to_numpy(dtype=float) for _, line in curves.groupby("tsc", sort=False)]
+    return float(max(each.min() for each in spent) + min(each.max() for each in spent)) / 2
+
+
+def _values_at(part: pd.DataFrame, capacity: float) -> dict[str, float]:
+    """Return the value of one task at a capacity by criterion, interpolated between thresholds."""
+    lines = [line.sort_values("capacity") for _, line in part.groupby("tsc", sort=False)]
+    return {line["tsc_label"].iat[0]: float(np.interp(capacity, line["capacity"], line["value"])) for line in lines}
 
 
 def oracle_gaps(gains: pd.DataFrame) -> Plot:

@@ -11,8 +11,8 @@ from PIL import Image
 from synthetic_report import LENGTHS, STUDIES
 
 from alit.analysis.numbers import format_estimate, format_interval, format_number
-from alit.report.pages import mean_errors
 from alit.settings import read_yaml
+from experiments.texts import mean_errors
 
 
 def read(site: Path, page: str) -> str:
@@ -32,14 +32,17 @@ def test_front_page_counts_verdicts_and_shows_a_card_per_study(site):
     for number, study in enumerate(STUDIES, start=1):
         assert f'href="{study}/index.html"' in html
         assert f"Study number {number}" in html
-        assert f"{study}_curve: from step 0 to 39, loss 1 to 0.025." in html
     assert html.count("Paper: Fig. 4, 11") == len(STUDIES)
 
 
-def test_front_page_states_mean_l1_per_length(site, project):
-    table = pd.read_parquet(project.table)
-    here = table[(table["dataset"] == "val") & (table["length"] == LENGTHS[0])]
-    assert f"{here['l1'].mean():.4f}" in words(read(site, "index.html"))
+def test_a_card_shows_its_own_figure_or_says_why_there_is_none(site):
+    drawn, missing = read(site, "index.html").split('<a class="card"')[1:]
+    assert "The loss goes from 1 to 0.025." in words(drawn)
+    assert 'media="(prefers-color-scheme: dark)" srcset="first/figures/card_dark.png"' in drawn
+    alt = "Lines with 95 % intervals, loss against step: loss 1 [0, 1] at 0 to 0.025 [0, 1] at 39."
+    assert f'src="first/figures/card.png" width="360" height="220" alt="{alt}"' in drawn
+    assert "Not measurable here: no tea." in words(missing)
+    assert "<img" not in missing
 
 
 def test_mean_errors_leave_originals_out_and_keep_the_order_of_sets():
@@ -83,6 +86,8 @@ def test_study_page_shows_results_without_code_and_code_without_results(site):
     results, code = read(site, "first/index.html"), read(site, "first/code.html")
     assert "data:image/png;base64," in results
     assert "0.025000" in results
+    assert '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table' in results
+    assert "<th></th>" not in results
     assert "training_curves" not in results
     assert "training_curves" in code
     assert "data:image/png;base64," not in code
