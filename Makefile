@@ -1,6 +1,6 @@
 # make check   one table of all that the profile needs, and what of it is there
 # make repro   checks, trains, measures, analyses and renders; a second time it does nothing
-# make test    the whole test suite
+# make test    the whole test suite, in two processes
 # make docs    the site of the documentation, docs/_build/html/index.html
 # All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|published|paper
 # switches the profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again
@@ -49,7 +49,7 @@ docs: $(STAMP)
 	@echo "The documentation: docs/_build/html/index.html"
 
 test: $(STAMP)
-	@python -m pytest -rs
+	@OMP_NUM_THREADS=1 python -m pytest -rs -n 2 --dist loadfile
 
 lint: $(STAMP)
 	ruff format --check .
