@@ -65,6 +65,7 @@ def laid_out(driver: Any, width: int, scheme: str) -> Iterator[None]:
 
 def serious_faults(driver: Any, axe: str) -> list[tuple[str, list[str]]]:
     """Return what axe-core finds on the open page that is serious or critical: rule, and some of the places."""
+    driver.execute_script("document.getAnimations().forEach(it => it.finish())")  # or colors are still on their way
     driver.execute_script(axe)
     found = driver.execute_async_script("axe.run({preload: false}).then(arguments[arguments.length - 1])")
     assert len(found["passes"]) > 15
