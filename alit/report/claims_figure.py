@@ -17,6 +17,7 @@ from alit.plots.style import EDGE, GRAY, WIDE, Plot, style
 
 ROW, TITLE, HEAD, FOOT = 0.37, 0.27, 0.42, 0.5  # inches: of a claim, a section's heading, the top, the bottom
 WORDS = 50  # characters in a line of a claim's sentence
+NUMBERS = 25  # characters that an effect and its interval have room for
 PANEL, NEXT, FIRST = 0.13, 0.31, 0.39  # shares of the width: a panel of intervals, column to column, left of the first
 LEGEND = """\
 Every line has a scale of its own. Vertical: the bound; right of it is as claimed. Thick: the effect in one number,
@@ -109,10 +110,16 @@ def _cell(panel: Axes, figure: Figure, claim: Claim, column: Column, y: float, x
     weight = "normal" if verdict in ("no control", "not measurable", "inconclusive") else "bold"
     outcomes = [part.outcome or "not measurable" for part in parts]
     tally = "  ".join(f"{SYMBOLS[name]} {outcomes.count(name)}" for name in SYMBOLS if name in outcomes)
-    below = tally if head is None else format_estimate(head.value, head.low, head.high)
+    below = tally if head is None else _estimate(head)
     lift = 0.065 / total if below else 0.0
     figure.text(x, y + lift, marked(verdict), va="center", size=6.8, color=color, weight=weight)
     figure.text(x, y - 0.065 / total, below, va="center", size=5.8, color=EDGE)
+
+
+def _estimate(part: Measurement) -> str:
+    """Write an effect with its interval to three digits, or to two where three have no room."""
+    words = format_estimate(part.value, part.low, part.high)
+    return words if len(words) <= NUMBERS else format_estimate(part.value, part.low, part.high, digits=2)
 
 
 def _headline(claim: Claim, column: Column, parts: Sequence[Measurement]) -> Measurement | None:

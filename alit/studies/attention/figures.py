@@ -133,9 +133,10 @@ def card(lead: pd.DataFrame) -> CardFigure:
         return no_card(NOTHING)
     rows = lead.loc[(lead["dataset"] == lead["dataset"].iat[0]) & (lead["setting"] == lead["setting"].iat[0])]
     closest = rows.sort_values("value").iloc[0]
+    better = "better" if closest["value"] > 0 else "worse"
     return interval_card(
-        f"The latents' maps fit masks by {closest['value']:+.1f} points of mIoU better than the closest control, "
-        f"{closest['label']}.",
+        f"The latents' maps fit masks {abs(closest['value']):.1f} points of mIoU {better} than the control that fits "
+        f"them best, {closest['label']}.",
         rows.assign(row=rows["label"], series=""),
         x=f"mIoU of the latents' maps above, points (n = {rows['images'].max()})",
         reference=0,

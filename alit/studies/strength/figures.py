@@ -120,9 +120,12 @@ def card(strength: pd.DataFrame) -> CardFigure:
     few = strength["length"].min()
     rows = strength.loc[(strength["against"] == against) & (strength["length"] == few)]
     first = rows.loc[rows["task"] == rows["task"].iat[0]]
-    losses = " and ".join(f"{drop:.0%} ({model})" for model, drop in zip(first["model"], first["drop"], strict=True))
+    losses = " and ".join(
+        f"{abs(drop):.0%} {'worse' if drop > 0 else 'better'} ({model})"
+        for model, drop in zip(first["model"], first["drop"], strict=True)
+    )
     return interval_card(
-        f"With {few} tokens, {first['task'].iat[0]} is worse than on untouched images by {losses}.",
+        f"With {few} tokens, {first['task'].iat[0]} is {losses} than on untouched images.",
         rows.assign(
             row=rows["model"], series=rows["task"], value=rows["drop"], low=rows["drop_low"], high=rows["drop_high"]
         ),
