@@ -169,7 +169,7 @@ def _finish(panel: Axes, part: pd.DataFrame, title: str) -> None:
     panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if part["unit"].iat[0] == "share":
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    panel_title(panel, title)
+    panel_title(panel, title, 26)  # beside a label of all panels
     panel.set_xlabel(f"share of the most {_cost(part)}")
 
 
