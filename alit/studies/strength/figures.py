@@ -1,5 +1,7 @@
 """Weak against strong task models at progressively fewer tokens (paper, Fig. 7)."""
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
@@ -17,6 +19,7 @@ from alit.plots.style import (
     style,
 )
 
+LEGEND = 32  # characters in a line of a panel's legend
 NOTHING = "not measurable here: no task with a weak and a strong model"
 
 
@@ -95,7 +98,7 @@ def depth_agreement(agreement: pd.DataFrame) -> Plot:
             for look, (model, line) in zip(looks_of_series(), lines.groupby("model", sort=False), strict=False):
                 line = line.sort_values("length")
                 clean = _untouched(panel, line, look[0], look[2])
-                _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.2f} untouched")
+                _band(panel, line, ("value", "low", "high"), look, fill(f"{model}: {clean:.2f} untouched", LEGEND))
                 interval = f"{line['clean_low'].iat[0]:.2f} to {line['clean_high'].iat[0]:.2f}"
                 rebuilt = f"{line['value'].iat[0]:.2f} to {line['value'].iat[-1]:.2f} rebuilt"
                 models.append(f"{model} {clean:.2f} ({interval}) untouched, {rebuilt}")
