@@ -9,24 +9,26 @@ NOTHING = "not measurable here: no cost was measured"
 QUANTITIES = {"value": "milliseconds (median)", "gflop": "GFLOP", "peak_mib": "MiB of tensors alive at once"}
 
 
-def cost_by_length(table: pd.DataFrame) -> Plot:
+def cost_by_length(costs: pd.DataFrame, operation: str) -> Plot:
     """Draw time, operations and memory of one operation against tokens, one line per tokenizer.
 
-    Bars at times are 95 % intervals of the median over images.
+    Bars at times are 95 % intervals of the median over images. A tokenizer looks alike in all figures.
 
     Args:
-        table: rows of one operation; columns tokenizer, operation, length, images, value, low, high, gflop, peak_mib,
-            device, threads.
+        costs: columns tokenizer, operation, length, images, value, low, high, gflop, peak_mib, device, threads.
+        operation: the one that is drawn.
     """
+    table = costs.loc[costs["operation"] == operation]
     if table.empty:
         return note(NOTHING)
-    operation = table["operation"].iloc[0]
+    looks = dict(zip(dict.fromkeys(costs["tokenizer"]), looks_of_series(), strict=False))
     where = _where(table)
     lines = [(name, line.sort_values("length")) for name, line in table.groupby("tokenizer", sort=False)]
     with style():
         figure, axes = panels(len(QUANTITIES), columns=3, height=2.6)
         for panel, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
-            for (name, line), (color, marker, dash) in zip(lines, looks_of_series(), strict=False):
+            for name, line in lines:
+                color, marker, dash = looks[name]
                 panel.plot(line["length"], line[quantity], color=color, marker=marker, ls=dash, label=str(name))
                 if quantity == "value":
                     bars = {"yerr": error_bars(line), "fmt": "none", "ecolor": color, "lw": 0.8, "capsize": 1.5}
@@ -50,7 +52,7 @@ def card(encoding: pd.DataFrame) -> CardFigure:
     """Draw the time to encode one image to each length, for the study's card.
 
     Args:
-        encoding: see `cost_by_length`.
+        encoding: rows of one operation; columns as `cost_by_length` has them.
     """
     if encoding.empty:
         return no_card(NOTHING)

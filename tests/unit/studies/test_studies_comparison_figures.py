@@ -24,7 +24,7 @@ def drawn(tables: dict[str, pd.DataFrame]) -> dict[str, Plot]:
         "one_pass_or_many": one_pass_or_many(headline_rates(data)),
         "paired_changes": paired_changes(comparison_table(data)),
         "by_length": changes_by_length(comparison_table(data, by_length=True).query("factor == 'continuous'")),
-        **{name: cost_by_length(costs[costs["operation"] == operation]) for name, operation in operations.items()},
+        **{name: cost_by_length(costs, operation) for name, operation in operations.items()},
     }
 
 
@@ -70,3 +70,17 @@ def test_changes_by_length_have_a_mark_at_each_length(tables):
 def test_costs_name_threads_and_images(tables):
     figure = drawn(tables)["encode"].figure
     assert any("a CPU, 1 thread, n = 12" in text for text in words(figure))
+
+
+def test_a_tokenizer_has_one_color_in_all_figures_of_costs(tables):
+    data = synthetic_study_data(synthetic_table(20, ("val",)))._replace(tables=tables)
+    costs = cost_table(data)
+    first = costs["tokenizer"].iat[0]
+    without = costs[(costs["tokenizer"] != first) | (costs["operation"] != ENCODE_UNTIL)]
+    colors = [
+        {line.get_label(): line.get_color() for line in cost_by_length(without, operation).figure.axes[0].lines}
+        for operation in (ENCODE, ENCODE_UNTIL)
+    ]
+    assert first not in colors[1]
+    assert len(colors[1]) > 1
+    assert {name: color for name, color in colors[0].items() if name in colors[1]} == colors[1]
