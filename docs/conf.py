@@ -52,7 +52,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"  # types of other packages are named, not linked: that would need the network
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}  # pydantic documents that
 python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"

@@ -48,8 +48,7 @@ class FeatureArrays(NamedTuple):
 class TokenArrays(NamedTuple):
     """Pooled features of n images by a tokenizer of another kind, float32; lengths t = 1, ..., T have k_t tokens."""
 
-    # (n, T (T + 1) / 2, d) at length t the mean of its first k_j tokens, in column t (t - 1) / 2 + j - 1
-    first: np.ndarray
+    first: np.ndarray  # (n, T (T + 1) / 2, d) mean of the first k_j tokens at length t, column t (t - 1) / 2 + j - 1
     last: np.ndarray  # (n, T - 1, d) at length T the mean of its last k_j tokens
     runs: np.ndarray  # (n, T, RUNS, d) means of so many runs of tokens; zeros behind the tokens that there are
     counts: np.ndarray  # (n, T) k, the same for all images
