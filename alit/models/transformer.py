@@ -24,10 +24,12 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return softmax(queries @ keys^T / sqrt(dim)) @ values, (b, heads, rows, dim), of (b, heads, rows or n, dim).
 
     By torch's choice of kernel, but for trainings in bfloat16 on a CPU: the fused kernel's backward pass there takes so
-    much longer than that of the plain form that a whole step takes a fifth to a third more.
+    much longer than that of the plain form that a whole step takes a third more. A caller that has ruled the plain form
+    out, by `torch.nn.attention.sdpa_kernel`, gets what it asked for.
     """
     trained = torch.is_grad_enabled() and queries.requires_grad
-    if trained and queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
+    slow = trained and queries.device.type == "cpu" and queries.dtype == torch.bfloat16
+    if slow and torch.backends.cuda.math_sdp_enabled():  # of all devices, whatever its name says
         with sdpa_kernel(SDPBackend.MATH):
             return F.scaled_dot_product_attention(queries, keys, values)
     return F.scaled_dot_product_attention(queries, keys, values)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
@@ -209,9 +210,14 @@ def _peak(built: _Built) -> int:
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         for network in built.networks:
             _remove_contents(network, mode)
-        with GPUCasts(), LiveTensors() as live:
+        with GPUCasts(), fused_attention(), LiveTensors() as live:
             built.compute()
     return live.peak
+
+
+def fused_attention() -> AbstractContextManager[None]:
+    """Compute attention fused, as a GPU does, whatever a CPU takes; also where a checkpoint computes it again."""
+    return sdpa_kernel(SDPBackend.FLASH_ATTENTION)
 
 
 def _remove_contents(network: nn.Module, mode: FakeTensorMode) -> None:
@@ -232,14 +238,11 @@ FLOAT32: Mapping[Any, None] = dict.fromkeys(
 
 
 class GPUCasts(TorchFunctionMode):
-    """Computes as CUDA does where a CPU differs: norms and softmax in float32 within autocast, attention fused."""
+    """Casts as CUDA's autocast does where that of a CPU differs: norms and softmax in float32."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `function`, within autocast on float32 copies where a GPU would."""
         kwargs = kwargs or {}
-        if function is F.scaled_dot_product_attention:  # whatever `alit.models.transformer.attend` takes on a CPU
-            with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-                return function(*args, **kwargs)
         if function not in FLOAT32 or not torch.is_autocast_enabled("cpu"):
             return function(*args, **kwargs)
         args, kwargs = tree_map(_float, (args, kwargs))

@@ -7,6 +7,7 @@ import torch
 from checkout import ROOT
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
 from training_cases import MemoryImages
 
 from alit.config import load_profile
@@ -21,7 +22,7 @@ from alit.training.engine.execution import ExecutionConfig, MicroBatchConfig
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation, BatchSampler, encode_frozen
 from alit.training.finetune import FinetuneStage
-from alit.training.memory import GPUCasts, plan_memory
+from alit.training.memory import GPUCasts, fused_attention, plan_memory
 from alit.training.variants import vary
 from experiments import memory
 
@@ -124,10 +125,12 @@ def test_norms_are_planned_in_float32_as_a_gpu_computes_them():
         assert torch.nn.functional.group_norm(maps, 2).dtype == torch.bfloat16
 
 
-def test_attention_is_planned_fused_as_on_a_gpu_without_a_matrix_of_all_pairs():
-    with FakeTensorMode(), GPUCasts(), LiveTensors() as live:
+@pytest.mark.parametrize("again", [False, True])
+def test_attention_is_planned_fused_as_on_a_gpu_without_a_matrix_of_all_pairs(again):
+    with FakeTensorMode(), fused_attention(), LiveTensors() as live:
         tokens = [torch.ones(1, 1, 1024, 16, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
-        attend(*tokens).sum().backward()
+        mixed = checkpoint(attend, *tokens, use_reentrant=False) if again else attend(*tokens)
+        mixed.sum().backward()
     assert live.peak < 1024**2
 
 
