@@ -215,7 +215,7 @@ def _peak(built: _Built) -> int:
     return live.peak
 
 
-def fused_attention() -> AbstractContextManager[None]:
+def fused_attention() -> AbstractContextManager[object]:
     """Compute attention fused, as a GPU does, whatever a CPU takes; also where a checkpoint computes it again."""
     return sdpa_kernel(SDPBackend.FLASH_ATTENTION)
 
