@@ -167,7 +167,14 @@ def _umask() -> int:
     return mask
 
 
-def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], bool], *, kind: str) -> None:
+def require_free(
+    path: Path,
+    inputs: Iterable[Path],
+    is_own: Callable[[bytes], bool],
+    *,
+    kind: str,
+    cure: str = "choose another output, or --force",
+) -> None:
     """Check that writing a file would destroy neither an input nor a file of another kind.
 
     Args:
@@ -175,6 +182,7 @@ def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], b
         inputs: files that the command reads.
         is_own: takes the first MiB of a file; whether it is of the kind that is written.
         kind: that kind, for the message.
+        cure: what to do, for the message; a command without `--force` says other than the default.
 
     Raises:
         ConfigError: it would.
@@ -184,15 +192,21 @@ def require_free(path: Path, inputs: Iterable[Path], is_own: Callable[[bytes], b
         return
     for each in inputs:
         if os.path.exists(each) and path.samefile(each):  # the method raises where the system refuses to look
-            raise ConfigError(
-                f"expected an output that is none of the inputs, found {path}; choose another, or --force"
-            )
+            raise ConfigError(f"expected an output that is none of the inputs, found {path}; {cure}")
     try:
         with path.open("rb") as file:
             head = file.read(2**20)
     except OSError as error:
         raise DataError(f"cannot read what is at {path}: {error.strerror}; choose another output") from error
     if head and not is_own(head):
-        raise ConfigError(
-            f"expected {kind} or nothing at {path}, found another file; choose another output, or --force"
-        )
+        raise ConfigError(f"expected {kind} or nothing at {path}, found another file; {cure}")
+
+
+def require_own(path: Path, mark: bytes, *, kind: str = "such a file") -> None:
+    """Check that a command without `--force` destroys no file but one of its own: with `mark` in its first MiB.
+
+    Raises:
+        ConfigError: what is there is of another kind.
+        DataError: what is there cannot be read.
+    """
+    require_free(path, [], lambda head: mark in head, kind=kind, cure="choose another output")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from alit.cli import path
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
-from alit.files import require_free, write_whole
+from alit.files import require_own, write_whole
 from alit.models.losses import PerceptualDistance
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_untrained_trunk
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=path, help="JSON file to write")
     arguments = parser.parse_args(argv)
     if arguments.output:
-        require_free(arguments.output, [], lambda head: b"experiments.memory" in head, kind="such a file")
+        require_own(arguments.output, b"experiments.memory")
     profile = load_profile(RunPaths(project_root(), arguments.profile).config)
     if profile.training is None:
         raise ConfigError(f"expected a profile that trains, found {arguments.profile}, which leaves that out")

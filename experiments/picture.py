@@ -24,7 +24,7 @@ from alit.config import load_profile
 from alit.data.images import to_images, to_pixels
 from alit.data.scenes.scene import SceneSource
 from alit.errors import run_command
-from alit.files import require_free, write_whole
+from alit.files import require_own, write_whole
 from alit.paths import project_root
 from alit.plots.style import EDGE, PALETTE, style
 from alit.report.gallery import needs_from_plain_to_crowded
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("-o", "--output", type=path, required=True, help="a PNG file")
     output = parser.parse_args(argv).output
-    require_free(output, [], lambda head: head.startswith(b"\x89PNG"), kind="a PNG picture")
+    require_own(output, b"\x89PNG", kind="a PNG picture")
     root = project_root(Path.cwd())
     profile = load_profile(root / "configs" / f"{PROFILE}.yaml")
     tokenizer = AdaptiveTokenizer.from_pretrained(root / CHECKPOINT)

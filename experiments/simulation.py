@@ -31,7 +31,7 @@ from alit.analysis.trainings import mean_claim, mean_measurement
 from alit.analysis.verdicts import COLUMNS
 from alit.cli import path
 from alit.errors import DataError, run_command
-from alit.files import require_free, write_whole
+from alit.files import require_own, write_whole
 from alit.studies import assess
 
 CONFIDENCE = 0.95
@@ -365,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if arguments.output:
-        require_free(arguments.output, [], lambda head: b"coverage of means" in head, kind="such a file")
+        require_own(arguments.output, b"coverage of means")
     found = simulate(arguments.tables, arguments.resamples, arguments.seed)
     text = json.dumps(found, indent=2) + "\n"
     print(text, end="")

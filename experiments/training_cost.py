@@ -15,7 +15,7 @@ from tqdm import tqdm
 from alit.cli import path
 from alit.config import Profile, load_profile
 from alit.errors import ConfigError, run_command
-from alit.files import require_free, write_whole
+from alit.files import require_own, write_whole
 from alit.paths import RunPaths, project_root
 from alit.tasks.perceptual import build_untrained_trunk
 from alit.training import variants
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=path, help="also write the numbers as JSON")
     arguments = parser.parse_args(argv)
     if arguments.output:
-        require_free(arguments.output, [], lambda head: b"settings_sha256" in head, kind="such a file")
+        require_own(arguments.output, b"settings_sha256")
     profile = load_profile(RunPaths(project_root(), arguments.profile).config)
     rows = list(count(profile))
     print(table(rows, arguments.teraflops))
