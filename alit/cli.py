@@ -7,14 +7,13 @@ import argparse
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from alit.environment import settle_environment
 from alit.errors import require, run_command
+from alit.signals import interrupts
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 SHELLS = ("bash", "zsh", "fish")
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if arguments.command == "explore":
         require("pandas", "pandera", "pyarrow", "scipy", "vl_convert")
-    with interrupts_end_at_once():
+    with interrupts(signal.SIG_DFL):  # an exception would come out of the middle of an import
         if arguments.command == "explore":
             from alit.explore import explore as command
         elif arguments.command == "view":
@@ -42,19 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             command = COMMANDS[arguments.command]
     command(arguments)
-
-
-@contextmanager
-def interrupts_end_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process, as if it were no Python: an exception would come out of the middle of an import."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -188,9 +174,7 @@ def add_decode(commands: Subparsers) -> None:
         help="a token file to PNG pictures",
         description="Write each image of a token file as PNG, under its number and its picture's name.",
     )
-    parser.add_argument(
-        "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
-    )
+    add_tokens(parser)
     parser.add_argument("-o", "--output", type=path, required=True, help="the folder to write to")
     add_force(parser)
     add_model(parser)
@@ -209,9 +193,7 @@ def add_view(commands: Subparsers) -> None:
         "pictures, not the pictures: an original that is not found by its name is marked on the sheet, named, and "
         "ends the command with status 2.",
     )
-    parser.add_argument(
-        "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
-    )
+    add_tokens(parser)
     parser.add_argument(
         "-o", "--output", type=path, default=Path("sheet.png"), help="the sheet to write (default: %(default)s)"
     )
@@ -222,12 +204,7 @@ def add_view(commands: Subparsers) -> None:
         metavar="PATH",
         help="the pictures that were encoded: files, folders, globs, or - for paths on standard input",
     )
-    parser.add_argument(
-        "--most",
-        type=positive_integer,
-        default=48,
-        help="most images, evenly over the file (default: %(default)s)",
-    )
+    add_most(parser, "images, evenly over the file", default=48)
     add_force(parser)
     add_model(parser)
     add_batch_size(parser, "images", default=16)
@@ -249,12 +226,7 @@ def add_explore(commands: Subparsers) -> None:
         "-o", "--output", type=path, default=Path("explorer.html"), help="the page to write (default: %(default)s)"
     )
     parser.add_argument("--no-open", action="store_true", help="do not open the page in the browser")
-    parser.add_argument(
-        "--most",
-        type=positive_integer,
-        default=100,
-        help="most pictures, evenly over the folder (default: %(default)s)",
-    )
+    add_most(parser, "pictures, evenly over the folder", default=100)
     add_force(parser)
     add_model(parser)
     add_batch_size(parser, "pictures", default=16)
@@ -321,6 +293,18 @@ def add_completion(commands: Subparsers) -> None:
         "says where it goes.",
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell")
+
+
+def add_tokens(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of a token file."""
+    parser.add_argument(
+        "tokens", type=path, help="the token file to read, - for standard input, or a folder of alit tokenize"
+    )
+
+
+def add_most(parser: argparse.ArgumentParser, what: str, *, default: int) -> None:
+    """Add the option --most."""
+    parser.add_argument("--most", type=positive_integer, default=default, help=f"most {what} (default: %(default)s)")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -56,17 +56,23 @@ def no_card(reason: str) -> CardFigure:
     return CardFigure(plot, plot)
 
 
-def line_card(finding: str, lines: pd.DataFrame, *, x: str, y: str, shares: str = "") -> CardFigure:
-    """Draw lines with their intervals.
+def line_card(
+    finding: str, table: pd.DataFrame, *, series: str, across: str, x: str, y: str, shares: str = ""
+) -> CardFigure:
+    """Draw lines with their intervals, the first `SERIES` of them.
 
     Args:
         finding: what to see, in a sentence.
-        lines: columns series, x, value, low, high; at most `SERIES` series, in order. Intervals are bands, bars where
-            a line has one point only. Not empty.
+        table: columns value, low, high and the two below. Intervals are bands, bars where a line has one point only.
+            Not empty.
+        series: the column that tells lines apart, which come in its order.
+        across: the column of places.
         x, y: what is drawn, in few words.
         shares: axes whose numbers are shares and written as per cent: "", "x", "y" or "xy".
     """
-    parts = [(str(name), part.sort_values("x")) for name, part in lines.groupby("series", sort=False)]
+    drawn = list(dict.fromkeys(table[series]))[:SERIES]
+    lines = table.loc[table[series].isin(drawn)].assign(x=table[across])
+    parts = [(str(name), part.sort_values("x")) for name, part in lines.groupby(series, sort=False)]
 
     def draw(panel: Axes, colors: PageColors) -> None:
         for (name, part), color, marker, dash in zip(parts, colors.series, MARKERS, DASHES, strict=False):
@@ -78,9 +84,9 @@ def line_card(finding: str, lines: pd.DataFrame, *, x: str, y: str, shares: str 
                 panel.errorbar(places, part["value"].to_numpy(), yerr=error_bars(part), fmt="none", ecolor=color)
         panel.set_xlabel(x)
         panel.locator_params(axis="y", nbins=TICKS)
-        across = lines["x"].to_numpy(dtype=float)
-        if (across == across.round()).all():  # lengths and iterations: those that there are
-            panel.set_xticks(evenly(across, TICKS))
+        places = lines["x"].to_numpy(dtype=float)
+        if (places == places.round()).all():  # lengths and iterations: those that there are
+            panel.set_xticks(evenly(places, TICKS))
         else:
             panel.locator_params(axis="x", nbins=TICKS)
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait as wait_for_end
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from alit.errors import AlitError, ConfigError, require
+from alit.signals import interrupts
 from alit.tokenizer.dataset import Advance, Engine, PartEncoder, Rejected, TokenizeJob
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 
@@ -65,7 +65,7 @@ def _in_processes(
     pool = ProcessPoolExecutor(len(devices), context, _start_worker, (job, queue, counter, threads))
     seen = 0
     try:
-        with ignored_interrupts():
+        with interrupts(signal.SIG_IGN):  # a terminal sends Ctrl-C to all, and the processes would show a trace
             waiting = {pool.submit(_encode_part, part) for part in parts}
         while waiting:
             done, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
@@ -83,22 +83,6 @@ def _in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()  # at once, after an error or Ctrl-C: a part may take minutes
-
-
-@contextmanager
-def ignored_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C, which a terminal sends to all, leaves to this one to end: they would show a trace.
-
-    A process inherits from the one that starts it which signals it ignores.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 _worker: tuple[PartEncoder, Any] | None = None  # of a process that encodes: its encoder, and the counter of images

@@ -40,7 +40,7 @@ CARDS = {  # with a figure, and without
     "first": """
 from alit.plots.card import line_card
 line = pd.DataFrame({"series": "loss", "x": log["step"], "value": log["loss"], "low": 0.0, "high": 1.0})
-line_card("The loss goes from 1 to 0.025.", line, x="step", y="loss").save(folder)
+line_card("The loss goes from 1 to 0.025.", line, series="series", across="x", x="step", y="loss").save(folder)
 """,
     "second": """
 from alit.plots.card import no_card

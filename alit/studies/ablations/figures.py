@@ -136,7 +136,9 @@ def card(rates: pd.DataFrame) -> CardFigure:
     found = ", ".join(f"{name} {value:.3g}" for name, value in zip(at["series"], at["value"], strict=True))
     return line_card(
         f"Mean L1 with {length} tokens: {found}.",
-        shown.rename(columns={"length": "x"}),
+        shown,
+        series="series",
+        across="length",
         x="tokens",
         y=f"mean L1 error\u00a0↓ (n = {shown['images'].max()})",
     )

@@ -135,12 +135,14 @@ def card(rules: pd.DataFrame) -> CardFigure:
     rows = rules.loc[(rules["kind"] == "mean") & (rules["column"] == "l1") & rules["rule"].isin(list(PROMISE_RULES))]
     if rows.empty:
         return no_card(NOTHING)
-    lines = rows.assign(series=rows["rule"].map(PROMISE_RULES), x=rows["share"], value=rows["advantage"])
+    lines = rows.assign(series=rows["rule"].map(PROMISE_RULES), value=rows["advantage"])
     found = [f"{name} {_amount(_at(lines.loc[lines['series'] == name]), 'share')}" for name in (BUDGET, THRESHOLD)]
     at = f"at {_middle(lines):.0%} of the {_cost(lines)}"
     return line_card(
         f"Gain in mean L1 over the same length for all {at}: {', '.join(found)}.",
         lines,
+        series="series",
+        across="share",
         x=f"share of the most {_cost(lines)} (n = {rows['images'].max()})",
         y="gain in mean L1 over the same length for all",
         shares="xy",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from alit.plots.card import SERIES, CardFigure, line_card, no_card
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import (
     BAND,
     GRAY,
@@ -275,12 +275,14 @@ def card(use: pd.DataFrame) -> CardFigure:
     """
     if use.empty:
         return no_card(NO_IDS)
-    names = list(dict.fromkeys(use["dataset"]))[:SERIES]
-    rows = use.loc[(use["measure"] == "perplexity") & use["dataset"].isin(names)]
-    last = rows.loc[rows["dataset"] == names[0]].sort_values("length").iloc[-1]
+    rows = use.loc[use["measure"] == "perplexity"]
+    last = rows.loc[rows["dataset"] == rows["dataset"].iat[0]].sort_values("length").iloc[-1]
+    share = f"{last['value']:.0%} of the codebook"
     return line_card(
-        f"With {last['length']} tokens, ids of {names[0]} have a perplexity of {last['value']:.0%} of the codebook.",
-        rows.rename(columns={"dataset": "series", "length": "x"}),
+        f"With {last['length']} tokens, ids of {last['dataset']} have a perplexity of {share}.",
+        rows,
+        series="dataset",
+        across="length",
         x="tokens",
         y="perplexity, share of the codebook",
         shares="y",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from alit.plots.card import SERIES, CardFigure, line_card, no_card
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import (
     MARKERS,
     PALETTE,
@@ -136,12 +136,14 @@ def card(bins: pd.DataFrame) -> CardFigure:
     limits = _informative(bins)
     middle = limits[len(limits) // 2]
     rows = bins.loc[bins["setting"] == middle]
-    names = list(dict.fromkeys(rows["dataset"]))[:SERIES]
-    first = rows.loc[rows["dataset"] == names[0]].sort_values("complexity")
+    name = rows["dataset"].iat[0]
+    first = rows.loc[rows["dataset"] == name].sort_values("complexity")
     low, high = (f"{first['value'].iat[end]:.3g}" for end in (0, -1))
     return line_card(
-        f"For L1 < {middle:g}, the least complex images of {names[0]} take {low} tokens, the most complex {high}.",
-        rows.loc[rows["dataset"].isin(names)].rename(columns={"dataset": "series", "complexity": "x"}),
+        f"For L1 < {middle:g}, the least complex images of {name} take {low} tokens, the most complex {high}.",
+        rows,
+        series="dataset",
+        across="complexity",
         x=f"complexity (n = {first['images'].max()})",
         y=f"mean tokens for L1 < {middle:g}",
     )

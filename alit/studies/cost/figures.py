@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from alit.plots.card import SERIES, CardFigure, line_card, no_card
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import Plot, error_bars, looks_of_series, note, panel_title, panels, style
 
 NOTHING = "not measurable here: no cost was measured"
@@ -56,12 +56,14 @@ def card(encoding: pd.DataFrame) -> CardFigure:
     """
     if encoding.empty:
         return no_card(NOTHING)
-    names = list(dict.fromkeys(encoding["tokenizer"]))[:SERIES]
-    first = encoding.loc[encoding["tokenizer"] == names[0]].sort_values("length")
+    name = encoding["tokenizer"].iat[0]
+    first = encoding.loc[encoding["tokenizer"] == name].sort_values("length")
     few, many = (f"{first['value'].iat[end]:.3g} ms to {first['length'].iat[end]}" for end in (0, -1))
     return line_card(
-        f"Encoding one image with {names[0]} takes {few} tokens and {many}, on {_where(encoding)}.",
-        encoding.loc[encoding["tokenizer"].isin(names)].rename(columns={"tokenizer": "series", "length": "x"}),
+        f"Encoding one image with {name} takes {few} tokens and {many}, on {_where(encoding)}.",
+        encoding,
+        series="tokenizer",
+        across="length",
         x="tokens",
         y=f"ms to encode one image (n = {first['images'].max()})",
     )

@@ -170,7 +170,9 @@ def card(scores: pd.DataFrame) -> CardFigure:
     than = "".join(f"; {row.label} alone {row.value:.1%}" for row in controls.tail(1).itertuples())
     return line_card(
         f"Probes of {whole['label'].iat[0]} reach {first} after the first iteration and {last} after the last{than}.",
-        pd.concat([lines, best]).rename(columns={"label": "series", "iteration": "x"}),
+        pd.concat([lines, best]),
+        series="label",
+        across="iteration",
         x=f"iteration (n = {lines['images'].max()})",
         y="probe accuracy\u00a0↑",
         shares="y",

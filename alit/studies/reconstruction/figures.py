@@ -6,7 +6,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alit.plots.card import SERIES, CardFigure, line_card, no_card
+from alit.plots.card import CardFigure, line_card, no_card
 from alit.plots.style import (
     BAND,
     PALETTE,
@@ -111,13 +111,13 @@ def card(rates: pd.DataFrame, dataset: str) -> CardFigure:
     rows = rates.loc[rates["measure"] == "l1"]
     if dataset not in set(rows["dataset"]):
         return no_card("no measurements")
-    names = sorted(dict.fromkeys(rows["dataset"]), key=lambda name: name != dataset)[:SERIES]
-    lines = pd.concat([rows.loc[rows["dataset"] == name] for name in names])
     own = rows.loc[rows["dataset"] == dataset].sort_values("length")
     few, many = (f"{own['value'].iat[end]:.3g} with {own['length'].iat[end]}" for end in (0, -1))
     return line_card(
         f"Mean L1 on {dataset} goes from {few} tokens to {many}.",
-        lines.rename(columns={"dataset": "series", "length": "x"}),
+        pd.concat([own, rows.loc[rows["dataset"] != dataset]]),
+        series="dataset",
+        across="length",
         x="tokens",
         y=f"mean L1 error\u00a0↓ (n = {own['images'].max()})",
     )

@@ -139,7 +139,9 @@ def card(curves: pd.DataFrame, best: pd.DataFrame, task: str) -> CardFigure:
     found = ", ".join(f"{value:.3g} with {name}" for name, value in _values_at(chosen, middle).items())
     return line_card(
         f"At {middle:.0%} of the most tokens, {label} is {found}.",
-        lines.rename(columns={"tsc_label": "series", "capacity": "x"}),
+        lines,
+        series="tsc_label",
+        across="capacity",
         x=f"share of the most tokens (n = {rows['images'].max()})",
         y=f"{label}{arrow_of(rows['better'].iat[0])}",
         shares="x",

@@ -129,8 +129,8 @@ def test_colors_differ_from_their_ground(colors):
 
 
 def test_a_line_is_drawn_with_its_band_and_described_by_its_ends():
-    line = pd.DataFrame({"series": "a", "x": [8, 4], "value": [0.25, 0.5], "low": [0.2, 0.4], "high": [0.3, 0.6]})
-    falls = line_card("It falls.", line, x="tokens", y="loss", shares="y")
+    line = pd.DataFrame({"name": "a", "length": [8, 4], "value": [0.25, 0.5], "low": [0.2, 0.4], "high": [0.3, 0.6]})
+    falls = line_card("It falls.", line, series="name", across="length", x="tokens", y="loss", shares="y")
     assert falls.light.alt == (
         "Lines with 95 % intervals, loss against tokens: a 50.0% [40.0%, 60.0%] at 4 to 25.0% [20.0%, 30.0%] at 8."
     )
@@ -138,9 +138,16 @@ def test_a_line_is_drawn_with_its_band_and_described_by_its_ends():
     assert [*panel.lines[0].get_xydata().ravel()] == [4, 0.5, 8, 0.25]
     assert panel.lines[0].get_color() == DARK.series[0]
     assert len(panel.collections) == 1
-    one = line_card("It stays.", line.iloc[:1], x="tokens", y="loss")
+    one = line_card("It stays.", line.iloc[:1], series="name", across="length", x="tokens", y="loss")
     assert one.light.alt.endswith("loss against tokens: a 0.25 [0.2, 0.3] at 8.")
     assert len(one.light.figure.axes[0].containers) == 1  # its bar
+
+
+def test_a_card_draws_the_first_lines_in_their_order():
+    names = [f"line {number}" for number in range(SERIES + 2)]
+    lines = pd.DataFrame({"name": names[::-1], "at": 1, "value": 0.5, "low": 0.4, "high": 0.6})
+    card = line_card("Many.", lines, series="name", across="at", x="tokens", y="loss")
+    assert legend(card.light.figure) == names[::-1][:SERIES]
 
 
 def test_marks_of_a_card_lie_below_each_other_with_their_intervals():

@@ -22,8 +22,9 @@ from alit import AdaptiveTokenizer, ReconstructionLoss, TokenSet, load_images
 from alit.cli import main
 from alit.data.sources.opening import open_source
 from alit.errors import AlitError, ConfigError, DataError, TokenFileError
+from alit.signals import interrupts
 from alit.tokenizer.dataset import TokenizeConfig, TokenizeJob, tokenize
-from alit.tokenizer.engines import here, ignored_interrupts, processes
+from alit.tokenizer.engines import here, processes
 from alit.tokenizer.parquet import part_file, read_rows
 from alit.tokenizer.tokens import read_tokens
 
@@ -428,6 +429,6 @@ def test_a_source_that_is_not_there_is_named(model, tmp_path):
 def test_processes_leave_ctrl_c_to_the_one_that_starts_them():
     asked = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"]
     before = signal.getsignal(signal.SIGINT)
-    with ignored_interrupts():
+    with interrupts(signal.SIG_IGN):
         assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == "True\n"
     assert signal.getsignal(signal.SIGINT) is before
