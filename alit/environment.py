@@ -7,16 +7,18 @@ from alit.errors import ConfigError
 
 # Caches and addresses of Hugging Face's hub, torch's hub and whatever follows the XDG rules.
 NAMES = (
-    *(
-        "HF_ASSETS_CACHE",
-        "HF_DATASETS_CACHE",
-        "HF_ENDPOINT",
-        "HF_HOME",
-        "HF_HUB_CACHE",
-        "HF_TOKEN_PATH",
-        "HF_XET_CACHE",
-    ),
-    *("HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    "HF_ASSETS_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_TOKEN_PATH",
+    "HF_XET_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
 )
 
 
