@@ -22,7 +22,13 @@ from alit.plots.card import CARD, DARK_CARD
 from alit.report.study_page import StudyPage
 
 TABLE = re.compile(r'<table border="1" class="dataframe">.*?</table>', re.DOTALL)  # as pandas writes one
-KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}})  # files instead of open ports: no warning, no listener
+KERNEL_CONFIG = Config(
+    {
+        "KernelManager": {"transport": "ipc"},  # files instead of open ports: no warning, no listener
+        # Shutting down begins with an interrupt, which a kernel now and then logs as an error; those of cells are ours.
+        "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},
+    }
+)
 
 
 def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookNode:
