@@ -192,7 +192,8 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=error_bars(dots), label=look, **drawn)
             panel.axvline(reference, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(names))], labels=names)
-            panel_title(panel, f"{name} (n = {part['images'].max()})")
+            panel.set_ylim(-len(names) + 0.4, 0.6)  # room for all series of the first and the last row
+            panel_title(panel, f"{name} (n = {part['images'].max():,})")
             panel.set_xlabel(xlabel)
         if shared:
             legend_below(figure, axes[0])

@@ -56,7 +56,7 @@ def means_by_share(rules: pd.DataFrame) -> Plot:
             found.append(f"{label}: {words}")
         _legend(figure, axes)
         figure.supylabel("better than the same length for all by")
-        figure.suptitle(f"n = {means['images'].max()}")
+        figure.suptitle(f"n = {means['images'].max():,}")
     share = _middle(means)
     return Plot(
         figure, f"Advantage over the same length for all at {share:.0%} of the {_cost(means)}: {'; '.join(found)}."
@@ -88,7 +88,7 @@ def promises_by_share(rules: pd.DataFrame, savings: pd.DataFrame) -> Plot:
             found.append(f"{title}: {words}")
         _legend(figure, axes)
         figure.supylabel("better than the same length for all by")
-        figure.suptitle(f"n = {kept['images'].max()}")
+        figure.suptitle(f"n = {kept['images'].max():,}")
     share = _middle(kept)
     return Plot(
         figure, f"Advantage over the same length for all at {share:.0%} of the {_cost(kept)}: {'; '.join(found)}."
@@ -120,7 +120,7 @@ def tokens_by_group(spread: pd.DataFrame) -> Plot:
             panel_title(panel, title, 46)
             panel.set_xlabel(f"images by L1 at the shortest length\n(1 lowest, {last} highest)")
         figure.legend(*lengths.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        figure.suptitle(f"n = {total}")
+        figure.suptitle(f"n = {total:,}")
     brings = f"a token brings {uniform['gain'].iat[0]:.2g} and {uniform['gain'].iat[-1]:.2g} of L1"
     words = f"Tokens for the images of lowest and of highest L1: {', '.join(ends)}; {brings} there."
     return Plot(figure, words)
@@ -143,7 +143,7 @@ def card(rules: pd.DataFrame) -> CardFigure:
         lines,
         series="series",
         across="share",
-        x=f"share of the most {_cost(lines)} (n = {rows['images'].max()})",
+        x=f"share of the most {_cost(lines)} (n = {rows['images'].max():,})",
         y="gain in mean L1 over the same length for all",
         shares="xy",
     )

@@ -37,7 +37,7 @@ def cost_by_length(costs: pd.DataFrame, operation: str) -> Plot:
             panel.set_ylim(0, 1.1 * table[drawn].to_numpy(dtype=float).max())
             panel.set_xlabel("tokens")
             panel_title(panel, label)
-        figure.suptitle(f"{operation}: one image at a time, FP32, {where}, n = {table['images'].max()}")
+        figure.suptitle(f"{operation}: one image at a time, FP32, {where}, n = {table['images'].max():,}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     words = []
@@ -65,7 +65,7 @@ def card(encoding: pd.DataFrame) -> CardFigure:
         series="tokenizer",
         across="length",
         x="tokens",
-        y=f"ms to encode one image (n = {first['images'].max()})",
+        y=f"ms to encode one image (n = {first['images'].max():,})",
     )
 
 

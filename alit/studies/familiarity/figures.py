@@ -47,9 +47,9 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
             panel.axvline(0, color=GRAY, lw=0.8)
             panel.locator_params(axis="x", nbins=4)
             fewer = part.loc[part["images"] != counts.reindex(part["dataset"]).to_numpy()]
-            taken = f" (n = {fewer['images'].max()})" if len(fewer) else ""
+            taken = f" (n = {fewer['images'].max():,})" if len(fewer) else ""
             panel_title(panel, f"{part['label'].iat[0]}{taken}", 38)
-        labels = [f"{name} (n = {count})" for name, count in counts.items()]
+        labels = [f"{name} (n = {count:,})" for name, count in counts.items()]
         axes[0].set_yticks([-i for i in range(len(names))], labels=labels)
         axes[0].set_ylim(0.5 - len(names), 0.5)
         figure.suptitle("excess at few tokens over the longest length")
@@ -73,7 +73,7 @@ def card(gaps: pd.DataFrame) -> CardFigure:
     return interval_card(
         f"What {few} tokens lose in L1 against the longest length goes {ends}.",
         rows.assign(
-            row=[f"{name} (n = {n})" for name, n in zip(rows["dataset"], rows["images"], strict=True)], series=""
+            row=[f"{name} (n = {n:,})" for name, n in zip(rows["dataset"], rows["images"], strict=True)], series=""
         ),
         x=f"excess of L1 at {few} tokens over the most",
         reference=0,
@@ -112,7 +112,7 @@ def detection(areas: pd.DataFrame) -> Plot:
     familiar, found = areas["familiar"].iat[0], []
     figure = dot_panels(areas, "predictor", "kind", "AUROC", 0.5)
     with style():
-        figure.suptitle(f"against in-distribution images (n = {familiar})")
+        figure.suptitle(f"against in-distribution images (n = {familiar:,})")
     for name, part in areas.groupby("dataset", sort=False):
         best = part.loc[~part["kind"].isin(CONTROLS)].sort_values("value", ascending=False).iloc[0]
         codecs = part.loc[part["kind"] == "codec"]["value"]

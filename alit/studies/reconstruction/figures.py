@@ -97,7 +97,7 @@ def selected_lengths(counts: pd.DataFrame) -> Plot:
             means.append(f"{mean:.3g} tokens at L1 < {threshold:g} ({never.sum():.0%} never satisfied)")
         axes[0].set_ylabel("share of images")
         images = counts.loc[counts["threshold"] == chosen[0]]["images"].sum()
-        figure.suptitle(f"n = {images}; hatched: the longest length, which does not satisfy either")
+        figure.suptitle(f"n = {images:,}; hatched: the longest length, which does not satisfy either")
     return Plot(figure, f"Mean selected length: {'; '.join(means)}.")
 
 
@@ -119,7 +119,7 @@ def card(rates: pd.DataFrame, dataset: str) -> CardFigure:
         series="dataset",
         across="length",
         x="tokens",
-        y=f"mean L1 error\u00a0↓ (n = {own['images'].max()})",
+        y=f"mean L1 error\u00a0↓ (n = {own['images'].max():,})",
     )
 
 
@@ -131,7 +131,7 @@ def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, li
     for panel, (_, part) in zip(axes, rates.groupby("measure", sort=False), strict=True):
         for name, line in part.groupby(series, sort=False):
             color, marker, dash = looks[name]
-            label = f"{name} (n = {line['images'].max()})"
+            label = f"{name} (n = {line['images'].max():,})"
             (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
             panel.fill_between(line[across], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             named.setdefault(label, drawn)
