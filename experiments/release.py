@@ -1,6 +1,6 @@
 """Keep what a finished run of a profile gave where git holds it, and check what is kept. Run by hand, by no stage.
 
-    python -m experiments.release imagenette                          its results: results/ and RESULTS.md
+    python -m experiments.release imagenette-taesd                    its results: results/ and RESULTS.md
     python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
 
 With `--length-predictor` only what predicts the checkpoint's lengths is fitted and checked again, after stage `data`.

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from checkout import ROOT
+from checkout import ROOT, run_of_record
 
 from alit.sweep.overlap import (
     IMAGENET,
@@ -17,7 +17,7 @@ from alit.sweep.overlap import (
     training_overlap,
 )
 
-KEPT = ROOT / "results" / "runs" / "imagenette" / "sweep" / "table.parquet"
+KEPT = run_of_record().table
 TRAINING = ["n01440764/n01440764_10162.jpg", "n02102040_3.JPEG"]
 VALIDATION = ["n01440764/ILSVRC2012_val_00009111.jpg", "n01795545_ILSVRC2012_val_00023344.jpg"]
 
@@ -116,12 +116,12 @@ def test_a_sweep_is_described_from_its_table_and_record():
 
 
 @pytest.mark.skipif(not KEPT.is_file(), reason="no kept results")
-def test_judges_of_the_kept_run_had_seen_483_of_500_images():
+def test_judges_of_the_kept_run_had_seen_3791_of_3925_images():
     table = pd.read_parquet(KEPT, columns=["dataset", "image_id", "length"])
     record = json.loads(KEPT.with_name("config.json").read_text(encoding="utf-8"))
     sentences = " ".join(describe_judges(table, record, "imagenette_val"))
-    assert "483 of the 500 of imagenette_val (97%) are among them" in sentences
+    assert "3,791 of the 3,925 of imagenette_val (97%) are among them" in sentences
     assert "imagenet1k_one_per_class shares 4 of its classes with imagenette_val." in sentences
     rule = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
-    assert "483 (97 %)" in rule
+    assert "3,791 (97 %)" in rule
     assert "shares four classes with Imagenette" in rule
