@@ -165,6 +165,11 @@ def error_bars(line: pd.DataFrame, value: str = "value", low: str = "low", high:
     return np.abs(numbers[:, 1:] - numbers[:, :1]).T
 
 
+def sample_size(table: pd.DataFrame) -> str:
+    """Return "n = 3,925": over how many images the rows are, by their column images; the most where they differ."""
+    return f"n = {table['images'].max():,}"
+
+
 def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, reference: float) -> Figure:
     """Draw one panel per data set, a line of dots per value of `row`, a look per value of `series`.
 
@@ -193,7 +198,7 @@ def dot_panels(table: pd.DataFrame, row: str, series: str, xlabel: str, referenc
             panel.axvline(reference, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(names))], labels=names)
             panel.set_ylim(-len(names) + 0.4, 0.6)  # room for all series of the first and the last row
-            panel_title(panel, f"{name} (n = {part['images'].max():,})")
+            panel_title(panel, f"{name} ({sample_size(part)})")
             panel.set_xlabel(xlabel)
         if shared:
             legend_below(figure, axes[0])

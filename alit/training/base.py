@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
@@ -37,21 +37,9 @@ class BaseTrainingConfig(Settings):
     l1_weight: NonNegativeFloat
     l2_weight: NonNegativeFloat
     perceptual_weight: NonNegativeFloat
-    perceptual_start: float = Field(default=0.0, ge=0, lt=1)  # share of the run before the perceptual loss joins in
     quantizer_weight: NonNegativeFloat  # VQGAN: codebook and commitment
     kl_weight: NonNegativeFloat  # VAE
     expire_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
-
-    @model_serializer(mode="wrap")
-    def _without_a_start_at_once(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what earlier trainings have no key for: they are continued and compared by their settings."""
-        return {key: value for key, value in dump(self).items() if key != "perceptual_start" or value}
-
-
-def perceptual_step(config: BaseTrainingConfig) -> int:
-    """Return the first step with a perceptual loss: of a weight of zero, none of the run."""
-    steps = config.optimization.steps
-    return round(config.perceptual_start * steps) if config.perceptual_weight > 0 else steps
 
 
 class BaseLosses(NamedTuple):
@@ -77,14 +65,14 @@ class BaseObjective(nn.Module):
         self.perceptual = perceptual
         self.config = config
 
-    def forward(self, images: Tensor, perceptual_too: bool = True) -> BaseLosses:
-        """Return the losses of images (b, 3, h, w) in [0, 1]; the perceptual one is zero where it is not asked for."""
+    def forward(self, images: Tensor) -> BaseLosses:
+        """Return the losses of images (b, 3, h, w) in [0, 1]."""
         tokens = self.base.encode(images)
         reconstruction = self.base.decode(tokens.codes)
         l1 = F.l1_loss(reconstruction, images)
         l2 = F.mse_loss(reconstruction, images)
         perceptual = l1.new_zeros(())
-        if perceptual_too and self.perceptual is not None:
+        if self.perceptual is not None:
             perceptual = self.perceptual(reconstruction, images).mean()
         config = self.config
         latent_weight = config.kl_weight if tokens.ids is None else config.quantizer_weight
@@ -131,7 +119,7 @@ class BaseStage:
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take one step on one batch: forward and loss, backward and optimizer step, reset of dead codes."""
-        losses = self.compute_gradient(self.sampler(step), perceptual_too=step >= perceptual_step(self.config))
+        losses = self.compute_gradient(self.sampler(step))
         values = {
             "loss": losses.total,
             "l1": losses.l1,
@@ -148,13 +136,13 @@ class BaseStage:
                 self.reset.expire_codes(losses.features, derive_generator(self.seed, NAME, "revive", step))
         return values
 
-    def compute_gradient(self, batch: Batch, *, perceptual_too: bool) -> BaseLosses:
+    def compute_gradient(self, batch: Batch) -> BaseLosses:
         """Accumulate the gradient of a batch, a micro-batch at a time, and return its losses without graphs."""
         parts = []
         rows = split_rows(len(batch.images), self.micro_batch)
         for part in rows:
             with self.optimized.accumulating(part):
-                losses: BaseLosses = self.optimized.module(part.of(batch.images), perceptual_too)
+                losses: BaseLosses = self.optimized.module(part.of(batch.images))
                 self.optimized.backward(losses.total, part)
             parts.append(detached(losses))
         return join_parts(parts, rows, batched=("features", "ids"))

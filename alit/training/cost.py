@@ -13,7 +13,7 @@ from alit.models.loading import build_base
 from alit.models.losses import PatchDiscriminator, PerceptualDistance
 from alit.tokenizer.cost import count_flop
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.base import BaseObjective, perceptual_step
+from alit.training.base import BaseObjective
 from alit.training.distill import DistillObjective, supervised_at
 from alit.training.engine.execution import ExecutionConfig, prepare_network
 from alit.training.engine.loader import encode_frozen
@@ -58,21 +58,16 @@ class CostCounter:
     def base(self, settings: TrainingSettings) -> float:
         """Return the cost of training the base tokenizer: nothing where it is a published one."""
         config = settings.base_training
-        steps, size = config.optimization.steps, config.optimization.batch_size
-        if not steps or settings.tokenizer.base.pretrained is not None:
+        images = config.optimization.steps * config.optimization.batch_size
+        if not images or settings.tokenizer.base.pretrained is not None:
             return 0.0
 
-        def count(weight: float) -> float:
+        def count() -> float:
             base = empty(lambda: build_base(settings.tokenizer.base)).train()
-            objective = BaseObjective(base, self._perceptual(settings, weight), config)
+            objective = BaseObjective(base, self._perceptual(settings, config.perceptual_weight), config)
             return count_flop(lambda: objective(_image(settings)).total.backward())
 
-        before = perceptual_step(config)
-        pixels = before * size * self._once("base", settings, lambda: count(0.0)) if before else 0.0
-        if before == steps:
-            return pixels
-        perceived = self._once("base, perceived", settings, lambda: count(config.perceptual_weight))
-        return pixels + (steps - before) * size * perceived
+        return images * self._once("base", settings, count)
 
     def distill(self, settings: TrainingSettings) -> float:
         """Return the cost of stage 1, whose base tokens are computed for each crop."""
@@ -170,10 +165,9 @@ class CostCounter:
 
 def _per_image(what: str, settings: TrainingSettings) -> object:
     """Return all settings that the operations per image depend on, without counts of steps and learning rates."""
-    of_base = what.startswith("base")
-    section = settings.base_training if of_base else settings.distill if what == "distill" else settings.finetune
+    section = {"base": settings.base_training, "distill": settings.distill}.get(what, settings.finetune)
     content = section.model_dump(mode="json", exclude={"optimization"})
-    networks = settings.tokenizer.base if of_base else settings.tokenizer
+    networks = settings.tokenizer.base if what == "base" else settings.tokenizer
     return [content, networks.model_dump(mode="json"), settings.perceptual_trunk]
 
 

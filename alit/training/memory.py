@@ -121,9 +121,7 @@ def _base(
     base = _tokenizer(settings).base
     stage = BaseStage(base, perceptual, _NoImages(), config, augmentation=PLAIN_VIEWS, **how)
     networks = (base, *([] if stage.optimized.module.perceptual is None else [stage.optimized.module.perceptual]))
-    return _Built(
-        lambda: stage.compute_gradient(_batch(settings, count), perceptual_too=True), networks, (stage.optimized,)
-    )
+    return _Built(lambda: stage.compute_gradient(_batch(settings, count)), networks, (stage.optimized,))
 
 
 def _distill(

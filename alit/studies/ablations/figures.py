@@ -17,6 +17,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -46,7 +47,7 @@ def one_pass_or_many(rates: pd.DataFrame) -> Plot:
         axes[0].minorticks_off()
         axes[0].set_xlabel("tokens")
         axes[1].set_xlabel("GFLOP to encode one image")
-        axes[0].set_ylabel(f"mean L1 error (n = {rates['images'].max():,})")
+        axes[0].set_ylabel(f"mean L1 error ({sample_size(rates)})")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
     words = []
@@ -76,7 +77,7 @@ def paired_changes(comparisons: pd.DataFrame) -> Plot:
             panel.errorbar(values, places, xerr=error_bars(part), fmt=MARKERS[0], color=PALETTE[0], lw=1, markersize=4)
             panel.axvline(0, color=GRAY, lw=0.8)
             panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            panel_title(panel, f"{part['label'].iloc[0]}, n = {part['images'].max():,}", 24)
+            panel_title(panel, f"{part['label'].iloc[0]}, {sample_size(part)}", 24)
             panel.set_xlabel("lower by (right is better)")
         axes[0].set_yticks([-place for place in range(len(pairs))], labels=ticks)
         axes[0].set_ylim(-len(pairs) + 0.5, 0.5)
@@ -112,7 +113,7 @@ def changes_by_length(comparisons: pd.DataFrame) -> Plot:
                 )
             panel.axhline(0, color=GRAY, lw=0.8)
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            panel_title(panel, f"{part['label'].iloc[0]}, n = {part['images'].max():,}", 40)
+            panel_title(panel, f"{part['label'].iloc[0]}, {sample_size(part)}", 40)
             panel.set_xlabel("tokens")
         axes[0].set_ylabel("lower by (up is better)")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -140,7 +141,7 @@ def card(rates: pd.DataFrame) -> CardFigure:
         series="series",
         across="length",
         x="tokens",
-        y=f"mean L1 error\u00a0↓ (n = {shown['images'].max():,})",
+        y=f"mean L1 error\u00a0↓ ({sample_size(shown)})",
     )
 
 

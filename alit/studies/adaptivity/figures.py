@@ -9,7 +9,20 @@ from matplotlib.ticker import PercentFormatter
 
 from alit.analysis.selection import own_column
 from alit.plots.card import CardFigure, line_card, no_card
-from alit.plots.style import BAND, DASHES, EDGE, GRAY, Plot, arrow_of, looks_of_series, note, panel_title, panels, style
+from alit.plots.style import (
+    BAND,
+    DASHES,
+    EDGE,
+    GRAY,
+    Plot,
+    arrow_of,
+    looks_of_series,
+    note,
+    panel_title,
+    panels,
+    sample_size,
+    style,
+)
 
 NOTHING = "not measurable here: one length only, or too few images"
 # What a rule is to the task of a panel; the order gives each its look.
@@ -56,7 +69,7 @@ def means_by_share(rules: pd.DataFrame) -> Plot:
             found.append(f"{label}: {words}")
         _legend(figure, axes)
         figure.supylabel("better than the same length for all by")
-        figure.suptitle(f"n = {means['images'].max():,}")
+        figure.suptitle(sample_size(means))
     share = _middle(means)
     return Plot(
         figure, f"Advantage over the same length for all at {share:.0%} of the {_cost(means)}: {'; '.join(found)}."
@@ -88,7 +101,7 @@ def promises_by_share(rules: pd.DataFrame, savings: pd.DataFrame) -> Plot:
             found.append(f"{title}: {words}")
         _legend(figure, axes)
         figure.supylabel("better than the same length for all by")
-        figure.suptitle(f"n = {kept['images'].max():,}")
+        figure.suptitle(sample_size(kept))
     share = _middle(kept)
     return Plot(
         figure, f"Advantage over the same length for all at {share:.0%} of the {_cost(kept)}: {'; '.join(found)}."
@@ -143,7 +156,7 @@ def card(rules: pd.DataFrame) -> CardFigure:
         lines,
         series="series",
         across="share",
-        x=f"share of the most {_cost(lines)} (n = {rows['images'].max():,})",
+        x=f"share of the most {_cost(lines)} ({sample_size(rows)})",
         y="gain in mean L1 over the same length for all",
         shares="xy",
     )

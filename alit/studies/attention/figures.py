@@ -24,6 +24,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -64,7 +65,7 @@ def attention_overlap(overlap: pd.DataFrame) -> Plot:
                 panel.plot(line["iteration"], line["value"], label=line["label"].iloc[0], **look)
                 if source != "masks":  # a bound, whose interval would cover what lies below it
                     panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
-            panel_title(panel, f"{name} (n = {part['images'].max():,}): {setting}", 17)
+            panel_title(panel, f"{name} ({sample_size(part)}): {setting}", 17)
             panel.set_ylim(bottom=0)
             panel.locator_params(axis="x", integer=True, nbins=5)
         for panel in axes[-5:]:
@@ -104,7 +105,7 @@ def attention_lead(lead: pd.DataFrame) -> Plot:
                 shift = 0.5 * (number + 0.5) / len(lines) - 0.25
                 places = [-controls.index(label) - shift for label in dots["label"]]
                 look = {"fmt": MARKERS[number], "color": PALETTE[number], "lw": 1, "markersize": 3.5}
-                look["label"] = f"{name} (n = {dots['images'].max():,}), iteration {dots['iteration'].max()}"
+                look["label"] = f"{name} ({sample_size(dots)}), iteration {dots['iteration'].max()}"
                 panel.errorbar(dots["value"].to_numpy(), places, xerr=error_bars(dots), **look)
             panel.axvline(0, color=GRAY, lw=0.8)
             panel.set_yticks([-i for i in range(len(controls))], labels=controls)
@@ -138,7 +139,7 @@ def card(lead: pd.DataFrame) -> CardFigure:
         f"The latents' maps fit masks {abs(closest['value']):.1f} points of mIoU {better} than the control that fits "
         f"them best, {closest['label']}.",
         rows.assign(row=rows["label"], series=""),
-        x=f"mIoU of the latents' maps above, points (n = {rows['images'].max():,})",
+        x=f"mIoU of the latents' maps above, points ({sample_size(rows)})",
         reference=0,
     )
 
@@ -160,7 +161,7 @@ def attention_sparsity(sparsity: pd.DataFrame) -> Plot:
         for panel, (measure, part) in zip(axes, sparsity.groupby("measure", sort=False), strict=True):
             lines = part.groupby(["dataset", "source"], sort=False)
             for (_, line), (color, marker, dash) in zip(lines, looks_of_series(), strict=False):
-                label = f"{line['label'].iloc[0]}, {line['dataset'].iloc[0]} (n = {line['images'].max():,})"
+                label = f"{line['label'].iloc[0]}, {line['dataset'].iloc[0]} ({sample_size(line)})"
                 panel.plot(line["iteration"], line["value"], color=color, marker=marker, ls=dash, label=label)
                 panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel_title(panel, titles[str(measure)], 46)
@@ -199,7 +200,7 @@ def attention_layers(sparser: pd.DataFrame) -> Plot:
             panel.axvline(part.loc[part["shown"].to_numpy(bool), "layer"].iloc[0], color=GRAY, lw=0.8, ls=":")
             for number, ((_, dots), (color, marker, _)) in enumerate(zip(series, looks_of_series(), strict=False)):
                 shift = 0.4 * (number + 0.5) / len(series) - 0.2
-                label = f"{dots['label'].iloc[0]}, {dots['dataset'].iloc[0]} (n = {dots['images'].max():,})"
+                label = f"{dots['label'].iloc[0]}, {dots['dataset'].iloc[0]} ({sample_size(dots)})"
                 look = {"fmt": marker, "color": color, "lw": 1, "markersize": 3.5, "label": label}
                 panel.errorbar(dots["layer"].to_numpy(float) + shift, dots["value"], yerr=error_bars(dots), **look)
             panel_title(panel, titles[str(measure)], 46)
@@ -277,7 +278,7 @@ def attention_halting(halting: pd.DataFrame, lengths: pd.DataFrame) -> Plot:
                 panel.plot(line["iteration"], line["value"], color=color, marker=marker, ls=dash, label=words)
                 panel.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel.axhline(0, color=GRAY, lw=0.8)
-            panel_title(panel, f"{title} (n = {part['images'].max():,})", 46)
+            panel_title(panel, f"{title} ({sample_size(part)})", 46)
             panel.set_xlabel("iteration")
             panel.set_ylabel("%" if len(measures) > 1 else "change by halting (%)")
             panel.locator_params(axis="x", integer=True)
@@ -287,7 +288,7 @@ def attention_halting(halting: pd.DataFrame, lengths: pd.DataFrame) -> Plot:
             look = {"fmt": marker, "color": color, "lw": 1, "markersize": 3.5, "label": str(name)}
             axes[3].errorbar(line["threshold"], line["value"], yerr=error_bars(line), **look)
         axes[3].axhline(0, color=GRAY, lw=0.8)
-        panel_title(axes[3], f"tokens that an L1 threshold takes (n = {lengths['images'].max():,})", 46)
+        panel_title(axes[3], f"tokens that an L1 threshold takes ({sample_size(lengths)})", 46)
         axes[3].set_xlabel("L1 below")
         axes[3].set_ylabel("more tokens with halting")
         handles, labels = axes[0].get_legend_handles_labels()

@@ -21,6 +21,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     sequence,
     style,
 )
@@ -50,7 +51,7 @@ def codebook_usage(curves: pd.DataFrame, lengths: Sequence[int] = ()) -> Plot:
                 panel.plot(line["rank"], line["frequency"], color=color, label=f"{length} tokens")
             panel.set_yscale("log")
             panel.set_xlim(0, 1)
-            panel_title(panel, f"{name} (n = {part['images'].max():,})")
+            panel_title(panel, f"{name} ({sample_size(part)})")
             panel.set_xlabel("codes by rank (share)")
         figure.supylabel("frequency (uniform use = 1)")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -79,7 +80,7 @@ def codebook_use(use: pd.DataFrame) -> Plot:
         for panel, (measure, part) in zip(axes, use.groupby("measure", sort=False), strict=True):
             for name, line in part.groupby("dataset", sort=False):
                 color, marker, dash = looks[name]
-                label = f"{name} (n = {line['images'].max():,})"
+                label = f"{name} ({sample_size(line)})"
                 panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
                 panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
                 values = line.sort_values("length")["value"]
@@ -110,12 +111,12 @@ def kept_tokens(kept: pd.DataFrame, shares: pd.DataFrame) -> Plot:
     with style():
         figure, (left, right) = panels(2, columns=2, height=2.6)
         _shares(figure, left, table, "share of images that keep it")
-        panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max():,})", 46)
+        panel_title(left, f"{first['dataset'].iloc[0]} ({sample_size(first)})", 46)
         left.set_xlabel("latent token")
         left.set_ylabel("iteration")
         parts = shares.groupby("dataset", sort=False)
         for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
-            look = {"color": color, "marker": marker, "ls": dash, "label": f"{name} (n = {line['images'].max():,})"}
+            look = {"color": color, "marker": marker, "ls": dash, "label": f"{name} ({sample_size(line)})"}
             right.plot(line["iteration"], line["value"], **look)
             right.fill_between(line["iteration"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             right.plot(line["iteration"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
@@ -146,7 +147,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
     with style():
         figure, (left, right) = panels(2, columns=2, height=2.6)
         _shares(figure, left, table, "share of ids still there")
-        panel_title(left, f"{first['dataset'].iloc[0]} (n = {first['images'].max():,})", 46)
+        panel_title(left, f"{first['dataset'].iloc[0]} ({sample_size(first)})", 46)
         left.set_xlabel("later iteration")
         left.set_ylabel("iteration whose code it is")
         left.set_xticks(table.columns.to_numpy())
@@ -155,7 +156,7 @@ def surviving_ids(survival: pd.DataFrame) -> Plot:
         parts = shortest.groupby("dataset", sort=False)
         for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
             line = line.sort_values("later")
-            look = {"color": color, "marker": marker, "ls": dash, "label": f"{name} (n = {line['images'].max():,})"}
+            look = {"color": color, "marker": marker, "ls": dash, "label": f"{name} ({sample_size(line)})"}
             right.plot(line["later"], line["value"], **look)
             right.fill_between(line["later"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             right.plot(line["later"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
@@ -187,7 +188,7 @@ def nearest_images(nearest: pd.DataFrame, agreement: pd.DataFrame) -> Plot:
         for name, part in nearest.groupby("dataset", sort=False):
             color, _, dash = looks[name]
             chance = part["chance"].iloc[0]
-            left.ecdf(part["shared"].to_numpy(), color=color, ls=dash, label=f"{name} (n = {part['images'].max():,})")
+            left.ecdf(part["shared"].to_numpy(), color=color, ls=dash, label=f"{name} ({sample_size(part)})")
             left.plot(chance, 0, color=color, marker="|", ls="none", clip_on=False, markersize=9)
             shared.append(f"{part['shared'].mean():.0%} on {name} (all pairs {chance:.0%})")
         left.set_xlim(0, 1)
@@ -226,7 +227,7 @@ def retrieval(table: pd.DataFrame) -> Plot:
         parts = table.groupby("dataset", sort=False)
         for (name, line), (color, marker, dash) in zip(parts, looks_of_series(), strict=False):
             line = line.sort_values("length")
-            label = f"{name} (n = {line['images'].max():,})"
+            label = f"{name} ({sample_size(line)})"
             panel.plot(line["length"], line["value"], color=color, marker=marker, ls=dash, label=label)
             panel.fill_between(line["length"], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             panel.plot(line["length"], line["chance"], color=GRAY, marker="_", ls="none", markersize=7)
@@ -262,7 +263,7 @@ def closest_pairs(pairs: pd.DataFrame) -> Plot:
                 panel.imshow(imread(io.BytesIO(bytes(pair[kind])), format="png"), interpolation="nearest")
                 panel.set_axis_off()
             axes[0, column].set_title(f"{pair['shared']:.0%}")
-        figure.suptitle(f"share of ids in common, closest pairs of {name} (n = {shown['images'].max():,})")
+        figure.suptitle(f"share of ids in common, closest pairs of {name} ({sample_size(shown)})")
     low, high = shown["shared"].min(), shown["shared"].max()
     return Plot(figure, f"The {count} closest pairs of {name} have {low:.0%} to {high:.0%} of their ids in common.")
 

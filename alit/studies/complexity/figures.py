@@ -16,6 +16,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     sequence,
     style,
 )
@@ -107,7 +108,7 @@ def controlled_scenes(levels: pd.DataFrame, rises: pd.DataFrame) -> Plot:
             for setting, color, marker in zip(shown, sequence(len(shown)), MARKERS, strict=False):
                 line = part.loc[part["setting"] == setting]
                 _line(panel, line, color, marker, f"L1 with {setting:g} tokens")
-            panel_title(panel, f"{name} (n = {part['images'].max():,} scenes)")
+            panel_title(panel, f"{name} ({sample_size(part)} scenes)")
         for panel, (_, part) in zip(axes[factors:], lengths.groupby("dataset", sort=False), strict=True):
             _line(panel, part, PALETTE[0], "X", f"length under L1 < {part['setting'].iat[0]:g}")
             panel.set_xlabel("level")
@@ -144,7 +145,7 @@ def card(bins: pd.DataFrame) -> CardFigure:
         rows,
         series="dataset",
         across="complexity",
-        x=f"complexity (n = {first['images'].max():,})",
+        x=f"complexity ({sample_size(first)})",
         y=f"mean tokens for L1 < {middle:g}",
     )
 
@@ -167,7 +168,7 @@ def _binned(
                 _line(panel, line, color, marker, name_line(setting))
                 if setting == described:
                     changes.append(f"{line['value'].iat[0]:.3g} to {line['value'].iat[-1]:.3g} on {name}")
-            panel_title(panel, f"{name} (n = {part['images'].max():,})")
+            panel_title(panel, f"{name} ({sample_size(part)})")
             panel.set_xlabel("complexity")
         axes[0].set_ylabel(ylabel)
         handles, labels = axes[0].get_legend_handles_labels()

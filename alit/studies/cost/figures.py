@@ -3,7 +3,7 @@
 import pandas as pd
 
 from alit.plots.card import CardFigure, line_card, no_card
-from alit.plots.style import Plot, error_bars, looks_of_series, note, panel_title, panels, style
+from alit.plots.style import Plot, error_bars, looks_of_series, note, panel_title, panels, sample_size, style
 
 NOTHING = "not measurable here: no cost was measured"
 QUANTITIES = {"value": "milliseconds (median)", "gflop": "GFLOP", "peak_mib": "MiB of tensors alive at once"}
@@ -37,7 +37,7 @@ def cost_by_length(costs: pd.DataFrame, operation: str) -> Plot:
             panel.set_ylim(0, 1.1 * table[drawn].to_numpy(dtype=float).max())
             panel.set_xlabel("tokens")
             panel_title(panel, label)
-        figure.suptitle(f"{operation}: one image at a time, FP32, {where}, n = {table['images'].max():,}")
+        figure.suptitle(f"{operation}: one image at a time, FP32, {where}, {sample_size(table)}")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     words = []
@@ -65,7 +65,7 @@ def card(encoding: pd.DataFrame) -> CardFigure:
         series="tokenizer",
         across="length",
         x="tokens",
-        y=f"ms to encode one image (n = {first['images'].max():,})",
+        y=f"ms to encode one image ({sample_size(first)})",
     )
 
 

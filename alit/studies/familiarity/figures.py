@@ -13,6 +13,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -47,7 +48,7 @@ def familiarity_gaps(gaps: pd.DataFrame) -> Plot:
             panel.axvline(0, color=GRAY, lw=0.8)
             panel.locator_params(axis="x", nbins=4)
             fewer = part.loc[part["images"] != counts.reindex(part["dataset"]).to_numpy()]
-            taken = f" (n = {fewer['images'].max():,})" if len(fewer) else ""
+            taken = f" ({sample_size(fewer)})" if len(fewer) else ""
             panel_title(panel, f"{part['label'].iat[0]}{taken}", 38)
         labels = [f"{name} (n = {count:,})" for name, count in counts.items()]
         axes[0].set_yticks([-i for i in range(len(names))], labels=labels)

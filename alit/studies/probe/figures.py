@@ -6,7 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 
 from alit.plots.card import CardFigure, line_card, no_card
-from alit.plots.style import BAND, GRAY, Plot, error_bars, looks_of_series, note, panel_title, panels, style
+from alit.plots.style import (
+    BAND,
+    GRAY,
+    Plot,
+    error_bars,
+    looks_of_series,
+    note,
+    panel_title,
+    panels,
+    sample_size,
+    style,
+)
 from alit.studies.probe import CONTROLS, TOKENIZER
 
 NOT_PROBED = "not measurable here: no probes"
@@ -82,7 +93,7 @@ def probe_by_latents(scores: pd.DataFrame) -> Plot:
             panel.errorbar(places, line["value"], yerr=error_bars(line), label=label, **look)
         panel.set_xlabel("latents pooled")
         panel.set_ylabel(_accuracy(scores))
-        figure.suptitle(f"{scores['dataset'].iloc[0]} (n = {scores['images'].max():,})")
+        figure.suptitle(f"{scores['dataset'].iloc[0]} ({sample_size(scores)})")
         figure.legend(loc="outside lower center")
     best = last.loc[last["value"].idxmax()]
     alt = (
@@ -148,7 +159,7 @@ def probe_parity(parity: pd.DataFrame, margin: float) -> Plot:
                 f"{value:+.1%} over {name} on {label}" for value, name in zip(part["value"], names, strict=True)
             ]
         figure.supxlabel("probe accuracy of the recurrent variant minus that of the one with a fixed length")
-        figure.suptitle(f"{parity['dataset'].iloc[0]} (n = {parity['images'].max():,})")
+        figure.suptitle(f"{parity['dataset'].iloc[0]} ({sample_size(parity)})")
     return Plot(figure, f"Probe accuracy of recurrent variants at the same number of latents: {'; '.join(reported)}.")
 
 
@@ -173,7 +184,7 @@ def card(scores: pd.DataFrame) -> CardFigure:
         pd.concat([lines, best]),
         series="label",
         across="iteration",
-        x=f"iteration (n = {lines['images'].max():,})",
+        x=f"iteration ({sample_size(lines)})",
         y="probe accuracy\u00a0↑",
         shares="y",
     )
@@ -216,5 +227,5 @@ def _accuracy(scores: pd.DataFrame) -> str:
 
 
 def _about(scores: pd.DataFrame) -> str:
-    where = f"{scores['dataset'].iloc[0]} (n = {scores['images'].max():,})"
+    where = f"{scores['dataset'].iloc[0]} ({sample_size(scores)})"
     return f"{where}, fitted on {scores['trained_on'].max()} images"

@@ -16,6 +16,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -119,7 +120,7 @@ def card(rates: pd.DataFrame, dataset: str) -> CardFigure:
         series="dataset",
         across="length",
         x="tokens",
-        y=f"mean L1 error\u00a0↓ (n = {own['images'].max():,})",
+        y=f"mean L1 error\u00a0↓ ({sample_size(own)})",
     )
 
 
@@ -131,7 +132,7 @@ def _measures(rates: pd.DataFrame, series: str, across: str) -> tuple[Figure, li
     for panel, (_, part) in zip(axes, rates.groupby("measure", sort=False), strict=True):
         for name, line in part.groupby(series, sort=False):
             color, marker, dash = looks[name]
-            label = f"{name} (n = {line['images'].max():,})"
+            label = f"{name} ({sample_size(line)})"
             (drawn,) = panel.plot(line[across], line["value"], color=color, marker=marker, ls=dash)
             panel.fill_between(line[across], line["low"], line["high"], color=color, alpha=BAND, lw=0)
             named.setdefault(label, drawn)

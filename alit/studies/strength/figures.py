@@ -16,6 +16,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -45,7 +46,7 @@ def performance_by_strength(strength: pd.DataFrame) -> Plot:
                 _band(panel, line, ("value", "low", "high"), look, f"{model}: {clean:.3f} untouched")
                 few = f"{line['value'].iat[0]:.3g} with {line['length'].iat[0]} tokens"
                 models.append(f"{model} {clean:.3g} untouched and {few}")
-            panel_title(panel, f"{task} (n = {lines['images'].max():,}): {label}{arrow_of(lines['better'].iat[0])}")
+            panel_title(panel, f"{task} ({sample_size(lines)}): {label}{arrow_of(lines['better'].iat[0])}")
             _finish(panel, lines)
             words.append(f"{task} ({label}): {', '.join(models)}")
     return Plot(figure, f"Performance of weak and strong models: {'; '.join(words)}.")
@@ -72,7 +73,7 @@ def drop_by_strength(strength: pd.DataFrame) -> Plot:
                 models.append(f"{model} by {line['drop'].iat[0]:.0%} to {line['drop'].iat[-1]:.0%}")
             panel.axhline(0, color=GRAY, lw=0.8)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-            panel_title(panel, f"{task} (n = {lines['images'].max():,}): {lines['label'].iat[0]}")
+            panel_title(panel, f"{task} ({sample_size(lines)}): {lines['label'].iat[0]}")
             _finish(panel, lines)
             if against == names[0][1]:
                 words.append(f"in {task} {' and '.join(models)}")
@@ -103,7 +104,7 @@ def depth_agreement(agreement: pd.DataFrame) -> Plot:
                 rebuilt = f"{line['value'].iat[0]:.2f} to {line['value'].iat[-1]:.2f} rebuilt"
                 models.append(f"{model} {clean:.2f} ({interval}) untouched, {rebuilt}")
             panel.axhline(0, color=GRAY, lw=0.8)
-            panel_title(panel, f"{dataset} (n = {lines['images'].max():,})")
+            panel_title(panel, f"{dataset} ({sample_size(lines)})")
             _finish(panel, lines)
             words.append(f"{dataset} ({lines['images'].max()} images): {', '.join(models)}")
         figure.supylabel("rank agreement with known depth\u00a0↑")

@@ -25,6 +25,7 @@ from alit.plots.style import (
     note,
     panel_title,
     panels,
+    sample_size,
     style,
 )
 
@@ -60,7 +61,7 @@ def criteria_for_task(curves: pd.DataFrame, task: str, limits: Limits) -> Plot:
             ranges.append(f"{reached} of the most tokens under {line['tsc_label'].iat[0]}")
         figure.supylabel("share of the most tokens")
         figure.colorbar(marks, ax=axes, label="darker is better", pad=0.02)
-        figure.suptitle(f"TOI: {label} (n = {part['images'].max():,})")
+        figure.suptitle(f"TOI: {label} ({sample_size(part)})")
     return Plot(figure, f"{label}: {'; '.join(ranges)}.")
 
 
@@ -85,7 +86,7 @@ def tasks_under_criterion(curves: pd.DataFrame, criterion: str | None, limits: L
             figure.colorbar(marks, ax=panel, label="darker is better", pad=0.02)
             values = line.sort_values("capacity")["value"]
             changes.append(f"{line['toi_label'].iat[0]} from {values.iat[0]:.3g} to {values.iat[-1]:.3g}")
-        figure.suptitle(f"TSC: {label} (n = {part['images'].max():,})")
+        figure.suptitle(f"TSC: {label} ({sample_size(part)})")
         figure.supxlabel(_threshold_name(part))
         figure.supylabel("share of the most tokens")
     spending = f"the share of the most tokens goes from {spent.min():.0%} to {spent.max():.0%}"
@@ -118,7 +119,7 @@ def tasks_by_capacity(curves: pd.DataFrame, best: pd.DataFrame) -> Plot:
         for panel in axes[-2:]:
             panel.set_xlabel("share of the most tokens")
         handles, labels = axes[0].get_legend_handles_labels()
-        title = f"tokens chosen by (n = {curves['images'].max():,})"
+        title = f"tokens chosen by ({sample_size(curves)})"
         figure.legend(handles, labels, loc="outside lower center", ncols=2, title=title)
     return Plot(figure, _best_at_middle(curves))
 
@@ -142,7 +143,7 @@ def card(curves: pd.DataFrame, best: pd.DataFrame, task: str) -> CardFigure:
         lines,
         series="tsc_label",
         across="capacity",
-        x=f"share of the most tokens (n = {rows['images'].max():,})",
+        x=f"share of the most tokens ({sample_size(rows)})",
         y=f"{label}{arrow_of(rows['better'].iat[0])}",
         shares="x",
     )
@@ -197,7 +198,7 @@ def oracle_gaps(gains: pd.DataFrame) -> Plot:
             first = f"its own criterion {itself['value'].iat[0]:.0%}, " if len(itself) else ""
             found.append(f"{part['toi_label'].iat[0]}: {first}most {best['tsc_label']} with {best['value']:.0%}")
         figure.supxlabel(
-            f"share of the possible gain (n = {gains['images'].max():,})\n"
+            f"share of the possible gain ({sample_size(gains)})\n"
             "0: same length for all; 1: oracle\n"
             "square: chosen by the task itself"
         )

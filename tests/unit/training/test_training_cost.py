@@ -53,22 +53,6 @@ def test_stage_1_counts_what_its_steps_compute_and_the_base_tokens_of_each_image
 
 
 @pytest.mark.slow
-def test_the_base_pays_for_its_perceptual_loss_from_when_it_joins_in():
-    cost = CostCounter(build_trunk, PLAIN)
-    changes = {"base_training.optimization.steps": 4, "base_training.perceptual_weight": 0.1}
-    always, half, never = (
-        cost.base(settings(**changes | change))
-        for change in (
-            {"base_training.perceptual_start": 0.0},
-            {"base_training.perceptual_start": 0.5},
-            {"base_training.perceptual_weight": 0.0},
-        )
-    )
-    assert never < always
-    assert half == pytest.approx((always + never) / 2)
-
-
-@pytest.mark.slow
 def test_stage_2_counts_both_players_from_when_the_adversary_plays():
     changes = {"steps": 4, "batch_size": 3}
     own = settings(

@@ -52,7 +52,7 @@ def real_step(stage, settings, micro_batch, checkpointing):
     tokenizer = AdaptiveTokenizer(settings.tokenizer).train()
     if stage == "base":
         built = BaseStage(tokenizer.base, None, images, settings.base_training, augmentation=plain, **how)
-        return lambda: built.compute_gradient(built.sampler(0), perceptual_too=True)
+        return lambda: built.compute_gradient(built.sampler(0))
     if stage == "distill":
         tokenizer.base.requires_grad_(False)
         sampler = BatchSampler(images, BATCH, plain, fabric=how["fabric"], seed=0, stage="distill")
