@@ -219,7 +219,8 @@ class FinetuneStage:
         trained = select_trained(tokenizer, config.train_base)
         self.optimized = OptimizedModule(fabric, self.generator, config.optimization, trained)
         adversary = DiscriminatorLoss(discriminator)
-        self.optimized_discriminator = OptimizedModule(fabric, adversary, config.optimization, average=False)
+        convolutional = config.optimization.model_copy(update={"optimizer": "adamw"})
+        self.optimized_discriminator = OptimizedModule(fabric, adversary, convolutional, average=False)
         self.iterations = tokenizer.config.iterations
         self.l1_columns = tuple(f"l1_{t + 1}" for t in range(self.iterations))
         self.columns: tuple[str, ...] = (

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim import Muon
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -40,7 +41,7 @@ class MemoryPlan(NamedTuple):
     """
 
     weights: int  # of all networks, trained or not
-    optimizer: int  # AdamW's two moments and the moving average
+    optimizer: int  # moments, of which AdamW has two and Muon one, and the moving average
     buckets: int  # in which several processes exchange gradients
     step: int  # most that comes to life in a step: images, activations, gradients
 
@@ -96,12 +97,12 @@ def plan_memory(
     rounds = min(accumulation, 2)  # from the second on the gradient is there from the start
     built = build(settings, config, rounds * micro_batch, copy.deepcopy(perceptual), how)
     peak = _peak(built)
-    held = [_bytes(p for group in each.optimizer.param_groups for p in group["params"]) for each in built.optimized]
+    held = _bytes(built.optimized[0].parameters)
     gradients = [_bytes(p for p in each.module.parameters() if p.requires_grad) for each in built.optimized]
     later_images = (accumulation - rounds) * micro_batch * 3 * settings.tokenizer.image_size**2 * 4
     return MemoryPlan(
         weights=sum(_bytes([*network.parameters(), *network.buffers()]) for network in built.networks),
-        optimizer=2 * sum(held) + (held[0] if optimization.ema_decay > 0 else 0),
+        optimizer=sum(map(_moments, built.optimized)) + (held if optimization.ema_decay > 0 else 0),
         buckets=sum(gradients) if processes > 1 else 0,
         step=peak + later_images,
     )
@@ -203,6 +204,14 @@ def _allocated(build: Callable[[], Network]) -> Network:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(each.nbytes for each in tensors)
+
+
+def _moments(optimized: OptimizedModule) -> int:
+    return sum(
+        (1 if isinstance(optimizer.optimizer, Muon) else 2) * _bytes(group["params"])
+        for optimizer in optimized.optimizers
+        for group in optimizer.param_groups
+    )
 
 
 def _peak(built: _Built) -> int:

@@ -1,4 +1,4 @@
-"""From a loss to the next weights: AdamW, its learning rate, clipping, moving average, and the reset of dead codes."""
+"""From a loss to the next weights: optimizers, their learning rate, clipping, moving average, reset of dead codes."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from alit.errors import ConfigError
 from alit.models.distillation import BatchRows
 from alit.models.quantizer import VectorQuantizer
+from alit.models.transformer import Block
 from alit.settings import Settings
 from alit.training.engine.fabric import gather_batch, gradient_scaler
 
@@ -22,8 +24,15 @@ if TYPE_CHECKING:  # slow to import, and settings do not need it
     from lightning_fabric import Fabric
 
 
+MOMENTS = (
+    "exp_avg",
+    "exp_avg_sq",
+    "momentum_buffer",
+)  # torch's names, AdamW's and Muon's, for tensors like the weights
+
+
 class OptimizationConfig(Settings):
-    """AdamW with linear warm-up and cosine decay to zero, per step."""
+    """AdamW, alone or beside Muon, with linear warm-up and cosine decay to zero, per step."""
 
     steps: NonNegativeInt
     batch_size: PositiveInt  # global: split over the processes
@@ -36,6 +45,13 @@ class OptimizationConfig(Settings):
     ema_decay: float = Field(ge=0, lt=1)  # 0 keeps no average
     save_every: PositiveInt  # steps between resume states
     log_every: PositiveInt  # steps between rows of the log
+    optimizer: Literal["adamw", "muon"] = "adamw"  # see `build_optimizers`; older settings do not say
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "OptimizationConfig":
+        if self.optimizer == "muon" and self.precision == "16-mixed":
+            raise ValueError("optimizer: muon takes no scaled gradients; set precision: bf16-mixed or 32-true")
+        return self
 
 
 def learning_rate(step: int, config: OptimizationConfig) -> float:
@@ -110,8 +126,36 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
     return [group for group in groups if group["params"]]
 
 
+def build_optimizers(
+    module: nn.Module, parameters: Sequence[nn.Parameter], config: OptimizationConfig
+) -> tuple[Optimizer, ...]:
+    """Return AdamW for all `parameters`; with `optimizer: muon` only for those that Muon, the second, does not take.
+
+    Muon takes the weight matrices in the transformer blocks of `module`, and steps along their momentum with all
+    singular values made equal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). Its steps are scaled to
+    AdamW's size (Liu et al. 2025, arXiv:2502.16982, section 2.2), so that one learning rate and one weight decay serve
+    both. A deviation, for trainings that have to be short: the paper and the published code have AdamW alone.
+
+    Raises:
+        ConfigError: Muon, and there is no transformer block to train.
+    """
+    layers = [part for block in module.modules() if isinstance(block, Block) for part in block.modules()]
+    inside = {id(layer.weight) for layer in layers if isinstance(layer, nn.Linear)}
+    matrices = [p for p in parameters if config.optimizer == "muon" and id(p) in inside]
+    taken = {id(p) for p in matrices}
+    groups = parameter_groups((p for p in parameters if id(p) not in taken), config.weight_decay)
+    # One fused kernel updates all tensors.
+    adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    if config.optimizer == "adamw":
+        return (adamw,)
+    if not matrices:
+        raise ConfigError("expected transformer blocks to train with optimizer: muon, found none; set optimizer: adamw")
+    muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return adamw, muon
+
+
 class OptimizedModule:
-    """A network, wrapped by Fabric, with the optimizer of its trained parameters and, where asked for, their average.
+    """A network, wrapped by Fabric, with the optimizers of its trained parameters and, where asked for, their average.
 
     Args:
         fabric: where and how precisely to compute.
@@ -139,10 +183,8 @@ class OptimizedModule:
         # Tensor cores want it. A CPU gains a seventh in float32, and narrow bfloat16 convolutions take twice as long.
         last = fabric.device.type == "cuda" or config.precision == "32-true"
         module.to(memory_format=torch.channels_last if last else torch.contiguous_format)  # type: ignore[call-overload]
-        groups = parameter_groups(parameters, config.weight_decay)
-        # One fused kernel updates all tensors.
-        optimizer = AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-        self.module, self.optimizer = fabric.setup(module, optimizer)
+        self.module, *self.optimizers = fabric.setup(module, *build_optimizers(module, parameters, config))
+        self.parameters = list(parameters)
         self.average = Average(parameters, config.ema_decay) if average and config.ema_decay > 0 else None
 
     def accumulating(self, rows: BatchRows) -> AbstractContextManager[None]:
@@ -155,10 +197,12 @@ class OptimizedModule:
 
     def take_step(self, step: int) -> Tensor:
         """Clip the gradient, take one optimizer step and clear it; return the gradient's norm before clipping."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, self.config)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, self.config)
         norm = self._clip()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.module.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
@@ -173,10 +217,10 @@ class OptimizedModule:
         """Clip the gradient as `Fabric.clip_gradients` does, which refuses a fused optimizer with a gradient scaler."""
         scaler = gradient_scaler(self.fabric)
         if scaler is not None:
-            scaler.unscale_(self.optimizer.optimizer)
+            for optimizer in self.optimizers:
+                scaler.unscale_(optimizer.optimizer)
         bound = self.config.clip_norm if self.config.clip_norm is not None else torch.inf
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return nn.utils.clip_grad_norm_(parameters, bound)
+        return nn.utils.clip_grad_norm_(self.parameters, bound)
 
     def use_average(self) -> None:
         """Overwrite the trained parameters with their averages, once training is over; without averages do nothing."""
@@ -185,18 +229,19 @@ class OptimizedModule:
 
     @torch.no_grad()
     def replace_rows(self, parameter: nn.Parameter, rows: Tensor, values: Tensor) -> None:
-        """Overwrite rows of a parameter and of its average, and set the optimizer's moments of them to zero."""
+        """Overwrite rows of a parameter and of its average, and set the optimizers' moments of them to zero."""
         parameter[rows] = values.to(parameter)
         if self.average is not None:
             self.average.set_rows(parameter, rows, values)
-        moments = self.optimizer.state.get(parameter, {})
-        for name in ("exp_avg", "exp_avg_sq"):
-            if name in moments:
-                moments[name][rows] = 0
+        for optimizer in self.optimizers:
+            for name, moment in optimizer.state.get(parameter, {}).items():
+                if name in MOMENTS:
+                    moment[rows] = 0
 
     def state(self, name: str) -> dict[str, Any]:
-        """Return the optimizer and the average for a resume state, under names that start with `name`."""
-        state: dict[str, Any] = {f"{name}_optimizer": self.optimizer}
+        """Return the optimizers and the average for a resume state, under names that start with `name`."""
+        kinds = ("optimizer", "muon")
+        state: dict[str, Any] = {f"{name}_{kind}": each for kind, each in zip(kinds, self.optimizers, strict=False)}
         if self.average is not None:
             state[f"{name}_average"] = self.average
         return state

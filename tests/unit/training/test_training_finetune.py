@@ -101,7 +101,8 @@ def test_each_optimizer_holds_its_own_networks_parameters_only(fabric):
     stage = new_stage(fabric)
 
     def held(optimized):
-        return {id(parameter) for group in optimized.optimizer.param_groups for parameter in group["params"]}
+        groups = [group for optimizer in optimized.optimizers for group in optimizer.param_groups]
+        return {id(parameter) for group in groups for parameter in group["params"]}
 
     assert held(stage.optimized_discriminator) == {id(parameter) for parameter in stage.discriminator.parameters()}
     assert held(stage.optimized) <= {id(parameter) for parameter in stage.tokenizer.parameters()}

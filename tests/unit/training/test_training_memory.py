@@ -13,7 +13,7 @@ from training_cases import MemoryImages
 from alit.config import load_profile
 from alit.errors import ConfigError
 from alit.models.losses import PatchDiscriminator
-from alit.models.transformer import attend
+from alit.models.transformer import Block, attend
 from alit.tokenizer.cost import LiveTensors
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.base import BaseStage
@@ -113,6 +113,19 @@ def test_weights_moments_average_and_buckets_are_counted_once_each():
     assert plan.buckets == trained
     assert plan.total == sum(plan)
     assert plan_memory(settings, "distill", micro_batch=1).buckets == 0
+
+
+def test_muon_keeps_one_moment_of_the_matrices_in_transformer_blocks():
+    settings = reduced()
+    plain = plan_memory(settings, "distill", micro_batch=1)
+    optimization = settings.distill.optimization.model_copy(update={"optimizer": "muon"})
+    changed = settings.model_copy(
+        update={"distill": settings.distill.model_copy(update={"optimization": optimization})}
+    )
+    saved = plain.optimizer - plan_memory(changed, "distill", micro_batch=1).optimizer
+    blocks = [part for part in AdaptiveTokenizer(settings.tokenizer).modules() if isinstance(part, Block)]
+    layers = [part for block in blocks for part in block.modules() if isinstance(part, torch.nn.Linear)]
+    assert saved == sum(layer.weight.nbytes for layer in layers) > 0
 
 
 def test_norms_are_planned_in_float32_as_a_gpu_computes_them():

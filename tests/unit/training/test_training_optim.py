@@ -7,11 +7,20 @@ from training_cases import MemoryImages, new_base, optimization, tokenizer_confi
 from alit.errors import CheckpointError, ConfigError
 from alit.models.loading import load_base
 from alit.models.quantizer import VectorQuantizer
+from alit.models.transformer import Block
 from alit.models.weights import save_network
+from alit.settings import parse_settings
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler
-from alit.training.optim import DeadCodeReset, OptimizedModule, perplexity
+from alit.training.optim import (
+    DeadCodeReset,
+    OptimizationConfig,
+    OptimizedModule,
+    build_optimizers,
+    learning_rate,
+    perplexity,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +58,7 @@ def test_a_reset_covers_average_and_moments_of_the_replaced_codes_only(fabric):
     reset.expire_codes(torch.randn(1, 8, 3), derive_generator("reset"))
     embedding = reset.quantizer.embedding
     assert torch.equal(reset.optimized.average.values[0][3:], embedding.detach()[3:])
-    moments = reset.optimized.optimizer.state[embedding]
+    moments = reset.optimized.optimizers[0].state[embedding]
     assert moments["exp_avg"][3:].abs().sum() == 0
     assert moments["exp_avg_sq"][3:].abs().sum() == 0
     assert moments["exp_avg"][:3].abs().sum() > 0
@@ -73,6 +82,80 @@ def test_more_codes_than_vectors_repeat_vectors(fabric):
 def test_perplexity_counts_equally_used_codes():
     assert perplexity(torch.arange(8), 16).item() == pytest.approx(8.0)
     assert perplexity(torch.zeros(3, 4, dtype=torch.int64), 16).item() == pytest.approx(1.0)
+
+
+# Muon
+
+
+class OneBlock(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = Block(8, 2)
+        self.table = torch.nn.Parameter(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, tokens):
+        return self.block(tokens + self.table).square().mean()
+
+
+def test_muon_takes_the_matrices_of_transformer_blocks_and_adamw_all_else():
+    network = OneBlock()
+    adamw, muon = build_optimizers(network, list(network.parameters()), optimization(optimizer="muon"))
+    matrices = {id(part.weight) for part in network.block.modules() if isinstance(part, torch.nn.Linear)}
+    held = [{id(p) for group in each.param_groups for p in group["params"]} for each in (adamw, muon)]
+    assert held[1] == matrices
+    assert len(matrices) == 4
+    assert held[0] == {id(p) for p in network.parameters()} - matrices
+
+
+def test_a_step_of_muon_goes_as_far_in_all_directions_and_as_far_as_one_of_adamw(fabric):
+    torch.manual_seed(0)
+    optimized = OptimizedModule(fabric, OneBlock(), optimization(optimizer="muon", weight_decay=0.0, clip_norm=None))
+    weight = next(p for p in optimized.parameters if p.shape == (32, 8))
+    before = weight.detach().clone()
+    loss = optimized.module(torch.randn(3, 5, 8))
+    (gradient,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    optimized.backward_and_step(loss, 0)
+    step = weight.detach() - before
+
+    def smallest_over_largest(matrix):
+        values = torch.linalg.svdvals(matrix)
+        return (values.min() / values.max()).item()
+
+    assert smallest_over_largest(gradient) < 0.05
+    assert smallest_over_largest(step) > 0.25
+    rate = learning_rate(0, optimized.config)
+    assert step.square().mean().sqrt().item() == pytest.approx(0.2 * rate, rel=0.3)  # AdamW's: 0.2 to 0.4 of its rate
+
+
+def test_a_training_with_muon_resumes_bit_for_bit(fabric):
+    def steps(optimized, first, last):
+        for step in range(first, last):
+            generator = torch.Generator().manual_seed(step)
+            optimized.backward_and_step(optimized.module(torch.randn(3, 5, 8, generator=generator)), step)
+
+    def new():
+        torch.manual_seed(1)
+        return OptimizedModule(fabric, OneBlock(), optimization(optimizer="muon"))
+
+    whole, killed, resumed = new(), new(), new()
+    steps(whole, 0, 6)
+    steps(killed, 0, 3)
+    resumed.module.load_state_dict(killed.module.state_dict())
+    states = killed.state("stage")
+    assert set(states) == {"stage_optimizer", "stage_muon", "stage_average"}
+    for name, part in resumed.state("stage").items():
+        part.load_state_dict(states[name].state_dict())
+    steps(resumed, 3, 6)
+    for expected, found in zip(whole.parameters, resumed.parameters, strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_muon_without_a_transformer_block_or_with_scaled_gradients_is_refused(fabric):
+    with pytest.raises(ConfigError, match="set optimizer: adamw"):
+        OptimizedModule(fabric, torch.nn.Linear(3, 3), optimization(optimizer="muon"))
+    content = optimization().model_dump() | {"optimizer": "muon", "precision": "16-mixed"}
+    with pytest.raises(ConfigError, match="takes no scaled gradients"):
+        parse_settings(OptimizationConfig, content, source="here")
 
 
 # Half precision
