@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_core.paths import jupyter_runtime_dir
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
@@ -22,13 +21,7 @@ from alit.plots.card import CARD, DARK_CARD
 from alit.report.study_page import StudyPage
 
 TABLE = re.compile(r'<table border="1" class="dataframe">.*?</table>', re.DOTALL)  # as pandas writes one
-KERNEL_CONFIG = Config(
-    {
-        "KernelManager": {"transport": "ipc"},  # files instead of open ports: no warning, no listener
-        # Shutting down begins with an interrupt, which a kernel now and then logs as an error; those of cells are ours.
-        "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},
-    }
-)
+LONGEST_SOCKET_FOLDER = 60  # characters: paths of sockets must be short, and the system's temporary folder may not be
 
 
 def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookNode:
@@ -46,7 +39,7 @@ def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[s
     """
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else the kernel warns on stderr
     try:
-        with known_settings():
+        with known_settings(), _kernel_config() as config:
             execute_notebook(
                 path,
                 executed,
@@ -54,7 +47,7 @@ def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[s
                 cwd=folder,
                 progress_bar=False,
                 kernel_name="python3",
-                config=KERNEL_CONFIG,
+                config=config,
             )
     except PapermillExecutionError as error:
         if isinstance(getattr(errors, str(error.ename), None), type):
@@ -64,10 +57,28 @@ def run_notebook(path: Path, executed: Path, folder: Path, parameters: Mapping[s
 
 
 @contextmanager
+def _kernel_config() -> Iterator[Config]:
+    """Let a kernel talk through files of its own instead of open ports: no warning, no listener.
+
+    By default those files are `kernel-ipc-1` to `-5` of the working directory, which two kernels that start at once
+    there would share.
+    """
+    usual = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(dir=usual if len(usual) <= LONGEST_SOCKET_FOLDER else "/tmp") as sockets:
+        yield Config(
+            {
+                "KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"},
+                # Shutting down begins with an interrupt, which a kernel now and then logs as an error; those of cells
+                # are ours.
+                "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=50"]},
+            }
+        )
+
+
+@contextmanager
 def known_settings() -> Iterator[None]:
     """Keep the user's own settings of IPython, Jupyter, nbconvert and matplotlib out of kernels and pages."""
     before = dict(os.environ)
-    sockets = jupyter_runtime_dir()  # stays: the paths of sockets must be short
     with tempfile.TemporaryDirectory() as empty:
         rules = Path(empty) / "matplotlibrc"
         rules.touch()
@@ -77,7 +88,7 @@ def known_settings() -> Iterator[None]:
             "IPYTHONDIR": f"{empty}/ipython",
             "JUPYTER_CONFIG_DIR": f"{empty}/config",
             "JUPYTER_DATA_DIR": f"{empty}/data",
-            "JUPYTER_RUNTIME_DIR": sockets,
+            "JUPYTER_RUNTIME_DIR": f"{empty}/runtime",
             "JUPYTER_NO_CONFIG": "1",
             "MATPLOTLIBRC": str(rules),
         }

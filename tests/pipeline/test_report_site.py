@@ -129,6 +129,19 @@ def test_a_fault_in_a_notebook_is_one_line_that_names_the_cell(tmp_path):
         run_notebook(tmp_path / "a.ipynb", tmp_path / "out.ipynb", tmp_path, {"profile": "x"})
 
 
+@pytest.mark.slow
+def test_kernels_that_run_at_once_in_one_folder_share_no_socket(tmp_path):
+    study = synthetic_notebook("a", "A")
+    show = "import json, ipykernel.connect\njson.loads(ipykernel.connect.get_connection_info())['ip']"
+    study.cells = [*study.cells[:2], nbformat.v4.new_code_cell(show), nbformat.v4.new_code_cell("%ls")]
+    nbformat.write(study, tmp_path / "a.ipynb")
+    runs = [run_notebook(tmp_path / "a.ipynb", tmp_path / "out.ipynb", tmp_path, {"profile": "x"}) for _ in range(2)]
+    first, second = (run.cells[-2].outputs[0].data["text/plain"] for run in runs)
+    assert first != second
+    assert "kernel" in first
+    assert "kernel" not in str(runs[0].cells[-1].outputs)  # none lies in the working directory
+
+
 def test_a_study_without_a_figure_for_its_card_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"expected a\.ipynb to draw the study's card"):
         describe_study(synthetic_notebook("a", "A"), "a", tmp_path)
