@@ -45,7 +45,8 @@ class OptimizationConfig(Settings):
     ema_decay: float = Field(ge=0, lt=1)  # 0 keeps no average
     save_every: PositiveInt  # steps between resume states
     log_every: PositiveInt  # steps between rows of the log
-    optimizer: Literal["adamw", "muon"] = "adamw"  # see `build_optimizers`; older settings do not say
+    # See `build_optimizers`. Settings of earlier trainings do not say, and are continued and compared by what they say.
+    optimizer: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda value: value == "adamw")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "OptimizationConfig":
