@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor, nn
 
 from alit.data.imageset import ImageSet
@@ -40,6 +40,12 @@ class BaseTrainingConfig(Settings):
     quantizer_weight: NonNegativeFloat  # VQGAN: codebook and commitment
     kl_weight: NonNegativeFloat  # VAE
     expire_every: NonNegativeInt  # steps between re-seeding unused codes from features; 0 never does
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "BaseTrainingConfig":
+        if self.optimization.optimizer == "muon":
+            raise ValueError("a base has no transformer blocks, which optimizer: muon is for; set optimizer: adamw")
+        return self
 
 
 class BaseLosses(NamedTuple):

@@ -24,11 +24,8 @@ if TYPE_CHECKING:  # slow to import, and settings do not need it
     from lightning_fabric import Fabric
 
 
-MOMENTS = (
-    "exp_avg",
-    "exp_avg_sq",
-    "momentum_buffer",
-)  # torch's names, AdamW's and Muon's, for tensors like the weights
+# What AdamW (two) and Muon (one) call their tensors that are shaped like the weights.
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 class OptimizationConfig(Settings):
@@ -140,19 +137,21 @@ def build_optimizers(
     Raises:
         ConfigError: Muon, and there is no transformer block to train.
     """
+    if config.optimizer == "adamw":
+        return (_adamw(parameters, config),)
     layers = [part for block in module.modules() if isinstance(block, Block) for part in block.modules()]
     inside = {id(layer.weight) for layer in layers if isinstance(layer, nn.Linear)}
-    matrices = [p for p in parameters if config.optimizer == "muon" and id(p) in inside]
-    taken = {id(p) for p in matrices}
-    groups = parameter_groups((p for p in parameters if id(p) not in taken), config.weight_decay)
-    # One fused kernel updates all tensors.
-    adamw = AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-    if config.optimizer == "adamw":
-        return (adamw,)
+    matrices = [p for p in parameters if id(p) in inside]
     if not matrices:
         raise ConfigError("expected transformer blocks to train with optimizer: muon, found none; set optimizer: adamw")
     muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return adamw, muon
+    return _adamw([p for p in parameters if id(p) not in inside], config), muon
+
+
+def _adamw(parameters: Sequence[nn.Parameter], config: OptimizationConfig) -> AdamW:
+    groups = parameter_groups(parameters, config.weight_decay)
+    # One fused kernel updates all tensors.
+    return AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 class OptimizedModule:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_cases import MemoryImages, new_base, optimization, tokenizer_config
+from training_cases import MemoryImages, base_config, new_base, optimization, tokenizer_config
 
 from alit.errors import CheckpointError, ConfigError
 from alit.models.loading import load_base
@@ -10,6 +10,7 @@ from alit.models.quantizer import VectorQuantizer
 from alit.models.transformer import Block
 from alit.models.weights import save_network
 from alit.settings import parse_settings
+from alit.training.base import BaseTrainingConfig
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler
@@ -153,9 +154,11 @@ def test_a_training_with_muon_resumes_bit_for_bit(fabric):
 def test_muon_without_a_transformer_block_or_with_scaled_gradients_is_refused(fabric):
     with pytest.raises(ConfigError, match="set optimizer: adamw"):
         OptimizedModule(fabric, torch.nn.Linear(3, 3), optimization(optimizer="muon"))
-    content = optimization().model_dump() | {"optimizer": "muon", "precision": "16-mixed"}
+    content = optimization(optimizer="muon").model_dump()
     with pytest.raises(ConfigError, match="takes no scaled gradients"):
-        parse_settings(OptimizationConfig, content, source="here")
+        parse_settings(OptimizationConfig, content | {"precision": "16-mixed"}, source="here")
+    with pytest.raises(ConfigError, match="a base has no transformer blocks"):
+        parse_settings(BaseTrainingConfig, base_config().model_dump() | {"optimization": content}, source="here")
 
 
 # Half precision
