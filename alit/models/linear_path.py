@@ -54,12 +54,6 @@ class LinearPath(nn.Module):
         self.projection.copy_(largest * signs)
 
 
-def projection_of(base: nn.Module) -> Tensor | None:
-    """Return the projection (z, p) of a base tokenizer's linear path, without gradient; None where it has none."""
-    path = getattr(base, "linear", None)
-    return path.projection.detach() if isinstance(path, LinearPath) else None
-
-
 @torch.no_grad()
 def start_near_zero(layer: nn.Conv2d) -> None:
     """Shrink a network's last layer: at first the linear path acts nearly alone, and gradients reach all weights."""

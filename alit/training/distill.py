@@ -19,7 +19,6 @@ from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import BatchRows, Distillation, Distilled, Halting, TokenizerConfig
-from alit.models.linear_path import projection_of
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
@@ -102,37 +101,18 @@ def distill_at(
     return next(distilled for distilled in rollout if distilled.iteration == iteration)
 
 
-def squared_code_error(predicted: Tensor, target: Tensor, projection: Tensor | None = None) -> Tensor:
-    """Return the mean squared error of codes (b, n, z), per number of a code.
-
-    With the `projection` (z, p) of a base's linear path it is that of the patches which the codes stand for. As long as
-    the projection is orthonormal both are the same; the training of a VQGAN shrinks the rows of its fine components, so
-    that errors of their codes would count more than the pixels that they change.
-    """
-    if projection is None:
-        return F.mse_loss(predicted, target)
-    patches = (predicted - target) @ projection
-    return patches.square().sum(dim=-1).mean() / len(projection)
-
-
 def iteration_loss(
-    distilled: Distilled,
-    targets: BaseTokens,
-    config: DistillTrainingConfig,
-    *,
-    regression: bool,
-    projection: Tensor | None = None,
+    distilled: Distilled, targets: BaseTokens, config: DistillTrainingConfig, *, regression: bool
 ) -> dict[str, Tensor]:
     """Return the loss of one decoded iteration and its parts: total, cross_entropy, code_error, quantizer.
 
     VQGAN: lambda * cross-entropy of the base ids + code weight * squared error of the codes + quantizer loss. With
     `regression` (VAE, or codes regressed directly): lambda * squared error of the codes + quantizer loss. lambda is
-    the iteration's `cross_entropy_weights`. Label smoothing is the paper's; the published code has none. For
-    `projection` see `squared_code_error`.
+    the iteration's `cross_entropy_weights`. Label smoothing is the paper's; the published code has none.
     """
     assert distilled.prediction is not None
     weight = config.cross_entropy_weights[distilled.iteration - 1]
-    code_error = squared_code_error(distilled.prediction.codes, targets.codes, projection)
+    code_error = F.mse_loss(distilled.prediction.codes, targets.codes)
     quantizer = distilled.quantizer_loss
     if regression:
         cross_entropy = code_error.new_zeros(())
@@ -163,15 +143,10 @@ class DistillLosses(NamedTuple):
 class DistillObjective(nn.Module):
     """The sum of `iteration_loss` over the supervised iterations, rolled out as far as the last of them."""
 
-    projection: Tensor | None
-
-    def __init__(
-        self, distillation: Distillation, config: DistillTrainingConfig, projection: Tensor | None = None
-    ) -> None:
+    def __init__(self, distillation: Distillation, config: DistillTrainingConfig) -> None:
         super().__init__()
         self.distillation = distillation
         self.config = config
-        self.register_buffer("projection", projection, persistent=False)
 
     @property
     def uses_every_parameter(self) -> bool:
@@ -206,11 +181,7 @@ class DistillObjective(nn.Module):
         losses, ids = [], []
         for distilled in rollout:
             if distilled.iteration in iterations:
-                losses.append(
-                    iteration_loss(
-                        distilled, base_tokens, self.config, regression=regression, projection=self.projection
-                    )
-                )
+                losses.append(iteration_loss(distilled, base_tokens, self.config, regression=regression))
                 if distilled.ids is not None:
                     ids.append(distilled.ids)
         parts = {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
@@ -251,7 +222,7 @@ class DistillStage:
         self.codebook = None if codebook is None else codebook.detach()
         self.micro_batch = execution.micro_batch.distill
         prepare_network(tokenizer, execution)
-        objective = DistillObjective(self.distillation, config, projection_of(tokenizer.base))
+        objective = DistillObjective(self.distillation, config)
         self.optimized = OptimizedModule(fabric, objective, config.optimization)
         quantizer = self.distillation.quantizer
         self.reset = None if quantizer is None else DeadCodeReset(quantizer, self.optimized, fabric)

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from einops import rearrange
 from training_cases import MemoryImages, count_iterations, distill_config, new_tokenizer, tokenizer_config
 
-from alit.models.linear_path import projection_of
 from alit.training.distill import DistillObjective, distill_at, iteration_loss
 from alit.training.engine.loader import encode_frozen
 
@@ -56,30 +54,6 @@ def test_regression_weights_the_squared_error_by_iteration(kind):
     loss = iteration_loss(distilled, tokens, distill_config(), regression=True)
     code_error = (distilled.prediction.scores - tokens.codes).square().mean()
     torch.testing.assert_close(loss["total"], 2.5 * code_error + distilled.quantizer_loss)
-
-
-def test_around_a_linear_path_codes_count_as_the_pixels_that_they_change():
-    tokenizer = new_tokenizer(tokenizer_config(kind="vqgan", unit_codes=False, linear_path=True))
-    images = MemoryImages().tensor[:4]
-    tokens = encode_frozen(tokenizer.base, images)
-    path = tokenizer.base.linear
-    with torch.no_grad():  # as training shrinks the rows of fine components
-        path.projection[1:] *= 0.1
-    found = DistillObjective(tokenizer.distillation, distill_config(), projection_of(tokenizer.base))
-    error = found(images, tokens, tokenizer.base.codebook, (2,), False, None).code_error
-    distilled = distill_at(
-        tokenizer.distillation, images, tokens, tokenizer.base.codebook, 2, decode=(2,), quantize=False
-    )
-    side = tokenizer.config.grid
-    rebuilt, wanted = (
-        path.decode(rearrange(codes, "b (h w) z -> b z h w", h=side))
-        for codes in (distilled.prediction.codes, tokens.codes)
-    )
-    pixels = (rebuilt - wanted).square().sum() / tokens.codes.numel()
-    torch.testing.assert_close(error, pixels[None].detach())
-    assert pixels < 0.8 * (distilled.prediction.codes - tokens.codes).square().mean()
-    assert "projection" not in found.state_dict()
-    assert projection_of(case()[0].base) is None
 
 
 def test_the_objective_is_the_sum_over_supervised_iterations():
