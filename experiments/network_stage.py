@@ -13,7 +13,7 @@ from alit.data.prepare import SETTINGS_FILE, DataConfig
 from alit.errors import DataError
 from alit.settings import parse_settings
 from alit.training.engine.execution import use_tf32
-from alit.training.engine.fabric import build_fabric, single_device
+from alit.training.engine.fabric import build_fabric, quick_precision, single_device
 from experiments.stage import Stage
 
 if TYPE_CHECKING:  # slow to import, and settings do not need it
@@ -33,8 +33,14 @@ class NetworkStage(Stage):
         return single_device(self.read("device", str))
 
     def fabric(self, precision: str = "32-true", *, tf32: bool = False) -> "Fabric":
-        """Return a launched Fabric for work in all processes of the profile; `tf32` as in its `execution`."""
-        fabric = build_fabric(self.read("device", str), self.read("devices", int), precision)
+        """Return a launched Fabric for work in all processes of the profile; `tf32` as in its `execution`.
+
+        A CPU that would emulate bfloat16 computes in float32, and the stage says so.
+        """
+        computed = quick_precision(precision, self.device)
+        fabric = build_fabric(self.read("device", str), self.read("devices", int), computed)
+        if computed != precision and fabric.is_global_zero:
+            print(f"precision: {computed} instead of {precision}, which this CPU would emulate", flush=True)
         if tf32:
             use_tf32(fabric.device)
         return fabric

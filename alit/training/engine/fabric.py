@@ -72,6 +72,19 @@ def single_device(device: str) -> torch.device:
     return torch.device("cuda", 0) if is_gpu else torch.device("cpu")
 
 
+EMULATED_BFLOAT16 = ("DEFAULT", "AVX2")  # PyTorch's names of what a CPU can do
+
+
+def quick_precision(precision: str, device: torch.device) -> str:
+    """Return the precision to train in: float32 where bfloat16 was asked for and a CPU would emulate it.
+
+    Processors without AVX-512 have no quick products in bfloat16: a step of stage 1 takes them fourteen times as long
+    (docs/speed.md). On a GPU, and with any other precision, what was asked for.
+    """
+    emulated = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in EMULATED_BFLOAT16
+    return "32-true" if precision == "bf16-mixed" and emulated else precision
+
+
 def require_devices(device: str, devices: int) -> None:
     """Check that a profile's devices are here.
 

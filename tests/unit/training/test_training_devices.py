@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alit.errors import ConfigError
-from alit.training.engine.fabric import build_fabric, require_devices
+from alit.training.engine.fabric import build_fabric, quick_precision, require_devices
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,19 @@ def test_devices_that_are_here_pass(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for device, devices in (("cuda", 2), ("auto", 1), ("cpu", 8)):
         require_devices(device, devices)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "capability", "computed"),
+    [
+        ("bf16-mixed", "cpu", "AVX2", "32-true"),
+        ("bf16-mixed", "cpu", "DEFAULT", "32-true"),
+        ("bf16-mixed", "cpu", "AVX512", "bf16-mixed"),
+        ("bf16-mixed", "cuda", "AVX2", "bf16-mixed"),
+        ("16-mixed", "cpu", "AVX2", "16-mixed"),
+        ("32-true", "cpu", "AVX2", "32-true"),
+    ],
+)
+def test_bfloat16_that_a_cpu_would_emulate_is_computed_in_float32(precision, device, capability, computed, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert quick_precision(precision, torch.device(device)) == computed
