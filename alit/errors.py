@@ -89,6 +89,15 @@ def require(*modules: str) -> None:
             raise MissingPackageError(module)
 
 
+def require_extras(*extras: str) -> None:
+    """Check that all optional packages of some extras of pyproject.toml are installed, without importing them.
+
+    Raises:
+        MissingPackageError: as `require`.
+    """
+    require(*(module for module, extra in EXTRAS.items() if extra in extras))
+
+
 def run_command(
     main: Callable[[Sequence[str] | None], None],
     argv: Sequence[str] | None = None,
