@@ -130,8 +130,14 @@ def arrow_of(better: str) -> str:
 
 
 def looks_of_series() -> Iterator[tuple[str, str, str | tuple[int, tuple[float, ...]]]]:
-    """Yield (color, marker, dash) of one unordered series after another, without end."""
-    return cycle(zip(PALETTE, MARKERS, DASHES, strict=True))
+    """Yield (color, marker, dash) of one unordered series after another, without end.
+
+    When colors begin again, markers and dashes move on by one place: no two of the first thirty-six look the same.
+    """
+    count = len(PALETTE)
+    for number in cycle(range(count**2)):
+        turn, color = divmod(number, count)
+        yield PALETTE[color], MARKERS[(color + turn) % count], DASHES[(color + turn) % count]
 
 
 def heat(better: str) -> Colormap:

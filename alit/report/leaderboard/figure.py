@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from alit.analysis.grid import metric_info
-from alit.plots.style import BAND, MARKERS, PALETTE, Plot, arrow_of, note, panel_title, panels, style
+from alit.plots.style import BAND, PALETTE, Plot, arrow_of, looks_of_series, note, panel_title, panels, style
 from alit.report.leaderboard.result_file import ResultFile
 
 PANELS = 3  # measures that are drawn
@@ -27,7 +27,7 @@ def rate_points(results: Sequence[ResultFile], columns: Sequence[str]) -> pd.Dat
 def rate_distortion(points: pd.DataFrame) -> Plot:
     """Draw one panel per measure over bits per image, one line per tokenizer, one dot where it has one length.
 
-    The look of a tokenizer changes marker as soon as colors begin again, and from then on its markers are hollow.
+    As soon as colors begin again, markers are hollow.
     """
     if points.empty:
         return note("no measurements")
@@ -36,12 +36,11 @@ def rate_distortion(points: pd.DataFrame) -> Plot:
     with style():
         figure, axes = panels(len(measures), columns=3, height=2.9)
         for panel, measure in zip(axes, measures, strict=True):
-            for place, name in enumerate(names):
+            for place, (name, (color, marker, _)) in enumerate(zip(names, looks_of_series(), strict=False)):
                 line = points.loc[(points["measure"] == measure) & (points["tokenizer"] == name)].sort_values("bits")
                 if line.empty:
                     continue
-                turn, color = place // len(PALETTE), PALETTE[place % len(PALETTE)]
-                marker = MARKERS[(place + turn) % len(MARKERS)]
+                turn = place // len(PALETTE)
                 look: dict[str, Any] = {
                     "color": color,
                     "marker": marker,

@@ -1,6 +1,7 @@
 """Figures: what each draws, that files are the same each time, and that every figure can be read without seeing it."""
 
 import warnings
+from itertools import islice, pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +13,7 @@ from synthetic_tables import synthetic_table
 
 from alit.analysis.grid import to_grid
 from alit.analysis.selection import BootstrapConfig
-from alit.plots.style import DASHES, MARKERS, PALETTE, Plot, heat, style
+from alit.plots.style import DASHES, MARKERS, PALETTE, Plot, heat, looks_of_series, style
 from alit.report.pages import training_curves
 from alit.studies.complexity.figures import complexity_correlations, length_by_complexity, loss_by_complexity
 from alit.studies.reconstruction.figures import rate_distortion, selected_lengths
@@ -65,6 +66,13 @@ def test_drawing_leaves_no_settings_behind(tables):
 
 def test_series_differ_by_more_than_color():
     assert len(set(PALETTE)) == len(set(MARKERS)) == len(set(map(str, DASHES))) == 6
+
+
+def test_series_beyond_the_sixth_have_looks_of_their_own():
+    looks = list(islice(looks_of_series(), 36))
+    assert len(set(looks)) == 36
+    for first, second in pairwise(looks):
+        assert all(ours != theirs for ours, theirs in zip(first, second, strict=True))
 
 
 def test_darker_marks_are_better_whichever_way_a_measure_runs():
