@@ -118,7 +118,7 @@ class CostCounter:
 
     def _generator(self, settings: TrainingSettings, *, judged: bool) -> float:
         config, tokenizer = settings.finetune, self._tokenizer(settings)
-        select_trained(tokenizer, config.train_base)
+        select_trained(tokenizer, config)
         loss = GeneratorLoss(tokenizer, self._perceptual(settings, config.perceptual_weight), config)
         discriminator = _discriminator(settings) if judged else None
 

@@ -51,6 +51,9 @@ class FinetuneTrainingConfig(Settings):
     discriminator_layers: PositiveInt
     discriminator_steps: NonNegativeInt  # per generator step once the adversarial loss counts; published: 8
     train_base: bool
+    # False trains only what comes after the token ids, so that they stay those of stage 1; see `select_trained`.
+    # Settings of earlier trainings do not say.
+    train_encoder: bool = Field(default=True, exclude_if=lambda value: value)
 
 
 class FinetuneFromCheckpointConfig(Settings):
@@ -216,7 +219,7 @@ class FinetuneStage:
         self.discriminator_sampler = BatchSampler(images, size, augmentation, stage=stage, **where)
         perceptual = perceptual if config.perceptual_weight > 0 else None
         self.generator = GeneratorLoss(tokenizer, perceptual, config)
-        trained = select_trained(tokenizer, config.train_base)
+        trained = select_trained(tokenizer, config)
         self.optimized = OptimizedModule(fabric, self.generator, config.optimization, trained)
         adversary = DiscriminatorLoss(discriminator)
         convolutional = config.optimization.model_copy(update={"optimizer": "adamw"})
@@ -315,17 +318,31 @@ class FinetuneStage:
         return self.sampler.image_ids(step)
 
 
-def select_trained(tokenizer: AdaptiveTokenizer, train_base: bool) -> list[nn.Parameter]:
+DECODING = {"decoder", "latents_in", "post_quant_conv"}  # parts of base tokenizers that only decode, by their names
+
+
+def select_trained(tokenizer: AdaptiveTokenizer, config: FinetuneTrainingConfig) -> list[nn.Parameter]:
     """Return the parameters that stage 2 trains, and switch off the gradients of the others.
 
     The base codebook never trains, as published. A frozen base keeps the gradient at its last layer, where the
     adversarial loss is balanced, but that layer is not among those returned.
+
+    With `train_encoder: false` neither the recurrent encoder with its quantizer nor what the base encodes with trains:
+    a deviation from the paper, as the second stage of TiTok (Yu et al. 2024, arXiv:2406.07550) has it. A linear path,
+    which encodes too, stays as it is. Nothing before the ids keeps a graph, which is most of a step.
     """
-    base = tokenizer.base
-    base.requires_grad_(train_base)
+    base, distillation = tokenizer.base, tokenizer.distillation
+    base.requires_grad_(config.train_base)
     quantizer = getattr(base, "quantizer", None)  # a VAE has none
     if quantizer is not None:
         quantizer.requires_grad_(False)
+    if not config.train_encoder:
+        distillation.encoder.requires_grad_(False)
+        if distillation.quantizer is not None:
+            distillation.quantizer.requires_grad_(False)
+        for name, parameter in base.named_parameters():
+            if DECODING.isdisjoint(name.split(".")):
+                parameter.requires_grad_(False)
     trained = [parameter for parameter in tokenizer.parameters() if parameter.requires_grad]
     base.last_layer.requires_grad_(True)
     return trained

@@ -64,9 +64,10 @@ class Edges(torch.nn.Module):
         return [torch.nn.functional.conv2d(images, self.weight).relu()]
 
 
-def tokenizer_config(*, kind="vqgan", quantize=True, prediction="similarity"):
+def tokenizer_config(*, kind="vqgan", quantize=True, prediction="similarity", **base_changes):
     vqgan = kind == "vqgan"
     base = {"kind": kind, "channels": 8, "unit_codes": vqgan, "latent_scale": 1.0, "sample_posterior": not vqgan}
+    base |= base_changes
     return tiny.tokenizer_config(base, quantize=quantize, latent_code_size=4, prediction=prediction)
 
 

@@ -28,9 +28,9 @@ def fabric():
     return build_fabric("cpu", 1)
 
 
-def new_stage(fabric, kind="vqgan", **changes):
+def new_stage(fabric, kind="vqgan", base=None, **changes):
     prediction = "similarity" if kind == "vqgan" else "regression"
-    tokenizer = new_tokenizer(tokenizer_config(kind=kind, prediction=prediction)).train()
+    tokenizer = new_tokenizer(tokenizer_config(kind=kind, prediction=prediction, **(base or {}))).train()
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(4, 1)
     arguments = {"augmentation": Augmentation(False, 1.0), "fabric": fabric, "seed": SEED}
@@ -129,6 +129,30 @@ def test_a_frozen_base_stays_as_it_is_and_is_still_where_the_adversary_is_balanc
     assert not any(name.startswith("base.") for name in changed(stage.tokenizer, before))
     assert any(name.startswith("distillation.") for name in changed(stage.tokenizer, before))
     assert isinstance(stage.tokenizer.base, BaseTokenizer)
+
+
+@pytest.mark.parametrize("kind", ["vqgan", "vae"])
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_without_the_encoder_only_what_comes_after_the_ids_trains(fabric, kind, linear_path):
+    path = {"unit_codes": False, "linear_path": True} if linear_path else {}
+    base = {"sample_posterior": False, **path}  # a sample would be another each time
+    stage = new_stage(fabric, kind, base=base, adversarial_start=0.0, train_encoder=False)
+    before = snapshot(stage.tokenizer)
+    images = MemoryImages().tensor[:4]
+    values = stage.tokenizer.eval().encode(images, length=6).values
+    stage.tokenizer.train()
+    for step in range(3):
+        stage.step(step)
+    trained = changed(stage.tokenizer, before)
+    parts = {tuple(name.split(".")[:2]) for name in trained}
+    decoding = {("distillation", "decoder"), ("base", "decoder")}
+    assert parts == (decoding if kind == "vqgan" else decoding | {("base", "latents_in")})
+    assert torch.equal(stage.tokenizer.eval().encode(images, length=6).values, values)
+
+
+def test_settings_that_train_the_encoder_are_written_as_before():
+    assert "train_encoder" not in finetune_config().model_dump()
+    assert finetune_config(train_encoder=False).model_dump()["train_encoder"] is False
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(fabric):
