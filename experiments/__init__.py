@@ -30,11 +30,12 @@ NETWORK_SCRIPTS = frozenset(
         *("length_predictor", "sweep", "baselines", "measure", "memory", "training_cost"),
     )
 )
-draws = NETWORK_SCRIPTS.isdisjoint(sys.orig_argv)
 
 try:
     settle_environment()
-    require_extras("pipeline", "tasks", *(["notebooks"] if draws else []))
+    require_extras("pipeline", "tasks")
+    if NETWORK_SCRIPTS.isdisjoint(sys.orig_argv):
+        require_extras("notebooks")
 except AlitError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -47,7 +47,7 @@ from experiments import (
     variants,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # its run is forty processes: 868 s on a busy core
 
 
 @pytest.fixture(scope="module")
