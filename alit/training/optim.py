@@ -18,7 +18,8 @@ from alit.models.distillation import BatchRows
 from alit.models.quantizer import VectorQuantizer
 from alit.models.transformer import Block
 from alit.settings import Settings
-from alit.training.engine.fabric import gather_batch, gradient_scaler
+from alit.training.engine.fabric import emulates_bfloat16, gather_batch, gradient_scaler
+from alit.training.muon import SinglePrecisionMuon
 
 if TYPE_CHECKING:  # slow to import, and settings do not need it
     from lightning_fabric import Fabric
@@ -144,7 +145,8 @@ def build_optimizers(
     matrices = [p for p in parameters if id(p) in inside]
     if not matrices:
         raise ConfigError("expected transformer blocks to train with optimizer: muon, found none; set optimizer: adamw")
-    muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+    kind = SinglePrecisionMuon if emulates_bfloat16(matrices[0].device) else Muon
+    muon = kind(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
     return _adamw([p for p in parameters if id(p) not in inside], config), muon
 
 

@@ -81,8 +81,12 @@ def quick_precision(precision: str, device: torch.device) -> str:
     Processors without AVX-512 have no quick products in bfloat16: a step of stage 1 takes them fourteen times as long
     (docs/speed.md). On a GPU, and with any other precision, what was asked for.
     """
-    emulated = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in EMULATED_BFLOAT16
-    return "32-true" if precision == "bf16-mixed" and emulated else precision
+    return "32-true" if precision == "bf16-mixed" and emulates_bfloat16(device) else precision
+
+
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Return whether a device is a CPU that makes products in bfloat16 of float32 ones."""
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in EMULATED_BFLOAT16
 
 
 def require_devices(device: str, devices: int) -> None:
