@@ -90,7 +90,7 @@ def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:
     """Write the tokenizer and its base into `folder`, and the logs of their training where there are any.
 
     A checkpoint may bring the base tokenizer that it was distilled from as `base/`, and the log of stage 1 as
-    `stage_1/`. Without the first, the base is taken out of the tokenizer, as its last training left it.
+    `stage_1/`. Without the former's weights, the base is taken out of the tokenizer, as its last training left it.
     """
     tokenizer, source = opened.tokenizer, opened.folder
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -102,7 +102,7 @@ def write_networks(opened: OpenedCheckpoint, folder: Path) -> None:
     else:
         (folder / "base").mkdir()
         save_base(tokenizer.base, folder / "base")
-    for part, place in (("", "tokenizer"), ("stage_1", "distilled")):
+    for part, place in (("", "tokenizer"), ("stage_1", "distilled"), ("base", "base")):
         for log in LOGS:
             if source is not None and (source / part / log).is_file():
                 shutil.copyfile(source / part / log, folder / place / log)

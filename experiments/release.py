@@ -2,8 +2,10 @@
 
     python -m experiments.release imagenette-taesd                    its results: results/ and RESULTS.md
     python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
+    python -m experiments.release imagenette --checkpoint alit-imagenette-seed-1 --variant recurrent/1    a variant's
 
-With `--length-predictor` only what predicts the checkpoint's lengths is fitted and checked again, after stage `data`.
+With `--length-predictor` only what predicts the checkpoint's lengths is fitted and checked again, after stage `data`:
+a variant's checkpoint has it only then.
 `--check` writes nothing: it computes the verdicts again from the tables in results/, or compares a training that was
 run again with its card. `--text` writes only RESULTS.md and the tables of README.md and docs/claims.md, or the
 checkpoint's README.md, from what is kept. `--reassess` first computes the kept ledger again from the kept tables: after
@@ -11,141 +13,28 @@ claims were changed, without a run.
 """
 
 import argparse
-import json
-import math
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from tqdm import tqdm
 
 from alit.analysis.claims import Claim
 from alit.analysis.ledger import ledger_to_json, recheck
 from alit.analysis.loading import DISTANCES, load_run_data
-from alit.config import load_profile
-from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError, run_command
-from alit.files import file_sha256
-from alit.models.base import BaseTokenizer
-from alit.models.loading import load_base, save_base
-from alit.models.weights import WEIGHTS_FILE
 from alit.paths import TRAINING, RunPaths, project_root
 from alit.plots.card import CARD
 from alit.report.claims_figure import claims_overview
 from alit.report.claims_page import by_section, read_claims
-from alit.report.differences import settings_diff
 from alit.settings import read_yaml
 from alit.studies import all_statements, assess
-from alit.tasks.protocol import round_to_8_bit
-from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from alit.training.engine.checkpoint import TRAINING_FILE
-from alit.training.engine.loop import LOG_FILE
-from alit.training.optim import perplexity
-from experiments.release_predictor import PromiseChecks, keep_length_predictor, read_checks
+from experiments.release_checkpoint import STAGES, release_checkpoint
 from experiments.site import judge_notes
-from experiments.texts import render, replace_part, results_text, statement_table, verdict_table
+from experiments.texts import replace_part, results_text, statement_table, verdict_table
 
-
-class StageCost(TypedDict):
-    """What training one stage took."""
-
-    stage: str
-    visits: int  # images seen, repetitions counted
-    core_hours: float  # by the clock; hours of the card's device where it names one
-
-
-class LengthScore(TypedDict):
-    """Mean L1 over the validation images at one length, pixels in [0, 1], reconstructions rounded to 8 bit."""
-
-    tokens: int
-    bits: float  # per image
-    l1: float
-
-
-class Card(TypedDict):
-    """The content of a zoo checkpoint's `card.json`: how it was trained, and how good it is."""
-
-    name: str
-    profile: str
-    commit: str
-    threads: int  # that the training ran on, a core each: another number adds up in another order
-    device: NotRequired[str]  # that the training ran on, where that was no CPU
-    data: str  # of the training set
-    validation: str
-    images: int  # validation images
-    settings: dict[str, Any]  # stage -> its training.json
-    costs: list[StageCost]
-    base: LengthScore  # the 2D base tokenizer alone
-    scores: list[LengthScore]
-    perplexity: float | None  # of the latent codebook over the validation images, at the longest length
-    sha256: dict[str, str]  # file -> digest
-
-
-def training_notes(card: Card, paper: Mapping[str, Any], checks: PromiseChecks | None = None) -> str:
-    """Return the Markdown that a checkpoint's model card holds as its notes.
-
-    Args:
-        card: the content of `card.json`.
-        paper: the published settings, those of `configs/paper.yaml` with what it leaves to defaults.
-        checks: what became of the length predictor's promises, where the checkpoint has one.
-    """
-    stages = card["settings"]
-    here = {
-        "data": _training_data(stages["distill"]["data"]),
-        "tokenizer": stages["distill"]["tokenizer"],
-        "perceptual_trunk": stages["finetune"]["perceptual_trunk"],
-        **({"base_training": stages["base"]["training"]} if "training" in stages["base"] else {}),  # else published
-        "distill": stages["distill"]["training"],
-        "finetune": stages["finetune"]["training"],
-    }
-    published = {key: paper[key] for key in here} | {"data": _training_data(paper["data"])}
-    return render("training_notes.md", card=card, differences=settings_diff(published, here), checks=checks).strip()
-
-
-def compare_cards(card: Card, again: Card) -> dict[str, tuple[float, float]]:
-    """Return L1 on a card and from a training that was run again, for the base tokenizer and for every length.
-
-    Raises:
-        DataError: the two were trained or measured by other settings, and there is nothing to compare.
-    """
-    kept, found = (
-        {
-            "settings": {
-                stage: {**values, "data": _training_data(values["data"])} for stage, values in each["settings"].items()
-            },
-            "data": each["data"],
-            "validation": each["validation"],
-            "images": each["images"],
-        }
-        for each in (card, again)
-    )
-    for what, value in kept.items():
-        if found[what] != value:
-            raise DataError(
-                f"expected {what} as on the card of {card['name']}, found others; train profile {card['profile']} as "
-                f"it is committed, with INIT_FROM=scratch"
-            )
-    names = ["base tokenizer", *(f"{score['tokens']} latent tokens" for score in card["scores"])]
-    pairs = zip(names, [card["base"], *card["scores"]], [again["base"], *again["scores"]], strict=True)
-    return {name: (ours["l1"], theirs["l1"]) for name, ours, theirs in pairs}
-
-
-def _training_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the image sets without the sets that nothing trains on."""
-    return {**data, "sets": [part for part in data["sets"] if part["role"] == "train"]}
-
-
-BATCH = 64
-TOLERANCE = 0.03  # of an L1: set before any training was run again; what one gave then: docs/lab-log.md
-CARD_FILE = "card.json"
 PICTURE = "claims.png"  # in results/
-STAGES = {"base": "base", "distill": "stage_1", "finetune": "."}  # stage -> folder of its log in the checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -154,7 +43,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("profile", help="name of a file in configs/, without .yaml")
     parser.add_argument("--checkpoint", metavar="NAME", help="release the tokenizer, trained from scratch, as zoo/NAME")
     parser.add_argument("--threads", type=int, default=1, help="that the training ran on, a core each; for its card")
-    parser.add_argument("--device", help="that the training ran on, such as 'one NVIDIA H100'; for its card")
+    parser.add_argument("--variant", metavar="NAME/SEED", help="release that training of the profile's variants")
+    parser.add_argument(
+        "--commit", help="that the training ran on, by default the one that is checked out; for its card"
+    )
+    parser.add_argument(
+        "--device",
+        metavar="STAGE=DEVICE",
+        action=StageDevices,
+        default={},
+        help="where base, distill or finetune ran, if on no CPU, as in distill='one NVIDIA H100'; for its card",
+    )
+    parser.add_argument("--remark", help="what else a reader of its card has to know of the training: a sentence")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--check", action="store_true", help="write nothing, compare what is kept")
     only.add_argument("--length-predictor", action="store_true", help="fit only a checkpoint's length predictor again")
@@ -166,6 +66,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         release_checkpoint(paths, paths.root / "zoo" / arguments.checkpoint, arguments)
     else:
         release_results(paths, RunPaths(paths.root / "results", arguments.profile), arguments)
+
+
+class StageDevices(argparse.Action):
+    """Gather the stages' devices, each given as STAGE=DEVICE, in a mapping."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one stage's."""
+        stage, equals, device = str(values).partition("=")
+        if stage not in STAGES or not equals or not device:
+            parser.error(f"{option_string}: expected STAGE=DEVICE with one of {', '.join(STAGES)}, found {values}")
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), stage: device})
 
 
 def release_results(paths: RunPaths, kept: RunPaths, arguments: argparse.Namespace) -> None:
@@ -265,148 +182,6 @@ def check_results(kept: RunPaths, root: Path) -> None:
     if faults:
         raise DataError(f"expected the verdicts of {kept.claims} to follow from its tables, found {len(faults)} faults")
     print(f"{len(ledger)} claims of {kept.claims}, in both columns, follow from the kept tables")
-
-
-def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namespace) -> None:
-    """Write a trained profile and its card to a folder of zoo/, or compare a training with that card."""
-    if arguments.check or arguments.text or arguments.length_predictor:
-        if not (folder / CARD_FILE).is_file():
-            kept = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{CARD_FILE}"))) or "none"
-            raise DataError(f"expected a checkpoint among those of zoo/ ({kept}), found {folder.name}")
-    else:
-        pack(paths, folder)
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        card = make_card(folder, paths, arguments.threads, commit=head.stdout.strip(), device=arguments.device)
-        (folder / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    if arguments.check:
-        check_checkpoint(paths, folder)
-    else:
-        if not arguments.text:
-            keep_length_predictor(paths, load_profile(paths.config), folder)
-        (folder / "README.md").write_text(readme(folder, paths.root), encoding="utf-8")
-
-
-def readme(folder: Path, root: Path) -> str:
-    """Return the model card of a packed checkpoint, from its weights and its `card.json`."""
-    card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-    paper = load_profile(root / "configs" / "paper.yaml").model_dump(mode="json")
-    tokenizer = AdaptiveTokenizer.from_pretrained(folder)
-    notes, source = training_notes(card, paper, read_checks(folder)), f"zoo/{folder.name}"
-    return f"{tokenizer.generate_model_card(source=source, license='apache-2.0', notes=notes)}\n"
-
-
-def check_checkpoint(paths: RunPaths, folder: Path) -> None:
-    """Print the card's L1 and that of `runs/<profile>/`, trained from scratch once more.
-
-    Raises:
-        DataError: the settings are others, or an L1 differs by more than `TOLERANCE`.
-    """
-    card: Card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = Path(scratch) / folder.name
-        pack(paths, packed)
-        again = make_card(packed, paths, card["threads"], commit=card["commit"], device=card.get("device"))
-    changes = {}
-    for what, (ours, theirs) in compare_cards(card, again).items():
-        print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
-        changes[what] = theirs / ours - 1
-    furthest = max(changes, key=lambda what: abs(changes[what]))
-    if abs(changes[furthest]) > TOLERANCE:
-        raise DataError(
-            f"expected every L1 within {TOLERANCE:.0%} of the card's, found {furthest} {changes[furthest]:+.1%}"
-        )
-    same = card["sha256"] == again["sha256"]
-    print(
-        "the same weights, byte for byte" if same else f"other weights, every L1 within {TOLERANCE:.0%} of the card's"
-    )
-
-
-def pack(paths: RunPaths, folder: Path) -> None:
-    """Copy networks, as 16-bit floats, settings and logs of the three stages."""
-    shutil.rmtree(folder, ignore_errors=True)
-    AdaptiveTokenizer.from_pretrained(paths.tokenizer).half().save_pretrained(folder)
-    (folder / "base").mkdir()
-    save_base(load_base(paths.base).half(), folder / "base")
-    for source, name in zip((paths.base, paths.distilled, paths.tokenizer), STAGES.values(), strict=True):
-        (folder / name).mkdir(exist_ok=True)
-        for file in (LOG_FILE, TRAINING_FILE):
-            if (source / file).is_file():  # a published base tokenizer was not trained here and has no log
-                shutil.copyfile(source / file, folder / name / file)
-
-
-def read_costs(folder: Path, threads: int) -> list[StageCost]:
-    """Return what the stages of a packed checkpoint took, by their logs; one that took no step has no cost."""
-    files = {stage: folder / name / LOG_FILE for stage, name in STAGES.items()}
-    logs = {stage: pd.read_csv(file) for stage, file in files.items() if file.is_file()}
-    ends = {stage: log.iloc[-1] for stage, log in logs.items() if len(log)}
-    return [
-        {"stage": stage, "visits": int(end["images"]), "core_hours": end["seconds"] * threads / 3600}
-        for stage, end in ends.items()
-    ]
-
-
-def make_card(folder: Path, paths: RunPaths, threads: int, *, commit: str, device: str | None = None) -> Card:
-    """Measure a packed checkpoint on the profile's first evaluation set and gather the content of its `card.json`."""
-    sets = read_yaml(paths.config)["data"]["sets"]
-    train = next(part for part in sets if part["role"] == "train")
-    images = open_set(paths.data / next(part["name"] for part in sets if part["role"] == "evaluate"))
-    settings = {stage: json.loads((folder / name / TRAINING_FILE).read_text()) for stage, name in STAGES.items()}
-    scores, usage = measure(AdaptiveTokenizer.from_pretrained(folder), images)
-    card: Card = {
-        "name": folder.name,
-        "profile": paths.profile,
-        "commit": commit,
-        "threads": threads,
-        "data": f"{train['path'] or 'embedded scenes'}, split {train['split']}",
-        "validation": images.name,
-        "images": len(images),
-        "settings": settings,
-        "costs": read_costs(folder, 1 if device else threads),
-        "base": measure_base(load_base(folder / "base"), images),
-        "scores": scores,
-        "perplexity": usage,
-        "sha256": {file: file_sha256(folder / file) for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}")},
-    }
-    if device:
-        card["device"] = device
-    return card
-
-
-@torch.no_grad()
-def measure(tokenizer: AdaptiveTokenizer, images: ImageSet) -> tuple[list[LengthScore], float | None]:
-    """Return the mean L1 at every length, and the perplexity of the latent codes, if any, at the longest."""
-    sums, ids = dict.fromkeys(tokenizer.lengths, 0.0), []
-    for rows in tqdm(np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)), unit="batch"):
-        batch = images.images(rows)
-        for step in tokenizer.rollout(batch, image_tokens=False):
-            assert step.reconstruction is not None
-            sums[step.length] += summed_l1(step.reconstruction, batch)
-        if step.ids is not None:
-            ids.append(step.ids)
-    size = tokenizer.config.distillation.latent_codebook_size
-    scores: list[LengthScore] = [
-        {"tokens": k, "bits": k * tokenizer.bits_per_token, "l1": total / len(images)} for k, total in sums.items()
-    ]
-    return scores, float(perplexity(torch.cat(ids), size)) if ids else None
-
-
-@torch.no_grad()
-def measure_base(base: BaseTokenizer, images: ImageSet) -> LengthScore:
-    """Return the mean L1 of the base tokenizer alone; numbers that are no ids count 32 bits each."""
-    total, tokens = 0.0, 0
-    for rows in np.array_split(np.arange(len(images)), math.ceil(len(images) / BATCH)):
-        batch = images.images(rows)
-        codes = base.encode(batch).codes
-        tokens = codes.shape[1]
-        total += summed_l1(base.decode(codes), batch)
-    codebook = base.config.codebook_size
-    bits = 32 * codes.shape[2] if codebook is None else math.log2(codebook)
-    return {"tokens": tokens, "bits": tokens * bits, "l1": total / len(images)}
-
-
-def summed_l1(reconstruction: torch.Tensor, images: torch.Tensor) -> float:
-    """Return the sum over images (b, 3, h, w) of their mean absolute errors, reconstructions as a file holds them."""
-    return float((round_to_8_bit(reconstruction.clamp(0, 1)) - images).abs().mean(dim=(1, 2, 3)).sum())
 
 
 if __name__ == "__main__":

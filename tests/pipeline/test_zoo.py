@@ -12,14 +12,14 @@ from tiny import images as random_images
 
 from alit.config import load_profile
 from alit.data.prepare import materialize_sets
-from alit.errors import CheckpointError, DataError
-from alit.models.loading import local_copy
-from alit.models.weights import save_network
+from alit.errors import CheckpointError, ConfigError, DataError
+from alit.models.loading import load_base, local_copy
+from alit.models.weights import save_network, weights_sha256
 from alit.paths import RunPaths
 from alit.tokenizer.length_predictor import PredictedLoss
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.checkpoint import plain
-from experiments import pretrained, release, release_predictor, variants
+from experiments import pretrained, release, release_checkpoint, release_predictor, variants
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,9 @@ def checkpoint(tmp_path_factory):
     save_network(tokenizer.base, tokenizer.config.base, paths.base)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(release.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
+        patch.setattr(
+            release_checkpoint.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"})
+        )
         release.main(["tiny", "--checkpoint", "alit-tiny", "--threads", "2"])
     return paths
 
@@ -68,6 +70,8 @@ def test_it_loads_and_rebuilds_what_was_trained(checkpoint):
     pairs = zip(trained.parameters(), kept.parameters(), strict=True)
     assert all(torch.equal(a.half().float(), b) for a, b in pairs)
     assert kept.decode(kept.encode(images, length=kept.lengths[0])).shape == images.shape
+    in_base = {path.name for path in (checkpoint.root / "zoo/alit-tiny/base").iterdir()}
+    assert in_base == {"training.json", "log.csv"}  # its weights are the checkpoint's own
 
 
 def test_its_card_says_what_was_measured(checkpoint):
@@ -84,6 +88,110 @@ def test_its_card_says_what_was_measured(checkpoint):
     assert "`OMP_NUM_THREADS=2 make repro PROFILE=tiny INIT_FROM=scratch`" in text
 
 
+def test_a_card_names_what_each_stage_ran_on_and_what_else_there_is_to_know(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.root)
+    monkeypatch.setattr(release_checkpoint, "keep_length_predictor", lambda *_: None)
+    told = [
+        "--commit",
+        "abc1234",
+        "--device",
+        "distill=one GPU",
+        "--device",
+        "base=a TPU",
+        "--remark",
+        "It was Monday.",
+    ]
+    release.main(["tiny", "--checkpoint", "alit-told", "--threads", "2", *told])
+    folder = checkpoint.root / "zoo" / "alit-told"
+    card, text = json.loads((folder / "card.json").read_text()), (folder / "README.md").read_text()
+    assert card["commit"] == "abc1234"
+    assert [(cost.get("device"), cost["core_hours"]) for cost in card["costs"]] == [
+        ("a TPU", pytest.approx(0.1)),
+        ("one GPU", pytest.approx(0.1)),
+        (None, pytest.approx(0.2)),
+    ]
+    assert "| Trained on | a TPU; one GPU;" in text
+    assert "| distill | 80 | 0.10 | one GPU |" in text
+    assert "\nIt was Monday.\n" in text
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("wrong", ["one GPU", "sweep=one GPU", "distill="])
+def test_a_device_of_no_stage_is_refused(checkpoint, monkeypatch, capsys, wrong):
+    monkeypatch.chdir(checkpoint.root)
+    with pytest.raises(SystemExit):
+        release.main(["tiny", "--checkpoint", "alit-tiny", "--device", wrong])
+    assert "expected STAGE=DEVICE with one of base, distill, finetune" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def with_variants(checkpoint, tmp_path_factory):
+    """The profile with a variant of two seeds: one trained by stage `variants`, one taken from a folder."""
+    root = tmp_path_factory.mktemp("varied")
+    (root / "dvc.yaml").touch()
+    shutil.copytree(checkpoint.config.parent, root / "configs")
+    paths = RunPaths(root, "varied")
+    content = yaml.safe_load(checkpoint.config.read_text())
+    taken = {"name": "other", "set": {}, "seeds": [0, 1], "checkpoints": {1: "finished"}}
+    content["variants"] = {"common": {"distill.optimization.steps": 1}, "trainings": [taken]}
+    content["ablations"]["comparisons"], content["baselines"]["tokenizers"] = [], []
+    paths.config.write_text(yaml.safe_dump(content))
+    profile = load_profile(paths.config)
+    variant = variants.variants.vary_training(profile.training, profile.variants, "other")
+    shutil.copytree(checkpoint.data, paths.data)
+    shutil.copytree(checkpoint.base, paths.base)
+    for seed, folder in enumerate((paths.variants / "other" / "0", paths.root / "finished")):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            AdaptiveTokenizer(profile.tokenizer).save_pretrained(folder)
+        record = variants.variants.variant_settings(variant, seed)
+        (folder / "training.json").write_text(json.dumps(plain(record)))
+        (folder / "log.csv").write_text("step,images,seconds\n1,24,36.0\n")
+    return paths
+
+
+@pytest.mark.parametrize(("seed", "folder"), [(0, "runs/varied/variants/other/0"), (1, "finished")])
+def test_a_training_of_a_variant_is_kept_with_its_own_settings_and_the_base_they_share(
+    with_variants, monkeypatch, seed, folder
+):
+    monkeypatch.chdir(with_variants.root)
+    kept = with_variants.root / "zoo" / "alit-other"
+    release.main(["varied", "--checkpoint", kept.name, "--variant", f"other/{seed}", "--commit", "abc1234"])
+    trained, packed = (AdaptiveTokenizer.from_pretrained(each) for each in (with_variants.root / folder, kept))
+    pairs = zip(trained.parameters(), packed.parameters(), strict=True)
+    assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+    assert not (kept / "length_predictor").exists()
+    assert (kept / "base" / "model.safetensors").is_file() == (seed == 1)  # whose own is another than the shared one
+    card = json.loads((kept / "card.json").read_text())
+    assert card["variant"] == f"other/{seed}"
+    assert card["settings"]["distill"]["training"]["optimization"]["steps"] == 1
+    assert card["settings"]["distill"]["seed"] == card["settings"]["finetune"]["seed"] == seed
+    assert card["settings"]["base"] == json.loads((with_variants.base / "training.json").read_text())
+    assert [(cost["stage"], cost["visits"]) for cost in card["costs"]] == [("base", 80), ("distill", 24)]
+    text = (kept / "README.md").read_text()
+    assert "INIT_FROM=scratch` without `checkpoints` of that variant, then" in text
+    assert f"release varied --checkpoint alit-other --variant other/{seed}`" in text
+
+
+def test_a_variant_is_checked_against_what_was_trained_again_alone(with_variants, monkeypatch, capsys):
+    monkeypatch.chdir(with_variants.root)
+    release.main(["varied", "--checkpoint", "alit-other", "--variant", "other/0", "--commit", "abc1234"])
+    release.main(["varied", "--checkpoint", "alit-other", "--check"])
+    assert "the same weights, byte for byte" in capsys.readouterr().out
+    release.main(["varied", "--checkpoint", "alit-other", "--variant", "other/1", "--commit", "abc1234"])
+    with pytest.raises(ConfigError, match="takes other/1 from finished; remove that line"):
+        release.main(["varied", "--checkpoint", "alit-other", "--check"])
+
+
+def test_an_unknown_variant_or_one_that_was_not_trained_is_named(with_variants, monkeypatch):
+    monkeypatch.chdir(with_variants.root)
+    with pytest.raises(ConfigError, match=r"\(other/0, other/1\), found other/2"):
+        release.main(["varied", "--checkpoint", "alit-new", "--variant", "other/2", "--commit", "abc1234"])
+    shutil.rmtree(with_variants.variants)
+    with pytest.raises(DataError, match="found none; run stage `variants`"):
+        release.main(["varied", "--checkpoint", "alit-new", "--variant", "other/0", "--commit", "abc1234"])
+
+
 def test_its_length_predictor_travels_with_what_became_of_its_promises(checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.root)
     monkeypatch.setattr(release_predictor, "PROMISES", (0.9, 1e-4))  # what random weights keep, and what they cannot
@@ -98,7 +206,7 @@ def test_its_length_predictor_travels_with_what_became_of_its_promises(checkpoin
     text = (folder / "README.md").read_text()
     assert "### Lengths in one pass" in text
     assert "| 5 of val | 0.9 | 100.0 % | 100.0 %" in text
-    assert text == release.readme(folder, ROOT)
+    assert text == release_checkpoint.readme(folder, ROOT)
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
@@ -167,9 +275,11 @@ def test_the_cards_of_this_repository_are_those_of_their_files(folder):
     base = card["settings"]["base"]["base"].get("pretrained")
     if base is not None and local_copy(base) is None:
         pytest.skip(f"{base} is not on this machine")
-    assert release.readme(folder, ROOT) == (folder / "README.md").read_text(encoding="utf-8")
+    assert release_checkpoint.readme(folder, ROOT) == (folder / "README.md").read_text(encoding="utf-8")
     assert card["sha256"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in card["sha256"]}
-    settings = load_profile(ROOT / "configs" / f"{card['profile']}.yaml")
+    profile = load_profile(ROOT / "configs" / f"{card['profile']}.yaml")
+    name = card.get("variant", "").partition("/")[0]
+    settings = variants.variants.vary_training(profile.training, profile.variants, name) if name else profile.training
     for stage, section in (("base", "base_training"), ("distill", "distill"), ("finetune", "finetune")):
         if stage != "base" or base is None:  # a published base was not trained
             assert card["settings"][stage]["training"] == plain(getattr(settings, section)), stage
@@ -196,4 +306,8 @@ def test_a_profile_goes_on_from_it(checkpoint, monkeypatch):
     again = RunPaths(checkpoint.root, "again")
     again.config.write_text(checkpoint.config.read_text().replace("init_from: scratch", "init_from: zoo/alit-tiny"))
     pretrained.main(["again"])
-    assert AdaptiveTokenizer.from_pretrained(again.pretrained / "tokenizer").fingerprint
+    tokenizer = AdaptiveTokenizer.from_pretrained(again.pretrained / "tokenizer")
+    base = load_base(again.pretrained / "base")
+    assert weights_sha256(base) == weights_sha256(tokenizer.base)
+    for part in ("base", "distilled", "tokenizer"):
+        assert {"training.json", "log.csv"} <= {path.name for path in (again.pretrained / part).iterdir()}
