@@ -24,6 +24,8 @@ OPTIONAL_KEYS = {
     "data.crop_aspect",
     "analysis.class_ranks_among",
     "baselines.trainings",
+    "distill.optimization.optimizer",
+    "finetune.train_encoder",
     "probe.compared_images",
 }  # have a default, which older profiles need not name
 OPTIONAL_OF_ENTRIES = {"crop_scale", "checkpoints"}  # the same, of the entries of lists
