@@ -37,7 +37,7 @@ def variant_training(paths: RunPaths, profile: Profile, variant: str, *, here: b
 
     Args:
         paths: of the profile.
-        profile: has the variant, and stages 0 to 2 of the base tokenizer that variants share.
+        profile: has the variant; its base tokenizer is the variant's, too, where they share it.
         variant: name and seed, as in "recurrent/1".
         here: only what stage `variants` has trained in `runs/`.
 

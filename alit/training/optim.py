@@ -19,7 +19,7 @@ from alit.models.quantizer import VectorQuantizer
 from alit.models.transformer import Block
 from alit.settings import Settings
 from alit.training.engine.fabric import emulates_bfloat16, gather_batch, gradient_scaler
-from alit.training.muon import SinglePrecisionMuon
+from alit.training.engine.muon import SinglePrecisionMuon
 
 if TYPE_CHECKING:  # slow to import, and settings do not need it
     from lightning_fabric import Fabric
@@ -145,8 +145,10 @@ def build_optimizers(
     matrices = [p for p in parameters if id(p) in inside]
     if not matrices:
         raise ConfigError("expected transformer blocks to train with optimizer: muon, found none; set optimizer: adamw")
-    kind = SinglePrecisionMuon if emulates_bfloat16(matrices[0].device) else Muon
-    muon = kind(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+    if emulates_bfloat16(matrices[0].device):
+        muon: Muon = SinglePrecisionMuon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay)
+    else:
+        muon = Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
     return _adamw([p for p in parameters if id(p) not in inside], config), muon
 
 

@@ -14,7 +14,7 @@ from alit.training.base import BaseTrainingConfig
 from alit.training.engine.checkpoint import resume_dir, save_stage
 from alit.training.engine.fabric import build_fabric, derive_generator
 from alit.training.engine.loader import Augmentation, BatchSampler
-from alit.training.muon import SinglePrecisionMuon, orthogonalize
+from alit.training.engine.muon import SinglePrecisionMuon, orthogonalize
 from alit.training.optim import (
     DeadCodeReset,
     OptimizationConfig,
@@ -123,7 +123,7 @@ def test_a_step_of_muon_goes_as_far_in_all_directions_and_as_far_as_one_of_adamw
         *_, smallest, _none = values = torch.linalg.svdvals(matrix)  # what a norm puts out has one direction less
         return (smallest / values.max()).item()
 
-    assert smallest_over_largest(gradient) < 0.2
+    assert smallest_over_largest(gradient) < 0.1
     assert smallest_over_largest(step) > 0.5
     rate = learning_rate(0, optimized.config)
     assert step.square().mean().sqrt().item() == pytest.approx(0.2 * rate, rel=0.3)  # AdamW's: 0.2 to 0.4 of its rate
@@ -155,10 +155,11 @@ def test_a_training_with_muon_resumes_bit_for_bit(fabric):
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 16)])
 def test_muon_in_single_precision_steps_and_resumes_as_torchs_does_to_its_rounding(shape):
     start = torch.randn(shape)
-    settings = {"lr": 0.1, "weight_decay": 0.3, "adjust_lr_fn": "match_rms_adamw"}
-    kinds = (torch.optim.Muon, SinglePrecisionMuon)
-    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in kinds)
-    optimizers = [kind([each], **settings) for kind, each in zip(kinds, (theirs, ours), strict=True)]
+    theirs, ours = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = [
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"),
+        SinglePrecisionMuon([ours], lr=0.1, weight_decay=0.3),
+    ]
     for step in range(4):
         if step == 2:  # a training begun on a machine of one kind goes on on one of the other
             states = [optimizer.state_dict() for optimizer in optimizers]

@@ -1,9 +1,9 @@
 """Muon for a CPU that emulates bfloat16."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Muon
 
 
@@ -13,7 +13,15 @@ class SinglePrecisionMuon(Muon):
     PyTorch's makes them of bfloat16, whatever the weights are, which a CPU without AVX-512 emulates (docs/speed.md).
     The state is the same, so that a training begun on one machine goes on on another; steps differ by bfloat16's
     rounding.
+
+    Args:
+        parameters: matrices.
+        lr: learning rate.
+        weight_decay: decoupled, times the learning rate.
     """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
