@@ -23,7 +23,7 @@ from alit.data.imageset import ImageSet, open_set
 from alit.errors import DataError
 from alit.files import file_sha256
 from alit.models.base import BaseTokenizer
-from alit.models.loading import load_base, save_base
+from alit.models.loading import is_published, load_base, save_base
 from alit.models.weights import CONFIG_FILE, WEIGHTS_FILE, weights_sha256
 from alit.paths import RunPaths
 from alit.report.differences import settings_diff
@@ -228,13 +228,13 @@ def check_checkpoint(paths: RunPaths, folder: Path) -> None:
 def pack(found: FinishedTraining, folder: Path) -> None:
     """Copy networks, as 16-bit floats, settings and logs of the three stages.
 
-    The base tokenizer is copied where stage 2 has changed it: else the checkpoint has it.
+    The base tokenizer is copied where stage 2 has changed it: else the checkpoint has it. A published one is only named.
     """
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = AdaptiveTokenizer.from_pretrained(found.tokenizer)
     base = tokenizer.base if found.base is None else load_base(found.base)
     (folder / "base").mkdir(parents=True)
-    if weights_sha256(base) != weights_sha256(tokenizer.base):
+    if is_published(base) or weights_sha256(base) != weights_sha256(tokenizer.base):
         save_base(base.half(), folder / "base")
     tokenizer.half().save_pretrained(folder)
     for stage, name in STAGES.items():

@@ -18,7 +18,7 @@ from alit.models.loading import build_base, is_published, load_base
 from alit.tasks.perceptual import ReconstructionTask
 from alit.tasks.registry import TaskModels
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
-from experiments import base, distill, finetune, release, sweep, variants
+from experiments import base, distill, finetune, release, release_checkpoint, sweep, variants
 
 DATA = ROOT.parent / "shared/data"
 needs_taesd = pytest.mark.skipif(not (DATA / "autoencoders/taesd").is_dir(), reason="no TAESD in ../shared/data")
@@ -80,7 +80,9 @@ def test_both_stages_a_sweep_and_a_release_on_taesd(paths, monkeypatch):
         *AdaptiveTokenizer.from_pretrained(paths.tokenizer).lengths,
     }
     shutil.copy(ROOT / "configs/paper.yaml", paths.root / "configs")
-    monkeypatch.setattr(release.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"}))
+    monkeypatch.setattr(
+        release_checkpoint.subprocess, "run", lambda *_, **__: type("Head", (), {"stdout": "0123456789ab\n"})
+    )
     release.main(["tiny", "--checkpoint", "alit-tiny", "--threads", "2"])
     packed = paths.root / "zoo/alit-tiny"
     assert load_file(packed / "base/model.safetensors") == {}
