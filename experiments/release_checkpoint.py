@@ -228,7 +228,7 @@ def check_checkpoint(paths: RunPaths, folder: Path) -> None:
 def pack(found: FinishedTraining, folder: Path) -> None:
     """Copy networks, as 16-bit floats, settings and logs of the three stages.
 
-    The base tokenizer is copied where stage 2 has changed it: else the checkpoint has it. A published one is only named.
+    The base tokenizer is copied where stage 2 has changed it, else the checkpoint has it. A published one is named.
     """
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = AdaptiveTokenizer.from_pretrained(found.tokenizer)
