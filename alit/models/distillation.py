@@ -6,14 +6,17 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from alit.models.base import BaseTokens, Repetitions
+from alit.models.linear_path import LatentLinearPath, start_near_zero
 from alit.models.loading import BaseConfig
 from alit.models.quantizer import VectorQuantizer
 from alit.models.transformer import Transformer, free_parameter, initialize
 from alit.settings import Settings
+
+MOST_LINEAR_NUMBERS = 8192  # half a gigabyte of covariances in float64
 
 
 class DistillationConfig(Settings):
@@ -33,6 +36,8 @@ class DistillationConfig(Settings):
     # which the transformer then makes in so many passes (`NestedEncoder`). Older checkpoints do not say.
     growth: Literal["recurrent", "nested"] = "recurrent"
     passes: Repetitions = 1  # nested only
+    # Principal components of the image tokens around the networks (`LatentLinearPath`), of continuous latents only.
+    linear_path: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "DistillationConfig":
@@ -40,6 +45,8 @@ class DistillationConfig(Settings):
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.growth == "recurrent" and self.passes > 1:
             raise ValueError(f"growth: recurrent makes one pass an iteration, found passes: {self.passes}")
+        if self.linear_path and (self.quantize or self.prediction != "regression"):
+            raise ValueError("linear_path is of continuous latents; set quantize: false and prediction: regression")
         return self
 
 
@@ -90,7 +97,20 @@ class TokenizerConfig(Settings):
             )
         if self.base.code_size >= self.distillation.width:
             raise ValueError("width must exceed the base's code_size: the rest of a token is its patch embedding")
+        if self.distillation.linear_path:
+            self._linear_path_fits()
         return self
+
+    def _linear_path_fits(self) -> None:
+        there = self.image_tokens * self.base.code_size
+        wanted = self.lengths[-1] * self.distillation.latent_code_size
+        if wanted > there:
+            raise ValueError(f"linear_path: expected latents of at most {there} numbers in all, found {wanted}")
+        if there > MOST_LINEAR_NUMBERS:
+            raise ValueError(
+                f"linear_path: expected image tokens of at most {MOST_LINEAR_NUMBERS} numbers in all, found {there}: "
+                "their principal components take a matrix of as many rows and columns"
+            )
 
 
 class Prediction(NamedTuple):
@@ -382,6 +402,17 @@ class ReadOut(NamedTuple):
     quantizer_loss: Tensor  # scalar, zero when continuous
 
 
+def _linear_path(config: TokenizerConfig, *last_layers: nn.Module) -> LatentLinearPath | None:
+    """Return the path that the settings ask for, and shrink the last layers of the networks around which it lies."""
+    settings = config.distillation
+    if not settings.linear_path:
+        return None
+    for layer in last_layers:
+        assert isinstance(layer, nn.Linear)
+        start_near_zero(layer)
+    return LatentLinearPath(config.image_tokens, config.base.code_size, config.lengths[-1], settings.latent_code_size)
+
+
 class Distillation(nn.Module):
     """Everything that is trained on top of the frozen base tokenizer in stage 1."""
 
@@ -396,6 +427,7 @@ class Distillation(nn.Module):
             if settings.quantize
             else None
         )
+        self.linear = _linear_path(config, self.encoder.to_code, self.decoder.head.mlp[-1])
 
     def iterate(
         self,
@@ -438,9 +470,9 @@ class Distillation(nn.Module):
                 output = sequence = self.encoder.iterate(sequence, iteration)
                 image_tokens = sequence[:, 1:first_latent]
             latents = self.encoder.latents(output, iteration)
-            read = self.read(latents, quantize=quantize)
+            read = self.read(latents, base_tokens.features, quantize=quantize)
             wanted = decode is None or iteration in decode or halting is not None
-            decoded = self.decoder(read.codes, codebook, attention=attention) if wanted else None
+            decoded = self.decode(read.codes, codebook, attention=attention) if wanted else None
             yield Distilled(
                 iteration,
                 latents.shape[1],
@@ -458,15 +490,34 @@ class Distillation(nn.Module):
                 halted = draw_halted(decoded.prediction, base_tokens, halting, generator, rows)
                 sequence = self.encoder.mask(sequence, halted)
 
-    def read(self, latents: Tensor, *, quantize: bool = True) -> ReadOut:
-        """Read latents (b, k, d) out as codes, quantized where the settings and `quantize` say so."""
-        raw_codes = self.encoder.read_out(latents)
+    def read(self, latents: Tensor, features: Tensor, *, quantize: bool = True) -> ReadOut:
+        """Read latents (b, k, d) out as codes, quantized where the settings and `quantize` say so.
+
+        Args:
+            latents: the encoder's.
+            features: (b, n, z), the base tokenizer's view of the same images, for a linear path.
+            quantize: False bypasses the quantizer.
+        """
+        raw_codes = self.raw_codes(latents, features)
         if self.quantizer is None:
             return ReadOut(raw_codes, raw_codes, None, raw_codes.new_zeros(()))
         if not quantize:  # as long as codes are, so that the decoder keeps its range when the quantizer joins
             return ReadOut(raw_codes, F.normalize(raw_codes, dim=-1), None, raw_codes.new_zeros(()))
         quantized = self.quantizer(raw_codes)
         return ReadOut(raw_codes, quantized.codes, quantized.ids, quantized.loss)
+
+    def raw_codes(self, latents: Tensor, features: Tensor) -> Tensor:
+        """Return the codes (b, k, z) of latents (b, k, d), not yet quantized; see `read`."""
+        codes = self.encoder.read_out(latents)
+        return codes if self.linear is None else codes + self.linear.encode(features, latents.shape[1])
+
+    def decode(self, codes: Tensor, codebook: Tensor | None, *, attention: bool = False) -> Decoded:
+        """Predict the image tokens from latent codes (b, k, z), for any k; see `LatentDecoder.forward`."""
+        decoded: Decoded = self.decoder(codes, codebook, attention=attention)
+        if self.linear is None:
+            return decoded
+        predicted = decoded.prediction.codes + self.linear.decode(codes)
+        return decoded._replace(prediction=Prediction(predicted, predicted))
 
 
 def draw_halted(

@@ -73,7 +73,7 @@ def _adaptive(tokenizer: AdaptiveTokenizer, iteration: int, length: int) -> list
         return values if tokenizer.distillation.quantizer is None else tokenizer.distillation.quantizer.lookup(values)
 
     def decode(values: Tensor) -> Tensor:
-        prediction = tokenizer.distillation.decoder(values, tokenizer.base.codebook).prediction
+        prediction = tokenizer.distillation.decode(values, tokenizer.base.codebook).prediction
         return tokenizer.base.decode(prediction.codes)
 
     return [

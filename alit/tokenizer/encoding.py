@@ -186,12 +186,13 @@ class Encoded(NamedTuple):
 def encode_to_length(networks: Networks, images: Tensor, length: int) -> list[Encoded]:
     """Encode every image to `length` tokens; the decoder never runs, and the last layer computes latents only."""
     encoder = networks.distillation.encoder
-    sequence = encoder.start(images, networks.base.encode(images).features)
+    features = networks.base.encode(images).features
+    sequence = encoder.start(images, features)
     last = networks.distillation.config.lengths.index(length) + 1
     for iteration in range(1, last):
         sequence = encoder.iterate(sequence, iteration)
     latents = encoder.latents(encoder.iterate(sequence, last, encoder.latent_rows), last)
-    read = networks.distillation.read(latents)
+    read = networks.distillation.read(latents, features)
     values = read.codes if read.ids is None else read.ids
     return [Encoded(value, True) for value in values]
 
@@ -246,8 +247,8 @@ def _advance(networks: Networks, active: _Active, iteration: int, *, image_token
     encoder = distillation.encoder
     sequence = encoder.iterate(active.sequence, iteration, slice(None) if image_tokens else encoder.latent_rows)
     latents = encoder.latents(sequence, iteration)
-    read = distillation.read(latents)
-    prediction = distillation.decoder(read.codes, networks.base.codebook).prediction
+    read = distillation.read(latents, active.base.features)
+    prediction = distillation.decode(read.codes, networks.base.codebook).prediction
     rollout = Rollout(
         iteration,
         distillation.config.lengths[iteration - 1],

@@ -176,6 +176,7 @@ class Known(NamedTuple):
 
     features: Tensor  # (b, f) float32
     sequence: Tensor  # (b, 1 + n + s, d), the encoder's tokens, to go on from
+    base_features: Tensor  # (b, n, z), of the base tokenizer
 
 
 def first_iteration(networks: Networks, images: Tensor) -> Known:
@@ -184,12 +185,13 @@ def first_iteration(networks: Networks, images: Tensor) -> Known:
     encoder = networks.distillation.encoder
     sequence = encoder.iterate(encoder.start(images, base.features), 1)
     image_tokens = sequence[:, 1 : 1 + networks.distillation.config.image_tokens]
-    return Known(_features(networks, images, base, image_tokens, encoder.latents(sequence, 1)), sequence)
+    known = _features(networks, images, base, image_tokens, encoder.latents(sequence, 1))
+    return Known(known, sequence, base.features)
 
 
 def _features(networks: Networks, images: Tensor, base: BaseTokens, image_tokens: Tensor, latents: Tensor) -> Tensor:
     """Return what the regression reads (b, f) of images, their base tokens, and what the first iteration made."""
-    codes = networks.distillation.encoder.read_out(latents)
+    codes = networks.distillation.raw_codes(latents, base.features)
     parts = [detail(images), *_moments(base.features), *_moments(image_tokens), rearrange(codes, "b k z -> b (k z)")]
     return torch.cat([part.float() for part in parts], dim=1)
 
@@ -235,19 +237,20 @@ def encode_predicted(
     encoded: list[Encoded | None] = [None] * len(images)
     for position in np.unique(chosen.positions).tolist():
         rows = np.flatnonzero(chosen.positions == position)
-        for row, values in zip(rows, _go_on(networks, known.sequence[rows], position + 1), strict=True):
+        reached = _go_on(networks, known.sequence[rows], known.base_features[rows], position + 1)
+        for row, values in zip(rows, reached, strict=True):
             encoded[row] = Encoded(values, bool(chosen.satisfied[row]))
     return [tokens for tokens in encoded if tokens is not None]
 
 
-def _go_on(networks: Networks, sequence: Tensor, last: int) -> Tensor:
+def _go_on(networks: Networks, sequence: Tensor, base_features: Tensor, last: int) -> Tensor:
     """Return what a token file keeps of images at the iteration `last`, from their tokens after the first."""
     encoder = networks.distillation.encoder
     for iteration in range(2, last):
         sequence = encoder.iterate(sequence, iteration)
     if last > 1:
         sequence = encoder.iterate(sequence, last, encoder.latent_rows)
-    read = networks.distillation.read(encoder.latents(sequence, last))
+    read = networks.distillation.read(encoder.latents(sequence, last), base_features)
     return read.codes if read.ids is None else read.ids
 
 

@@ -219,7 +219,7 @@ class AdaptiveTokenizer(HubCheckpoint, coders=CODERS):
             for rows in (tokens.lengths == length).nonzero()[:, 0].split(batch_size):
                 values = torch.stack([image.values for image in tokens[rows]]).to(device)
                 codes = values if self.distillation.quantizer is None else self.distillation.quantizer.lookup(values)
-                prediction = self.distillation.decoder(codes, self.base.codebook).prediction
+                prediction = self.distillation.decode(codes, self.base.codebook).prediction
                 images[rows.to(device)] = self.base.decode(prediction.codes).clamp(0, 1).float()
         return images
 

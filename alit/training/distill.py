@@ -5,7 +5,7 @@ One step, `DistillStage.step`: choose the iterations to supervise, roll out to t
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,16 +14,18 @@ import torch.nn.functional as F
 from einops import rearrange
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import BatchRows, Distillation, Distilled, Halting, TokenizerConfig
+from alit.models.linear_path import LatentLinearPath
 from alit.settings import Settings
 from alit.tokenizer.tokenizer import AdaptiveTokenizer
 from alit.training.engine.execution import PLAIN, ExecutionConfig, detached, join_parts, prepare_network, split_rows
 from alit.training.engine.fabric import default_randomness, derive_generator, gather_batch
-from alit.training.engine.loader import Augmentation, Batch, BatchSampler, TokenSource, token_source
+from alit.training.engine.loader import CHUNK, Augmentation, Batch, BatchSampler, TokenSource, token_source
 from alit.training.engine.loop import run_training
 from alit.training.optim import DeadCodeReset, OptimizationConfig, OptimizedModule, perplexity
 
@@ -359,7 +361,36 @@ def train_distillation(
     sampler = BatchSampler(images, size, augmentation, stage=NAME, **where)
     cache = base_tokens or scratch / "base_tokens"
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
+    if model.distillation.linear is not None:
+        start_linear_path(model.distillation.linear, images, tokens, flip=augmentation.flip, fabric=fabric)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed, execution=execution)
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 1")
     stage.optimized.use_average()
     return model.eval()
+
+
+LINEAR_IMAGES = 10_000  # whose image tokens a linear path starts from
+
+
+def start_linear_path(
+    path: LatentLinearPath, images: ImageSet, tokens: TokenSource, *, flip: bool, fabric: "Fabric"
+) -> None:
+    """Set a linear path to the principal components of image tokens; each process does so alike.
+
+    Args:
+        path: is overwritten.
+        images: the training set; at most so many of it are taken, spread evenly.
+        tokens: the base tokenizer's of these images.
+        flip: takes mirrored images, too.
+        fabric: where the tokens are computed.
+    """
+    rows = torch.linspace(0, len(images) - 1, min(LINEAR_IMAGES, len(images))).round().long()
+
+    def features() -> Iterator[Tensor]:
+        for part in tqdm(rows.split(CHUNK), desc="linear path", unit="batch", mininterval=5):
+            views = fabric.to_device(images.images(part))
+            for mirrored in (False, True)[: 1 + flip]:
+                flags = torch.full((len(part),), mirrored)
+                yield tokens(Batch(part, flags, views.flip(-1) if mirrored else views)).features
+
+    path.fit(features())

@@ -333,6 +333,8 @@ def select_trained(tokenizer: AdaptiveTokenizer, config: FinetuneTrainingConfig)
     """
     base, distillation = tokenizer.base, tokenizer.distillation
     base.requires_grad_(config.train_base)
+    if distillation.linear is not None:  # training leaves it as it is
+        distillation.linear.requires_grad_(False)
     quantizer = getattr(base, "quantizer", None)  # a VAE has none
     if quantizer is not None:
         quantizer.requires_grad_(False)

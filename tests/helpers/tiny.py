@@ -48,10 +48,14 @@ def tokenizer_config(base: dict[str, Any] | None = None, *, image_size: int = 16
 
 
 def tokenizer(config: TokenizerConfig | None = None, seed: int = 0) -> AdaptiveTokenizer:
-    """A tokenizer with random weights that depend on `seed` alone."""
+    """A tokenizer with random weights that depend on `seed` alone; a linear path of latents is that of `images`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AdaptiveTokenizer(config or tokenizer_config()).eval()
+        model = AdaptiveTokenizer(config or tokenizer_config()).eval()
+    if model.distillation.linear is not None:
+        with torch.no_grad():
+            model.distillation.linear.fit([model.base.encode(images(64, model.image_size)).features])
+    return model
 
 
 def images(count: int, size: int = 16, seed: int = 0) -> torch.Tensor:

@@ -11,6 +11,7 @@ CONFIGS = [
     tokenizer_config(),
     tokenizer_config(quantize=False),
     tokenizer_config({"kind": "vae"}),
+    tokenizer_config({"kind": "vae"}, quantize=False, linear_path=True),
     tokenizer_config(prediction="similarity"),
 ]
 
