@@ -26,6 +26,7 @@ OPTIONAL_KEYS = {
     "baselines.trainings",
     "distill.optimization.optimizer",
     "finetune.train_encoder",
+    "tokenizer.distillation.linear_path",
     "probe.compared_images",
 }  # have a default, which older profiles need not name
 OPTIONAL_OF_ENTRIES = {"crop_scale", "checkpoints"}  # the same, of the entries of lists

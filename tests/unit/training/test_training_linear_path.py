@@ -39,41 +39,40 @@ def test_a_codebook_starts_from_the_centers_of_training_patches():
     assert error < 0.5 * around.var(dim=0).sum()
 
 
-def trained(flip, steps):
-    """Return the tokens of the training images, a continuous tokenizer around a linear path, and the images."""
+def new_vae():
     torch.manual_seed(0)
-    images = MemoryImages()
-    base = build_base(tiny.base_config(kind="vae", latent_scale=1.0)).eval()
-    config = tiny.tokenizer_config({"kind": "vae", "latent_scale": 1.0}, quantize=False, linear_path=True)
-    return base, images, lambda folder: train_distillation(
-        config,
+    return build_base(tiny.base_config(kind="vae", latent_scale=1.0)).eval()
+
+
+def train_continuous(base, folder, *, flip, steps):
+    """Return the distillation of a continuous tokenizer around a linear path, after so many steps of stage 1."""
+    tokenizer = train_distillation(
+        tiny.tokenizer_config({"kind": "vae", "latent_scale": 1.0}, quantize=False, linear_path=True),
         distill_config(optimization=optimization(steps=steps)),
         base,
-        images,
+        MemoryImages(),
         augmentation=Augmentation(flip, 1.0),
         fabric=build_fabric("cpu", 1),
         seed=SEED,
         scratch=folder,
     )
+    return tokenizer.distillation
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_latents_start_from_the_components_of_training_images_and_their_mirror_images(flip, tmp_path):
-    base, images, train = trained(flip, steps=0)
-    views = images.images(range(24))
+    base, views = new_vae(), MemoryImages().images(range(24))
     with torch.no_grad():
         features = base.encode(torch.cat([views, views.flip(-1)] if flip else [views])).features.flatten(1)
-    path = train(tmp_path).distillation.linear
+    path = train_continuous(base, tmp_path, flip=flip, steps=0).linear
     torch.testing.assert_close(path.mean, features.mean(dim=0), atol=1e-4, rtol=1e-4)
     variances = torch.linalg.svdvals((features - features.mean(dim=0)).double()).square()[:20] / len(features)
     torch.testing.assert_close(path.deviations[:20], variances.sqrt().float(), atol=1e-4, rtol=1e-2)
 
 
 def test_training_leaves_the_path_of_latents_as_it_is(tmp_path):
-    _, _, start = trained(True, steps=0)
-    _, _, train = trained(True, steps=6)
-    before = start(tmp_path / "start").distillation
-    after = train(tmp_path / "trained").distillation
+    before = train_continuous(new_vae(), tmp_path / "start", flip=True, steps=0)
+    after = train_continuous(new_vae(), tmp_path / "trained", flip=True, steps=6)
     path = before.linear.state_dict()
     assert all(torch.equal(tensor, path[name]) for name, tensor in after.linear.state_dict().items())
     assert not torch.equal(after.encoder.to_code.weight, before.encoder.to_code.weight)
