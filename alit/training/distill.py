@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from alit.data.imageset import ImageSet
+from alit.data.listing import chosen_indices
 from alit.errors import ConfigError
 from alit.models.base import BaseTokenizer, BaseTokens
 from alit.models.distillation import BatchRows, Distillation, Distilled, Halting, TokenizerConfig
@@ -362,7 +363,7 @@ def train_distillation(
     cache = base_tokens or scratch / "base_tokens"
     tokens = token_source(model.base, tokenizer, images, augmentation, fabric=fabric, folder=cache)
     if model.distillation.linear is not None:
-        start_linear_path(model.distillation.linear, images, tokens, flip=augmentation.flip, fabric=fabric)
+        start_latent_linear_path(model.distillation.linear, images, tokens, flip=augmentation.flip, fabric=fabric)
     stage = DistillStage(model, config, sampler, tokens, fabric=fabric, seed=seed, execution=execution)
     run_training(stage, fabric=fabric, config=config.optimization, scratch=scratch, description="stage 1")
     stage.optimized.use_average()
@@ -372,7 +373,7 @@ def train_distillation(
 LINEAR_IMAGES = 10_000  # whose image tokens a linear path starts from
 
 
-def start_linear_path(
+def start_latent_linear_path(
     path: LatentLinearPath, images: ImageSet, tokens: TokenSource, *, flip: bool, fabric: "Fabric"
 ) -> None:
     """Set a linear path to the principal components of image tokens; each process does so alike.
@@ -384,7 +385,7 @@ def start_linear_path(
         flip: takes mirrored images, too.
         fabric: where the tokens are computed.
     """
-    rows = torch.linspace(0, len(images) - 1, min(LINEAR_IMAGES, len(images))).round().long()
+    rows = torch.tensor(chosen_indices(len(images), LINEAR_IMAGES))
 
     def features() -> Iterator[Tensor]:
         for part in tqdm(rows.split(CHUNK), desc="linear path", unit="batch", mininterval=5):

@@ -12,6 +12,7 @@ CONFIGS = [
     tokenizer_config(quantize=False),
     tokenizer_config({"kind": "vae"}),
     tokenizer_config({"kind": "vae"}, quantize=False, linear_path=True),
+    tokenizer_config({"kind": "vae"}, quantize=False, linear_path=True, growth="nested"),
     tokenizer_config(prediction="similarity"),
 ]
 

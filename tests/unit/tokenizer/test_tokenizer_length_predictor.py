@@ -160,6 +160,7 @@ def test_one_pass_and_no_decoder(predicting, monkeypatch):
     [
         tokenizer_config(quantize=False),
         tokenizer_config({"kind": "vae"}),
+        tokenizer_config({"kind": "vae"}, quantize=False, linear_path=True),
         tokenizer_config(growth="nested"),
         tokenizer_config(iterations=1, tokens_per_iteration=4),
     ],

@@ -1,13 +1,14 @@
 import pytest
 import tiny
 import torch
-from training_cases import SEED, MemoryImages, distill_config, optimization
+from training_cases import SEED, MemoryImages, distill_config, finetune_config, optimization
 
 from alit.models.loading import build_base
 from alit.training.base import start_linear_path
 from alit.training.distill import train_distillation
 from alit.training.engine.fabric import build_fabric
 from alit.training.engine.loader import Augmentation
+from alit.training.finetune import select_trained
 
 
 def started(kind):
@@ -76,3 +77,12 @@ def test_training_leaves_the_path_of_latents_as_it_is(tmp_path):
     path = before.linear.state_dict()
     assert all(torch.equal(tensor, path[name]) for name, tensor in after.linear.state_dict().items())
     assert not torch.equal(after.encoder.to_code.weight, before.encoder.to_code.weight)
+
+
+def test_stage_2_does_not_train_the_path_of_latents_either():
+    tokenizer = tiny.tokenizer(tiny.tokenizer_config({"kind": "vae"}, quantize=False, linear_path=True))
+    tokenizer.requires_grad_(True)  # as stage 2 leaves it
+    trained = {id(parameter) for parameter in select_trained(tokenizer, finetune_config())}
+    path = {id(parameter) for parameter in tokenizer.distillation.linear.parameters()}
+    assert trained
+    assert trained.isdisjoint(path)
