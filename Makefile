@@ -39,9 +39,9 @@ repro: $(STAMP)
 report: $(STAMP)
 	@python -m experiments.repro $(PROFILE) --target site $(if $(PUBLIC),--public)
 
-# The verdicts of RESULTS.md, computed again from the tables kept in results/.
+# The verdicts of RESULTS.md and of other kept runs, computed again from the tables kept in results/.
 results-check: $(STAMP)
-	@python -m experiments.release imagenette-taesd --check
+	@for run in results/runs/*/; do python -m experiments.release $$(basename $$run) --check || exit; done
 
 # Without network; a warning, such as a link that leads nowhere, is an error.
 docs: $(STAMP)

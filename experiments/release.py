@@ -1,15 +1,16 @@
 """Keep what a finished run of a profile gave where git holds it, and check what is kept. Run by hand, by no stage.
 
     python -m experiments.release imagenette-taesd                    its results: results/ and RESULTS.md
+    python -m experiments.release ablations                           of another run: results/ablations.md
     python -m experiments.release cpu --checkpoint alit-scenes        its tokenizer: zoo/alit-scenes/, with its card
     python -m experiments.release imagenette --checkpoint alit-imagenette-seed-1 --variant recurrent/1    a variant's
 
 With `--length-predictor` only what predicts the checkpoint's lengths is fitted and checked again, after stage `data`:
 a variant's checkpoint has it only then.
 `--check` writes nothing: it computes the verdicts again from the tables in results/, or compares a training that was
-run again with its card. `--text` writes only RESULTS.md and the tables of README.md and docs/claims.md, or the
-checkpoint's README.md, from what is kept. `--reassess` first computes the kept ledger again from the kept tables: after
-claims were changed, without a run.
+run again with its card. `--text` writes only the page of the results and the tables of README.md and docs/claims.md, or
+the checkpoint's README.md, from what is kept. `--reassess` first computes the kept ledger again from the kept tables:
+after claims were changed, without a run.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from experiments.release_checkpoint import STAGES, release_checkpoint
 from experiments.site import judge_notes
 from experiments.texts import replace_part, results_text, statement_table, verdict_table
 
-PICTURE = "claims.png"  # in results/
+RUN_OF_RECORD = "imagenette-taesd"  # RESULTS.md and README.md are about it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,7 +87,7 @@ class StageDevices(argparse.Action):
 
 
 def release_results(paths: RunPaths, kept: RunPaths, arguments: argparse.Namespace) -> None:
-    """Write `results/`, RESULTS.md and the tables in README.md and docs/claims.md, or check them."""
+    """Write `results/`, the page of the run and the tables in README.md and docs/claims.md, or check them."""
     if arguments.check or arguments.text or arguments.reassess:
         if not kept.claims.is_file():
             raise DataError(
@@ -100,7 +101,7 @@ def release_results(paths: RunPaths, kept: RunPaths, arguments: argparse.Namespa
         check_results(kept, paths.root)
         return
     claims = read_claims(kept.claims)
-    (kept.root / PICTURE).write_bytes(claims_overview(by_section(claims)).png)
+    picture(kept).write_bytes(claims_overview(by_section(claims)).png)
     for file, text in texts(kept, paths.root, claims).items():
         file.write_text(text, encoding="utf-8")
 
@@ -137,29 +138,39 @@ def keep_distances(paths: RunPaths, kept: RunPaths) -> None:
                 table.to_parquet(folder / f"{DISTANCES}{extractor}.parquet", index=False, compression="zstd")
 
 
+def picture(kept: RunPaths) -> Path:
+    """Return where the picture of a kept run's claims lies."""
+    return kept.root / ("claims.png" if kept.profile == RUN_OF_RECORD else f"{kept.profile}.png")
+
+
 def texts(kept: RunPaths, root: Path, claims: Sequence[Claim]) -> dict[Path, str]:
-    """Return the texts that follow from what is kept, by file; README.md and docs/claims.md where they are there."""
+    """Return the texts that follow from what is kept, by file; README.md and docs/claims.md where they are there.
+
+    README.md is about the run of record alone.
+    """
+    of_record = kept.profile == RUN_OF_RECORD
+    page = root / "RESULTS.md" if of_record else kept.root / f"{kept.profile}.md"
     notes = kept.root / "notes" / f"{kept.profile}.md"  # remarks on this run, if any: their numbers are its own
     table = pd.read_parquet(kept.table, columns=["dataset", "length", "l1"])
     settings = read_yaml(kept.config)
     found = {
-        root / "RESULTS.md": results_text(
+        page: results_text(
             kept.profile,
+            of_record=of_record,
             claims=claims,
             table=table,
             settings=settings,
             paper=read_yaml(kept.config.with_name("paper.yaml")),
             judges=judge_notes(kept),
-            picture=str((kept.root / PICTURE).relative_to(root)),
-            figures=sorted(str(path.relative_to(root)) for path in kept.report.glob("*/figures/*.png")),
+            picture=str(picture(kept).relative_to(page.parent)),
+            figures=sorted(str(path.relative_to(page.parent)) for path in kept.report.glob("*/figures/*.png")),
             notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
             tables=kept.run,
         )
     }
-    parts = {
-        root / "README.md": ("verdicts", verdict_table(claims)),
-        root / "docs" / "claims.md": ("statements", statement_table(all_statements())),
-    }
+    parts = {root / "docs" / "claims.md": ("statements", statement_table(all_statements()))}
+    if of_record:
+        parts[root / "README.md"] = ("verdicts", verdict_table(claims))
     for file, (name, content) in parts.items():
         if file.is_file():
             found[file] = replace_part(file.read_text(encoding="utf-8"), name, content)

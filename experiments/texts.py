@@ -1,4 +1,4 @@
-"""The texts that are written from ledger and statements: RESULTS.md, and tables of README.md and docs/claims.md."""
+"""The texts that follow from ledger and statements: RESULTS.md and its like, tables of README.md and docs/claims.md."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,7 @@ from alit.report.differences import settings_diff
 def results_text(
     profile: str,
     *,
+    of_record: bool,
     claims: Sequence[Claim],
     table: pd.DataFrame,
     settings: Mapping[str, Any],
@@ -30,17 +31,18 @@ def results_text(
     notes: str,
     tables: Path,
 ) -> str:
-    """Return the text of RESULTS.md.
+    """Return the text of RESULTS.md, or of the page of another kept run.
 
     Args:
         profile: its name.
+        of_record: whether RESULTS.md is about it.
         claims: the ledger.
         table: the sweep table's columns dataset, length and l1.
         settings: the profile's.
         paper: the published settings.
         judges: what is known of the judges' training images, sentences.
-        picture: path of the claims' picture.
-        figures: paths of the other kept plots.
+        picture: path of the claims' picture, from the page.
+        figures: paths of the other kept plots, from the page.
         notes: remarks on these results, a Jinja template of Markdown: `{{ number("C1", "name") }}` is a measurement
             with its interval, `{{ value("C1", "name") }}` its value alone, `{{ mean("sweep/table", "l1", length=8) }}`
             one of a kept table, so that no number is copied.
@@ -51,6 +53,8 @@ def results_text(
     remarks = environment.from_string(notes).render(**found)
     return environment.get_template("results.md").render(
         profile=profile,
+        of_record=of_record,
+        about=settings["about"],
         sections=by_section(claims),
         counts=verdict_counts(claims, "paper"),
         own_counts=verdict_counts(claims, "suite"),

@@ -1,6 +1,7 @@
 """Results that are kept beside the code: they follow from their tables, and a change is noticed."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -120,6 +121,7 @@ def paths(tmp_path, monkeypatch):
     """A checkout whose sweep and claims have run."""
     paths = synthetic_project(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(release, "RUN_OF_RECORD", paths.profile)
     (paths.sweep / "config.json").write_text(json.dumps({"tokenizer": {"base_tokens": 64}}))
     paths.claims.write_text(ledger_to_json(assess(load_run_data(paths))), encoding="utf-8")
     figures = paths.report / "study" / "figures"
@@ -139,6 +141,25 @@ def test_results_are_kept_and_stand_when_checked(paths, capsys):
     assert not list(paths.root.glob("results/**/images_*"))
     release.main([paths.profile, "--check"])
     assert "follow from the kept tables" in capsys.readouterr().out
+
+
+def test_a_run_beside_the_one_of_record_has_a_page_of_its_own(paths, monkeypatch):
+    monkeypatch.setattr(release, "RUN_OF_RECORD", "another")
+    readme = "<!-- verdicts: by a command -->\nof another run\n<!-- end of verdicts -->\n"
+    (paths.root / "README.md").write_text(readme)
+    release.main([paths.profile])
+    page = paths.root / "results" / f"{paths.profile}.md"
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)]*\.png)\)", text):
+        assert (page.parent / link).is_file()
+    assert f"# Results of the run `{paths.profile}`" in text
+    assert "study/figures/curve.png" in text
+    assert "## What surprised" in text
+    assert not (paths.root / "RESULTS.md").exists()
+    assert (paths.root / "README.md").read_text() == readme
+    page.write_text(text.replace("supported", "fails"))
+    with pytest.raises(DataError, match="found 1 faults"):
+        release.main([paths.profile, "--check"])
 
 
 def test_remarks_on_another_run_stay_out_of_its_results(paths):
@@ -247,12 +268,13 @@ def test_a_text_that_is_not_that_of_the_results_is_found_and_written_again(paths
     assert file.read_text() == text
 
 
-def test_make_checks_the_run_that_results_are_about():
-    assert f"experiments.release {run_of_record().profile} --check" in (ROOT / "Makefile").read_text()
+def test_the_page_of_the_results_is_about_the_run_of_record():
+    assert run_of_record().profile == release.RUN_OF_RECORD
 
 
 @pytest.mark.slow
-def test_the_kept_results_of_the_reference_run_follow_from_their_tables(monkeypatch, capsys):
+@pytest.mark.parametrize("profile", sorted(path.name for path in (ROOT / "results" / "runs").iterdir()))
+def test_kept_results_follow_from_their_tables(profile, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    release.main([run_of_record().profile, "--check"])
+    release.main([profile, "--check"])
     assert f"{len(all_claims())} claims" in capsys.readouterr().out
