@@ -40,7 +40,6 @@ exclude_patterns = [
     "reports",
     "runs",
     "tests",
-    "zoo/wip",
 ]
 templates_path = ["_templates"]
 
