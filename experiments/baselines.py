@@ -41,15 +41,14 @@ def _sweep_baselines(stage: NetworkStage, fabric: "Fabric") -> None:
     scratch = paths.scratch / f"baselines-{paths.profile}"
     jobs = {
         entry.name: SweepJob(
-            partial(load, entry.target, entry.arguments, options=entry.options),
+            partial(load, stage.target(entry.target), entry.arguments, options=entry.options),
             {"baseline": entry.model_dump(), "sets": record_sets(cards)},
         )
         for entry in config.tokenizers
     }
     for entry in config.trainings:  # on all sets, as the profile's own
-        folder = paths.root / entry.target
         jobs[entry.name] = SweepJob(
-            partial(load, str(folder) if folder.is_dir() else entry.target, {}),
+            partial(load, stage.target(entry.target), {}),
             {"training": entry.model_dump(), "sets": record_sets(swept)},
             stage.sets([card.name for card in swept]),
         )

@@ -99,6 +99,7 @@ def find_needs(paths: RunPaths, init_from: str | None = None) -> list[Need]:
         *image_set_needs(data, paths),
         *checkpoint_needs(profile, paths.root),
         *training_needs(profile, paths),
+        *baseline_needs(profile, paths.root),
         *variant_needs(profile, paths.root),
         *base_needs(profile, paths.root),
         *network_needs(models, profile, paths.root),
@@ -225,6 +226,15 @@ def training_needs(profile: dict[str, Any], paths: RunPaths) -> Iterator[Need]:
         yield Need("checkpoint", target, "baselines.trainings", found, "" if there else remedy, stages)
 
 
+def baseline_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
+    """Yield the checkpoints below the checkout that are measured beside the profile's tokenizer."""
+    for target in baselines_of_the_checkout(profile, root):
+        there = (root / target / "config.json").is_file()
+        remedy = f"expected a checkpoint folder at {root / target} (baselines.tokenizers), found none; remove the entry"
+        found = "on this machine" if there else "none"
+        yield Need("checkpoint", target, "baselines.tokenizers", found, "" if there else remedy, BASELINE_STAGES)
+
+
 def variant_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     """Yield the finished trainings that variants name in place of trainings here."""
     for target in finished_variants(profile):
@@ -266,11 +276,11 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
     own = {"pretrained": section["target"]} if is_hub_id(str(section.get("target", ""))) else section.get("base")
     bases = [own if source in ("scratch", TARGET) else named_base(root / Path(source).expanduser())]
     named = [*(target for _, target in trainings(profile)), *finished_variants(profile)]
-    bases += [named_base(root / target) for target in named]
+    bases += [named_base(root / target) for target in [*named, *baselines_of_the_checkout(profile, root)]]
     for variant in (profile.get("variants") or {}).get("trainings", ()):
         changes = variant.get("set") or {}
         bases.append(changes.get("tokenizer.base") or {"pretrained": changes.get("tokenizer.base.pretrained")})
-    stages = dict.fromkeys(baselines_of_the_hub(profile), BASELINE_STAGES)
+    stages = dict.fromkeys(baselines_of_the_hub(profile, root), BASELINE_STAGES)
     stages |= {str(base["pretrained"]): BASE_STAGES for base in bases if base and base.get("pretrained")}
     for name in stages:
         from alit.models.loading import DIFFUSERS_FILES, LOCAL_FOLDER, WEIGHTS_SUFFIXES, local_copy
@@ -286,10 +296,24 @@ def base_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
         yield _published("base tokenizer", name, weights, instead, stages[name])
 
 
-def baselines_of_the_hub(profile: dict[str, Any]) -> list[str]:
+def baselines_of_the_hub(profile: dict[str, Any], root: Path) -> list[str]:
     """Return the hub ids among the targets of `baselines.tokenizers`."""
+    return [target for target in _two_part_baselines(profile) if not _in_checkout(target, root)]
+
+
+def baselines_of_the_checkout(profile: dict[str, Any], root: Path) -> list[str]:
+    """Return the folders below the checkout, as `zoo/<name>`, among the targets of `baselines.tokenizers`."""
+    return [target for target in _two_part_baselines(profile) if _in_checkout(target, root)]
+
+
+def _two_part_baselines(profile: dict[str, Any]) -> list[str]:
     listed = (profile.get("baselines") or {}).get("tokenizers") or ()
     return [target for each in listed if is_hub_id(target := str(each["target"]))]
+
+
+def _in_checkout(target: str, root: Path) -> bool:
+    """Whether a name of two parts begins with a folder of the checkout, and is no hub id."""
+    return (root / target.split("/")[0]).is_dir()
 
 
 def is_hub_id(target: str) -> bool:

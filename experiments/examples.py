@@ -94,7 +94,8 @@ def _pictures(stage: NetworkStage, own: Tokenizer, images: ImageSet, wanted: int
     originals = images.images(rows)
     yield pictures_of(own, originals, known, stage.device).assign(kind="own", tokenizer="own")
     for entry in stage.read("baselines", BaselinesConfig).tokenizers:
-        shown = pictures_of(load(entry.target, entry.arguments, options=entry.options), originals, known, stage.device)
+        tokenizer = load(stage.target(entry.target), entry.arguments, options=entry.options)
+        shown = pictures_of(tokenizer, originals, known, stage.device)
         yield shown.assign(kind="baseline", tokenizer=entry.name)
     for variant in sorted(path for path in paths.variants.glob("*") if path.is_dir()):
         first = min(variant.iterdir(), key=lambda path: int(path.name))  # by the seed

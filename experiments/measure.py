@@ -119,7 +119,7 @@ def cost(stage: NetworkStage, fabric: "Fabric") -> Mapping[str, pd.DataFrame]:
     load = partial(load_tokenizer, folder=stage.paths.run, image_size=size, device=fabric.device)
     tokenizers = {"own": load("tokenizer", {})}
     for entry in stage.read("baselines", BaselinesConfig).tokenizers:
-        tokenizers[entry.name] = load(entry.target, entry.arguments, options=entry.options)
+        tokenizers[entry.name] = load(stage.target(entry.target), entry.arguments, options=entry.options)
     images = Subset(stage.evaluation_set, config.images)
     measured = measure_cost(tokenizers, images.images(range(len(images))).to(fabric.device))
     where = {"device": str(fabric.device.type), "threads": torch.get_num_threads()}

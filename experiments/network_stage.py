@@ -32,6 +32,12 @@ class NetworkStage(Stage):
         """Where networks run that one process runs alone."""
         return single_device(self.read("device", str))
 
+    def target(self, name: str) -> str:
+        """Return a tokenizer's name as `load_tokenizer` takes it: a folder of the checkout, as `zoo/<name>`, whole."""
+        folder = self.paths.root / name
+        below_run = (self.paths.run / name).exists()
+        return str(folder) if folder.is_dir() and not below_run else name
+
     def fabric(self, precision: str = "32-true", *, tf32: bool = False) -> "Fabric":
         """Return a launched Fabric for work in all processes of the profile; `tf32` as in its `execution`.
 

@@ -186,6 +186,20 @@ def test_autoencoders_among_the_baselines_are_found_too(tmp_path):
     assert need.stages == check.BASELINE_STAGES
 
 
+def test_a_folder_of_the_checkout_among_the_baselines_is_no_hub_id(tmp_path):
+    folder = tmp_path / "zoo/one"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
+    save_file({"distillation.x": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    listed = [{"target": "zoo/one"}, {"target": "zoo/two"}, {"target": "base"}, {"target": "owner/other"}]
+    profile = {"init_from": "scratch", "baselines": {"tokenizers": listed}}
+    found = {need.name: need.remedy for need in check.baseline_needs(profile, tmp_path)}
+    assert list(found) == ["zoo/one", "zoo/two"]
+    assert not found["zoo/one"]
+    assert f"expected a checkpoint folder at {tmp_path / 'zoo/two'} (baselines.tokenizers)" in found["zoo/two"]
+    assert {need.name for need in check.base_needs(profile, tmp_path)} == {"owner/other", "owner/tiny"}
+
+
 @pytest.mark.parametrize(("tensor", "needed"), [("distillation.x", ["owner/tiny"]), ("base.x", [])])
 def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(tmp_path, tensor, needed):
     folder = tmp_path / "zoo/some"

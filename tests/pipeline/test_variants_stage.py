@@ -250,6 +250,10 @@ def test_a_killed_run_keeps_the_trainings_that_are_finished(paths, trained, monk
 
 
 def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
+    shutil.copytree(paths.tokenizer, paths.root / "zoo" / "kept")  # a checkpoint of the checkout, beside the run's own
+    content = yaml.safe_load(paths.config.read_text())
+    content["baselines"]["tokenizers"].append({"name": "kept", "target": "zoo/kept", "arguments": {}})
+    paths.config.write_text(yaml.safe_dump(content))
     for stage in (variants, sweep, baselines):
         stage.main(["tiny"])
     for study in ("ablations", "cost"):
@@ -264,13 +268,13 @@ def test_tables_say_what_each_variant_reached_and_what_it_cost(paths):
     trained = [("continuous_vae", 0), ("nested", 1), ("recurrent", 1), ("recurrent", 2)]
     assert sizes == dict.fromkeys(trained, 4 * 2)
     assert rates[["bits", "l1", "frechet"]].notna().all(axis=None)
-    assert set(tables["ablation_references"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
+    assert set(tables["ablation_references"]["tokenizer"]) == {"own", "base", "nested", "jpeg", "kept"}
     costs = tables["ablation_costs"].set_index(["variant", "seed"])
     assert (costs["visits"] == 4).all()
     assert costs.loc[("recurrent", 1), "training_tflop"].max() > costs.loc[("nested", 1), "training_tflop"].max()
-    assert set(tables["cost_times"]["tokenizer"]) == {"own", "base", "nested", "jpeg"}
+    assert set(tables["cost_times"]["tokenizer"]) == {"own", "base", "nested", "jpeg", "kept"}
     assert np.isfinite(tables["cost_times"]["seconds"]).all()
-    assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "nested", "seed_1"]
+    assert sorted(path.name for path in paths.baselines.iterdir()) == ["base", "jpeg", "kept", "nested", "seed_1"]
     own, training, nested = (
         pd.read_parquet(folder / "table.parquet")
         for folder in (paths.sweep, paths.baselines / "seed_1", paths.baselines / "nested")
