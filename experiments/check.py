@@ -201,7 +201,7 @@ def checkpoint_needs(profile: dict[str, Any], root: Path) -> Iterator[Need]:
         yield Need("checkpoint", source, "init_from", "on this machine", stages=stages)
         return
     remedy = f"expected a checkpoint at {path} (init_from), found none; it may be a folder, a hub id or a .pth file"
-    is_path = source[:1] in "/.~" or source.count("/") != 1 or (root / Path(source).parts[0]).is_dir()
+    is_path = source[:1] in "/.~" or source.count("/") != 1 or _in_checkout(source, root)
     if is_path:
         yield Need("checkpoint", source, "init_from", "none", remedy, stages)
         return
