@@ -5,13 +5,16 @@ import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from alit.errors import ConfigError
 from alit.files import read_text
+
+if TYPE_CHECKING:  # also what is no class: X | None, Literal, Annotated
+    from typing_extensions import TypeForm
 
 MOST_VALUES = 1_000_000  # of a YAML file
 _FOLDER_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
@@ -35,7 +38,7 @@ FolderName = Annotated[str, AfterValidator(_require_folder_name)]  # what is mad
 T = TypeVar("T")  # settings, or plain values and tuples of them
 
 
-def parse_settings(kind: type[T], content: Any, *, source: str) -> T:
+def parse_settings(kind: "TypeForm[T]", content: Any, *, source: str) -> T:
     """Build settings from plain data, as YAML and JSON have it, without any cast but that of 1 to 1.0.
 
     Raises:
@@ -131,7 +134,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path} is not YAML: {error}") from error
 
 
-def read_section(path: Path, name: str, kind: type[T]) -> T:
+def read_section(path: Path, name: str, kind: "TypeForm[T]") -> T:
     """Read one section of a profile, or one key of it as `section.key`, and check no other.
 
     Raises:

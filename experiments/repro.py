@@ -16,7 +16,8 @@ from alit.errors import ConfigError, DataError, run_command
 from alit.files import write_whole
 from alit.paths import RunPaths, project_root
 from alit.settings import read_yaml
-from experiments.check import find_gpus, find_needs, memory_needs, require_all, table
+from experiments.check import find_needs, require_all, table
+from experiments.needs.machine import find_gpus, memory_needs
 from experiments.stage import end_with_parent
 
 # glibc gives freed tensors back to the system and faults them in again at each step; keeping them saves a fifth of a

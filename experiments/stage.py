@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import psutil
 
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
+
+if TYPE_CHECKING:  # also what is no class: X | None, Literal, Annotated
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
@@ -42,7 +45,7 @@ class Stage:
         if "DVC_STAGE" in os.environ or os.environ.get("LOCAL_RANK", "0") != "0":
             end_with_parent()
 
-    def read(self, section: str, kind: type[T]) -> T:
+    def read(self, section: str, kind: "TypeForm[T]") -> T:
         """Return one section of the profile.
 
         Raises:

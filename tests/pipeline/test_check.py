@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,19 @@ from checkout import ROOT
 from safetensors.numpy import save_file
 
 from alit.data.locate import WHOLE
+from alit.data.prepare import DataConfig
 from alit.data.sources.folder import folder_source
 from alit.errors import DataError
 from alit.paths import RunPaths
+from alit.settings import parse_settings
 from alit.tasks import weights
-from experiments import check, link_imagenet100
-from experiments.check import Need, device_needs, find_needs, image_set_needs, network_needs, require_all, table
+from experiments import link_imagenet100
+from experiments.check import find_needs, require_all, table
+from experiments.needs import checkpoints, machine, published
+from experiments.needs.image_sets import image_set_needs
+from experiments.needs.machine import device_needs
+from experiments.needs.need import BASELINE_STAGES, Need
+from experiments.needs.networks import network_needs
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +35,9 @@ def _nothing_is_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("ALIT_DATA", str(tmp_path / "sets"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(check, "_ask", lambda address: pytest.fail(f"{address} was asked"))
-    monkeypatch.setattr(check, "_ANSWERS", {})
-    monkeypatch.setattr(check, "find_gpus", list)
+    monkeypatch.setattr(published, "_ask", lambda address: pytest.fail(f"{address} was asked"))
+    monkeypatch.setattr(published, "_ANSWERS", {})
+    monkeypatch.setattr(machine, "find_gpus", list)
 
 
 def project(tmp_path: Path, name: str, **changes) -> RunPaths:
@@ -50,7 +58,7 @@ def image_sets(tmp_path: Path, **changes) -> list[Need]:
     content = {"image_size": 32, "rejected_share": 0.0, "flip": False, "crop_scale": 1.0}
     one = {"name": "one", "role": "evaluate", "source": "folder", "path": "imagenet100", "variant": "base"}
     one |= {"split": "val", "images": None, "pack": False} | changes
-    data = check.parse_settings(check.DataConfig, content | {"sets": [one]}, source="test")
+    data = parse_settings(DataConfig, content | {"sets": [one]}, source="test")
     return list(image_set_needs(data, RunPaths(tmp_path, "tiny")))
 
 
@@ -108,7 +116,7 @@ def test_packed_sets_that_are_made_need_their_files_no_more(tmp_path):
     content = {"image_size": 32, "rejected_share": 0.0, "flip": False, "crop_scale": 1.0}
     one = {"name": "one", "role": "evaluate", "source": "folder", "path": "imagenet100", "variant": "base"}
     one |= {"split": "val", "images": None, "pack": True}
-    data = check.parse_settings(check.DataConfig, content | {"sets": [one]}, source="test")
+    data = parse_settings(DataConfig, content | {"sets": [one]}, source="test")
     (paths.data / "settings.json").write_text(data.model_dump_json(indent=2) + "\n")
     (need,) = image_sets(tmp_path, pack=True)
     assert (need.found, need.remedy) == ("2 images, packed by the stage data", "")
@@ -161,7 +169,7 @@ def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp
     base = {"kind": "diffusers", "pretrained": "owner/sd-vae/vae"}
     profile = {"init_from": "scratch", "tokenizer": {"base": base}}
     profile["variants"] = {"trainings": [{"name": "tiny", "set": {"tokenizer.base.pretrained": "owner/tiny"}}]}
-    needs = {need.name: need for need in check.base_needs(profile, tmp_path)}
+    needs = {need.name: need for need in checkpoints.base_needs(profile, tmp_path)}
     assert set(needs) == {"owner/sd-vae/vae", "owner/tiny"}
     assert all(need.remedy for need in needs.values())
     (tmp_path / "sets/autoencoders/tiny").mkdir(parents=True)
@@ -174,16 +182,16 @@ def test_published_base_tokenizers_are_found_beside_the_data_or_in_the_cache(tmp
         (snapshot / "vae" / file).touch()
     if not weights.is_installed("diffusers"):
         pytest.skip("needs diffusers")
-    assert not any(need.remedy for need in check.base_needs(profile, tmp_path))
-    assert not list(check.base_needs(profile | {"init_from": "zoo/some", "variants": None}, tmp_path))
+    assert not any(need.remedy for need in checkpoints.base_needs(profile, tmp_path))
+    assert not list(checkpoints.base_needs(profile | {"init_from": "zoo/some", "variants": None}, tmp_path))
 
 
 def test_autoencoders_among_the_baselines_are_found_too(tmp_path):
     listed = [{"target": "owner/tiny"}, {"target": "base"}, {"target": "module:Class"}, {"target": "variants/fixed/0"}]
     profile = {"init_from": "scratch", "baselines": {"tokenizers": listed}}
-    (need,) = check.base_needs(profile, tmp_path)
+    (need,) = checkpoints.base_needs(profile, tmp_path)
     assert need.name == "owner/tiny"
-    assert need.stages == check.BASELINE_STAGES
+    assert need.stages == BASELINE_STAGES
 
 
 def test_a_folder_of_the_checkout_among_the_baselines_is_no_hub_id(tmp_path):
@@ -193,11 +201,11 @@ def test_a_folder_of_the_checkout_among_the_baselines_is_no_hub_id(tmp_path):
     save_file({"distillation.x": np.zeros(1, np.float32)}, folder / "model.safetensors")
     listed = [{"target": "zoo/one"}, {"target": "zoo/two"}, {"target": "base"}, {"target": "owner/other"}]
     profile = {"init_from": "scratch", "baselines": {"tokenizers": listed}}
-    found = {need.name: need.remedy for need in check.baseline_needs(profile, tmp_path)}
+    found = {need.name: need.remedy for need in checkpoints.baseline_needs(profile, tmp_path)}
     assert list(found) == ["zoo/one", "zoo/two"]
     assert not found["zoo/one"]
     assert f"expected a checkpoint folder at {tmp_path / 'zoo/two'} (baselines.tokenizers)" in found["zoo/two"]
-    assert {need.name for need in check.base_needs(profile, tmp_path)} == {"owner/other", "owner/tiny"}
+    assert {need.name for need in checkpoints.base_needs(profile, tmp_path)} == {"owner/other", "owner/tiny"}
 
 
 @pytest.mark.parametrize(("tensor", "needed"), [("distillation.x", ["owner/tiny"]), ("base.x", [])])
@@ -206,7 +214,7 @@ def test_a_checkpoint_needs_the_published_base_that_it_names_and_does_not_hold(t
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
     save_file({tensor: np.zeros(1, np.float32)}, folder / "model.safetensors")
-    needs = list(check.base_needs({"init_from": "zoo/some"}, tmp_path))
+    needs = list(checkpoints.base_needs({"init_from": "zoo/some"}, tmp_path))
     assert [need.name for need in needs] == needed
     assert all("pretrained" in need.stages for need in needs)
 
@@ -218,11 +226,11 @@ def test_finished_variants_are_looked_for_with_the_published_base_that_they_name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"base": {"kind": "diffusers", "pretrained": "owner/tiny"}}')
     save_file({"distillation.x": np.zeros(1, np.float32)}, folder / "model.safetensors")
-    found = {need.name: need.remedy for need in check.variant_needs(profile, tmp_path)}
+    found = {need.name: need.remedy for need in checkpoints.variant_needs(profile, tmp_path)}
     assert list(found) == ["zoo/one", "zoo/two"]
     assert not found["zoo/one"]
     assert "expected a checkpoint folder" in found["zoo/two"]
-    assert [need.name for need in check.base_needs(profile, tmp_path)] == ["owner/tiny"]
+    assert [need.name for need in checkpoints.base_needs(profile, tmp_path)] == ["owner/tiny"]
 
 
 def test_other_trainings_are_looked_for_with_the_published_base_that_they_name(tmp_path):
@@ -249,7 +257,7 @@ def test_other_trainings_are_looked_for_with_the_published_base_that_they_name(t
 def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_path, monkeypatch):
     asked = []
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(check, "_ask", lambda address: not asked.append(address))
+    monkeypatch.setattr(published, "_ask", lambda address: not asked.append(address))
     models = [network(), network(architecture="timm/vgg16"), network(architecture="torchvision/alexnet")]
     needs = list(network_needs(models, {"perceptual_trunk": "lpips_vgg"}, tmp_path))
     assert [need.remedy for need in needs] == [""] * 4
@@ -259,9 +267,9 @@ def test_each_host_is_asked_once_and_one_that_answers_will_send_the_weights(tmp_
 
 def test_a_host_that_never_answers_costs_seconds_and_no_more(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(check, "SECONDS", 0.05)
-    monkeypatch.setattr(check, "_ask", lambda address: check.threading.Event().wait(30))
-    assert not check.answers("huggingface.co")
+    monkeypatch.setattr(published, "SECONDS", 0.05)
+    monkeypatch.setattr(published, "_ask", lambda address: threading.Event().wait(30))
+    assert not published.answers("huggingface.co")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +284,7 @@ def test_a_host_that_never_answers_costs_seconds_and_no_more(monkeypatch):
     ],
 )
 def test_devices_that_are_not_there_are_one_line(monkeypatch, asked, cards, remedy):
-    monkeypatch.setattr(check, "find_gpus", lambda: cards)
+    monkeypatch.setattr(machine, "find_gpus", lambda: cards)
     monkeypatch.setattr("importlib.metadata.version", lambda package: "2.14.0")
     (need,) = device_needs(dict(zip(("device", "devices"), asked, strict=True)))
     assert need.remedy == remedy
@@ -329,20 +337,20 @@ def test_the_sizes_of_known_sets_are_those_of_the_papers():
 
 
 def test_memory_that_a_card_does_not_have_is_named_with_the_key_to_change():
-    there = check.card_gigabytes("NVIDIA H100 80GB HBM3, 81559 MiB")
+    there = machine.card_gigabytes("NVIDIA H100 80GB HBM3, 81559 MiB")
     assert there == pytest.approx(85.5, abs=0.1)
-    assert check.card_gigabytes("some card, [N/A]") is None
-    assert not check.memory_need("distill", 67.3, 32, there).remedy
-    assert not check.memory_need("distill", 67.3, 32, None).remedy
-    need = check.memory_need("distill", 132.5, 32, there)
+    assert machine.card_gigabytes("some card, [N/A]") is None
+    assert not machine.memory_need("distill", 67.3, 32, there).remedy
+    assert not machine.memory_need("distill", 67.3, 32, None).remedy
+    need = machine.memory_need("distill", 132.5, 32, there)
     assert need.remedy == "set execution.micro_batch.distill below 32, or execution.checkpoint_activations: true"
 
 
 @pytest.mark.slow
 def test_the_papers_trainings_are_estimated_as_they_were_counted():
-    training, memory = check.estimates(RunPaths(ROOT, "paper"))
+    training, memory = machine.estimates(RunPaths(ROOT, "paper"))
     assert "GPU-hours at 350 TFLOP/s" in training.needed
     assert "8 such GPUs, an assumption for an H100" in training.found
     assert memory.needed == "not planned"
-    (nothing,) = check.estimates(RunPaths(ROOT, "published"))
+    (nothing,) = machine.estimates(RunPaths(ROOT, "published"))
     assert nothing.needed == "none"

@@ -13,7 +13,7 @@ from alit.data.prepare import ImageSetConfig
 from alit.errors import ConfigError
 from alit.paths import RunPaths
 from alit.settings import parse_settings
-from experiments.check import device_needs
+from experiments.needs.machine import device_needs
 
 PROFILES = ("smoke", "cpu", "ablations", "imagenette", "imagenette-taesd", "paper", "published")
 # As many entries as a profile needs, each with the same keys.
