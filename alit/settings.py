@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from alit.errors import ConfigError
 from alit.files import read_text
 
-if TYPE_CHECKING:  # also what is no class: X | None, Literal, Annotated
-    from typing_extensions import TypeForm
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # a class, and what is none: X | None, Literal, Annotated
 
 MOST_VALUES = 1_000_000  # of a YAML file
 _FOLDER_NAME = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")

@@ -16,8 +16,8 @@ import psutil
 from alit.paths import RunPaths, project_root
 from alit.settings import Settings, parse_settings, read_section, read_yaml
 
-if TYPE_CHECKING:  # also what is no class: X | None, Literal, Annotated
-    from typing_extensions import TypeForm
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # a class, and what is none: X | None, Literal, Annotated
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
