@@ -2,7 +2,7 @@
 # make repro   checks, trains, measures, analyses and renders; a second time it does nothing
 # make test    the whole test suite, in two processes
 # make docs    the site of the documentation, docs/_build/html/index.html
-# All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|published|paper
+# All create .venv from the locked packages first. PROFILE=smoke|cpu|ablations|imagenette|imagenette-taesd|imagenette-128|published|paper
 # switches the profile; INIT_FROM=<folder, hub id or .pth> names the checkpoint to go on from, INIT_FROM=scratch trains again
 # what the profile otherwise takes from zoo/. PUBLIC=1 leaves pictures out of the report whose terms forbid publishing them.
 

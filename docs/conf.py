@@ -29,6 +29,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "RESULTS.md",
     "data/README.md",
+    "results/*.md",
     "zoo/**README.md",
 ]
 # Folders that hold no page, some of them huge, are not searched.

@@ -1,11 +1,15 @@
 """Which pictures are shown where, and how they are drawn."""
 
+from itertools import combinations
+
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_pictures import LENGTHS, synthetic_pictures
 
 from alit.analysis.pictures import (
     COLUMNS,
+    ORIGINAL,
     read_pictures,
     shown_beside_baselines,
     shown_by_complexity,
@@ -13,7 +17,7 @@ from alit.analysis.pictures import (
 )
 from alit.analysis.sweep_folder import SweepFolder
 from alit.paths import RunPaths
-from alit.plots.pictures import picture_grid
+from alit.plots.pictures import MOST_COLUMNS, column_blocks, picture_grid
 
 
 def test_pictures_are_ordered_by_complexity_and_by_tokens():
@@ -59,6 +63,30 @@ def test_a_picture_lies_where_its_row_and_column_say():
     assert panels[1, 2].get_xlabel() == "L1 0.050"
     assert panels[1, 0].get_xlabel() == ""
     assert plot.alt.startswith("4 images of val: original, 4 tokens")
+
+
+@pytest.mark.parametrize("originals", ["first", "last", "none"])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 13, 30])
+def test_many_columns_are_parted_into_blocks_that_all_have_the_originals(count, originals):
+    others = [f"tokenizer {number}" for number in range(count)]
+    columns = {"first": [ORIGINAL, *others], "last": [*others, ORIGINAL], "none": others}[originals]
+    blocks = column_blocks(columns)
+    assert [name for block in blocks for name in block if name != ORIGINAL] == others
+    assert all(len(block) <= MOST_COLUMNS for block in blocks)
+    assert len(blocks) == 1 or max(map(len, blocks)) - min(map(len, blocks)) < MOST_COLUMNS / 2
+    if originals != "none":
+        assert all(block[0 if originals == "first" else -1] == ORIGINAL for block in blocks)
+
+
+def test_names_of_many_columns_do_not_overlap():
+    shown = shown_beside_baselines(synthetic_pictures(), images=2, lengths=2)
+    one = shown.loc[shown["column"] == "base, 640 bits"]
+    names = ["over_a_published_base", "a_network_of_one_length", "webp", "brief_nested", "taesd", "avif", "base", "x"]
+    plot = picture_grid(pd.concat([shown, *(one.assign(column=f"{name}, 24576 bits") for name in names)]))
+    plot.figure.draw_without_rendering()
+    boxes = [panel.title.get_window_extent() for panel in plot.figure.axes if panel.get_title()]
+    assert len(boxes) == 4 + 9 + 1  # the originals twice
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 @pytest.mark.parametrize("show", [shown_by_complexity, shown_beside_baselines])

@@ -15,7 +15,7 @@ from alit.paths import RunPaths
 from alit.settings import parse_settings
 from experiments.needs.machine import device_needs
 
-PROFILES = ("smoke", "cpu", "ablations", "imagenette", "imagenette-taesd", "paper", "published")
+PROFILES = ("smoke", "cpu", "ablations", "imagenette", "imagenette-taesd", "imagenette-128", "paper", "published")
 # As many entries as a profile needs, each with the same keys.
 LISTS_OF_ENTRIES = ("data.sets", "task_models", "baselines.tokenizers", "variants.trainings", "ablations.comparisons")
 # A profile that trains nothing leaves these out; all others state them.
@@ -271,7 +271,8 @@ def test_a_wrong_value_is_one_line_that_says_what_was_expected(tmp_path, old, ne
 
 def test_a_missing_profile_names_the_ones_there_are():
     with pytest.raises(
-        ConfigError, match="profiles here: ablations, cpu, imagenette, imagenette-taesd, paper, published, smoke"
+        ConfigError,
+        match="profiles here: ablations, cpu, imagenette, imagenette-128, imagenette-taesd, paper, published, smoke",
     ):
         load_profile(ROOT / "configs" / "cpuu.yaml")
 
