@@ -19,7 +19,6 @@ COLUMNS = (
     "l1",
     "picture",  # a PNG file
 )
-ORIGINAL = "original"  # the name of the column that shows originals
 
 
 def read_pictures(sweep: SweepFolder) -> pd.DataFrame:
@@ -89,7 +88,7 @@ def shown_of_variants(pictures: pd.DataFrame, variants: Sequence[str], images: i
     if not found:
         return _placed(pictures.iloc[:0], "", "")
     chosen = _spread(set.intersection(*(set(part["length"]) for part in found)), lengths)
-    originals = found[0].loc[found[0]["length"] == 0].assign(tokenizer=ORIGINAL)
+    originals = found[0].loc[found[0]["length"] == 0].assign(tokenizer="original")
     rebuilt = [part.loc[part["length"].isin(chosen)] for part in found]
     shown = pd.concat([*rebuilt, *(originals.assign(length=length) for length in chosen)], ignore_index=True)
     shown = shown.sort_values(["complexity", "length"], kind="stable")
@@ -106,7 +105,7 @@ def _complexities(pictures: pd.DataFrame) -> pd.Series:
 
 
 def _tokens(pictures: pd.DataFrame) -> pd.Series:
-    words = [f"{length} tokens" if length else ORIGINAL for length in pictures["length"]]
+    words = [f"{length} tokens" if length else "original" for length in pictures["length"]]
     return pd.Series(words, pictures.index, dtype=object)
 
 

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from alit.analysis.pictures import ORIGINAL
 from alit.plots.style import EDGE, WIDE, Plot, note, style
 
 NO_PICTURES = "no pictures: this run kept none of composed scenes, and photographs are not this repository's to show"
@@ -31,7 +30,8 @@ def picture_grid(pictures: pd.DataFrame) -> Plot:
     if pictures.empty:
         return note(NO_PICTURES)
     rows, columns = (list(dict.fromkeys(pictures[name])) for name in ("row", "column"))
-    blocks = column_blocks(columns)
+    changed = set(pictures.loc[pictures["l1"] > 0, "column"])
+    blocks = column_blocks(columns, next((name for name in columns if name not in changed), None))
     size = min((WIDE - 0.5) / len(blocks[0]), 1.1)
     with style():
         height = 0.45 + (size + 0.18) * len(rows)
@@ -53,14 +53,14 @@ def picture_grid(pictures: pd.DataFrame) -> Plot:
     return Plot(figure, f"{images} images of {sets}: {', '.join(columns)}, side by side.")
 
 
-def column_blocks(columns: Sequence[str]) -> list[list[str]]:
-    """Part columns into blocks of about as many, at most `MOST_COLUMNS`; each has the originals, first or last."""
-    others = [name for name in columns if name != ORIGINAL]
-    originals = [ORIGINAL] if len(others) < len(columns) else []
+def column_blocks(columns: Sequence[str], original: str | None) -> list[list[str]]:
+    """Part columns into blocks of about as many, at most `MOST_COLUMNS`; `original` is in each, first or last."""
+    others = [name for name in columns if name != original]
+    originals = [] if original is None else [original]
     count = max(1, math.ceil(len(others) / (MOST_COLUMNS - len(originals))))
     size = max(1, math.ceil(len(others) / count))
     parts = [others[start : start + size] for start in range(0, max(len(others), 1), size)]
-    return [originals + part if columns[0] == ORIGINAL else part + originals for part in parts]
+    return [originals + part if columns[0] == original else part + originals for part in parts]
 
 
 def _draw(panel: Axes, picture: bytes, l1: float) -> None:

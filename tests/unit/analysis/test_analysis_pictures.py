@@ -9,7 +9,6 @@ from synthetic_pictures import LENGTHS, synthetic_pictures
 
 from alit.analysis.pictures import (
     COLUMNS,
-    ORIGINAL,
     read_pictures,
     shown_beside_baselines,
     shown_by_complexity,
@@ -69,13 +68,13 @@ def test_a_picture_lies_where_its_row_and_column_say():
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 13, 30])
 def test_many_columns_are_parted_into_blocks_that_all_have_the_originals(count, originals):
     others = [f"tokenizer {number}" for number in range(count)]
-    columns = {"first": [ORIGINAL, *others], "last": [*others, ORIGINAL], "none": others}[originals]
-    blocks = column_blocks(columns)
-    assert [name for block in blocks for name in block if name != ORIGINAL] == others
+    columns = {"first": ["original", *others], "last": [*others, "original"], "none": others}[originals]
+    blocks = column_blocks(columns, None if originals == "none" else "original")
+    assert [name for block in blocks for name in block if name != "original"] == others
     assert all(len(block) <= MOST_COLUMNS for block in blocks)
     assert len(blocks) == 1 or max(map(len, blocks)) - min(map(len, blocks)) < MOST_COLUMNS / 2
     if originals != "none":
-        assert all(block[0 if originals == "first" else -1] == ORIGINAL for block in blocks)
+        assert all(block[0 if originals == "first" else -1] == "original" for block in blocks)
 
 
 def test_names_of_many_columns_do_not_overlap():
