@@ -16,11 +16,6 @@ BLOCKS = re.findall(r"```\w*\n(.*?)```", START + STUDIES, re.DOTALL)
 PICTURE = "docs/images/lengths.png"
 
 
-def test_the_readme_has_at_most_700_words():
-    shown = re.sub(r"\]\([^)]*\)|<!--.*?-->", "] ", README)  # no addresses, no comments
-    assert len(re.findall(r"[^\W_][\w'’%.-]*", shown)) <= 700
-
-
 def test_the_picture_is_there_with_its_command_and_is_no_larger_than_it_must_be():
     assert f"]({PICTURE})" in README
     assert f"python -m experiments.picture -o {PICTURE}" in START
