@@ -13,8 +13,6 @@ from matplotlib.image import imread
 from alit.plots.style import EDGE, WIDE, Plot, note, style
 
 NO_PICTURES = "no pictures: this run kept none of composed scenes, and photographs are not this repository's to show"
-
-
 MOST_COLUMNS = 8  # side by side; more would leave no room for their names
 
 
