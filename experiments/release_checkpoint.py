@@ -77,7 +77,7 @@ class Card(TypedDict):
     base: LengthScore  # the 2D base tokenizer alone
     scores: list[LengthScore]
     perplexity: float | None  # of the latent codebook over the validation images, at the longest length
-    sha256: dict[str, str]  # file -> digest
+    sha256: dict[str, str]  # file -> digest; ../<another>/base/...: that checkpoint of zoo/ holds this one's base
 
 
 def training_notes(card: Card, paper: Mapping[str, Any], checks: PromiseChecks | None = None) -> str:
@@ -98,7 +98,9 @@ def training_notes(card: Card, paper: Mapping[str, Any], checks: PromiseChecks |
         "finetune": stages["finetune"]["training"],
     }
     published = {key: paper[key] for key in here} | {"data": _training_data(paper["data"])}
-    return render("training_notes.md", card=card, differences=settings_diff(published, here), checks=checks).strip()
+    holder = next((Path(file).parts[1] for file in card["sha256"] if file.startswith("../")), None)
+    differences = settings_diff(published, here)
+    return render("training_notes.md", card=card, holder=holder, differences=differences, checks=checks).strip()
 
 
 def compare_cards(card: Card, again: Card) -> dict[str, tuple[float, float]]:
@@ -145,8 +147,8 @@ def release_checkpoint(paths: RunPaths, folder: Path, arguments: argparse.Namesp
         origin = Origin(
             arguments.variant, arguments.commit or _head(), arguments.threads, arguments.device, arguments.remark
         )
-        pack(found, folder)
-        write_card(folder, make_card(folder, paths, found, origin))
+        base = pack(found, folder, folder)
+        write_card(folder, make_card(folder, base, paths, found, origin))
     if arguments.check:
         return check_checkpoint(paths, folder)
     if arguments.length_predictor or not (arguments.text or arguments.variant):
@@ -208,8 +210,8 @@ def check_checkpoint(paths: RunPaths, folder: Path) -> None:
     origin = Origin(card.get("variant"), card["commit"], card["threads"], {}, None)
     with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / folder.name
-        pack(found, packed)
-        again = make_card(packed, paths, found, origin)
+        base = pack(found, packed, folder)
+        again = make_card(packed, base, paths, found, origin)
     changes = {}
     for what, (ours, theirs) in compare_cards(card, again).items():
         print(f"{what}: L1 {ours:.4f} on the card, {theirs:.4f} here")
@@ -225,17 +227,23 @@ def check_checkpoint(paths: RunPaths, folder: Path) -> None:
     )
 
 
-def pack(found: FinishedTraining, folder: Path) -> None:
+def pack(found: FinishedTraining, folder: Path, home: Path) -> Path | None:
     """Copy networks, as 16-bit floats, settings and logs of the three stages.
 
-    The base tokenizer is copied where stage 2 has changed it, else the checkpoint has it. A published one is named.
+    The base tokenizer is copied where stage 2 has changed it, else the checkpoint has it. A published one is named, and
+    one that another checkpoint of zoo/ holds, as seeds of one base do, is not copied again.
+
+    Args:
+        found: the training.
+        folder: is written, anew.
+        home: where the checkpoint lies in zoo/, or will: `folder`, but for a comparison.
+
+    Returns:
+        The folder of the base tokenizer, here or in another checkpoint; None: the checkpoint's own is it.
     """
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = AdaptiveTokenizer.from_pretrained(found.tokenizer)
-    base = tokenizer.base if found.base is None else load_base(found.base)
-    (folder / "base").mkdir(parents=True)
-    if is_published(base) or weights_sha256(base) != weights_sha256(tokenizer.base):
-        save_base(base.half(), folder / "base")
+    base = pack_base(tokenizer.base if found.base is None else load_base(found.base), tokenizer, folder / "base", home)
     tokenizer.half().save_pretrained(folder)
     for stage, name in STAGES.items():
         (folder / name).mkdir(exist_ok=True)
@@ -243,6 +251,25 @@ def pack(found: FinishedTraining, folder: Path) -> None:
         (folder / name / TRAINING_FILE).write_text(f"{text}\n", encoding="utf-8")
         if stage in found.logs:  # a published base tokenizer was not trained here and has no log
             shutil.copyfile(found.logs[stage], folder / name / LOG_FILE)
+    return base
+
+
+def pack_base(base: BaseTokenizer, tokenizer: AdaptiveTokenizer, folder: Path, home: Path) -> Path | None:
+    """Write what `pack` copies of the base tokenizer into a new folder, and return where that is, as `pack` does."""
+    folder.mkdir(parents=True)
+    published = is_published(base)
+    if not published and weights_sha256(base) == weights_sha256(tokenizer.base):
+        return None
+    save_base(base.half(), folder)
+    if published:
+        return folder
+    digest = file_sha256(folder / WEIGHTS_FILE)
+    for other in sorted(home.parent.glob(f"*/base/{WEIGHTS_FILE}")):
+        if other.parent != home / "base" and file_sha256(other) == digest:
+            for file in (WEIGHTS_FILE, CONFIG_FILE):
+                (folder / file).unlink()
+            return other.parent
+    return folder
 
 
 def read_costs(logs: Mapping[str, Path], origin: Origin) -> list[StageCost]:
@@ -261,14 +288,19 @@ def read_costs(logs: Mapping[str, Path], origin: Origin) -> list[StageCost]:
     return costs
 
 
-def make_card(folder: Path, paths: RunPaths, found: FinishedTraining, origin: Origin) -> Card:
-    """Measure a packed checkpoint on the profile's first evaluation set and gather the content of its `card.json`."""
+def make_card(folder: Path, base: Path | None, paths: RunPaths, found: FinishedTraining, origin: Origin) -> Card:
+    """Measure a packed checkpoint on the profile's first evaluation set and gather the content of its `card.json`.
+
+    `base` is the folder that `pack` returned.
+    """
     sets = read_yaml(paths.config)["data"]["sets"]
     train = next(part for part in sets if part["role"] == "train")
     images = open_set(paths.data / next(part["name"] for part in sets if part["role"] == "evaluate"))
     tokenizer = AdaptiveTokenizer.from_pretrained(folder)
-    base = load_base(folder / "base") if (folder / "base" / CONFIG_FILE).is_file() else tokenizer.base
-    weights = [file for file in (WEIGHTS_FILE, f"base/{WEIGHTS_FILE}") if (folder / file).is_file()]
+    weights = {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)}
+    if base is not None:
+        place = "base" if base == folder / "base" else f"../{base.parent.name}/base"
+        weights[f"{place}/{WEIGHTS_FILE}"] = file_sha256(base / WEIGHTS_FILE)
     scores, usage = measure(tokenizer, images)
     card: Card = {
         "name": folder.name,
@@ -280,10 +312,10 @@ def make_card(folder: Path, paths: RunPaths, found: FinishedTraining, origin: Or
         "images": len(images),
         "settings": {stage: dict(found.records[stage]) for stage in STAGES},
         "costs": read_costs(found.logs, origin),
-        "base": measure_base(base, images),
+        "base": measure_base(tokenizer.base if base is None else load_base(base), images),
         "scores": scores,
         "perplexity": usage,
-        "sha256": {file: file_sha256(folder / file) for file in weights},
+        "sha256": weights,
     }
     if origin.variant is not None:
         card["variant"] = origin.variant

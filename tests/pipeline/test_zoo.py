@@ -173,6 +173,28 @@ def test_a_training_of_a_variant_is_kept_with_its_own_settings_and_the_base_they
     assert f"release varied --checkpoint alit-other --variant other/{seed}`" in text
 
 
+def test_a_base_that_another_checkpoint_holds_is_named_there_and_not_copied_again(with_variants, monkeypatch, tmp_path):
+    monkeypatch.chdir(with_variants.root)
+    zoo = with_variants.root / "zoo"
+    shutil.rmtree(zoo, ignore_errors=True)  # what other tests have left
+    for name in ("alit-first", "alit-second"):
+        release.main(["varied", "--checkpoint", name, "--variant", "other/1", "--commit", "abc1234"])
+    assert (zoo / "alit-first/base/model.safetensors").is_file()
+    assert {path.name for path in (zoo / "alit-second/base").iterdir()} == {"training.json", "log.csv"}
+    first, second = (json.loads((zoo / name / "card.json").read_text()) for name in ("alit-first", "alit-second"))
+    assert second["base"] == first["base"]
+    own, named = "base/model.safetensors", "../alit-first/base/model.safetensors"
+    assert second["sha256"] == {"model.safetensors": first["sha256"]["model.safetensors"], named: first["sha256"][own]}
+    text = (zoo / "alit-second/README.md").read_text()
+    assert "that it was distilled from is that of `alit-first`, which holds it as `base/`." in text
+    found = release_checkpoint.trained(with_variants, "other/1")
+    packed = tmp_path / "alit-second"  # as `--check` does, beside no other checkpoint
+    assert release_checkpoint.pack(found, packed, zoo / "alit-second") == zoo / "alit-first/base"
+    release.main(["varied", "--checkpoint", "alit-first", "--variant", "other/1", "--commit", "abc1234"])
+    assert (zoo / "alit-first" / own).is_file()  # the one that holds it keeps it
+    shutil.rmtree(zoo)
+
+
 def test_a_variant_is_checked_against_what_was_trained_again_alone(with_variants, monkeypatch, capsys):
     monkeypatch.chdir(with_variants.root)
     release.main(["varied", "--checkpoint", "alit-other", "--variant", "other/0", "--commit", "abc1234"])
