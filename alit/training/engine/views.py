@@ -21,6 +21,7 @@ from alit.data.imageset import ImageSet
 from alit.errors import DataError
 
 _PREFETCH = 2  # batches that each worker has ready or at work
+_LOST = (RuntimeError, EOFError, ConnectionError)  # what a dead worker raises where its batch is waited for
 
 
 class ViewRequest(NamedTuple):
@@ -108,7 +109,7 @@ class ViewLoader:
             self._batches = self._start(map(self.requests, count(step)), self.workers)
         try:
             views = next(self._batches)
-        except RuntimeError as error:
+        except _LOST as error:
             _raise_if_alive(error)
             self._batches = None
             self._count_failure(step, error)
@@ -121,7 +122,7 @@ class ViewLoader:
         """Load one batch in a worker of its own or, if that ends, each image in one."""
         try:
             return next(self._start([requests], 1))
-        except RuntimeError as error:
+        except _LOST as error:
             _raise_if_alive(error)
             if len(requests) > 1:
                 return _collate([self._load_alone([request]) for request in requests])
@@ -162,9 +163,9 @@ class ViewLoader:
             raise DataError(f"{reason} ({so_far} could not be read; rejected_share allows {share:.1%})")
         _tell(f"{reason}; another image takes its place; {so_far} so far")
 
-    def _count_failure(self, step: int, error: RuntimeError) -> None:
+    def _count_failure(self, step: int, error: Exception) -> None:
         self.failures += 1
-        name, what = self.images.name, " ".join(str(error).split())
+        name, what = self.images.name, " ".join(str(error).split()) or "its connection was cut"
         if self.failures > 1 + self.images.rejected_share * self.loaded:
             raise DataError(
                 f"{name}: expected workers of the loader that live, found {self.failures} that ended, the last at step "
@@ -173,9 +174,16 @@ class ViewLoader:
         _tell(f"{name}: a worker of the loader ended at step {step} ({what}); its batch is loaded again")
 
 
-def _raise_if_alive(error: RuntimeError) -> None:
-    """Raise an error that does not tell of a dead worker; torch has no class of its own for that."""
-    if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+def _raise_if_alive(error: Exception) -> None:
+    """Raise an error that does not tell of a dead worker; torch has no class of its own for that.
+
+    A worker that is killed while it hands over a batch cuts the connection, for a moment before it counts as dead. An
+    error of that kind which the worker itself has met names the worker.
+    """
+    told = str(error)
+    cut = isinstance(error, EOFError | ConnectionError) and "in DataLoader worker process" not in told
+    ended = "DataLoader worker" in told and "exited unexpectedly" in told
+    if not cut and not ended:
         raise error
 
 

@@ -243,6 +243,36 @@ def test_an_image_that_kills_its_worker_counts_as_unreadable(project, capsys, im
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "Connection reset by peer")])
+def test_a_worker_that_is_killed_while_it_hands_over_a_batch_is_found_by_its_connection(
+    project, capsys, monkeypatch, error
+):
+    start, errors = ViewLoader._start, [error]
+
+    def cut():
+        yield from ()
+        raise errors.pop()
+
+    def first_cut(self, batches, workers):
+        return cut() if errors else start(self, batches, 0)
+
+    monkeypatch.setattr(ViewLoader, "_start", first_cut)
+    loader = ViewLoader(opened(project), rows_in_order, workers=1, pin_memory=False)
+    assert [loader(step)[0].tolist() for step in range(2)] == [[0, 1], [2, 3]]
+    assert loader.failures == 1
+    assert "photos: a worker of the loader ended at step 0 (" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_connection_that_the_code_of_a_worker_loses_is_its_fault(project):
+    class Lost(Deadly):
+        def view(self, row, crop=None):
+            raise EOFError
+
+    with pytest.raises(EOFError, match="in DataLoader worker process"):
+        ViewLoader(Lost(opened(project), 0, None), rows_in_order, workers=1, pin_memory=False)(0)
+
+
 def test_a_fault_of_the_code_is_not_taken_for_a_dead_worker():
     def requests(step):
         raise RuntimeError("a fault")
