@@ -110,6 +110,8 @@ class ViewLoader:
         try:
             views = next(self._batches)
         except _LOST as error:
+            if not self.workers:  # decoded here
+                raise
             _raise_if_alive(error)
             self._batches = None
             self._count_failure(step, error)

@@ -264,13 +264,14 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_batch_is_found_by_its_con
 
 
 @pytest.mark.slow
-def test_a_connection_that_the_code_of_a_worker_loses_is_its_fault(project):
+@pytest.mark.parametrize(("workers", "told"), [(0, "^$"), (1, "in DataLoader worker process")])
+def test_an_input_that_the_code_itself_finds_at_its_end_is_not_taken_for_a_dead_worker(project, workers, told):
     class Lost(Deadly):
         def view(self, row, crop=None):
             raise EOFError
 
-    with pytest.raises(EOFError, match="in DataLoader worker process"):
-        ViewLoader(Lost(opened(project), 0, None), rows_in_order, workers=1, pin_memory=False)(0)
+    with pytest.raises(EOFError, match=told):
+        ViewLoader(Lost(opened(project), 0, None), rows_in_order, workers=workers, pin_memory=False)(0)
 
 
 def test_a_fault_of_the_code_is_not_taken_for_a_dead_worker():
